@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check out a change, and find out what it means for the walk."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: checkout_change
+short_description: Check out a change, and find out what it means for the walk
+description:
+  - Brings the project's mirror up to date, clones it to C(<job_dir>/src), fetches the change there and checks
+    it out with its submodules.
+  - Reads the trees of migrations of the releases, of the target branch's tip and of the change from git, without
+    running any of the project's code, and writes C(artifacts/checkout.json).
+  - Every git command is logged to C(results/git_prep.log).
+options:
+  job:
+    description: The job, C(th_job) of docs/artifacts.md.
+    type: dict
+    required: true
+  profile:
+    description: The project's profile, as C(project_profile) returns it.
+    type: dict
+    required: true
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  mirrors_dir:
+    description: The folder of the mirrors.
+    type: path
+    required: true
+  origin:
+    description: Base URL of the branches and tags; that of the job when empty.
+    type: str
+    default: ""
+  fetch_attempts:
+    description: How often a server is tried.
+    type: int
+    default: 3
+  fetch_time_limit:
+    description: How long one try may take, in seconds.
+    type: float
+    default: 300
+  fetch_backoff:
+    description: How long to wait after the first failed try, in seconds; longer after each further one.
+    type: float
+    default: 1
+  log_limit:
+    description: How long the log may become, in bytes.
+    type: int
+    default: 10485760
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Check out the change
+  checkout_change:
+    job: "{{ th_job }}"
+    profile: "{{ th_profile }}"
+    job_dir: "{{ th_job_dir }}"
+    mirrors_dir: "{{ th_git_working_dir }}"
+"""
+
+RETURN = r"""
+checkout:
+  description: What C(artifacts/checkout.json) holds, without C(revisions).
+  type: dict
+  returned: success
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_contain import CappedLog, printable
+from ansible.module_utils.th_git import Git, GitError, Patience, join_url, mask
+from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_trees import TreeReader, compare, reason_to_leave_tip_out
+
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
+NO_COMMIT = re.compile(r"0{40,64}")
+SUBJECT_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check out: the fields of the job that matter here, all text, "" when not given."""
+
+    project: str
+    url: str
+    origin: str
+    ref: str
+    commit: str
+    branch: str
+    newrev: str
+    change: str
+    patchset: str
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any], origin: str) -> Request:
+        """Take the fields out of ``th_job``. Raises StepError for one that git could misunderstand."""
+        values = {name: str(job.get(name) or "") for name in cls.__dataclass_fields__}
+        values["origin"] = origin or values["url"]
+        for name in ("ref", "branch"):
+            if values[name] and not REF.fullmatch(values[name]):
+                raise StepError("checkout_failed", f"th_job.{name}: {values[name]!r} is not the name of a ref.")
+        for name in ("commit", "newrev"):
+            if values[name] and not COMMIT.fullmatch(values[name]):
+                raise StepError("checkout_failed", f"th_job.{name}: {values[name]!r} is not a commit.")
+        for name in ("url", "origin"):
+            base = values[name]
+            if not base or base.startswith("-") or "::" in base.partition("/")[0] or not base.isprintable():
+                raise StepError("checkout_failed", f"th_job.url: {mask(base)!r} is not the URL of a git server.")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the walk."""
+
+    name: str
+    slug: str
+    kind: str
+    commit: str
+
+
+class Checkout:
+    """One job's checkout."""
+
+    def __init__(self, git: Git, mirror: Mirror, request: Request, profile: Mapping[str, Any], src: Path) -> None:
+        self._git = git
+        self._mirror = mirror
+        self._request = request
+        self._profile = profile
+        self._src = src
+
+    def run(self) -> dict[str, Any]:
+        """Do all of it; returns the document of checkout.json. Raises StepError."""
+        begun = time.monotonic()
+        with self._mirror.locked():
+            self._mirror.update()
+        try:
+            try:
+                document = self._check_out()
+            except GitError:
+                with self._mirror.locked():
+                    if not self._mirror.broken():
+                        raise
+                    self._mirror.renew()
+                document = self._check_out()
+        except GitError as error:
+            if error.command == "fetch":
+                raise unreachable(join_url(self._request.url, self._request.project), error) from None
+            raise StepError("checkout_failed", f"The change cannot be checked out: {error}.") from None
+        return {**document, "seconds": round(time.monotonic() - begun, 3)}
+
+    def _check_out(self) -> dict[str, Any]:
+        shutil.rmtree(self._src, ignore_errors=True)
+        with self._mirror.locked():
+            origin = join_url(self._request.origin, self._request.project)
+            self._git.clone_mirror(self._mirror.path, self._src, origin)
+        return self._look(self._fetch_change())
+
+    def _fetch_change(self) -> str:
+        """Fetch what is under test, and say which commit it is."""
+        request = self._request
+        expected = request.commit or request.newrev
+        if NO_COMMIT.fullmatch(expected):
+            raise StepError("checkout_ref_gone", f"{request.ref} has been deleted.")
+        if not request.ref:
+            return self._without_ref(expected)
+        if request.newrev and request.newrev == expected and self._git.commit(self._src, expected):
+            return self._git.commit(self._src, expected) or ""
+        url = mask(join_url(request.url, request.project))
+        try:
+            self._git.remote(
+                url,
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--",
+                url,
+                f"+{request.ref}:refs/turbo-hipster/change",
+                cwd=self._src,
+                fsck=True,
+            )
+        except GitError as error:
+            if error.gone:
+                raise StepError(
+                    "checkout_ref_gone", f"{url} has no {request.ref} (any more): recheck the change."
+                ) from None
+            if error.refused:
+                raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
+            if error.exit is None or not self._git.answers(url):
+                raise unreachable(url, error) from None
+            raise
+        fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")
+        if fetched is None:
+            raise StepError("checkout_ref_gone", f"{request.ref} at {url} is not a commit.")
+        if not expected:
+            return fetched
+        commit: str | None = self._git.commit(self._src, expected)
+        if commit is None or not self._contains(fetched, commit):
+            raise StepError(
+                "checkout_ref_gone",
+                f"{request.ref} at {url} is {fetched} now and does not hold {expected}: recheck the change.",
+            )
+        return commit
+
+    def _without_ref(self, expected: str) -> str:
+        request = self._request
+        if expected:
+            wanted, name = expected, expected
+        elif request.branch:
+            wanted, name = f"refs/remotes/origin/{request.branch}", f"branch {request.branch}"
+        else:
+            branch = self._mirror.default_branch()
+            wanted, name = f"refs/remotes/origin/{branch}", f"branch {branch}" if branch else "HEAD"
+        commit: str | None = self._git.commit(self._src, wanted)
+        if commit is None:
+            raise StepError("checkout_ref_gone", f"{mask(join_url(request.origin, request.project))} has no {name}.")
+        return commit
+
+    def _contains(self, descendant: str, ancestor: str) -> bool:
+        return self._run_yes_no("merge-base", "--is-ancestor", ancestor, descendant)
+
+    def _run_yes_no(self, *words: str) -> bool:
+        try:
+            self._git.run(*words, cwd=self._src)
+        except GitError as error:
+            if error.exit == 1:
+                return False
+            raise
+        return True
+
+    def _merge_base(self, one: str, other: str) -> str | None:
+        try:
+            return str(self._git.text("merge-base", one, other, cwd=self._src))
+        except GitError as error:
+            if error.exit == 1:
+                return None
+            raise
+
+    def _branch(self) -> str:
+        """The target branch; "" when what is under test has none, such as a tag."""
+        request = self._request
+        if request.branch:
+            return request.branch
+        name = request.ref.removeprefix("refs/heads/")
+        if name and self._git.commit(self._src, f"refs/remotes/origin/{name}"):
+            return name
+        tag = request.ref.removeprefix("refs/tags/")
+        if tag and self._git.commit(self._src, f"refs/tags/{tag}"):
+            return ""
+        return str(self._mirror.default_branch())
+
+    def _look(self, commit: str) -> dict[str, Any]:
+        """Check the commit out and find the stages and what it touches."""
+        git, request = self._git, self._request
+        git.checkout(self._src, commit)
+        git.submodules(self._src)
+        branch = self._branch()
+        tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
+        if branch and tip is None:
+            raise StepError(
+                "checkout_ref_gone",
+                f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
+            )
+        reader = TreeReader(git, self._src, self._profile["migrations"])
+        change_tree = reader.read(commit)
+        base = self._merge_base(commit, tip) if tip else None
+        touched = compare(reader.read(base), change_tree) if base else {"added": [], "altered": [], "removed": []}
+        left_out = "there is no target branch" if tip is None else ""
+        if tip is not None:
+            left_out = reason_to_leave_tip_out(commit, tip, touched, reader.read(tip), change_tree)
+        stages = self._releases(branch)
+        if tip is not None and not left_out:
+            stages.append(Stage(branch, slug(branch, stages), "tip", tip))
+        name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
+        stages.append(Stage(name, "change", "change", commit))
+        trees = {stage.commit: reader.read(stage.commit) for stage in stages}
+        return {
+            "project": request.project,
+            "url": mask(join_url(request.url, request.project)),
+            "ref": request.ref,
+            "commit": commit,
+            "subject": printable(git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src))[:SUBJECT_LIMIT],
+            "branch": branch,
+            "base": base,
+            "stages": [
+                {**asdict(stage), "heads": trees[stage.commit].heads(), "folders": reader.folders(stage.commit)}
+                for stage in stages
+            ],
+            "revisions": {
+                name: {"down": list(revision.down), "file": revision.file}
+                for stage in stages
+                for name, revision in trees[stage.commit].revisions.items()
+            },
+            "touched": touched,
+            "tip_left_out": left_out,
+            "unreadable": [
+                {"stage": stage.slug, "file": printable(item.file), "reason": printable(item.reason)}
+                for stage in stages
+                for item in trees[stage.commit].unreadable
+            ],
+        }
+
+    def _releases(self, branch: str) -> list[Stage]:
+        """The releases before the target branch."""
+        stages: list[Stage] = []
+        names: Sequence[str] = self._profile["releases"]
+        for name in names[: names.index(branch)] if branch in names else names:
+            commit = self._git.commit(self._src, f"refs/remotes/origin/{name}") or self._git.commit(
+                self._src, f"refs/tags/{name}"
+            )
+            if commit is None:
+                origin = mask(join_url(self._request.origin, self._request.project))
+                raise StepError(
+                    "profile_wrong",
+                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {name}.",
+                )
+            stages.append(Stage(name, slug(name, stages), "release", commit))
+        return stages
+
+
+def slug(name: str, stages: Sequence[Stage]) -> str:
+    """A stage's name as the name of a file, unlike those of the stages before it and unlike ``change``."""
+    taken = {stage.slug for stage in stages} | {"change"}
+    made = wanted = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "stage"
+    number = 2
+    while made in taken:
+        made = f"{wanted}-{number}"
+        number += 1
+    return made
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "job": {"type": "dict", "required": True},
+            "profile": {"type": "dict", "required": True},
+            "job_dir": {"type": "path", "required": True},
+            "mirrors_dir": {"type": "path", "required": True},
+            "origin": {"type": "str", "default": ""},
+            "fetch_attempts": {"type": "int", "default": 3},
+            "fetch_time_limit": {"type": "float", "default": 300},
+            "fetch_backoff": {"type": "float", "default": 1},
+            "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
+        }
+    )
+    params = module.params
+    job_dir = Path(params["job_dir"])
+
+    def step() -> dict[str, Any]:
+        os.umask(0o077)
+        request = Request.of(params["job"], params["origin"])
+        log = CappedLog(job_dir / "results" / "git_prep.log", params["log_limit"], stamp=True)
+        try:
+            patience = Patience(params["fetch_attempts"], params["fetch_time_limit"], params["fetch_backoff"])
+            git = Git(log, (request.url, request.origin), patience)
+            mirrors, origin = Path(params["mirrors_dir"]), join_url(request.origin, request.project)
+            mirror = Mirror(git, mirrors, request.project, origin)
+            document = Checkout(git, mirror, request, params["profile"], job_dir / "src").run()
+        finally:
+            log.close()
+        write_json(job_dir / "artifacts" / "checkout.json", document)
+        return {"changed": True, "checkout": {key: value for key, value in document.items() if key != "revisions"}}
+
+    run_step(module, "checkout", str(job_dir), step)
+
+
+if __name__ == "__main__":
+    main()

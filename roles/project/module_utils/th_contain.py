@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running code that is not ours: own session, clean environment, capped log, and nothing left afterwards.
+
+Every process that a contained command starts, however it detaches itself, is reparented to the process that
+called `Contained` (Linux's child subreaper, prctl(2)), which kills all its new descendants when the command is
+over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Self
+
+import psutil
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_CHILD_SUBREAPER = 36
+LINE_LIMIT = 8192
+KILL_PATIENCE = 5.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def base_environment(
+    home: Path | str, extra: Mapping[str, str] | None = None, passed: Iterable[str] = ()
+) -> dict[str, str]:
+    """The environment of a contained command: a fixed list, `passed` names from ours, and `extra`."""
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment.update({name: os.environ[name] for name in passed if name in os.environ})
+    environment.update(extra or {})
+    return environment
+
+
+def printable(text: str) -> str:
+    """Text of the other side made safe for a terminal and a line of a log: no control or bidi characters."""
+    return "".join(
+        char if char == "\t" or (char.isprintable() and not _is_bidi(char)) else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )
+
+
+def _is_bidi(char: str) -> bool:
+    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+
+
+class CappedLog:
+    """A log file of at most `limit` bytes: its beginning and its end are kept, the middle is counted.
+
+    `line` may be called from several threads. `close` writes the end; until then it is kept in memory
+    (at most half the limit).
+    """
+
+    def __init__(self, path: Path | str, limit: int, stamp: bool = False) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._stream: IO[str] = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - see close
+        self._room = limit // 2
+        self._end: deque[str] = deque()
+        self._end_size = 0
+        self._end_limit = limit - self._room
+        self._left_out = 0
+        self._stamp = stamp
+        self._lock = threading.Lock()
+
+    def line(self, text: str, tag: str = "") -> None:
+        """Write one line; with `stamp`, after the instant (UTC) in the form ``2013-11-22 21:42:45,908``."""
+        if self._stamp:
+            moment = time.time()
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment)) + (
+                f",{int(moment % 1 * 1000):03d} {tag + ' ' if tag else ''}{text}"
+            )
+        text += "\n"
+        with self._lock:
+            if self._stream.closed:
+                return
+            if len(text) <= self._room:
+                self._room -= len(text)
+                self._write(text)
+                return
+            self._room = 0
+            self._end.append(text)
+            self._end_size += len(text)
+            while self._end_size > self._end_limit:
+                dropped = len(self._end.popleft())
+                self._end_size -= dropped
+                self._left_out += dropped
+
+    def close(self) -> None:
+        """Write what was kept of the end, after a line that says how much of the middle is left out."""
+        with self._lock:
+            if self._stream.closed:
+                return
+            if self._left_out:
+                self._write(f"... {self._left_out} characters left out here ...\n")
+            for text in self._end:
+                self._write(text)
+            try:
+                self._stream.close()
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:  # a full disk is found and reported by what needs the space
+                raise
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: `exit` status (negative: signal; None: ended by us), seconds, its last lines."""
+
+    exit: int | None
+    timed_out: bool
+    seconds: float
+    tail: tuple[str, ...]
+
+
+class Contained:
+    """One contained command. Use as a context manager: on leaving it, every descendant process is gone.
+
+    `on_line` is called with each line of output (stdout and stderr together), printable and at most
+    `LINE_LIMIT` characters, from a reading thread. `pass_fds` stay open in the command.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | str,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self._argv = [str(word) for word in argv]
+        self._cwd = cwd
+        self._env = dict(env)
+        self._on_line = on_line
+        self._pass_fds = tuple(pass_fds)
+        self.tail: deque[str] = deque(maxlen=200)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._previous: dict[int, Any] = {}
+        self._before: list[psutil.Process] = []
+
+    def __enter__(self) -> Self:
+        become_subreaper()
+        self._before = psutil.Process().children(recursive=True)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._previous[number] = signal.signal(number, _leave)
+        parent = os.getpid()
+
+        def in_child() -> None:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(127)
+
+        try:
+            self._process = subprocess.Popen(
+                self._argv,
+                cwd=self._cwd,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=self._pass_fds,
+                preexec_fn=in_child,
+            )
+        except BaseException:
+            self._restore_signals()
+            raise
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill_descendants(self._before)
+        self.process.wait()
+        assert self._reader is not None
+        self._reader.join(KILL_PATIENCE)
+        self._restore_signals()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The command's own process."""
+        assert self._process is not None
+        return self._process
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        rest = b""
+        while chunk := os.read(self.process.stdout.fileno(), 65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LINE_LIMIT:
+                lines.append(rest)
+                rest = b""
+            for line in lines:
+                self._take(line)
+        if rest:
+            self._take(rest)
+        self.process.stdout.close()
+
+    def _take(self, raw: bytes) -> None:
+        text = printable(raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+        self.tail.append(text)
+        self._on_line(text)
+
+    def _restore_signals(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def run_contained(
+    argv: Sequence[str],
+    *,
+    cwd: Path | str,
+    env: Mapping[str, str],
+    log: CappedLog,
+    time_limit: float,
+) -> Ended:
+    """Run a command to its end or to its time limit (seconds); afterwards none of its processes is left.
+
+    Raises OSError when the command cannot be started at all.
+    """
+    begun = time.monotonic()
+    timed_out = False
+    with Contained(argv, cwd=cwd, env=env, on_line=log.line) as contained:
+        try:
+            exit_status: int | None = contained.process.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            timed_out, exit_status = True, None
+    return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail))
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants reparented to this process instead of to init."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def kill_descendants(spared: Iterable[psutil.Process] = (), patience: float = KILL_PATIENCE) -> list[int]:
+    """Kill all descendants of this process but the `spared`; returns the ids of those left after `patience` s."""
+    kept = set(spared)
+    deadline = time.monotonic() + patience
+    while left := _living(set(psutil.Process().children(recursive=True)) - kept):
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can fork away
+            for process in left:
+                try:
+                    process.send_signal(number)
+                except psutil.NoSuchProcess:
+                    pass
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return [process.pid for process in left]
+
+
+def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        try:
+            if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git, run so that neither a server nor a repository can make it do anything but git's work.
+
+No configuration but ours is read, no hook, filter or credential helper is run, only named transports are
+allowed, and every command has a time limit and a line in a log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.th_contain import CappedLog, printable
+from ansible.module_utils.th_step import StepError
+
+PASSED_ENVIRONMENT = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSH_AUTH_SOCK",
+)
+"""What git gets of the worker's environment: how to reach the network, and the operator's ssh agent."""
+
+LOCAL_TIME_LIMIT = 600.0
+"""Seconds for a command that does not use the network."""
+
+TREE_FILES_LIMIT = 20_000
+TREE_BYTES_LIMIT = 64 * 1024 * 1024
+FILE_LIMIT = 1024 * 1024
+SUBMODULE_DEPTH = 10
+
+_CONFIG = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.untrackedCache": "false",
+    "credential.helper": "",
+    "advice.detachedHead": "false",
+    "gc.autoDetach": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "60",
+    "init.defaultBranch": "master",
+    "protocol.ext.allow": "never",
+    "submodule.recurse": "false",
+}
+# what git itself wrote into the history of old projects, and what nobody can mend any more
+_FSCK_CONFIG = {
+    "fetch.fsckObjects": "true",
+    "fetch.fsck.badTimezone": "ignore",
+    "fetch.fsck.missingSpaceBeforeDate": "ignore",
+    "fetch.fsck.zeroPaddedFilemode": "ignore",
+}
+
+_GONE = ("couldn't find remote ref", "did not contain", "not our ref", "unadvertised object")
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+_REMOTE_PROTOCOLS = "http:https:git:ssh"
+_SCP_FORM = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/|:).+")
+
+
+def mask(words: str) -> str:
+    """A text without the user and password of any URL in it."""
+    return _USERINFO.sub("", words)
+
+
+def is_local(url: str) -> bool:
+    """Whether a repository's URL names a folder of this machine."""
+    return url.startswith(("/", "file://"))
+
+
+def join_url(base: str, project: str) -> str:
+    """A project's URL below a base URL."""
+    return f"{base.rstrip('/')}/{project}"
+
+
+class GitError(Exception):
+    """A git command that failed: its exit status (None: the time limit) and what it said, masked."""
+
+    def __init__(self, command: str, exit_status: int | None, said: str, seconds: float) -> None:
+        self.command = command
+        self.exit = exit_status
+        self.said = said.strip()
+        lines = self.said.splitlines() or [f"exit status {exit_status}"]
+        start = next(
+            (index for index, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), len(lines) - 1
+        )
+        reason = " ".join(lines[start : start + (2 if lines[start].endswith(":") else 1)])
+        if exit_status is None:
+            reason = f"no end after {seconds:.0f} s"
+        self.reason = printable(reason)[:500].rstrip(".")
+        super().__init__(f"git {command}: {self.reason}")
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server answered that it does not have what was asked for."""
+        return any(words in self.said for words in _GONE)
+
+    @property
+    def refused(self) -> bool:
+        """Whether git did not take the objects because of what they are."""
+        return "fsck error" in self.said or "error in object" in self.said
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often the network is tried, how long each time, and how long to wait between (seconds)."""
+
+    attempts: int = 3
+    time_limit: float = 300.0
+    backoff: float = 1.0
+
+
+class Git:
+    """Runs git for one job and logs every command with its output and its time.
+
+    `bases` are the URLs as configured; where one has a user and password, git gets it in its environment, and
+    arguments, logs and the checkout's configuration have the URL without.
+    """
+
+    def __init__(self, log: CappedLog, bases: Sequence[str], patience: Patience) -> None:
+        self._log = log
+        self._bases = tuple(bases)
+        self._patience = patience
+        self._secrets = [base.partition("://")[2].rpartition("@")[0] for base in bases if mask(base) != base]
+        config = dict(_CONFIG)
+        for base in bases:
+            if mask(base) != base:
+                config[f"url.{base}.insteadOf"] = mask(base)
+        self._environment = {
+            name: os.environ[name]
+            for name in (*PASSED_ENVIRONMENT, "PATH", "HOME", "USER", "LOGNAME")
+            if name in os.environ
+        }
+        self._environment |= {
+            "LC_ALL": "C",
+            "TZ": "UTC",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "true",
+            "SSH_ASKPASS": "true",
+            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        self._config = config
+
+    def run(
+        self,
+        *words: str,
+        cwd: Path | None = None,
+        time_limit: float = LOCAL_TIME_LIMIT,
+        given: bytes | None = None,
+        local: bool = False,
+        fsck: bool = False,
+        quiet: bool = False,
+    ) -> bytes:
+        """Run one command and return its stdout. Raises GitError; StepError when the disk is full.
+
+        `given` goes to stdin. `local` allows repositories on this machine besides remote ones. `fsck` has the
+        objects that are fetched checked. `quiet` keeps stdout, which is data, out of the log.
+        """
+        config = self._config | (_FSCK_CONFIG if fsck else {})
+        environment = self._environment | {
+            "GIT_ALLOW_PROTOCOL": _REMOTE_PROTOCOLS + (":file" if local else ""),
+            "GIT_CONFIG_COUNT": str(len(config)),
+        }
+        for index, (key, value) in enumerate(config.items()):
+            environment[f"GIT_CONFIG_KEY_{index}"] = key
+            environment[f"GIT_CONFIG_VALUE_{index}"] = value
+        shown = self._mask(" ".join(words))
+        begun = time.monotonic()
+        with tempfile.TemporaryFile() as told:
+            if given is not None:
+                told.write(given)
+                told.seek(0)
+            process = subprocess.Popen(
+                ["git", *words],
+                cwd=cwd,
+                env=environment,
+                stdin=told,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            try:
+                output, errors = process.communicate(timeout=time_limit)
+                exit_status: int | None = process.returncode
+            except subprocess.TimeoutExpired:
+                exit_status = None
+                os.killpg(process.pid, signal.SIGKILL)
+                output, errors = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+        seconds = time.monotonic() - begun
+        said = self._mask(errors.decode("utf-8", "replace"))
+        ended = "" if exit_status == 0 else f", exit {exit_status}" if exit_status is not None else ", killed"
+        self._log.line(f"git {printable(shown)} ({seconds:.3f} s{ended})")
+        heard = "" if quiet else self._mask(output[:65536].decode("utf-8", "replace"))
+        for line in (heard + "\n" + said).splitlines():
+            if line.strip():
+                self._log.line(f"    {printable(line)}")
+        if exit_status != 0:
+            if "No space left on device" in said:
+                raise StepError("disk_full", f"The disk is full: git {words[0]} could not write.")
+            raise GitError(words[0], exit_status, said, seconds)
+        return output
+
+    def _mask(self, words: str) -> str:
+        for secret in self._secrets:
+            words = words.replace(f"{secret}@", "")
+        return mask(words)
+
+    def answers(self, url: str) -> bool:
+        """Whether a repository's server answers at all."""
+        try:
+            self.run(
+                "ls-remote", "--quiet", "--", url, "HEAD", time_limit=self._patience.time_limit, local=is_local(url)
+            )
+        except GitError:
+            return False
+        return True
+
+    def remote(self, url: str, *words: str, cwd: Path | None = None, fsck: bool = False) -> bytes:
+        """Run one command that talks to the server of `url`, several times when it fails. Raises GitError."""
+        patience = self._patience
+        for attempt in range(1, patience.attempts + 1):
+            try:
+                return self.run(*words, cwd=cwd, time_limit=patience.time_limit, local=is_local(url), fsck=fsck)
+            except GitError as error:
+                if error.gone or error.refused or attempt == patience.attempts:
+                    raise
+                time.sleep(patience.backoff * attempt)
+        raise AssertionError("at least one attempt is made")
+
+    def text(self, *words: str, cwd: Path) -> str:
+        """Run one local command and return its stdout as text, stripped."""
+        return self.run(*words, cwd=cwd).decode("utf-8", "replace").strip()
+
+    def commit(self, repository: Path, name: str) -> str | None:
+        """The commit that a ref or an object's name stands for; None when it is not there."""
+        try:
+            return self.text(
+                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", cwd=repository
+            )
+        except GitError:
+            return None
+
+    def clone_mirror(self, mirror: Path, target: Path, origin: str) -> None:
+        """Clone from a local mirror without sharing a file with it; nothing is checked out yet.
+
+        `origin` is the URL that the clone's remote gets, without user and password.
+        """
+        self.run("clone", "--no-hardlinks", "--no-checkout", "--quiet", "--", str(mirror), str(target), local=True)
+        self.run("config", "remote.origin.url", mask(origin), cwd=target)
+
+    def checkout(self, repository: Path, commit: str) -> None:
+        """Put a commit into the working folder, HEAD detached."""
+        self.run("checkout", "--detach", "--force", "--quiet", commit, "--", cwd=repository)
+
+    def scripts(self, repository: Path, commit: str, folder: str, recursive: bool = False) -> list[tuple[str, bytes]]:
+        """The regular files ``*.py`` (path, content) of a folder in a commit; none where it has no such.
+
+        Raises StepError when they are beyond all measure.
+        """
+        prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
+        words = ["ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recursive else []), commit, "--"]
+        listing = self.run(*words, *([prefix] if prefix else []), cwd=repository, quiet=True)
+        wanted: list[tuple[str, str]] = []
+        total = 0
+        for entry in listing.split(b"\0"):
+            meta, _, raw_path = entry.partition(b"\t")
+            if not meta:
+                continue
+            mode, kind, name, size = meta.decode("ascii").split()
+            if kind != "blob" or mode == "120000" or not raw_path.endswith(b".py"):
+                continue
+            total += int(size)
+            wanted.append((raw_path.decode("utf-8", "backslashreplace"), name))
+            if len(wanted) > TREE_FILES_LIMIT or total > TREE_BYTES_LIMIT:
+                raise StepError("checkout_failed", f"{folder} of {commit[:12]} holds too many files to read.")
+        return self._blobs(repository, wanted)
+
+    def file(self, repository: Path, commit: str, path: str) -> bytes | None:
+        """One file's content in a commit; None when it is not there, no regular file, or too long."""
+        found = self.run("ls-tree", "-z", "-l", "--full-tree", commit, "--", path, cwd=repository, quiet=True)
+        parts = found.rstrip(b"\0").partition(b"\t")[0].decode("ascii").split()
+        if len(parts) != 4 or parts[1] != "blob" or parts[0] == "120000" or int(parts[3]) > FILE_LIMIT:
+            return None
+        return self._blobs(repository, [(path, parts[2])])[0][1]
+
+    def _blobs(self, repository: Path, wanted: list[tuple[str, str]]) -> list[tuple[str, bytes]]:
+        if not wanted:
+            return []
+        asked = "".join(f"{name}\n" for _, name in wanted).encode("ascii")
+        output = self.run("cat-file", "--batch", cwd=repository, given=asked, quiet=True)
+        files: list[tuple[str, bytes]] = []
+        position = 0
+        for path, name in wanted:
+            end = output.index(b"\n", position)
+            header = output[position:end].decode("ascii").split()
+            if len(header) != 3 or header[0] != name:
+                raise GitError("cat-file", 1, f"fatal: object {name} is missing", 0)
+            size = int(header[2])
+            files.append((path, output[end + 1 : end + 1 + size]))
+            position = end + 1 + size + 1
+        return files
+
+    def submodules(self, repository: Path, depth: int = 0) -> int:
+        """Check out the submodules of a fresh checkout, theirs too; returns how many.
+
+        Raises StepError: ``checkout_failed`` for one whose URL is not allowed or whose commit is not there,
+        ``git_unreachable`` for one whose server does not answer.
+        """
+        if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
+            return 0
+        if depth >= SUBMODULE_DEPTH:
+            raise StepError("checkout_failed", f"Submodules are nested more than {SUBMODULE_DEPTH} deep.")
+        self.run("submodule", "--quiet", "init", cwd=repository)
+        count = 0
+        for name, url in self._submodule_urls(repository):
+            problem = submodule_problem(url, self._bases)
+            if problem:
+                raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
+            count += 1
+        if not count:
+            return 0
+        local = next(filter(is_local, self._bases), "")
+        try:
+            self.remote(local, "submodule", "--quiet", "update", "--force", "--checkout", cwd=repository)
+        except GitError as error:
+            code = "checkout_failed" if error.gone else "git_unreachable"
+            raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
+        listing = self.run("ls-files", "-z", "--stage", cwd=repository, quiet=True)
+        for entry in listing.split(b"\0"):
+            meta, _, path = entry.partition(b"\t")
+            if meta.startswith(b"160000 "):
+                below = repository / os.fsdecode(path)
+                if (below / ".git").exists():
+                    count += self.submodules(below, depth + 1)
+        return count
+
+    def _submodule_urls(self, repository: Path) -> list[tuple[str, str]]:
+        """What ``git submodule init`` has settled on, relative URLs resolved."""
+        try:
+            listing = self.run(
+                "config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$", cwd=repository, quiet=True
+            )
+        except GitError:
+            return []
+        found = []
+        for entry in listing.decode("utf-8", "replace").split("\0"):
+            key, _, url = entry.partition("\n")
+            if key:
+                found.append((key[len("submodule.") : -len(".url")], url))
+        return found
+
+
+def submodule_problem(url: str, bases: Sequence[str]) -> str:
+    """Why a submodule's URL is not allowed; "" when it is."""
+    shown = printable(mask(url))
+    if not url or url.startswith("-") or not url.isprintable() or " " in url or "\\" in url:
+        return f"{shown!r} is not a URL"
+    if is_local(url):
+        path = os.path.realpath(url.removeprefix("file://"))
+        for base in bases:
+            root = os.path.realpath(base.removeprefix("file://"))
+            if is_local(base) and os.path.commonpath([path, root]) == root:
+                return ""
+        return f"{shown} is on this machine, outside of the repositories"
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in _REMOTE_PROTOCOLS.split(":"):
+        host = rest.partition("/")[0].rpartition("@")[2]
+        return f"{shown} names no host" if not host or host.startswith(("-", ":")) else ""
+    if not separator and _SCP_FORM.fullmatch(url):
+        return ""
+    return f"{shown} is not an http, https, git or ssh URL"

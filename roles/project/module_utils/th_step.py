@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a stage's module ends: its result, or one clear sentence that the verdict can be computed from."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.th_artifacts import report_error
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+class StepError(Exception):
+    """A failure whose reason is known.
+
+    `code` is one of docs/artifacts.md; `detail` one sentence for a person, with the remedy;
+    `more` further fields of the error's line, such as ``stage``.
+    """
+
+    def __init__(self, code: str, detail: str, **more: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.more = more
+
+
+def run_step(module: AnsibleModule, role: str, job_dir: str, step: Callable[[], dict[str, Any]]) -> None:
+    """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl."""
+    try:
+        result = step()
+    except StepError as error:
+        _fail(module, role, job_dir, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(module, role, job_dir, StepError("disk_full", f"The disk is full{where}: free some space."))
+    else:
+        module.exit_json(**result)
+
+
+def _fail(module: AnsibleModule, role: str, job_dir: str, error: StepError) -> None:
+    detail = error.detail
+    try:
+        report_error(job_dir, role, error.code, detail, **error.more)
+    except OSError as problem:
+        detail += f" (This could not be recorded in {job_dir}: {problem.strerror}.)"
+    module.fail_json(msg=detail, code=error.code)
