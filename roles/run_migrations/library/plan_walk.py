@@ -1,0 +1,82 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Find out which stages the job's datasets have to walk through."""
+
+DOCUMENTATION = r"""
+module: plan_walk
+short_description: Find out which stages the job's datasets have to walk through
+description:
+  - Compares the versions of the restored datasets with the trees of migrations in C(artifacts/checkout.json).
+  - Tells which environments are needed for it and not yet built, so that no release is built in vain.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  datasets:
+    description: The names of the job's datasets; those that were not restored are left out.
+    type: list
+    elements: str
+    required: true
+author: The turbo-hipster developers
+"""
+
+EXAMPLES = r"""
+- name: Find out which stages to walk through
+  plan_walk:
+    job_dir: /var/lib/turbo-hipster/jobs/1
+    datasets: [user_001]
+"""
+
+RETURN = r"""
+datasets:
+  description: The datasets that can be walked.
+  type: list
+  returned: always
+wanted:
+  description: The environments to build, in the form of the role C(build_environment).
+  type: list
+  returned: always
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import read_json
+from ansible.module_utils.th_stages import Tree
+
+
+def main() -> None:
+    """Run as a module of Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "datasets": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    artifacts = Path(module.params["job_dir"]) / "artifacts"
+    checkout = read_json(artifacts / "checkout.json")
+    if not checkout:
+        module.fail_json(msg=f"{artifacts / 'checkout.json'} is not there: run playbooks/checkout.yaml first")
+    tree = Tree(checkout)
+    restored, wanted = [], {}
+    for name in module.params["datasets"]:
+        facts = read_json(artifacts / f"dataset-{name}.json")
+        if facts:
+            restored.append(name)
+            if not tree.unknown(facts["version"]):
+                wanted.update({stage.slug: stage for stage in tree.needed(facts["version"])})
+    for item in read_json(artifacts / "environment.json").get("environments", []):
+        wanted.pop(item["stage"], None)
+    module.exit_json(
+        changed=False,
+        datasets=restored,
+        wanted=[
+            {"stage": stage.slug, "kind": stage.kind, "commit": stage.commit} for stage in wanted.values()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

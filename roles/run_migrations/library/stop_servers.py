@@ -1,0 +1,60 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Stop the private servers of a job."""
+
+DOCUMENTATION = r"""
+module: stop_servers
+short_description: Stop the private servers of a job
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  time_limit:
+    description: Seconds that a server may take for a clean stop before it is killed.
+    type: int
+    default: 15
+author: The turbo-hipster developers
+"""
+
+EXAMPLES = r"""
+- name: Stop the private servers
+  stop_servers:
+    job_dir: /var/lib/turbo-hipster/jobs/1
+"""
+
+RETURN = r"""
+stopped:
+  description: The datasets whose server was running.
+  type: list
+  returned: always
+"""
+
+from pathlib import Path
+
+from ansible.module_utils import th_mariadb
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Run as a module of Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "time_limit": {"type": "int", "default": 15},
+        }
+    )
+    stopped = []
+    for file in sorted(Path(module.params["job_dir"]).glob("db/*/server.json")):
+        try:
+            server = th_mariadb.load(file.parent)
+        except th_mariadb.ServerError as error:
+            module.fail_json(msg=str(error))
+        if server.running():
+            th_mariadb.stop(server, module.params["time_limit"])
+            stopped.append(file.parent.name)
+    module.exit_json(changed=bool(stopped), stopped=stopped)
+
+
+if __name__ == "__main__":
+    main()

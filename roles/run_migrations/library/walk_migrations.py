@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Walk the migrations of one dataset."""
+
+DOCUMENTATION = r"""
+module: walk_migrations
+short_description: Walk a dataset through the migrations of every stage, one at a time, and measure each
+description:
+  - Runs the project's own code against the dataset's private server, one process a stage, and reads what each
+    migration did from the server over a connection of its own.
+  - Writes C(artifacts/walk-<name>.jsonl) and C(results/<name>.log) as it goes.
+  - A migration that fails is a finding, not a failure of the task.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  name:
+    description: The dataset's name.
+    type: str
+    required: true
+  migrations:
+    description: The profile's section C(migrations), complete.
+    type: dict
+    required: true
+  program:
+    description: The walking side of alembic.
+    type: path
+    required: true
+  migration_time_limit:
+    description: Seconds after which a migration is ended.
+    type: int
+    default: 7200
+  start_time_limit:
+    description: Seconds that the project's code may take before the first and after the last migration.
+    type: int
+    default: 300
+  log_limit:
+    description: Bytes that the dataset's log may grow to; its middle is left out then.
+    type: int
+    default: 10000000
+author: The turbo-hipster developers
+"""
+
+EXAMPLES = r"""
+- name: Walk the migrations
+  walk_migrations:
+    job_dir: /var/lib/turbo-hipster/jobs/1
+    name: user_001
+    migrations: "{{ th_profile.migrations }}"
+    program: "{{ role_path }}/files/walk_alembic.py"
+"""
+
+RETURN = r"""
+code:
+  description: What ended the walk, one of the codes in docs/verdicts.md; empty when it came to its end.
+  type: str
+  returned: always
+detail:
+  description: What was said about it.
+  type: str
+  returned: always
+"""
+
+import shutil
+from pathlib import Path
+
+from ansible.module_utils import th_mariadb
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import forget_errors, report_error
+from ansible.module_utils.th_walk import Limits, Walk, begin_anew
+
+ROLE = "run_migrations"
+
+
+def main() -> None:
+    """Run as a module of Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "migrations": {"type": "dict", "required": True},
+            "program": {"type": "path", "required": True},
+            "migration_time_limit": {"type": "int", "default": 7200},
+            "start_time_limit": {"type": "int", "default": 300},
+            "log_limit": {"type": "int", "default": 10_000_000},
+        }
+    )
+    job_dir, name = Path(module.params["job_dir"]), module.params["name"]
+    limits = Limits(
+        module.params["migration_time_limit"], module.params["start_time_limit"], module.params["log_limit"]
+    )
+    forget_errors(job_dir, ROLE, name)
+    begin_anew(job_dir / "artifacts" / f"walk-{name}.jsonl")
+    (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
+    try:
+        server = th_mariadb.load(job_dir / "db" / name)
+        walk = Walk(job_dir, name, module.params["migrations"], limits, Path(module.params["program"]))
+        error = walk.run()
+    except th_mariadb.ServerError as trouble:
+        report_error(job_dir, ROLE, "server_failed", str(trouble), dataset=name)
+        module.fail_json(msg=f"{name}: {trouble}", code="server_failed")
+    if server.error_log.exists():
+        shutil.copyfile(server.error_log, job_dir / "results" / f"{name}-mariadbd.log")
+    module.exit_json(changed=True, code=error.code if error else "", detail=error.detail if error else "")
+
+
+if __name__ == "__main__":
+    main()
