@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading what the playbooks left (docs/artifacts.md): bounded, and never surprised by what is there.
+
+The names, details and versions in these files can come from the change under test. They are cut to a length and
+rid of control characters here, once; whoever shows them has only to escape them for the place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker import checkout
+from worker import untrusted as safe
+from worker.checkout import Checkout, Environment
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An `error` event: what a stage or a walk could not do."""
+
+    code: str
+    detail: str = ""
+    dataset: str = ""
+    stage: str = ""
+    from_: str = ""
+    to: str = ""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration of a walk.
+
+    `ended` is whether it was seen to end, well or not; `exit` is then as docs/artifacts.md says. `seconds` is wall
+    time; a counter is None when the server does not give it.
+    """
+
+    stage: str
+    from_: str
+    to: str
+    ended: bool = False
+    exit: int | None = None
+    seconds: float | None = None
+    version: str = ""
+    rows_changed: int | None = None
+    rows_read: int | None = None
+    redo_bytes: int | None = None
+    data_bytes: int | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether it came to its end without an error."""
+        return self.ended and self.exit == 0
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What is known of one dataset: its restore, its limits, and its migrations in order.
+
+    `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
+    be understood, so that something may be missing here.
+    """
+
+    name: str
+    restored: bool = False
+    server: str = ""
+    version: str = ""
+    bytes: int = 0
+    rows: int = 0
+    method: str = ""
+    snapshot: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    migrations: tuple[Migration, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    final: str | None = None
+    expected: str | None = None
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """All that a job left. `problems` are those of `errors.jsonl`: before a walk, or beside it."""
+
+    checkout: Checkout | None
+    environments: tuple[Environment, ...]
+    walks: Mapping[str, Walk]
+    problems: tuple[Problem, ...]
+
+
+def read(folder: Path) -> Artifacts:
+    """Read a folder of artifacts; what is missing or damaged is left out, and never raises."""
+    found = safe.names(folder)
+    names = {match[1] for file in found if (match := re.fullmatch(r"walk-(.+)\.jsonl", file))}
+    names |= {match[1] for file in found if (match := re.fullmatch(r"dataset-(.+)\.json", file))}
+    return Artifacts(
+        checkout=checkout.read(folder),
+        environments=checkout.read_environments(folder),
+        walks={name: _walk(folder, name) for name in sorted(names)},
+        problems=tuple(_problem(event or {}) for event in safe.events(folder / "errors.jsonl")),
+    )
+
+
+def _walk(folder: Path, name: str) -> Walk:
+    facts = safe.document(folder / f"dataset-{name}.json")
+    server = dict(safe.items(facts.get("server")))
+    reader = _WalkReader()
+    for event in safe.events(folder / f"walk-{name}.jsonl"):
+        reader.take(event)
+    reader.close()
+    limits, unusable = _limits(facts.get("limits"))
+    return Walk(
+        name=name,
+        restored=bool(facts),
+        server=safe.name(server.get("version")),
+        version=",".join(safe.name(item) for item in safe.sequence(facts.get("version"))) or "base",
+        bytes=safe.integer(facts.get("bytes")) or 0,
+        rows=safe.integer(facts.get("rows")) or 0,
+        method=safe.name(facts.get("method")),
+        snapshot=safe.name(facts.get("snapshot")),
+        seconds={safe.name(key): safe.number(value) or 0.0 for key, value in safe.items(facts.get("seconds"))},
+        limits=limits,
+        remarks={
+            safe.name(key): safe.text(value if isinstance(value, str) else json.dumps(value))
+            for key, value in safe.items(facts.get("remarks"))
+        },
+        skipped=tuple(reader.skipped),
+        migrations=tuple(reader.migrations),
+        problems=tuple(reader.problems),
+        final=reader.final,
+        expected=reader.expected,
+        damaged=reader.damaged + unusable,
+    )
+
+
+class _WalkReader:
+    """Puts the events of one walk together."""
+
+    def __init__(self) -> None:
+        self.migrations: list[Migration] = []
+        self.problems: list[Problem] = []
+        self.skipped: list[tuple[str, str]] = []
+        self.final: str | None = None
+        self.expected: str | None = None
+        self.damaged = 0
+        self._stage = ""
+        self._open: Migration | None = None
+
+    def take(self, event: Mapping[str, Any] | None) -> None:
+        """Take one event; None for one that cannot be understood."""
+        kind = event.get("event") if event else None
+        if event is None or not isinstance(kind, str):
+            self.damaged += 1
+        elif kind == "stage":
+            self._stage = safe.name(event.get("name"))
+        elif kind == "begin":
+            self.close()
+            self.final = self.expected = None
+            self._open = Migration(*self._step(event))
+        elif kind == "end":
+            self._end(event)
+        elif kind == "error":
+            self.problems.append(_problem(event))
+        elif kind == "skipped":
+            self.skipped.append((safe.name(event.get("name")), safe.name(event.get("reason"))))
+        elif kind == "final":
+            self._final(event.get("version"), event.get("expected"))
+
+    def close(self) -> None:
+        """A migration that was begun and has no end."""
+        if self._open:
+            self.migrations.append(self._open)
+            self._open = None
+
+    def _step(self, event: Mapping[str, Any]) -> tuple[str, str, str]:
+        stage = safe.name(event.get("stage")) or self._stage
+        return stage, safe.name(event.get("from")), safe.name(event.get("to"))
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        counters = dict(safe.items(event.get("counters")))
+        stage, from_, to = self._step(event)
+        begun, self._open = self._open, None
+        if begun is None or (begun.from_, begun.to) != (from_, to):
+            self.damaged += 1  # an end without its start is no evidence of anything
+            if begun:
+                self.migrations.append(begun)
+            return
+        self.migrations.append(
+            Migration(
+                stage,
+                from_,
+                to,
+                ended=True,
+                exit=safe.integer(event.get("exit")),
+                seconds=safe.number(event.get("seconds")),
+                version=safe.name(event.get("version")),
+                rows_changed=safe.integer(counters.get("rows_changed")),
+                rows_read=safe.integer(counters.get("rows_read")),
+                redo_bytes=safe.integer(counters.get("redo_bytes")),
+                data_bytes=safe.integer(counters.get("data_bytes")),
+            )
+        )
+
+    def _final(self, version: object, expected: object) -> None:
+        # two versions that differ must not look alike for having been cut or cleaned
+        if not version or not expected or safe.name(version) != version or safe.name(expected) != expected:
+            self.damaged += 1
+            return
+        self.final, self.expected = safe.name(version), safe.name(expected)
+
+
+def _problem(event: Mapping[str, Any]) -> Problem:
+    return Problem(
+        code=safe.name(event.get("code")),
+        detail=safe.text(event.get("detail")),
+        dataset=safe.name(event.get("dataset")),
+        stage=safe.name(event.get("stage")),
+        from_=safe.name(event.get("from")),
+        to=safe.name(event.get("to")),
+        file=safe.name(event.get("file")),
+        line=safe.integer(event.get("line")) or 0,
+    )
+
+
+def _limits(value: object) -> tuple[dict[str, dict[str, float]], int]:
+    """The tables of limits, and how many limits in them are none."""
+    limits: dict[str, dict[str, float]] = {}
+    unusable = 0
+    for key, table in safe.items(value):
+        limits[key] = {step: limit for step, item in safe.items(table) if (limit := safe.number(item)) is not None}
+        unusable += not isinstance(table, dict) or len(limits[key]) < len(table)
+    return limits, unusable

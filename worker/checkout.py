@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was checked out and built, as the playbooks have left it (docs/artifacts.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker import untrusted as safe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the walk, as the checkout found it. `kind` is release, tip or change."""
+
+    name: str
+    slug: str
+    kind: str
+    commit: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What was checked out; `files` maps a revision to its file, `by_change` are those that the change touches."""
+
+    commit: str = ""
+    subject: str = ""
+    branch: str = ""
+    stages: tuple[Stage, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    by_change: frozenset[str] = frozenset()
+    tip_left_out: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that was built, or taken from the cache. `packages` are ``name==version``."""
+
+    stage: str
+    python: str
+    seconds: float
+    cached: bool
+    packages: tuple[str, ...]
+
+
+def read(folder: Path) -> Checkout | None:
+    """Read `checkout.json` in a folder of artifacts; None when it is not there."""
+    document = safe.document(folder / "checkout.json")
+    if not document:
+        return None
+    touched = dict(safe.items(document.get("touched")))
+    return Checkout(
+        commit=safe.name(document.get("commit")),
+        subject=safe.name(document.get("subject")),
+        branch=safe.name(document.get("branch")),
+        stages=tuple(
+            Stage(
+                safe.name(item.get("name")),
+                safe.name(item.get("slug")),
+                safe.name(item.get("kind")),
+                safe.name(item.get("commit")),
+                tuple(safe.name(head) for head in safe.sequence(item.get("heads"))),
+            )
+            for item in safe.mappings(document.get("stages"))
+        ),
+        files={
+            safe.name(revision): safe.name(facts.get("file"))
+            for revision, facts in safe.items(document.get("revisions"))
+            if isinstance(facts, dict)
+        },
+        by_change=frozenset(
+            safe.name(revision) for kind in ("added", "altered") for revision in safe.sequence(touched.get(kind))
+        ),
+        tip_left_out=safe.name(document.get("tip_left_out")),
+        seconds=safe.number(document.get("seconds")) or 0.0,
+    )
+
+
+def read_environments(folder: Path) -> tuple[Environment, ...]:
+    """Read `environment.json` in a folder of artifacts."""
+    built = safe.document(folder / "environment.json").get("environments")
+    return tuple(_environment(item) for item in safe.mappings(built))
+
+
+def _environment(item: Mapping[str, Any]) -> Environment:
+    return Environment(
+        stage=safe.name(item.get("stage")),
+        python=safe.name(item.get("python")),
+        seconds=safe.number(item.get("seconds")) or 0.0,
+        cached=item.get("cached") is True,
+        packages=tuple(safe.name(package) for package in safe.sequence(item.get("packages"))),
+    )

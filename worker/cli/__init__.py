@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people type: `th-worker` and `th`, one module a command of `th`."""

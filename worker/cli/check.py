@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`th check`: what of the installation works, and how to mend what does not, one line each."""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker import config, datasets, documents
+from worker.config import Config
+from worker.errors import ConfigError, DatasetError
+
+FREE_BYTES = 2 * 1024**3
+"""Less free space than this is too little for a job's checkout, environment and server."""
+
+_GEARMAN_SECONDS = 3.0
+_TOOLS = {
+    "git": "git",
+    "uv": "uv (pip install uv)",
+    "bwrap": "bubblewrap",
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
+    "mariadb": "mariadb-client-core",
+    "zstd": "zstd",
+    "xz": "xz-utils",
+    "ansible-playbook": "ansible-core (pip install ansible-core)",
+}
+# First what is installed beside us, as jobs have it; last the servers, which Debian keeps out of a user's PATH.
+_PATH = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: whether it is `ok`, what was looked at, what was found, and how to mend it."""
+
+    ok: bool
+    name: str
+    text: str
+    remedy: str = ""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser("check", help="check the configuration and everything it names")
+    parser.add_argument("-c", metavar="PATH", default=str(config.DEFAULT_PATH), help="the configuration")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns 0 when all is well, else 2."""
+    checks = list(check(Path(args.c)))
+    if args.json:
+        print(json.dumps([asdict(one) for one in checks], indent=2))
+    else:
+        for one in checks:
+            remedy = f"; {one.remedy}" if one.remedy else ""
+            print(f"[{'ok' if one.ok else 'fail'}] {one.name}: {one.text}{remedy}")
+    return 0 if all(one.ok for one in checks) else 2
+
+
+def check(path: Path) -> Iterator[Check]:
+    """All checks of the installation that the configuration at `path` describes."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        yield Check(False, "configuration", str(error))
+    else:
+        yield Check(True, "configuration", f"{path}: {len(settings.jobs)} jobs")
+        yield from _folders(settings)
+        yield from _playbooks(settings)
+        yield from _datasets(settings)
+        yield _gearman(settings)
+    yield from _tools()
+
+
+def _folders(settings: Config) -> Iterator[Check]:
+    for key, (folder, _) in settings.writable_dirs().items():
+        there = folder
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK):
+            yield Check(True, key, f"{folder}{'' if there == folder else ' (will be made)'}")
+        else:
+            remedy = "change the key, or the permissions"
+            yield Check(False, key, f"{folder} cannot be made or written to by this user", remedy)
+        if key == "jobs_working_dir":
+            free = shutil.disk_usage(there).free
+            remedy = "" if free >= FREE_BYTES else f"at least {FREE_BYTES // 1024**3} GiB are needed"
+            yield Check(free >= FREE_BYTES, "disk space", f"{free / 1024**3:.1f} GiB free in {there}", remedy)
+
+
+def _playbooks(settings: Config) -> Iterator[Check]:
+    playbooks = settings.ansible_dir / "playbooks"
+    plugins = dict.fromkeys(job.plugin for job in settings.jobs)
+    for needed in (*(f"{plugin}/run.yaml" for plugin in plugins), "upload-logs.yaml"):
+        found = (playbooks / needed).is_file()
+        text = f"{playbooks / needed}{'' if found else ' is not there'}"
+        yield Check(found, "playbook", text, "" if found else "'th init DIR' makes a whole copy")
+
+
+def _datasets(settings: Config) -> Iterator[Check]:
+    for folder in dict.fromkeys(job.datasets_dir for job in settings.jobs if job.datasets_dir):
+        try:
+            found = datasets.find(folder)
+        except DatasetError as error:
+            yield Check(False, "datasets", str(error))
+            continue
+        if not found:
+            yield Check(False, "datasets", f"there is no dataset in {folder}", "put one there, or change datasets_dir")
+        for path in found:
+            yield from _dataset(settings, path)
+
+
+def _dataset(settings: Config, path: Path) -> Iterator[Check]:
+    try:
+        dataset = datasets.load(path)
+    except DatasetError as error:
+        yield Check(False, "dataset", str(error))
+        return
+    if os.access(dataset.seed, os.R_OK):
+        yield Check(True, "dataset", f"{dataset.name} for {dataset.project}: {dataset.seed}")
+    else:
+        yield Check(False, "dataset", f"{path}: seed_data: {dataset.seed} cannot be read", "put the dump there")
+    profile = settings.projects_dir / f"{dataset.project}.yaml"
+    try:
+        documents.read_mapping(profile)
+    except ConfigError as error:
+        yield Check(False, "profile", str(error), f"a job for {dataset.project} needs it: docs/profiles.md")
+    else:
+        yield Check(True, "profile", f"{dataset.project}: {profile}")
+
+
+def _gearman(settings: Config) -> Check:
+    server = settings.zuul_server
+    if server.embedded:
+        return Check(True, "gearman", "embedded: the worker is its own server")
+    try:
+        socket.create_connection((server.gearman_host, server.gearman_port), _GEARMAN_SECONDS).close()
+    except OSError as error:
+        text = f"no server at {server.gearman_host}:{server.gearman_port} ({error})"
+        return Check(False, "gearman", text, "start it, or change zuul_server.gearman_host and gearman_port")
+    return Check(True, "gearman", f"a server listens at {server.gearman_host}:{server.gearman_port}")
+
+
+def _tools() -> Iterator[Check]:
+    for tool, package in _TOOLS.items():
+        found = shutil.which(tool, path=_PATH)
+        yield Check(bool(found), "tool", f"{tool}: {found or 'is not there'}", "" if found else f"install {package}")

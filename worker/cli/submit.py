@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`th submit`: one job through Gearman, as Zuul would launch it, followed to its end."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from worker import process
+from worker.cli import arguments
+from worker.cli.display import Display, display
+from worker.errors import INTERRUPTED, TurboHipsterError, UsageError
+from worker.gearman import Event, Submitter
+
+NO_RESULT = 3
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser("submit", help="run one job through Gearman, as Zuul would")
+    parser.add_argument("--gearman", metavar="HOST:PORT", default="127.0.0.1:4730", help="the Gearman server")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=10.0, help="how long to wait for server and worker"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments.add_options(parser, job_required=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    host, port = _address(args.gearman)
+    name = args.job.removeprefix("build:")
+    given = arguments.zuul_arguments(args, name)
+    submitter = Submitter(host, port, args.timeout)
+    try:
+        if not submitter.registered(f"build:{name}", args.timeout):
+            raise UsageError(f"--job: no worker at {host}:{port} serves build:{name}; is it running?")
+        submitter.submit(f"build:{name}", str(given["ZUUL_UUID"]), given)
+        with display() as progress:
+            data, last, interrupted = _follow(submitter, progress)
+    finally:
+        submitter.close()
+    if last == "lost":
+        raise TurboHipsterError("the Gearman server went away before the job ended; submit it again")
+    result = data.get("result")
+    _print(args.json, data, result)
+    if interrupted:
+        return INTERRUPTED
+    return NO_RESULT if result is None else 0 if result == "SUCCESS" else 1
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--gearman: {text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any], str, bool]:
+    """Wait for the end; returns the last data, the kind of the last event, and whether we were interrupted."""
+    signals = process.Signals()
+    data: Mapping[str, Any] = {}
+    percent = 0
+    stopped = False
+    progress.show(0, "waiting for a worker")
+    while True:
+        event: Event | None = submitter.next_event(0.2)
+        if signals.stop and not stopped:
+            if data:
+                # The first packet has said who runs the build.
+                submitter.stop(str(data.get("manager")), str(data.get("name")), str(data.get("number")))
+                stopped = True
+            elif submitter.cancel():
+                return {}, "fail", True
+        if event is None:
+            continue
+        if event.data:
+            data = event.data
+        percent = event.percent if event.kind == "status" else percent
+        progress.show(percent, "stopping" if stopped else str(data.get("progress") or ""))
+        if event.final:
+            return data, event.kind, signals.stop
+
+
+def _print(as_json: bool, data: Mapping[str, Any], result: Any) -> None:
+    if as_json:
+        shown = {"result": result, "url": data.get("url", ""), "messages": data.get("messages", [])}
+        print(json.dumps(shown, indent=2))
+        return
+    if result is None:
+        for message in data.get("messages", []):
+            print(message)
+    print(data.get("url") or "no logs were published")
+    print("no result: the worker failed, and Zuul would try again" if result is None else result)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`th verdict`: compute a verdict again, from a job's folder or from a published one."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from worker import artifacts, documents, publish, report, untrusted, verdict
+from worker.errors import ConfigError, UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to `th`."""
+    parser = subparsers.add_parser("verdict", help="compute the verdict again from a job's or a published folder")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a job's folder, or a published one")
+    parser.add_argument("--write", action="store_true", help="write result.json and index.html there")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; the exit status is the outcome's."""
+    folder: Path = args.folder
+    if not (folder / "artifacts").is_dir():
+        raise UsageError(f"{folder} has no folder artifacts: name a job's folder, or a published one")
+    job, datasets = _job(folder / "job.yaml")
+    results = folder / "results" if (folder / "results").is_dir() else folder
+    found = verdict.decide(artifacts.read(folder / "artifacts"), datasets)
+    header = _header(job, results / "result.json")
+    if args.write:
+        _write(results, found, header)
+    if args.json:
+        print(json.dumps(report.as_document(found, header), indent=1, ensure_ascii=False))
+    else:
+        print(report.render_text(found, header.url))
+    return found.outcome.exit_code
+
+
+def _job(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What job.yaml says of the job, without its secrets, and the names of its datasets."""
+    try:
+        document = documents.read_mapping(path)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    job, datasets = document.get("th_job"), document.get("th_datasets")
+    if not isinstance(job, dict):
+        raise UsageError(f"{path}: th_job: is missing: this is not the job.yaml of a job")
+    if not isinstance(job.get("zuul"), dict):
+        job["zuul"] = {}
+    try:
+        names = [item["name"] for item in datasets or []]
+    except (TypeError, KeyError) as error:
+        raise UsageError(f"{path}: th_datasets: must be a list of mappings with a name") from error
+    return publish.public(document)["th_job"], [str(name) for name in names]
+
+
+def _header(job: dict[str, Any], former: Path) -> report.Header:
+    """What the former report says of the job's time and place still holds."""
+    document = untrusted.document(former)
+    return report.Header(
+        job=job,
+        url=untrusted.name(document.get("url")),
+        started=untrusted.name(document.get("started")),
+        seconds=untrusted.number(document.get("seconds")) or 0.0,
+    )
+
+
+def _write(results: Path, found: verdict.Verdict, header: report.Header) -> None:
+    try:
+        report.write(results, found, header)
+    except OSError as error:
+        raise UsageError(f"{error.filename or results}: cannot be written ({error.strerror})") from error

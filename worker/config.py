@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: read once, checked completely, and from then on frozen.
+
+The keys of existing installations keep their names and meaning. docs/configuration.md describes every key.
+"""
+
+import os
+import re
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker import documents, giturl
+from worker.documents import Merged, Section
+from worker.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
+EMBEDDED = "embedded"
+"""The gearman_host that stands for a Gearman server inside the worker's own process."""
+
+GATE_PLUGIN = "gate_real_db_upgrade"
+KEEP_CHOICES = ("never", "failed", "always")
+_PLUGIN_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}")
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
+_CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
+_LONGEST = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class ZuulServer:
+    """Where jobs come from. `origin` is the base URL of branches and tags; "": they are at ZUUL_URL too."""
+
+    origin: str = field(repr=False)
+    gearman_host: str
+    gearman_port: int
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the worker is its own Gearman server."""
+        return self.gearman_host == EMBEDDED
+
+
+@dataclass(frozen=True)
+class JobEntry:
+    """A job that the worker takes as `build:<name>`. `options` are the plugin's own keys, unchanged."""
+
+    name: str
+    plugin: str
+    datasets_dir: Path | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PublishLogs:
+    """Where results go: copied below `path`, and read below `prepend_url`, which ends with a slash."""
+
+    type: str
+    path: Path
+    prepend_url: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """The checked configuration. All paths are absolute, all limits are in seconds."""
+
+    path: Path
+    zuul_server: ZuulServer
+    debug_log: Path | None
+    jobs_working_dir: Path
+    git_working_dir: Path
+    pip_download_cache: Path
+    snapshots_dir: Path
+    environments_dir: Path
+    projects_dir: Path
+    ansible_dir: Path
+    jobs: tuple[JobEntry, ...]
+    publish_logs: PublishLogs
+    job_time_limit: int
+    upload_time_limit: int
+    keep_job_dirs: str
+
+    def job(self, name: str) -> JobEntry | None:
+        """The entry of the job, or None."""
+        return next((entry for entry in self.jobs if entry.name == name), None)
+
+    def writable_dirs(self) -> dict[str, tuple[Path, int]]:
+        """The folders that the worker writes to and may make: key of the configuration -> (folder, mode)."""
+        dirs = {
+            "jobs_working_dir": (self.jobs_working_dir, 0o700),
+            "git_working_dir": (self.git_working_dir, 0o755),
+            "pip_download_cache": (self.pip_download_cache, 0o755),
+            "snapshots_dir": (self.snapshots_dir, 0o700),
+            "environments_dir": (self.environments_dir, 0o755),
+            "publish_logs.path": (self.publish_logs.path, 0o755),
+        }
+        if self.debug_log:
+            dirs["debug_log"] = (self.debug_log.parent, 0o755)
+        return dirs
+
+    def prepare(self) -> None:
+        """Make the folders of `writable_dirs()` that are missing; ConfigError for one that cannot be used."""
+        for key, (folder, mode) in self.writable_dirs().items():
+            prepare_dir(self.path, key, folder, mode)
+
+
+def prepare_dir(path: Path, key: str, folder: Path, mode: int) -> None:
+    """Make one folder when it is missing, and write to it once; ConfigError(path, key) when that fails."""
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        problem = f"the folder {folder} cannot be made or written to ({error.strerror})"
+        raise ConfigError(path, key, problem, "change the key, or the permissions") from error
+
+
+def default_ansible_dir() -> Path:
+    """The folder with playbooks, roles and inventory: this source checkout, else where the wheel put them."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "playbooks").is_dir():
+        return checkout
+    return Path(sysconfig.get_path("data")) / "share" / "turbo-hipster"
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration at `path` and the files of its `conf_d`.
+
+    Makes no folder: that is what `Config.prepare()` is for. Raises ConfigError, which names the file and
+    the key.
+    """
+    path = path.absolute()
+    merged = Merged(path, frozenset({"plugins", "jobs"}))
+    merged.add(path, documents.read_mapping(path))
+    for extra in _conf_d_files(merged):
+        document = documents.read_mapping(extra)
+        if "conf_d" in document:
+            raise ConfigError(extra, "conf_d", "cannot be in a file of conf_d", "set it in the main file")
+        merged.add(extra, document)
+    return _Reader(path, Section(merged, (), merged.value)).read()
+
+
+def _conf_d_files(merged: Merged) -> list[Path]:
+    section = Section(merged, (), merged.value)
+    folder = merged.path.parent / "conf.d"
+    if section.has("conf_d"):
+        folder = _absolute(merged.path.parent, section.text("conf_d"))
+    elif not os.path.isdir(folder):
+        return []
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        problem = f"the folder {folder} cannot be read ({error.strerror})"
+        raise section.error("conf_d", problem, "make it, or take the key out") from error
+    return [entry for entry in entries if entry.suffix in _CONF_D_SUFFIXES and entry.name[0] != "."]
+
+
+def _absolute(base: Path, text: str) -> Path:
+    # No resolve(): a symbolic link that the operator will point elsewhere later must stay one.
+    return Path(base, os.path.expanduser(text))
+
+
+def _readable_dir(folder: Path) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
+
+
+class _Reader:
+    """Takes the keys out of the merged document, in the order in which they depend on each other."""
+
+    def __init__(self, path: Path, top: Section) -> None:
+        self.path = path
+        self.top = top
+        self.ansible_dir = self._ansible_dir()
+        self.job_names: set[str] = set()
+
+    def read(self) -> Config:
+        jobs_dir = self._path(self.top, "jobs_working_dir", Path("/var/lib/turbo-hipster/jobs"))
+        config = Config(
+            path=self.path,
+            zuul_server=self._zuul_server(),
+            debug_log=self._optional_path(self.top, "debug_log"),
+            jobs_working_dir=jobs_dir,
+            git_working_dir=self._path(self.top, "git_working_dir", jobs_dir.parent / "git"),
+            pip_download_cache=self._path(self.top, "pip_download_cache", jobs_dir.parent / "pip"),
+            snapshots_dir=self._path(self.top, "snapshots_dir", jobs_dir.parent / "snapshots"),
+            environments_dir=self._path(self.top, "environments_dir", jobs_dir.parent / "environments"),
+            projects_dir=self._path(self.top, "projects_dir", self.ansible_dir / "inventory" / "projects"),
+            ansible_dir=self.ansible_dir,
+            jobs=(
+                *(self._plugin(section) for section in self.top.sections("plugins")),
+                *(self._entry(section, "name", "plugin") for section in self.top.sections("jobs")),
+            ),
+            publish_logs=self._publish_logs(),
+            job_time_limit=self.top.integer("job_time_limit", 14400, 1, _LONGEST),
+            upload_time_limit=self.top.integer("upload_time_limit", 600, 1, _LONGEST),
+            keep_job_dirs=self.top.choice("keep_job_dirs", KEEP_CHOICES),
+        )
+        if self.top.has("conf_d"):
+            self.top.text("conf_d")
+        self.top.done()
+        if not config.jobs:
+            raise self.top.error("plugins", "there is no job", "add one to plugins or to jobs")
+        self._apart(config)
+        return config
+
+    def _path(self, section: Section, name: str, default: Path | None) -> Path:
+        return _absolute(self.path.parent, section.text(name, str(default) if default else None))
+
+    def _optional_path(self, section: Section, name: str) -> Path | None:
+        return self._path(section, name, None) if section.has(name) else None
+
+    def _ansible_dir(self) -> Path:
+        folder = self._path(self.top, "ansible_dir", default_ansible_dir())
+        if not _readable_dir(folder / "playbooks"):
+            problem = f"there is no folder {folder / 'playbooks'} that can be read"
+            raise self.top.error("ansible_dir", problem, "'th init DIR' makes one")
+        return folder
+
+    def _zuul_server(self) -> ZuulServer:
+        section = self.top.section("zuul_server")
+        host = section.text("gearman_host")
+        if not _HOST.fullmatch(host):
+            remedy = f"use a name, an address or {EMBEDDED}"
+            raise section.error("gearman_host", f"{host!r} is no host name", remedy)
+        port = section.integer("gearman_port", 4730, 0, 65535)
+        if port == 0 and host != EMBEDDED:
+            remedy = f"0 (any free port) goes with gearman_host: {EMBEDDED} only"
+            raise section.error("gearman_port", "must be a port from 1 to 65535", remedy)
+        urls = {name: self._git_base(section, name) for name in ("git_url", "git_origin", "gerrit_site")}
+        section.text("zuul_site", "")
+        section.done()
+        return ZuulServer(urls["git_url"] or urls["git_origin"] or urls["gerrit_site"], host, port)
+
+    def _git_base(self, section: Section, name: str) -> str:
+        url = section.text(name, "")
+        problem = giturl.problem(url) if url else ""
+        if problem:
+            raise section.error(name, f"{giturl.mask(url)!r} {problem}")
+        return url.rstrip("/") or url
+
+    def _publish_logs(self) -> PublishLogs:
+        section = self.top.section("publish_logs")
+        kind = section.text("type", "local")
+        if kind != "local":
+            remedy = "only 'local' is there: set path and prepend_url"
+            raise section.error("type", f"{kind!r} is not available", remedy)
+        path = self._path(section, "path", None)
+        url = section.text("prepend_url", f"file://{path}/")
+        if not re.fullmatch(r"(https?|file)://[^\s\"'<>]*", url):
+            raise section.error("prepend_url", f"{url!r} is no http, https or file URL")
+        section.done()
+        return PublishLogs(kind, path, url if url.endswith("/") else url + "/")
+
+    def _plugin(self, section: Section) -> JobEntry:
+        function, job = section.has("function"), section.has("job")
+        if function and job:
+            raise section.error("job", "says the same as function", "keep one of the two")
+        return self._entry(section, "job" if job else "function", "name")
+
+    def _entry(self, section: Section, job_key: str, plugin_key: str) -> JobEntry:
+        plugin = self._plugin_name(section, plugin_key)
+        name = section.text(job_key).removeprefix("build:")
+        if not _JOB_NAME.fullmatch(name):
+            raise section.error(job_key, f"{name!r} is no name of a job", "use letters, digits and . _ + : -")
+        if name in self.job_names:
+            raise section.error(job_key, f"the job {name!r} is there twice", "give one another name")
+        self.job_names.add(name)
+        datasets_dir = self._optional_path(section, "datasets_dir")
+        if datasets_dir and not _readable_dir(datasets_dir):
+            problem = f"there is no folder {datasets_dir} that can be read"
+            raise section.error("datasets_dir", problem, "make it, or correct the path")
+        if plugin == GATE_PLUGIN:
+            if not datasets_dir:
+                raise section.error("datasets_dir", "is missing", "name the folder with the datasets")
+            section.done()
+        return JobEntry(name, plugin, datasets_dir, section.rest())
+
+    def _plugin_name(self, section: Section, key: str) -> str:
+        name = section.text(key)
+        playbooks = self.ansible_dir / "playbooks"
+        if not _PLUGIN_NAME.fullmatch(name) or not os.path.isfile(playbooks / name / "run.yaml"):
+            there = ", ".join(sorted(found.parent.name for found in playbooks.glob("*/run.yaml"))) or "none"
+            raise section.error(key, f"there is no plugin {name!r} in {playbooks}", f"there: {there}")
+        return name
+
+    def _apart(self, config: Config) -> None:
+        jobs_dir = os.path.realpath(config.jobs_working_dir)
+        folders = {key: folder for key, (folder, _) in config.writable_dirs().items()}
+        folders |= {"ansible_dir": config.ansible_dir, "projects_dir": config.projects_dir}
+        folders |= {f"datasets_dir of {job.name}": job.datasets_dir for job in config.jobs if job.datasets_dir}
+        for key, folder in folders.items():
+            if key != "jobs_working_dir" and Path(os.path.realpath(folder)).is_relative_to(jobs_dir):
+                problem = f"{folder} is inside jobs_working_dir, which is for the jobs' folders alone"
+                raise ConfigError(self.path, key, problem, "use another folder")

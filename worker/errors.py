@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors of this package, one tree, sorted by who can mend them.
+
+The text of every error is one line for a person: what it is about, what is wrong, and what to do.
+`exit_code` is what a command ends with when nothing catches the error before.
+"""
+
+from pathlib import Path
+
+INTERRUPTED = 130
+"""Exit status of a command that a signal has ended early."""
+
+
+class TurboHipsterError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+    exit_code = 3
+
+
+class UsageError(TurboHipsterError):
+    """A command was given something that it cannot work with."""
+
+    exit_code = 2
+
+
+def _located(path: Path | str, key: str, problem: str, remedy: str) -> str:
+    where = f"{path}: {key}" if key else f"{path}"
+    text = f"{where}: {problem}; {remedy}" if remedy else f"{where}: {problem}"
+    return " ".join(text.split())
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong. `path` is the file, `key` the key in it (`plugins[1].name`), or ""."""
+
+    def __init__(self, path: Path | str, key: str, problem: str, remedy: str = "") -> None:
+        super().__init__(_located(path, key, problem, remedy))
+        self.path = Path(path)
+        self.key = key
+        self.problem = problem
+        self.remedy = remedy
+
+
+class DatasetError(TurboHipsterError):
+    """A dataset cannot be used. `path` is its file, `key` the key in it, or ""."""
+
+    def __init__(self, path: Path | str, key: str, problem: str, remedy: str = "") -> None:
+        super().__init__(_located(path, key, problem, remedy))
+        self.path = Path(path)
+        self.key = key
+        self.problem = problem
+        self.remedy = remedy
+
+
+class RequestError(TurboHipsterError):
+    """An argument of a job is wrong. `field` is its name, such as `ZUUL_REF`; nothing was run."""
+
+    exit_code = 2
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class InfrastructureError(TurboHipsterError):
+    """Something of ours failed: the machine, or what its operator set up. `code` is a message code."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail

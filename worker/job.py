@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job, from the request to the verdict and its link. One fresh object a job; `run` never raises."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker import artifacts, datasets, publish, report, runner, verdict
+from worker.config import Config, JobEntry
+from worker.errors import DatasetError, InfrastructureError
+from worker.jobdir import MARKER, JobDir
+from worker.outcome import Message
+from worker.progress import Progress, ProgressReader
+from worker.request import Request
+from worker.verdict import Verdict
+
+STOP = "stop"
+SHUTDOWN = "shutdown"
+UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job's end: its verdict, where its results can be read ("" when nowhere), and its folder where it is kept."""
+
+    verdict: Verdict
+    url: str
+    folder: Path | None
+
+
+class Job:
+    """A job that is about to run, runs, or has ended.
+
+    `observer` is called with each progress, from the thread of `run`; `cancel` may be called from any thread.
+    """
+
+    def __init__(
+        self, config: Config, entry: JobEntry, request: Request, observer: Callable[[Progress], None]
+    ) -> None:
+        self._config, self._entry, self._request, self._observer = config, entry, request, observer
+        self._log = logging.LoggerAdapter(logging.getLogger(__name__), {"build": request.id})
+        self._canceled = threading.Event()
+        self._reason = ""
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._begun = time.monotonic()
+
+    def cancel(self, reason: str) -> None:
+        """End the job soon: `STOP` when Zuul wants it no more, `SHUTDOWN` when the worker ends."""
+        self._reason = self._reason or reason
+        self._canceled.set()
+
+    def run(self) -> JobResult:
+        """Do the job. Whatever happens ends in a verdict, and leaves no process behind."""
+        try:
+            with JobDir(
+                self._config.jobs_working_dir, self._request.id, self._config.keep_job_dirs == "always"
+            ) as folder:
+                result = self._execute(folder)
+                if self._config.keep_job_dirs == "failed" and result.verdict.outcome.exit_code:
+                    folder.keep = True
+                return JobResult(result.verdict, result.url, folder.root if folder.keep else None)
+        except InfrastructureError as error:
+            return self._failed(Message.of(error.code, detail=error.detail))
+        except Exception as error:
+            self._log.exception("the job failed in a way that nobody has thought of")
+            return self._failed(Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"))
+
+    def _execute(self, folder: JobDir) -> JobResult:
+        chosen, trouble = self._datasets()
+        variables = self._variables(folder, chosen)
+        folder.write_job_yaml(variables)
+        names = [dataset.name for dataset in chosen]
+        if not trouble:
+            trouble = self._play(folder, names)
+        found = verdict.decide(
+            artifacts.read(folder.artifacts),
+            names,
+            extra=trouble,
+            canceled=self._reason == STOP,
+            interrupted=self._reason == SHUTDOWN,
+        )
+        url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
+        publish.collect(folder, variables, self._entry.plugin)
+        report.write(
+            folder.results,
+            found,
+            report.Header(
+                job=publish.public(variables)["th_job"],
+                url=url,
+                started=_stamp(self._started),
+                seconds=time.monotonic() - self._begun,
+            ),
+        )
+        self._tell(Progress("publish", 96, "publishing the results"))
+        if late := self._upload(folder):
+            found, url = verdict.with_message(found, late), ""
+        return JobResult(found, url, None)
+
+    def _datasets(self) -> tuple[list[datasets.Dataset], list[Message]]:
+        """The job's datasets, and why it cannot be run, if it can't."""
+        if self._entry.datasets_dir is None:
+            return [], []
+        profile = self._config.projects_dir / f"{self._request.project}.yaml"
+        if not profile.is_file():
+            return [], [Message.of("no_profile", detail=f"{profile} is not there")]
+        try:
+            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project)
+        except DatasetError as error:
+            return [], [Message.of("no_dataset", detail=str(error))]
+        messages = [
+            Message.of("seed_broken", detail=str(error), dataset=error.path.stem) for error in errors
+        ]
+        if not chosen and not messages:
+            where = f"no dataset in {self._entry.datasets_dir} is for the project {self._request.project}"
+            messages = [Message.of("no_dataset", detail=where)]
+        return chosen, messages
+
+    def _variables(self, folder: JobDir, chosen: Sequence[datasets.Dataset]) -> dict[str, Any]:
+        """What the playbooks are told: docs/artifacts.md, "job.yaml"."""
+        config, request = self._config, self._request
+        facts = {**asdict(request), "zuul": dict(request.zuul), "name": request.job_name}
+        del facts["job_name"]
+        return {
+            "th_job": {**facts, "plugin": self._entry.plugin},
+            "th_plugin": dict(self._entry.options),
+            "th_job_dir": str(folder.root),
+            "th_git_origin": config.zuul_server.origin,
+            "th_git_working_dir": str(config.git_working_dir),
+            "th_environments_dir": str(config.environments_dir),
+            "th_snapshots_dir": str(config.snapshots_dir),
+            "th_pip_download_cache": str(config.pip_download_cache),
+            "th_projects_dir": str(config.projects_dir),
+            "th_datasets": [{"name": item.name, "config": str(item.config_path)} for item in chosen],
+            "th_publish_path": str(config.publish_logs.path),
+            "th_publish_url": config.publish_logs.prepend_url,
+            "th_verdict": False,
+        }
+
+    def _play(self, folder: JobDir, names: Sequence[str]) -> list[Message]:
+        """Run the plugin's playbook; returns what its artifacts cannot tell."""
+        playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
+        reader = ProgressReader(folder.artifacts, names, self._tell)
+        end = self._run(folder, playbook, self._config.job_time_limit, self._canceled.is_set, reader)
+        folder.end_processes()
+        if end.status == "canceled" and self._reason == SHUTDOWN:
+            return [Message.of("worker_stopped")]
+        if end.status == "timeout":
+            limit = f"the job was ended after {self._config.job_time_limit} s"
+            return [Message.of("job_timed_out", detail=limit)]
+        if end.status == "failed" and not _explained(artifacts.read(folder.artifacts)):
+            return [Message.of("playbook_failed", detail=f"{end.task}: {end.message}".strip(": "))]
+        return []
+
+    def _upload(self, folder: JobDir) -> Message | None:
+        """Publish the results, with a time limit of its own, whatever has become of the job."""
+        limit = self._config.upload_time_limit
+        end = self._run(folder, UPLOAD_PLAYBOOK, limit, lambda: False, None)
+        folder.end_processes()
+        if end.status == "successful":
+            return None
+        detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
+        self._log.error("the results could not be published: %s", detail)
+        return Message.of("upload_failed", detail=detail)
+
+    def _run(
+        self,
+        folder: JobDir,
+        playbook: Path,
+        time_limit: int,
+        canceled: Callable[[], bool],
+        reader: ProgressReader | None,
+    ) -> runner.PlaybookRun:
+        def poll() -> bool:
+            if reader:
+                reader.poll()
+            return canceled()
+
+        self._log.info("running %s", playbook)
+        end = runner.run(
+            self._config.ansible_dir / playbook,
+            ansible_dir=self._config.ansible_dir,
+            job_yaml=folder.job_yaml,
+            private_dir=folder.runner(),
+            environment={MARKER: str(folder.root)},
+            log=folder.results / "task_output.log",
+            time_limit=time_limit,
+            canceled=poll,
+            on_task=reader.task if reader else lambda role, name: None,
+        )
+        self._log.info("%s: %s %s %s", playbook, end.status, end.task, end.message)
+        return end
+
+    def _tell(self, progress: Progress) -> None:
+        try:
+            self._observer(progress)
+        except Exception:
+            self._log.exception("the progress could not be told")
+
+    def _failed(self, message: Message) -> JobResult:
+        return JobResult(verdict.of_messages([message]), "", None)
+
+
+def _explained(found: artifacts.Artifacts) -> bool:
+    return bool(found.problems) or any(walk.problems for walk in found.walks.values())
+
+
+def _stamp(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

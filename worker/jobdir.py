@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job's folder: what is in it, whose it is, and how nothing of it is left behind.
+
+    <jobs_working_dir>/<id>/
+      .owner       locked by the worker while it lives
+      job.yaml     what the playbooks are told
+      src/ venv/ home/ db/<dataset>/
+      artifacts/   what the playbooks found out
+      results/     what gets published
+      runner/      ansible-runner's own folders, one an invocation
+
+Every process that a job starts has `MARKER` with the folder's path in its environment; that is how the processes
+of a job are found, also those of a worker that has died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import yaml
+
+from worker.errors import InfrastructureError
+
+log = logging.getLogger(__name__)
+
+MARKER = "TH_JOB_DIR"
+OWNER = ".owner"
+TERM_PATIENCE = 3.0
+KILL_PATIENCE = 4.0
+
+
+class JobDir:
+    """The folder of one job, made 0700. A context manager that ends the job's processes and removes it.
+
+    `keep` leaves the folder (not the processes); it may be set until the context is left.
+    """
+
+    def __init__(self, jobs_working_dir: Path, job_id: str, keep: bool = False) -> None:
+        self.keep = keep
+        self._invocations = 0
+        try:
+            self.root = _create(jobs_working_dir, job_id)
+            self._owner = _lock(self.root)
+            for folder in (self.artifacts, self.results, self.root / "runner"):
+                folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise InfrastructureError("job_folder", f"{jobs_working_dir}: {error.strerror}") from error
+
+    @property
+    def job_yaml(self) -> Path:
+        """What the playbooks are told (0600)."""
+        return self.root / "job.yaml"
+
+    @property
+    def artifacts(self) -> Path:
+        """What the playbooks have found out."""
+        return self.root / "artifacts"
+
+    @property
+    def results(self) -> Path:
+        """What gets published."""
+        return self.root / "results"
+
+    def runner(self) -> Path:
+        """A fresh folder for one invocation of ansible-runner: in a used one, the first call's settings win."""
+        self._invocations += 1
+        folder = self.root / "runner" / str(self._invocations)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def write_job_yaml(self, variables: dict[str, Any]) -> None:
+        """Write what the playbooks are told."""
+        with open(os.open(self.job_yaml, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            yaml.safe_dump(variables, stream, sort_keys=False, allow_unicode=True)
+
+    def end_processes(self) -> None:
+        """End every process of the job: SIGTERM, and SIGKILL a little later."""
+        _end_processes(self.root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_processes()
+        if self.keep:
+            log.info("the job's folder is kept: %s", self.root)
+        else:
+            _remove(self.root)
+        os.close(self._owner)
+
+
+def remove_leftovers(jobs_working_dir: Path) -> list[str]:
+    """Remove the folders, and end the processes, of jobs whose worker is no longer there; returns their names."""
+    removed = []
+    for owner in sorted(jobs_working_dir.glob(f"*/{OWNER}")):
+        handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _end_processes(owner.parent)
+            _remove(owner.parent)
+            removed.append(owner.parent.name)
+        except BlockingIOError:
+            pass  # its worker lives
+        finally:
+            os.close(handle)
+    return removed
+
+
+def _create(jobs_working_dir: Path, job_id: str) -> Path:
+    jobs_working_dir.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        # the same build can be handed out twice, when its server has lost sight of the first
+        root = jobs_working_dir / (job_id if number == 1 else f"{job_id}.{number}")
+        try:
+            root.mkdir(mode=0o700)
+            return root
+        except FileExistsError:
+            number += 1
+
+
+def _lock(root: Path) -> int:
+    # locked before it has its name, so that no other worker's `remove_leftovers` can come between
+    unnamed = root / f"{OWNER}.new"
+    handle = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    unnamed.rename(root / OWNER)
+    return handle
+
+
+def _end_processes(root: Path) -> None:
+    for number, patience in ((signal.SIGTERM, TERM_PATIENCE), (signal.SIGKILL, KILL_PATIENCE)):
+        deadline = time.monotonic() + patience
+        told: set[int] = set()
+        while living := _processes(root):
+            for process in living:
+                if number == signal.SIGKILL or process.pid not in told:
+                    told.add(process.pid)
+                    try:
+                        process.send_signal(number)
+                    except psutil.NoSuchProcess:
+                        pass
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        if not living:
+            return
+    log.error("processes of %s cannot be ended: %s", root, [process.pid for process in living])
+
+
+def _processes(root: Path) -> list[psutil.Process]:
+    marked: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARKER) == str(root):
+                marked[process.pid] = process
+                marked.update({child.pid: child for child in process.children(recursive=True)})
+        except psutil.Error:
+            pass  # gone, or not ours to look at
+    return [process for process in marked.values() if _alive(process)]
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _remove(root: Path) -> None:
+    def writable(function: Any, path: str, _: Any) -> None:
+        # what a change has made unreadable is still ours to remove
+        os.chmod(os.path.dirname(path), 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+        try:
+            function(path)
+        except FileNotFoundError:
+            pass
+
+    for file in root.glob("db/*/server.json"):
+        _remove_socket(file)
+    try:
+        shutil.rmtree(root, onerror=writable)
+    except OSError as error:
+        log.error("the job's folder cannot be removed: %s", error)
+
+
+def _remove_socket(file: Path) -> None:
+    # a socket whose path would be too long lies in a short folder of its own
+    try:
+        folder = Path(yaml.safe_load(file.read_text("utf-8"))["socket"]).parent
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return
+    if folder.name.startswith("th-db-") and folder != file.parent:
+        shutil.rmtree(folder, ignore_errors=True)

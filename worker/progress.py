@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a job is: read from the tasks that begin and from the artifacts as they grow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+# The share of a job, in percent, at which each role begins; measured on warm jobs, and only a sign of life.
+_BEGIN = {"project": 1, "checkout": 2, "build_environment": 8, "restore_datasets": 30, "run_migrations": 40}
+_WALK_BEGIN, _WALK_END = 42, 95
+_LINE_LIMIT = 65536
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of a job: the stage (a role's name), percent of the whole, and what is being done."""
+
+    stage: str
+    percent: int
+    text: str
+
+
+class ProgressReader:
+    """Turns tasks and walk events into progress; `tell` gets each change, and the percentage never falls."""
+
+    def __init__(
+        self, artifacts: Path, datasets: Sequence[str], tell: Callable[[Progress], None]
+    ) -> None:
+        self._artifacts, self._datasets, self._tell = artifacts, list(datasets), tell
+        self._percent = 0
+        self._last: Progress | None = None
+        self._streams: dict[str, IO[str]] = {}
+        self._stages = 0
+        self._passed: dict[str, int] = dict.fromkeys(datasets, -1)
+        self._stage: dict[str, str] = {}
+        self._steps: dict[str, tuple[int, int]] = {}
+
+    def task(self, role: str, name: str) -> None:
+        """A task of Ansible begins."""
+        self._say(role, _BEGIN.get(role, 0), name)
+
+    def poll(self) -> None:
+        """Read what the walks have written since the last time."""
+        for dataset in self._datasets:
+            for line in self._new_lines(dataset):
+                self._take(dataset, line)
+
+    def _new_lines(self, dataset: str) -> list[str]:
+        stream = self._streams.get(dataset)
+        if stream is None:
+            try:
+                stream = open(  # noqa: SIM115 - read again and again, closed with the job
+                    self._artifacts / f"walk-{dataset}.jsonl", encoding="utf-8", errors="replace"
+                )
+            except OSError:
+                return []
+            self._streams[dataset] = stream
+        lines: list[str] = []
+        while True:
+            position = stream.tell()
+            line = stream.readline(_LINE_LIMIT)
+            if not line.endswith("\n"):
+                stream.seek(position)
+                return lines
+            lines.append(line)
+
+    def _take(self, dataset: str, line: str) -> None:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+            if kind in ("stage", "skipped"):
+                self._passed[dataset] += 1
+                self._stage[dataset] = str(event["name"])
+                self._steps[dataset] = (0, int(event.get("steps", 0)))
+            elif kind in ("begin", "end"):
+                done, steps = self._steps[dataset]
+                done += kind == "end"
+                self._steps[dataset] = (done, steps)
+                number = min(done + (kind == "begin"), steps)
+                text = f"{dataset}: {event['from']} -> {event['to']} ({number}/{steps} of {self._stage[dataset]})"
+                self._say("run_migrations", self._walk_percent(), text)
+        except (ValueError, KeyError, TypeError):
+            return  # what is written there is read properly, and judged, at the end
+
+    def _walk_percent(self) -> int:
+        total = max(self._count_stages() * len(self._datasets), 1)
+        passed = 0.0
+        for dataset, stages in self._passed.items():
+            done, steps = self._steps.get(dataset, (0, 1))
+            passed += max(stages, 0) + min(done / max(steps, 1), 1.0)
+        return int(_WALK_BEGIN + (_WALK_END - _WALK_BEGIN) * min(passed / total, 1.0))
+
+    def _count_stages(self) -> int:
+        if not self._stages:
+            try:
+                text = (self._artifacts / "checkout.json").read_text("utf-8")
+                self._stages = len(json.loads(text)["stages"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return 1
+        return self._stages
+
+    def _say(self, stage: str, percent: int, text: str) -> None:
+        self._percent = max(self._percent, percent)
+        progress = Progress(stage or "run", self._percent, text)
+        if progress != self._last:
+            self._last = progress
+            self._tell(progress)

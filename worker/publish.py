@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a job is published, and how a reader can do it again."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from worker import giturl
+from worker.jobdir import JobDir
+
+_OURS = ("th_job_dir", "th_publish_path", "th_publish_url", "th_verdict")
+_SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
+
+
+def url_of(prepend_url: str, log_path: str) -> str:
+    """Where a job's results can be read: `prepend_url` and the job's LOG_PATH."""
+    return f"{prepend_url.rstrip('/')}/{quote(log_path.strip('/'))}/"
+
+
+def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
+    """Put what is needed to look closer and to do it again beside the logs."""
+    shutil.copytree(folder.artifacts, folder.results / "artifacts", symlinks=True, dirs_exist_ok=True)
+    text = yaml.safe_dump(public(variables), sort_keys=False, allow_unicode=True)
+    (folder.results / "job.yaml").write_text(text, "utf-8")
+    script = folder.results / "reproduce.sh"
+    script.write_text(_reproduce(plugin), "utf-8")
+    script.chmod(0o755)
+
+
+def public(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's variables as anybody may see them: without passwords in URLs, and without this worker's folders."""
+    shown = {key: _masked(value) for key, value in variables.items() if key not in _OURS}
+    arguments = shown["th_job"]["zuul"]
+    shown["th_job"]["zuul"] = {
+        name: value for name, value in arguments.items() if not name.startswith(_SECRET_ARGUMENTS)
+    }
+    return shown
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return giturl.mask(value)
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return value
+
+
+def _reproduce(plugin: str) -> str:
+    playbook = shlex.quote(str(Path("playbooks") / plugin / "run.yaml"))
+    return f"""#!/bin/sh
+# Does this job again, by hand: no worker and no Gearman needed.
+# Run it in a checkout of turbo-hipster (or in a copy made by `th init`), on a machine that has the datasets:
+#
+#     sh /path/to/reproduce.sh /path/to/job.yaml
+#
+# The folders of job.yaml are those of the worker; to use others, add for example
+#     -e th_datasets_dir=... -e th_snapshots_dir=...
+# Everything of this run lies in th_job_dir, by default ~/turbo-hipster/<id>.
+set -eu
+job=${{1:-$(dirname "$0")/job.yaml}}
+test $# -eq 0 || shift
+exec ansible-playbook {playbook} -e "@$job" "$@"
+"""

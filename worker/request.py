@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of a job: data from outside, checked field by field, once, before anything is done with them.
+
+What Zuul 2.x sends is described in docs/zuul.md. Keys that are not known are normal, and ignored.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker import giturl
+from worker.errors import RequestError
+
+MAX_BYTES = 1024 * 1024
+MAX_TEXT = 64 * 1024
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~=,:-]*")
+_COMPONENT = re.compile(r"[A-Za-z0-9_.+~][A-Za-z0-9_.+@~=,:-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
+_SECRETS = "ZUUL_EXTRA_SWIFT_"  # signatures that allow uploads (older Zuul)
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and lone surrogates: legal in JSON, in no file
+_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job is asked to do. A field that was not given is "".
+
+    `id` is the build's unique name and safe as the name of a folder. `url` and `zuul` may hold a password:
+    they are not in `repr()`, and `public_url` is what may be shown.
+    """
+
+    id: str
+    job_name: str
+    project: str
+    url: str = field(repr=False)
+    ref: str
+    commit: str
+    branch: str
+    newrev: str
+    change: str
+    patchset: str
+    pipeline: str
+    log_path: str
+    zuul: Mapping[str, str] = field(repr=False)
+
+    @property
+    def public_url(self) -> str:
+        """`url` without its password or token."""
+        return giturl.mask(self.url)
+
+    @classmethod
+    def parse(cls, job_name: str, unique: str, arguments: bytes | str | Mapping[str, Any]) -> "Request":
+        """Check the `arguments` of the job `job_name`.
+
+        `unique` is Gearman's own name of the job, used when there is no ZUUL_UUID. Raises RequestError,
+        which names the field.
+        """
+        fields = _Fields(_decoded(arguments))
+        job_id = fields.matching("ZUUL_UUID", _ID, "letters, digits, _ and -, at most 64", default=unique)
+        if not _ID.fullmatch(job_id):
+            raise RequestError("ZUUL_UUID", "is missing, and the job has no usable unique name either")
+        change = fields.name("ZUUL_CHANGE")
+        patchset = fields.name("ZUUL_PATCHSET")
+        newrev = fields.commit("ZUUL_NEWREV")
+        pipeline = fields.name("ZUUL_PIPELINE")
+        fields.commit("ZUUL_OLDREV", zero_allowed=True)
+        fields.ref("ZUUL_REFNAME")
+        base = fields.folders("BASE_LOG_PATH") or base_log_path(change, patchset, newrev)
+        return cls(
+            id=job_id,
+            job_name=job_name,
+            project=fields.project("ZUUL_PROJECT"),
+            url=fields.url("ZUUL_URL"),
+            ref=fields.ref("ZUUL_REF"),
+            commit=fields.commit("ZUUL_COMMIT"),
+            branch=fields.ref("ZUUL_BRANCH"),
+            newrev=newrev,
+            change=change,
+            patchset=patchset,
+            pipeline=pipeline,
+            log_path=fields.folders("LOG_PATH") or log_path(base, pipeline, job_name, job_id),
+            zuul=fields.zuul(),
+        )
+
+
+def base_log_path(change: str, patchset: str, newrev: str) -> str:
+    """Zuul's BASE_LOG_PATH: `<last two digits>/<change>/<patchset>`, or of the new commit, or ""."""
+    if change and patchset:
+        return f"{change[-2:]}/{change}/{patchset}"
+    return f"{newrev[:2]}/{newrev}" if newrev else ""
+
+
+def log_path(base: str, pipeline: str, job_name: str, job_id: str) -> str:
+    """Zuul's LOG_PATH: `<base>/<pipeline>/<job>/<first seven of the id>`; empty parts are left out."""
+    return "/".join(part for part in (base, pipeline, job_name, job_id[:7]) if part)
+
+
+def _decoded(arguments: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(arguments, Mapping):
+        return arguments
+    if len(arguments) > MAX_BYTES:
+        raise RequestError("arguments", f"are longer than {MAX_BYTES} bytes")
+    try:
+        decoded = json.loads(arguments.decode("utf-8") if isinstance(arguments, bytes) else arguments)
+    except (ValueError, RecursionError):
+        raise RequestError("arguments", "are not JSON in UTF-8") from None
+    if not isinstance(decoded, dict):
+        raise RequestError("arguments", "are not a JSON object")
+    return decoded
+
+
+def _unfit(text: str) -> bool:
+    return bool(_CONTROL.search(text))
+
+
+class _Fields:
+    """The arguments, each taken out by a method that says what it must look like."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
+
+    def text(self, name: str, longest: int, default: str = "") -> str:
+        value = self._arguments.get(name, "")
+        if not isinstance(value, str):
+            raise RequestError(name, f"must be text, not {type(value).__name__}")
+        if len(value) > longest:
+            raise RequestError(name, f"is longer than {longest} characters")
+        if _unfit(value):
+            raise RequestError(name, "holds a control character")
+        return value or default
+
+    def matching(self, name: str, pattern: re.Pattern[str], what: str, default: str = "") -> str:
+        value = self.text(name, 255)
+        if value and not pattern.fullmatch(value):
+            raise RequestError(name, f"{value[:80]!r} is not made of {what}")
+        return value or default
+
+    def name(self, name: str) -> str:
+        return self.matching(name, _NAME, "letters, digits and . _ + @ ~ = , : -")
+
+    def folders(self, name: str) -> str:
+        value = self.text(name, 1000)
+        if value.startswith("/"):
+            raise RequestError(name, f"{value[:80]!r} is an absolute path")
+        for component in value.split("/") if value else ():
+            if component in ("", ".", ".."):
+                raise RequestError(name, f"{value[:80]!r} has a part that is empty, '.' or '..'")
+            if not _COMPONENT.fullmatch(component) or component.startswith(".") or len(component) > 255:
+                raise RequestError(name, f"the part {component[:80]!r} has characters that are not allowed")
+        return value
+
+    def project(self, name: str) -> str:
+        value = self.text(name, 255)
+        if not value:
+            raise RequestError(name, "is missing")
+        for component in value.split("/"):
+            if component in ("", ".", ".."):
+                raise RequestError(name, f"{value[:80]!r} has a part that is empty, '.' or '..'")
+            if not _COMPONENT.fullmatch(component) or component.lower() == ".git":
+                raise RequestError(name, f"the part {component[:80]!r} has characters that are not allowed")
+        return value
+
+    def url(self, name: str) -> str:
+        value = self.text(name, giturl.MAX_LENGTH)
+        if not value:
+            raise RequestError(name, "is missing")
+        problem = giturl.problem(value)
+        if problem:
+            raise RequestError(name, problem)
+        return value.rstrip("/") or value
+
+    def commit(self, name: str, zero_allowed: bool = False) -> str:
+        value = self.text(name, 255).lower()
+        if value and not _COMMIT.fullmatch(value):
+            raise RequestError(name, "is not a commit: 40 or 64 hexadecimal digits")
+        if value and not value.strip("0") and not zero_allowed:
+            raise RequestError(name, "is all zeros: the branch was deleted, there is nothing to test")
+        return value
+
+    def ref(self, name: str) -> str:
+        """A branch, tag or other ref by the rules of git-check-ref-format(1), with one level allowed."""
+        value = self.text(name, 512)
+        if not value:
+            return ""
+        if value.startswith("-"):
+            raise RequestError(name, f"{value[:80]!r} begins with '-'")
+        parts = value.split("/")
+        if (
+            _NOT_IN_A_REF.search(value)
+            or value in ("@", "HEAD")
+            or value.endswith(".")
+            or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+        ):
+            raise RequestError(name, f"{value[:80]!r} is no name that git allows for a branch, tag or ref")
+        return value
+
+    def zuul(self) -> dict[str, str]:
+        """The ZUUL_* arguments that may become environment variables: one line, of bounded length."""
+        return {
+            name: value
+            for name, value in sorted(self._arguments.items())
+            if _VARIABLE.fullmatch(name)
+            and not name.startswith(_SECRETS)
+            and isinstance(value, str)
+            and len(value) <= MAX_TEXT
+            and not _unfit(value)
+        }

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One playbook through ansible-runner: the only module that knows that library.
+
+Three of its habits are worked around here. Without a cancel callback it replaces the signal handlers of the
+process; in a used private folder the first call's settings win over later ones; and what it kills is Ansible
+alone, not what Ansible has started, which is the caller's to end (`jobdir.JobDir.end_processes`).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import ansible_runner
+
+POLL_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class PlaybookRun:
+    """How a playbook ended: `status` is ``successful``, ``failed``, ``canceled`` or ``timeout``.
+
+    `task` and `message` are of the task that failed last, if one did.
+    """
+
+    status: str
+    rc: int
+    task: str = ""
+    message: str = ""
+
+
+class _Events:
+    """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
+
+    def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
+        self._log, self._on_task = log, on_task
+        self.task = self.message = ""
+
+    def handle(self, event: Mapping[str, Any]) -> bool:
+        """Log an event's text and tell of tasks; False keeps the event from being stored once more."""
+        if text := event.get("stdout"):
+            self._log.write(text + "\n")
+            self._log.flush()
+        data = event.get("event_data", {})
+        if event.get("event") == "playbook_on_task_start":
+            self._on_task(str(data.get("role", "")), str(data.get("task", "")))
+        elif event.get("event") in ("runner_on_failed", "runner_on_unreachable") and not data.get(
+            "ignore_errors"
+        ):
+            self.task = str(data.get("task", ""))
+            self.message = str(data.get("res", {}).get("msg", ""))
+        return False
+
+
+def run(
+    playbook: Path,
+    *,
+    ansible_dir: Path,
+    job_yaml: Path,
+    private_dir: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    time_limit: int,
+    canceled: Callable[[], bool],
+    on_task: Callable[[str, str], None],
+) -> PlaybookRun:
+    """Run a playbook to its end, its time limit (seconds) or until `canceled` says so (asked about once a second).
+
+    `private_dir` must be fresh. `on_task` gets the role and the name of each task as it begins.
+    """
+    with open(log, "a", encoding="utf-8", errors="replace") as stream:
+        events = _Events(stream, on_task)
+        result = ansible_runner.run(
+            private_data_dir=str(private_dir),
+            project_dir=str(ansible_dir),
+            playbook=str(playbook),
+            inventory=str(ansible_dir / "inventory" / "hosts.yaml"),
+            # in a file of 0600, not on the command line, where everybody could read it
+            cmdline=shlex.join(["-e", f"@{job_yaml}"]),
+            envvars={**_ansible_environment(ansible_dir), **environment},
+            settings={"job_timeout": time_limit, "pexpect_timeout": POLL_SECONDS},
+            ident="run",
+            quiet=True,
+            event_handler=events.handle,
+            cancel_callback=canceled,
+        )
+    if result.status != "failed":
+        events.task = events.message = ""
+    return PlaybookRun(result.status, result.rc, events.task, events.message)
+
+
+def _ansible_environment(ansible_dir: Path) -> dict[str, str]:
+    # the Ansible that is installed beside us, whatever else is on the PATH of the service
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {
+        "PATH": path,
+        "ANSIBLE_CONFIG": str(ansible_dir / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",
+    }

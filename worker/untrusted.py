@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values from files that a change under test can have a hand in: bounded, of the right type, and safe to show.
+
+Every function gives something usable for whatever it is handed, and raises nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 64 * 1024 * 1024
+"""What is read of a file at most."""
+
+MAX_LINE = 256 * 1024
+MAX_LINES = 100_000
+MAX_TEXT = 4_000
+MAX_NAME = 400
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """Text of at most `limit` characters that cannot move a cursor or turn the reading direction; "" for all else."""
+    if not isinstance(value, str):
+        return ""
+    cut = value if len(value) <= limit else value[: limit - 1] + "…"
+    return "".join(map(_harmless, cut))
+
+
+def name(value: object) -> str:
+    """A name (a revision, a stage, a file): like `text`, on one line."""
+    return text(value, MAX_NAME).replace("\n", " ")
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def integer(value: object) -> int | None:
+    """A whole number of 64 bits, or None."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
+        return None
+    return value
+
+
+def items(value: object) -> list[tuple[str, Any]]:
+    """The pairs of a mapping, or none."""
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def sequence(value: object) -> list[Any]:
+    """A list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def mappings(value: object) -> list[dict[str, Any]]:
+    """Those of a list that are mappings."""
+    return [item for item in sequence(value) if isinstance(item, dict)]
+
+
+def names(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none when it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def document(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; {} when there is none."""
+    value = _parsed(_content(path))
+    return value if isinstance(value, dict) else {}
+
+
+def events(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The JSON objects of a file, one a line; None for a line that is none, and for what is over the bounds."""
+    content = _content(path)
+    for index, line in enumerate(content.split(b"\n", MAX_LINES)):
+        if index == MAX_LINES:
+            yield None
+        elif line.strip():
+            value = _parsed(line) if len(line) <= MAX_LINE else None
+            yield value if isinstance(value, dict) else None
+    if len(content) == MAX_BYTES:
+        yield None
+
+
+def _harmless(char: str) -> str:
+    if char == "\n" or char.isprintable():
+        return char
+    return " " if char == "\t" or unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
+
+
+def _content(path: Path) -> bytes:
+    """The beginning of a regular file; empty for all else that could be there."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return b""
+        with open(handle, "rb", closefd=False) as stream:
+            return stream.read(MAX_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        value: object = json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return value
