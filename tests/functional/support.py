@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gearman as it really is: both servers, a client that sees what Zuul sees, and a job that needs no playbooks."""
+
+import collections
+import contextlib
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gear
+
+from worker.config import Config, JobEntry
+from worker.progress import Progress
+from worker.request import Request
+
+HOST = "127.0.0.1"
+PATIENCE = 15.0
+ARGUMENTS = {
+    "ZUUL_UUID": "build1",
+    "ZUUL_PROJECT": "org/project",
+    "ZUUL_PIPELINE": "check",
+    "ZUUL_URL": "http://zuul.example.org/p",
+    "ZUUL_VOTING": "1",
+    "ZUUL_REF": "refs/zuul/master/Z1",
+    "BASE_LOG_PATH": "7/7/1",
+    "LOG_PATH": "7/7/1/check/job/build1",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"did not happen within {patience} s")
+
+
+class GearServer:
+    """gear's own server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def start(self) -> None:
+        def listening() -> bool:
+            try:
+                self._server = gear.Server(self.port, host=HOST)
+            except Exception:  # the port is not free again yet
+                return False
+            return True
+
+        wait_until(listening)
+
+    def kill(self) -> None:
+        # gear leaves its listening socket open, where clients would find nobody.
+        self._server.socket.close()
+        if self._server.running:
+            self._server.shutdown()
+
+
+class Gearmand:
+    """The C server, as a process."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("gearmand", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        assert program, "gearmand is needed (Debian: gearman-job-server)"
+
+        def listening() -> bool:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [program, "--listen", HOST, "--port", str(self.port), "--log-file", "none", "--job-retries", "1"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1):
+                return True
+            return False
+
+        wait_until(listening)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@dataclass
+class Packet:
+    """What a client saw: `kind` is data, status, complete, fail or exception."""
+
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    raw: bytes = b""
+    at: float = field(default_factory=time.monotonic)
+
+
+class Zuul(gear.Client):  # type: ignore[misc]
+    """A client that keeps the packets of each job, by the job's unique name."""
+
+    def __init__(self, port: int) -> None:
+        self.packets: dict[str, list[Packet]] = collections.defaultdict(list)
+        super().__init__("zuul")
+        self.addServer(HOST, port)
+        self.waitForServer(PATIENCE)
+
+    def _keep(self, kind: str, packet: Any, job: Any) -> None:
+        raw = packet.getArgument(1, True) if kind in ("data", "complete", "exception") else b""
+        data = json.loads(raw) if kind == "data" else {}
+        if kind == "status":
+            data = {"done": int(packet.getArgument(1)), "of": int(packet.getArgument(2))}
+        self.packets[job.unique.decode()].append(Packet(kind, data, raw))
+
+    def handleWorkData(self, packet: Any) -> None:  # noqa: N802
+        self._keep("data", packet, super().handleWorkData(packet))
+
+    def handleWorkStatus(self, packet: Any) -> None:  # noqa: N802
+        self._keep("status", packet, super().handleWorkStatus(packet))
+
+    def handleWorkComplete(self, packet: Any) -> None:  # noqa: N802
+        self._keep("complete", packet, super().handleWorkComplete(packet))
+
+    def handleWorkFail(self, packet: Any) -> None:  # noqa: N802
+        self._keep("fail", packet, super().handleWorkFail(packet))
+
+    def handleWorkException(self, packet: Any) -> None:  # noqa: N802
+        self._keep("exception", packet, super().handleWorkException(packet))
+
+    def launch(self, function: str, arguments: Mapping[str, Any] | bytes = b"", unique: str = "build1") -> None:
+        """Submit a job, once somebody serves it."""
+        if isinstance(arguments, bytes):
+            payload = arguments or json.dumps({**ARGUMENTS, "ZUUL_UUID": unique}).encode()
+        else:
+            payload = json.dumps(arguments).encode()
+        wait_until(lambda: self.serves(function))
+        self.submitJob(gear.Job(function, payload, unique=unique))
+
+    def serves(self, function: str) -> bool:
+        request = gear.StatusAdminRequest()
+        try:
+            self.getConnection().sendAdminRequest(request, 5)
+        except (gear.NoConnectedServersError, gear.TimeoutError, OSError, AttributeError):
+            return False
+        lines = [line.split("\t") for line in request.response.decode().splitlines()]
+        return any(line[0] == function and line[-1] != "0" for line in lines)
+
+    def stop(self, manager: str, arguments: Mapping[str, Any] | bytes, unique: str = "stop1") -> list[Packet]:
+        """Submit a `stop:` job as Zuul does, and wait for its answer."""
+        payload = arguments if isinstance(arguments, bytes) else json.dumps(arguments).encode()
+        job = gear.Job(f"stop:{manager}", payload, unique=unique)
+        self.submitJob(job, precedence=gear.PRECEDENCE_HIGH)
+        return self.ended(unique)
+
+    def begun(self, unique: str = "build1") -> dict[str, Any]:
+        """The first packet of a job."""
+        wait_until(lambda: self.packets.get(unique))
+        return self.packets[unique][0].data
+
+    def ended(self, unique: str = "build1", patience: float = PATIENCE) -> list[Packet]:
+        """All packets of a job, once the final one has come."""
+        final = ("complete", "fail", "exception")
+        wait_until(lambda: any(packet.kind in final for packet in self.packets.get(unique, [])), patience)
+        return self.packets[unique]
+
+
+class FakeJob:
+    """Stands in for worker.job.Job: a test tells it when to end, and how."""
+
+    def __init__(self, request: Request, observer: Callable[[Progress], None]) -> None:
+        self.request = request
+        self.observer = observer
+        self.canceled: list[str] = []
+        self._orders: queue.Queue[Any] = queue.Queue()
+
+    def run(self) -> Any:
+        order = self._orders.get()
+        if isinstance(order, Exception):
+            raise order
+        return order
+
+    def cancel(self, reason: str) -> None:
+        self.canceled.append(reason)
+        self.end("CANCELED" if reason == "stop" else None)
+
+    def end(self, result: str | None, url: str = "http://logs/7/", messages: tuple[str, ...] = ()) -> None:
+        texts = tuple(SimpleNamespace(text=text) for text in messages)
+        verdict = SimpleNamespace(
+            messages=texts, outcome=SimpleNamespace(name=result or "NONE"), gearman_result=lambda: result
+        )
+        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None))
+
+    def fail(self, error: Exception) -> None:
+        self._orders.put(error)
+
+
+class Jobs:
+    """The factory of FakeJobs; keeps those it made."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeJob] = []
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, config: Config, entry: JobEntry, request: Request, observer: Callable[[Progress], None]
+    ) -> FakeJob:
+        job = FakeJob(request, observer)
+        with self._lock:
+            self.made.append(job)
+        return job
+
+    def next(self, index: int = 0) -> FakeJob:
+        """The job of that number, once it runs."""
+        job: FakeJob = wait_until(lambda: len(self.made) > index and self.made[index])
+        return job
+
+
+def write_config(folder: Path, port: int, host: str = HOST, **keys: Any) -> Path:
+    """A configuration with two jobs, and the playbook that it wants."""
+    plugin = folder / "ansible/playbooks/shell_script"
+    plugin.mkdir(parents=True, exist_ok=True)
+    (plugin / "run.yaml").write_text("[]")
+    settings = {
+        "zuul_server": {"gearman_host": host, "gearman_port": port},
+        "ansible_dir": "ansible",
+        "jobs_working_dir": "th/jobs",
+        "publish_logs": {"path": "logs"},
+        "jobs": [{"name": name, "plugin": "shell_script"} for name in ("job", "job2")],
+        **keys,
+    }
+    path = folder / "config.json"
+    path.write_text(json.dumps(settings))
+    return path

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Gearman server that goes away and comes back, with both servers."""
+
+import time
+
+import gear
+import pytest
+
+from tests.functional.support import Gearmand, GearServer, Jobs, Zuul, wait_until
+from worker.progress import Progress
+from worker.service import Service
+
+
+@pytest.fixture
+def restarted(server: GearServer | Gearmand) -> object:
+    def restart() -> None:
+        server.kill()
+        server.start()
+
+    return restart
+
+
+def test_functions_are_registered_again(service: Service, jobs: Jobs, zuul: Zuul, restarted: object) -> None:
+    wait_until(lambda: zuul.serves("build:job"))
+    restarted()  # type: ignore[operator]
+    wait_until(lambda: zuul.serves(f"stop:{service.manager}"))
+    zuul.launch("build:job2")
+    first = zuul.begun()
+    jobs.next()
+    zuul.stop(first["manager"], {"number": first["number"]})
+    assert zuul.ended()[-1].kind == "fail"
+
+
+def test_a_job_goes_on_and_its_answer_reaches_nobody_else(
+    service: Service, jobs: Jobs, zuul: Zuul, restarted: object, server: GearServer | Gearmand
+) -> None:
+    """Both servers hand the same job handles out again after a restart."""
+    zuul.launch("build:job", unique="old")
+    old = jobs.next()
+    handle = service_handle(zuul)
+    restarted()  # type: ignore[operator]
+    # Another worker takes the job that has the old one's handle now.
+    other = gear.Worker("other")
+    other.addServer("127.0.0.1", server.port)
+    other.waitForServer(15)
+    other.registerFunction("build:other")
+    zuul.launch("build:other", unique="new")
+    taken = other.getJob()
+    assert taken.handle == handle
+    wait_until(lambda: zuul.serves("build:job"))
+    old.observer(Progress("x", 77, "from before"))
+    time.sleep(0.3)
+    assert old.canceled == []
+    old.end("FAILURE - from before")
+    time.sleep(0.5)
+    assert zuul.packets.get("new", []) == []
+    taken.sendWorkComplete(b"{}")
+    assert [packet.kind for packet in zuul.ended("new")] == ["complete"]
+    other.shutdown()
+    # And the worker takes jobs again.
+    zuul.launch("build:job", unique="next")
+    jobs.next(1).end("SUCCESS")
+    assert zuul.ended("next")[-1].kind == "complete"
+
+
+def service_handle(zuul: Zuul) -> bytes:
+    """The handle of the only job that runs."""
+    (handle,) = zuul.active_connections[0].related_jobs
+    return bytes(handle)
+
+
+def test_a_job_that_ends_while_the_server_is_away(
+    service: Service, jobs: Jobs, zuul: Zuul, server: GearServer | Gearmand, caplog: pytest.LogCaptureFixture
+) -> None:
+    zuul.launch("build:job", unique="old")
+    job = jobs.next()
+    server.kill()
+    for percent in range(10, 60, 10):
+        job.observer(Progress("x", percent, f"{percent}"))
+        time.sleep(0.1)
+    job.end("SUCCESS")
+    wait_until(lambda: not service.builds.count)
+    assert caplog.text.count("its Gearman connection is gone") == 1
+    server.start()
+    zuul.launch("build:job", unique="new")
+    jobs.next(1).end("SUCCESS")
+    assert zuul.ended("new")[-1].kind == "complete"
+
+
+def test_the_service_ends_while_the_server_is_away(
+    service: Service, jobs: Jobs, zuul: Zuul, server: GearServer | Gearmand
+) -> None:
+    zuul.launch("build:job")
+    job = jobs.next()
+    server.kill()
+    begun = time.monotonic()
+    service.stop()
+    assert time.monotonic() - begun < 20
+    assert job.canceled == ["shutdown"]
+
+
+def test_absence_is_logged_once(
+    service: Service, server: GearServer | Gearmand, zuul: Zuul, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.service._ABSENT_SECONDS", 0.2)
+    caplog.set_level("INFO")
+    wait_until(lambda: zuul.serves("build:job"))
+    service.check()
+    server.kill()
+    time.sleep(0.5)
+    for _ in range(3):
+        service.check()
+    assert caplog.text.count("no Gearman server at") == 1
+    server.start()
+
+    def told() -> bool:
+        service.check()
+        return "is there again" in caplog.text
+
+    wait_until(told)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`th submit` against both servers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.support import Gearmand, GearServer, Jobs, free_port, wait_until
+from worker.progress import Progress
+from worker.service import Service
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref", "refs/zuul/master/Z1"]
+CODE = "import sys; from worker.cli.main import th; sys.exit(th())"
+
+
+@pytest.fixture
+def submit(server: GearServer | Gearmand) -> Iterator[Callable[..., Any]]:
+    """Start `th submit` as a process; returns it."""
+    started = []
+
+    def start(*options: str, port: int = server.port) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, "submit", "--gearman", f"127.0.0.1:{port}", *options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_success_with_progress(service: Service, jobs: Jobs, submit: Any) -> None:
+    process = submit("--job", "job", *JOB, "--change", "7", "--patchset", "1", "--branch", "master")
+    job = jobs.next()
+    assert job.request.log_path.startswith("7/7/1/check/job/")
+    assert job.request.zuul["ZUUL_CHANGES"] == "org/project:master:refs/zuul/master/Z1"
+    job.observer(Progress("checkout", 10, "fetching"))
+    time.sleep(0.3)
+    job.end("SUCCESS", "http://logs/7/")
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert output == "http://logs/7/\nSUCCESS\n"
+    assert "fetching" in errors
+
+
+def test_failure(service: Service, jobs: Jobs, submit: Any) -> None:
+    process = submit("--job", "build:job", *JOB, "--json")
+    jobs.next().end("WARNING - Migration a->b took too long", "http://logs/7/", ("one", "two"))
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert json.loads(output) == {
+        "result": "WARNING - Migration a->b took too long",
+        "url": "http://logs/7/",
+        "messages": ["one", "two"],
+    }
+
+
+def test_no_result(service: Service, jobs: Jobs, submit: Any) -> None:
+    process = submit("--job", "job", *JOB)
+    jobs.next().end(None, "", ("FAILURE - No space",))
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert output.startswith("FAILURE - No space\n")
+
+
+def test_wrong_arguments_are_the_workers_to_judge(service: Service, submit: Any) -> None:
+    process = submit("--job", "job", *JOB, "--branch", "a..b")
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Wrong job argument ZUUL_BRANCH" in output
+
+
+def test_an_interrupt_stops_the_build(service: Service, jobs: Jobs, submit: Any) -> None:
+    process = submit("--job", "job", *JOB)
+    job = jobs.next()
+    # It knows the build once it has the first packet; until then an interrupt takes the job back.
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert job.canceled == ["stop"]
+    assert output.endswith("CANCELED\n")
+
+
+def test_an_interrupt_takes_a_waiting_job_back(service: Service, jobs: Jobs, submit: Any) -> None:
+    first = submit("--job", "job", *JOB)
+    running = jobs.next()
+    second = submit("--job", "job", *JOB)
+    time.sleep(2)
+    second.send_signal(signal.SIGINT)
+    assert second.wait(20) == 130
+    running.end("SUCCESS")
+    assert first.wait(20) == 0
+    time.sleep(0.5)
+    assert len(jobs.made) == 1
+
+
+def test_nobody_serves_the_job(service: Service, submit: Any) -> None:
+    process = submit("--job", "none", *JOB, "--timeout", "0.5")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "--job: no worker at" in errors
+    assert errors.count("\n") == 1
+
+
+def test_no_server(submit: Any) -> None:
+    port = free_port()
+    process = submit("--job", "job", *JOB, "--timeout", "1", port=port)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert errors == (
+        f"th: no Gearman server at 127.0.0.1:{port} within 1 s: is it running, and is the address right?\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["localhost", ":4730", "host:0", "host:x"])
+def test_what_is_no_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from worker.cli import main
+
+    assert main.th(["submit", "--gearman", address, "--job", "job", *JOB]) == 2
+    assert "is not HOST:PORT" in capsys.readouterr().err
+
+
+def test_the_server_goes_away(
+    service: Service, jobs: Jobs, submit: Any, server: GearServer | Gearmand
+) -> None:
+    process = submit("--job", "job", *JOB)
+    job = jobs.next()
+    time.sleep(1)
+    server.kill()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "the Gearman server went away" in errors
+    job.end("SUCCESS")
+    wait_until(lambda: not service.builds.count)

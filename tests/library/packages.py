@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small Python packages, a project that builds itself, and a package index on loopback: no network is needed."""
+
+import functools
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+BACKEND = """\
+import pathlib, tomllib, zipfile
+
+def _build(folder, editable):
+    project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
+    name, version = project["name"], project["version"]
+    needs = project.get("dependencies") or pathlib.Path("needs.txt").read_text().split()
+    info = f"{name}-{version}.dist-info"
+    file = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{file}", "w") as wheel:
+        if editable:
+            wheel.writestr(f"{name}.pth", str(pathlib.Path.cwd()))
+        else:
+            wheel.writestr(f"{name}.py", "")
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        wheel.writestr(f"{info}/METADATA", "\\n".join(lines + [f"Requires-Dist: {one}" for one in needs]) + "\\n")
+        about = ["Wheel-Version: 1.0", "Generator: x", "Root-Is-Purelib: true", "Tag: py3-none-any"]
+        wheel.writestr(f"{info}/WHEEL", "\\n".join(about) + "\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return file
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    return _build(folder, False)
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    return _build(folder, True)
+"""
+
+
+def project(dependencies: Sequence[str] = (), dynamic: bool = False, evil: str = "") -> dict[str, str]:
+    """The files of a project whose build backend is its own; `evil` is code that the backend runs."""
+    lines = [
+        "[build-system]",
+        "requires = []",
+        'build-backend = "backend"',
+        'backend-path = ["."]',
+        "[project]",
+        'name = "thing"',
+        'version = "1.5"',
+        'dynamic = ["dependencies"]' if dynamic else f"dependencies = {list(dependencies)!r}",
+    ]
+    return {
+        "pyproject.toml": "\n".join(lines) + "\n",
+        "backend.py": BACKEND + evil + "\n",
+        "needs.txt": "\n".join(dependencies) + "\n",
+    }
+
+
+def add_wheel(index: Path, name: str, version: str, requires: Sequence[str] = (), more: str = "") -> None:
+    """Put a wheel into an index that is served from `index`; `more` is a module's text."""
+    folder = index / "simple" / name.replace("_", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    with zipfile.ZipFile(file, "w") as wheel:
+        wheel.writestr(f"{name}/__init__.py", more)
+        wheel.writestr(f"{info}/METADATA", "\n".join(metadata + [f"Requires-Dist: {one}" for one in requires]) + "\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    links = "".join(f'<a href="{path.name}">{path.name}</a>\n' for path in sorted(folder.glob("*.whl")))
+    (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP on loopback; gives the URL of its ``simple`` index."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/simple"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environments, built by the real uv from a package index on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_step import StepError
+
+from .conftest import ROOT, load_module
+from .gitserver import Repository, free_port, git
+from .packages import add_wheel, project, serve
+
+module = load_module("build_environment", "build_environments")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    add_wheel(tmp_path / "index", "alpha", "1.0", ["beta>=2"])
+    add_wheel(tmp_path / "index", "alpha", "2.0", ["beta>=2"])
+    add_wheel(tmp_path / "index", "beta", "2.0")
+    add_wheel(tmp_path / "index", "gamma_delta", "3.0")
+    with serve(tmp_path / "index") as url:
+        yield url
+
+
+class Workplace:
+    """One job's folder and what it shares with others."""
+
+    def __init__(self, tmp_path: Path, job_dir: Path) -> None:
+        self.job_dir = job_dir
+        self.src = job_dir / "src"
+        self.log = job_dir / "results" / "environment.log"
+        self.install: dict[str, Any] = {
+            "requirements": ["requirements.txt"],
+            "constraints": [],
+            "packages": [],
+            "project": "editable",
+            "extras": [],
+            "environment": {},
+        }
+        self.params: dict[str, Any] = {
+            "job": {"project": "org/project", "url": str(tmp_path / "served")},
+            "profile": {"python": "python3", "install": self.install},
+            "job_dir": str(job_dir),
+            "mirrors_dir": str(tmp_path / "mirrors"),
+            "environments_dir": str(tmp_path / "environments"),
+            "cache_dir": str(tmp_path / "cache"),
+            "origin": "",
+            "time_limit": 60,
+            "cache_keep": 20,
+            "pass_environment": ["PIP_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT"],
+        }
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, content in files.items():
+            path = self.src / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def build(self, stage: str = "change", kind: str = "change", commit: str = "") -> dict[str, Any]:
+        log = CappedLog(self.log, 10**6)
+        try:
+            return dict(module.Builder(self.params, log).build(stage, kind, commit))
+        finally:
+            log.close()
+
+    def fails(self, code: str, words: str) -> str:
+        with pytest.raises(StepError) as caught:
+            self.build()
+        assert caught.value.code == code, caught.value.detail
+        assert words in caught.value.detail
+        assert caught.value.more == {"stage": "change"}
+        assert not (self.job_dir / "build").exists()
+        return caught.value.detail
+
+
+@pytest.fixture
+def work(tmp_path: Path, job_dir: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", "2")
+    return Workplace(tmp_path, job_dir)
+
+
+def python(entry: dict[str, Any], code: str) -> str:
+    argv = [f"{entry['venv']}/bin/python", "-c", code]
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def test_the_change_with_its_requirements(work: Workplace) -> None:
+    work.write({**project(["alpha"]), "requirements.txt": "gamma-delta==3.0\n"})
+    entry = work.build()
+    assert entry["packages"] == ["alpha==2.0", "beta==2.0", "gamma-delta==3.0", "thing==1.5"]
+    assert (entry["stage"], entry["cached"]) == ("change", False)
+    assert entry["python"] == python(entry, "import platform; print(platform.python_version())")
+    assert python(entry, "import sys; print([p for p in sys.path if p.endswith('src')][0])") == str(work.src)
+    assert "alpha==2.0" in work.log.read_text()
+
+
+def test_constraints_packages_and_no_project(work: Workplace) -> None:
+    work.write({"limits.txt": "alpha<2\n"})
+    work.install.update(constraints=["limits.txt", "missing.txt"], packages=["alpha"], project="none")
+    assert work.build()["packages"] == ["alpha==1.0", "beta==2.0"]
+
+
+def test_a_regular_install(work: Workplace) -> None:
+    work.write(project())
+    work.install["project"] = "regular"
+    entry = work.build()
+    assert python(entry, "import thing; print(thing.__file__)").startswith(entry["venv"])
+
+
+def test_dependencies_that_only_the_build_knows(work: Workplace) -> None:
+    work.write(project(["alpha<2"], dynamic=True))
+    assert work.build()["packages"] == ["alpha==1.0", "beta==2.0", "thing==1.5"]
+
+
+def test_a_build_gets_the_profiles_environment_and_nothing_of_ours(
+    work: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_WORKER", "s3cret")
+    work.install["environment"] = {"PBR_VERSION": "7.7"}
+    seen_file = work.src / "seen"
+    dump = f"import os, json; open({str(seen_file)!r}, 'w').write(json.dumps(dict(os.environ)))"
+    work.write(project(evil=dump))
+    work.build()
+    seen = json.loads(seen_file.read_text())
+    assert seen["PBR_VERSION"] == "7.7"
+    assert "SECRET_OF_THE_WORKER" not in seen
+    assert seen["HOME"].startswith(str(work.job_dir))
+
+
+def test_what_a_change_builds_does_not_reach_the_shared_cache(work: Workplace, tmp_path: Path) -> None:
+    work.write({**project(["alpha"]), "requirements.txt": "./other\n"})
+    work.write({f"other/{name}": text.replace("thing", "other") for name, text in project().items()})
+    assert "other==1.5" in work.build()["packages"]
+    cache = Path(work.params["cache_dir"])
+    names = [path.name for path in cache.rglob("*")]
+    assert not [name for name in names if name.startswith(("other", "thing"))]
+    files = {path.stat().st_ino for path in cache.rglob("*") if path.is_file()}
+    assert not files & {path.stat().st_ino for path in (work.job_dir / "venv").rglob("*") if path.is_file()}
+
+
+def test_a_second_build_downloads_nothing_again(work: Workplace, tmp_path: Path) -> None:
+    work.write({**project(), "requirements.txt": "alpha\n"})
+    work.build()
+    (tmp_path / "index" / "simple" / "alpha" / "alpha-2.0-py3-none-any.whl").unlink()
+    assert "alpha==2.0" in work.build()["packages"]
+
+
+def test_a_requirement_that_does_not_exist(work: Workplace) -> None:
+    work.write({**project(), "requirements.txt": "alpha\nno-such-thing-at-all\n"})
+    detail = work.fails("environment_failed", "no-such-thing-at-all")
+    assert len(detail) < 2100
+
+
+def test_requirements_that_contradict_each_other(work: Workplace) -> None:
+    work.write({**project(["alpha<2"]), "requirements.txt": "alpha>=2\n"})
+    work.fails("environment_failed", "alpha")
+
+
+def test_a_build_that_fails(work: Workplace) -> None:
+    work.write(project(evil="raise RuntimeError('broken on purpose')"))
+    work.fails("environment_failed", "broken on purpose")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"README": "x"}, {"pyproject.toml": "[project\n", "backend.py": ""}],
+)
+def test_a_checkout_that_is_no_project(work: Workplace, files: dict[str, str]) -> None:
+    work.write(files)
+    work.fails("environment_failed", "pyproject.toml")
+
+
+def test_an_index_that_is_not_there_is_not_the_changes_fault(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_port()}/simple")
+    work.write({**project(), "requirements.txt": "alpha\n"})
+    work.fails("index_unreachable", "refused")
+
+
+def test_a_server_that_the_change_names_is_its_own_fault(work: Workplace) -> None:
+    wheel = f"http://localhost:{free_port()}/evil-1.0-py3-none-any.whl"
+    work.write({**project(), "requirements.txt": f"evil @ {wheel}\n"})
+    work.fails("environment_failed", "requirements.txt names a server")
+
+
+def test_requirements_that_lead_out_of_the_checkout_are_left_out(work: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.txt").write_text("no-such-thing-at-all\n")
+    work.write(project())
+    (work.src / "requirements.txt").symlink_to(tmp_path / "elsewhere.txt")
+    assert work.build()["packages"] == ["thing==1.5"]
+
+
+def test_a_build_without_end(work: Workplace) -> None:
+    evil = "import subprocess, time; subprocess.Popen(['sleep', '98765'], start_new_session=True); time.sleep(600)"
+    work.write(project(evil=evil))
+    work.params["time_limit"] = 2
+    begun = time.monotonic()
+    work.fails("environment_failed", "not ended after 2 s")
+    assert time.monotonic() - begun < 10
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "98765"]]
+
+
+def test_an_interpreter_that_is_not_there(work: Workplace) -> None:
+    work.write(project())
+    work.params["profile"]["python"] = "python3.99"
+    with pytest.raises(StepError) as caught:
+        work.build()
+    assert caught.value.code == "profile_wrong"
+    assert "python3.99" in caught.value.detail
+
+
+@pytest.fixture
+def commits(tmp_path: Path, work: Workplace) -> list[str]:
+    """Merged commits, in the mirror as the role checkout leaves it."""
+    repository = Repository(tmp_path / "served" / "org" / "project")
+    made = [repository.commit({**project([f"alpha=={version}.0"]), "number": str(version)}) for version in (1, 2)]
+    made.append(repository.commit({"backend.py": "raise RuntimeError('broken on purpose')\n"}))
+    mirror = Path(work.params["mirrors_dir"]) / "org" / "project.git"
+    mirror.parent.mkdir(parents=True)
+    git(tmp_path, "clone", "--quiet", "--mirror", str(repository.folder), str(mirror))
+    return made
+
+
+def test_a_release_is_kept_for_the_next_job(work: Workplace, commits: list[str]) -> None:
+    first = work.build("stable-1", "release", commits[0])
+    again = work.build("stable-1", "release", commits[0])
+    other = work.build("master", "tip", commits[1])
+    assert (first["cached"], again["cached"], other["cached"]) == (False, True, False)
+    assert first["venv"] == again["venv"] != other["venv"]
+    assert first["packages"] == ["alpha==1.0", "beta==2.0", "thing==1.5"]
+    assert (Path(first["src"]) / "number").read_text() == "1"
+    assert again["seconds"] < 1
+
+
+def test_another_profile_makes_another_environment(work: Workplace, commits: list[str]) -> None:
+    first = work.build("stable-1", "release", commits[0])
+    work.install["packages"] = ["gamma-delta"]
+    second = work.build("stable-1", "release", commits[0])
+    assert not second["cached"] and first["venv"] != second["venv"]
+
+
+def test_half_an_environment_is_built_anew(work: Workplace, commits: list[str]) -> None:
+    first = work.build("stable-1", "release", commits[0])
+    folder = Path(first["venv"]).parent
+    (folder / "complete.json").unlink()
+    (folder / "venv" / "bin" / "python").unlink()
+    assert not work.build("stable-1", "release", commits[0])["cached"]
+
+
+def test_a_release_that_cannot_be_built_says_which(work: Workplace, commits: list[str]) -> None:
+    with pytest.raises(StepError) as caught:
+        work.build("master", "tip", commits[2])
+    assert caught.value.code == "environment_failed"
+    assert caught.value.more == {"stage": "master"}
+    with pytest.raises(StepError):
+        work.build("master", "tip", commits[2])
+
+
+BUILD = """
+import json, sys
+from tests.library.conftest import load_module
+module = load_module("build_environment", "build_environments")
+from ansible.module_utils.th_contain import CappedLog
+builder = module.Builder(json.loads(sys.argv[1]), CappedLog(sys.argv[2], 10**6))
+print(builder.build("stable-1", "release", sys.argv[3])["cached"])
+"""
+
+
+def test_two_jobs_build_one_environment_once(work: Workplace, commits: list[str], tmp_path: Path) -> None:
+    """Given processes of their own, as jobs are."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD, json.dumps(work.params), str(tmp_path / f"{number}.log"), commits[0]],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    assert sorted(one.communicate(timeout=60)[0].strip() for one in running) == ["False", "True", "True"]
+
+
+def test_environments_that_nobody_used_for_long_are_removed(tmp_path: Path) -> None:
+    root = tmp_path / "environments"
+    hours = {"now": 0, "yesterday": 23, "old": 30, "older": 40, "oldest": 50}
+    for name, age in hours.items():
+        (root / name / "venv").mkdir(parents=True)
+        (root / name / "complete.json").write_text("{}")
+        moment = time.time() - age * 3600
+        os.utime(root / name / "complete.json", (moment, moment))
+    (root / ".removed-x-1").mkdir()
+    module.prune(root, 3)
+    assert sorted(path.name for path in root.iterdir()) == ["now", "old", "yesterday"]
+    module.prune(root, 0)
+    assert sorted(path.name for path in root.iterdir()) == ["now", "yesterday"]
+
+
+def test_an_environment_that_is_held_is_not_removed(tmp_path: Path) -> None:
+    root = tmp_path / "environments"
+    root.mkdir()
+    with module.locked_folder(root / "held") as folder:
+        os.utime(folder, (1, 1))
+        module.prune(root, 0)
+        assert folder.is_dir()
+    module.prune(root, 0)
+    assert not folder.exists()
+
+
+def test_the_artifact_is_merged_by_stage() -> None:
+    before = [{"stage": "change", "seconds": 1}, {"stage": "stable-1", "seconds": 2}]
+    assert module.merged(before, [{"stage": "change", "seconds": 3}]) == [
+        {"stage": "stable-1", "seconds": 2},
+        {"stage": "change", "seconds": 3},
+    ]

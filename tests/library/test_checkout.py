@@ -1,0 +1,599 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkout, against real git servers: what it finds, and what it refuses."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_git import Git, Patience, join_url, submodule_problem
+from ansible.module_utils.th_mirror import Mirror
+from ansible.module_utils.th_step import StepError
+
+from .conftest import load_module
+from .gitserver import Repository, daemon, free_port, git, script, silence
+
+module = load_module("checkout", "checkout_change")
+
+PROJECT = "org/project"
+VERSIONS = "app/migrations/versions"
+ZUUL_REF = "refs/zuul/master/Z1"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "served"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def repository(root: Path) -> Repository:
+    """Two releases and a master: revisions a, b, c; a tag."""
+    made = Repository(root / PROJECT)
+    made.commit({f"{VERSIONS}/a.py": script("a", None), "README": "x\n"})
+    git(made.folder, "branch", "stable/1")
+    git(made.folder, "tag", "--annotate", "--message", "one", "1.0")
+    made.commit({f"{VERSIONS}/b.py": script("b", "a")})
+    git(made.folder, "branch", "stable/2")
+    made.commit({f"{VERSIONS}/c.py": script("c", "b")})
+    return made
+
+
+@pytest.fixture
+def url(root: Path, repository: Repository) -> Iterator[str]:
+    with daemon(root) as base:
+        yield base
+
+
+class Workplace:
+    """Runs checkouts as jobs do; what differs from the usual is given."""
+
+    def __init__(self, tmp_path: Path, url: str) -> None:
+        self.mirrors = tmp_path / "mirrors"
+        self.jobs = tmp_path / "jobs"
+        self.url = url
+        self.profile: dict[str, Any] = {
+            "file": "/profiles/project.yaml",
+            "releases": ["stable/1", "stable/2"],
+            "migrations": {
+                "version_locations": [],
+                "config": "alembic.ini",
+                "section": "alembic",
+                "script_location": "app/migrations",
+                "workdir": ".",
+            },
+        }
+        self.patience = Patience(attempts=2, time_limit=5, backoff=0.01)
+
+    def run(self, name: str = "job", origin: str = "", url: str = "", **fields: str) -> dict[str, Any]:
+        job = {
+            "project": PROJECT,
+            "url": url or self.url,
+            "ref": ZUUL_REF,
+            "branch": "master",
+            "change": "7",
+            "patchset": "1",
+            **fields,
+        }
+        request = module.Request.of(job, origin)
+        log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
+        try:
+            tool = Git(log, (request.url, request.origin), self.patience)
+            mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
+            return dict(module.Checkout(tool, mirror, request, self.profile, self.src(name)).run())
+        finally:
+            log.close()
+
+    def src(self, name: str = "job") -> Path:
+        return self.jobs / name / "src"
+
+    def log(self, name: str = "job") -> str:
+        return (self.jobs / name / "git_prep.log").read_text()
+
+    def fails(self, code: str, words: str, **fields: str) -> str:
+        with pytest.raises(StepError) as caught:
+            self.run(**fields)
+        assert caught.value.code == code, caught.value.detail
+        assert words in caught.value.detail
+        return caught.value.detail
+
+
+@pytest.fixture
+def work(tmp_path: Path, url: str) -> Workplace:
+    return Workplace(tmp_path, url)
+
+
+def names(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(stage["name"], stage["kind"]) for stage in document["stages"]]
+
+
+def test_a_change_and_its_stages(work: Workplace, repository: Repository) -> None:
+    tip = git(repository.folder, "rev-parse", "master")
+    commit = repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")}, "Add d")
+    document = work.run(commit=commit)
+    assert names(document) == [
+        ("stable/1", "release"),
+        ("stable/2", "release"),
+        ("master", "tip"),
+        ("change 7,1", "change"),
+    ]
+    assert [stage["heads"] for stage in document["stages"]] == [["a"], ["b"], ["c"], ["d"]]
+    assert [stage["slug"] for stage in document["stages"]] == ["stable-1", "stable-2", "master", "change"]
+    assert document["commit"] == commit
+    assert document["base"] == tip
+    assert document["subject"] == "Add d"
+    assert document["touched"] == {"added": ["d"], "altered": [], "removed": []}
+    assert document["revisions"]["d"] == {"down": ["c"], "file": f"{VERSIONS}/d.py"}
+    assert sorted(document["revisions"]) == ["a", "b", "c", "d"]
+    src = work.src()
+    assert git(src, "rev-parse", "HEAD") == commit
+    assert (src / VERSIONS / "d.py").is_file()
+    assert git(src, "config", "remote.origin.url") == f"{work.url}/{PROJECT}"
+    assert git(src, "rev-parse", "origin/stable/1") and git(src, "describe", "1.0") == "1.0"
+    assert subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=src).returncode == 1
+
+
+def test_the_change_never_gets_into_the_mirror(work: Workplace, repository: Repository) -> None:
+    commit = repository.change(ZUUL_REF, {"evil": "x"})
+    work.run(commit=commit)
+    mirror = work.mirrors / f"{PROJECT}.git"
+    assert subprocess.run(["git", "cat-file", "-e", commit], cwd=mirror).returncode != 0
+    inodes = {path.stat().st_ino for path in mirror.rglob("*") if path.is_file()}
+    assert not inodes & {path.stat().st_ino for path in work.src().rglob("*") if path.is_file()}
+
+
+def test_a_target_branch_that_is_a_release_ends_the_releases(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {f"{VERSIONS}/b1.py": script("b1", "b")}, on="stable/2")
+    document = work.run(branch="stable/2")
+    assert names(document) == [("stable/1", "release"), ("stable/2", "tip"), ("change 7,1", "change")]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "touched"),
+    [
+        ({f"{VERSIONS}/c.py": script("c", "b", "other()")}, "alters c", ("altered", ["c"])),
+        ({f"{VERSIONS}/c.py": script("c", "a")}, "alters c", ("altered", ["c"])),
+        ({f"{VERSIONS}/c.py": None}, "removes c", ("removed", ["c"])),
+        ({f"{VERSIONS}/c.py": "# a word\n" + script("c", "b")}, "", ("altered", [])),
+        ({f"{VERSIONS}/c.py": None, f"{VERSIONS}/renamed.py": script("c", "b")}, "", ("removed", [])),
+    ],
+)
+def test_the_tip_is_left_out_when_a_migration_is_altered_or_removed(
+    work: Workplace, repository: Repository, files: dict[str, str | None], reason: str, touched: tuple[str, list[str]]
+) -> None:
+    repository.change(ZUUL_REF, files)
+    document = work.run()
+    assert reason in document["tip_left_out"]
+    assert bool(document["tip_left_out"]) == bool(reason)
+    assert (("master", "tip") in names(document)) == (not reason)
+    assert document["touched"][touched[0]] == touched[1]
+
+
+def test_a_change_behind_the_branch_leaves_the_tip_out(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {f"{VERSIONS}/x.py": script("x", "b")}, on="master~1")
+    document = work.run()
+    assert "does not have c" in document["tip_left_out"]
+    assert document["touched"] == {"added": ["x"], "altered": [], "removed": []}
+
+
+def test_a_timer_takes_the_default_branch(work: Workplace, repository: Repository) -> None:
+    document = work.run(ref="", branch="", change="", patchset="")
+    tip = git(repository.folder, "rev-parse", "master")
+    assert document["commit"] == tip and document["branch"] == "master"
+    assert document["tip_left_out"] == "the same commit"
+    assert names(document)[-2:] == [("stable/2", "release"), (tip[:12], "change")]
+
+
+def test_a_branch_without_a_ref(work: Workplace, repository: Repository) -> None:
+    document = work.run(ref="", branch="stable/2", change="")
+    assert document["commit"] == git(repository.folder, "rev-parse", "stable/2")
+    assert names(document)[0] == ("stable/1", "release") and len(document["stages"]) == 2
+
+
+@pytest.mark.parametrize("ref", ["stable/2", "refs/heads/stable/2"])
+def test_a_ref_update_takes_its_new_commit(work: Workplace, repository: Repository, ref: str) -> None:
+    newrev = git(repository.folder, "rev-parse", "stable/2")
+    git(repository.folder, "checkout", "--quiet", "stable/2")
+    repository.commit({"later": "x"})
+    document = work.run(ref=ref, branch="", change="", newrev=newrev, commit=newrev)
+    assert document["commit"] == newrev and document["branch"] == "stable/2"
+
+
+def test_a_tag_has_no_target_branch(work: Workplace, repository: Repository) -> None:
+    tag_object = git(repository.folder, "rev-parse", "1.0")
+    document = work.run(ref="refs/tags/1.0", branch="", change="", newrev=tag_object, commit=tag_object)
+    assert document["commit"] == git(repository.folder, "rev-parse", "1.0^{commit}")
+    assert (document["branch"], document["base"]) == ("", None)
+    assert "no target branch" in document["tip_left_out"]
+
+
+def test_a_commit_within_what_the_ref_holds(work: Workplace, repository: Repository) -> None:
+    first = repository.change(ZUUL_REF, {"one": "1"})
+    repository.change(ZUUL_REF, {"two": "2"}, on=first)
+    assert work.run(commit=first)["commit"] == first
+    assert not (work.src() / "two").exists()
+
+
+def test_a_ref_that_was_forced_elsewhere(work: Workplace, repository: Repository) -> None:
+    gone = repository.change(ZUUL_REF, {"one": "1"})
+    repository.change(ZUUL_REF, {"two": "2"})
+    detail = work.fails("checkout_ref_gone", "does not hold", commit=gone)
+    assert gone in detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ref": "refs/zuul/master/Znone"}, "has no refs/zuul/master/Znone"),
+        ({"ref": "", "branch": "nope"}, "has no branch nope"),
+        ({"branch": "nope"}, "has no branch nope"),
+        ({"ref": "", "commit": "1" * 40}, "1" * 40),
+        ({"ref": "refs/heads/x", "newrev": "0" * 40}, "deleted"),
+    ],
+)
+def test_what_is_not_there(work: Workplace, repository: Repository, fields: dict[str, str], words: str) -> None:
+    repository.change(ZUUL_REF, {"one": "1"})
+    begun = time.monotonic()
+    work.fails("checkout_ref_gone", words, **fields)
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ref": "--upload-pack=touch /tmp/x"},
+        {"ref": "-x"},
+        {"ref": "a:b"},
+        {"ref": "+refs/heads/*"},
+        {"ref": "a..b"},
+        {"ref": "a b"},
+        {"ref": "refs/heads/a\n"},
+        {"branch": "--force"},
+        {"branch": "x.lock"},
+        {"commit": "HEAD"},
+        {"commit": "--all"},
+        {"newrev": "12345"},
+        {"url": "ext::sh -c touch% /tmp/x"},
+        {"url": "--upload-pack=x"},
+        {"url": "a\nb"},
+    ],
+)
+def test_arguments_that_git_could_misunderstand(work: Workplace, fields: dict[str, str]) -> None:
+    work.fails("checkout_failed", "th_job.", **fields)
+    assert not work.mirrors.exists()
+
+
+def test_a_transport_that_is_not_allowed(work: Workplace, tmp_path: Path) -> None:
+    work.fails("git_unreachable", "not allowed", url="ftp://127.0.0.1/x")
+
+
+def test_a_missing_release_names_the_profile(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {"x": "x"})
+    work.profile["releases"] = ["stable/1", "stable/9"]
+    detail = work.fails("profile_wrong", "stable/9")
+    assert "/profiles/project.yaml" in detail
+
+
+def test_a_release_may_be_a_tag(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {"x": "x"})
+    work.profile["releases"] = ["1.0"]
+    assert names(work.run())[0] == ("1.0", "release")
+
+
+def test_a_server_that_is_not_there(work: Workplace) -> None:
+    detail = work.fails("git_unreachable", "cannot be fetched", url=f"git://127.0.0.1:{free_port()}")
+    assert "refused" in detail
+    assert work.log().count("git fetch") == work.patience.attempts
+
+
+def test_a_server_that_never_answers(work: Workplace) -> None:
+    work.patience = Patience(attempts=2, time_limit=0.5, backoff=0.01)
+    with silence() as url:
+        begun = time.monotonic()
+        work.fails("git_unreachable", "no end after", url=url)
+        assert time.monotonic() - begun < 3
+
+
+def test_a_server_that_dies_after_the_mirror_was_made(
+    work: Workplace, root: Path, repository: Repository, tmp_path: Path
+) -> None:
+    repository.change(ZUUL_REF, {"x": "x"})
+    with daemon(root) as origin:
+        work.run(origin=origin)
+    work.fails("git_unreachable", origin, origin=origin)
+    assert (work.mirrors / f"{PROJECT}.git" / "HEAD").is_file(), "a good mirror must stay"
+
+
+def test_the_changes_server_is_another_than_the_branches(
+    work: Workplace, repository: Repository, tmp_path: Path
+) -> None:
+    merger = tmp_path / "merger"
+    (merger / PROJECT).parent.mkdir(parents=True)
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository.folder), str(merger / PROJECT))
+    commit = repository.change("refs/heads/gone", {"x": "x"})
+    git(merger / PROJECT, "fetch", "--quiet", str(repository.folder), f"{commit}:{ZUUL_REF}")
+    with daemon(merger) as other:
+        document = work.run(url=other, origin=work.url, commit=commit)
+    assert document["url"] == f"{other}/{PROJECT}"
+    assert git(work.src(), "config", "remote.origin.url") == f"{work.url}/{PROJECT}"
+
+
+def broken_head(mirror: Path) -> None:
+    (mirror / "HEAD").write_text("")
+
+
+def broken_objects(mirror: Path) -> None:
+    for path in (mirror / "objects").rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+            path.write_bytes(path.read_bytes()[:20])
+
+
+def missing_objects(mirror: Path) -> None:
+    shutil.rmtree(mirror / "objects")
+
+
+def broken_contents(mirror: Path) -> None:
+    """Damage that only reading the contents finds."""
+    for line in git(mirror, "cat-file", "--batch-all-objects", "--batch-check").splitlines():
+        name, kind, _ = line.split()
+        loose = mirror / "objects" / name[:2] / name[2:]
+        assert loose.is_file(), "a small mirror is not packed"
+        if kind == "blob":
+            loose.chmod(0o600)
+            loose.write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize("damage", [broken_head, broken_objects, missing_objects, broken_contents])
+def test_a_broken_mirror_is_made_anew(work: Workplace, repository: Repository, damage: Any) -> None:
+    commit = repository.change(ZUUL_REF, {"x": "x"})
+    work.run(commit=commit)
+    damage(work.mirrors / f"{PROJECT}.git")
+    document = work.run("second", commit=commit)
+    assert document["commit"] == commit
+    git(work.mirrors / f"{PROJECT}.git", "fsck", "--full")
+
+
+def test_the_mirror_follows_branches_that_move_back_and_go(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {"x": "x"}, on="stable/1")
+    work.run(branch="stable/1")
+    git(repository.folder, "branch", "--force", "stable/2", "stable/1")
+    git(repository.folder, "branch", "--delete", "--force", "stable/1")
+    git(repository.folder, "tag", "--force", "stable/1", "master")
+    document = work.run("second", branch="master")
+    assert document["stages"][1]["commit"] == git(repository.folder, "rev-parse", "stable/2")
+
+
+def test_many_checkouts_at_once_on_one_mirror(work: Workplace, repository: Repository) -> None:
+    commit = repository.change(ZUUL_REF, {"x": "x"})
+    done: list[str] = []
+    threads = [
+        threading.Thread(target=lambda name=f"job{number}": done.append(work.run(name, commit=commit)["commit"]))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert done == [commit] * 4
+
+
+def test_user_and_password_stay_out_of_logs_and_the_checkout(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {"x": "x"})
+    secret = work.url.replace("://", "://user:s3cret@")
+    # git:// takes no user; what matters is where the words go
+    with pytest.raises(StepError) as caught:
+        work.run(url=secret)
+    assert "s3cret" not in caught.value.detail
+    assert "s3cret" not in work.log()
+    work.run("other", origin=work.url, url=work.url)
+    for path in work.jobs.rglob("*"):
+        assert not path.is_file() or b"s3cret" not in path.read_bytes()
+
+
+def test_hooks_and_filters_of_a_change_are_not_run(work: Workplace, repository: Repository, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    repository.change(
+        ZUUL_REF,
+        {
+            ".gitattributes": "* filter=evil diff=evil\n",
+            "post-checkout": f"#!/bin/sh\ntouch {mark}\n",
+            ".git-config": f'[filter "evil"]\n smudge = touch {mark}\n',
+            ".lfsconfig": "[lfs]\nurl=http://127.0.0.1:1\n",
+        },
+    )
+    work.run()
+    assert not mark.exists()
+
+
+def test_scripts_that_cannot_be_read_are_reported(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": "revision = make()\n"})
+    assert work.run()["unreadable"] == [
+        {"stage": "change", "file": f"{VERSIONS}/d.py", "reason": "its revision is computed, not written out"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ini", "folders"),
+    [
+        ("[alembic]\nscript_location = app/migrations\n", ["app/migrations/versions"]),
+        ("[alembic]\nscript_location = %(here)s/app/migrations\n", ["app/migrations/versions"]),
+        ("[alembic]\nscript_location = app:migrations\n", ["app/migrations/versions"]),
+        ("[alembic]\nversion_locations = %(here)s/one app/two\nscript_location = x\n", ["one", "app/two"]),
+        ("[alembic]\nversion_path_separator = os\nversion_locations = one:app/two\n", ["one", "app/two"]),
+        ("[alembic]\npath_separator = newline\nversion_locations =\n  one\n  app/two\n", ["one", "app/two"]),
+        ("[alembic]\nscript_location = %(nope)s/x\n", []),
+        ("nonsense", []),
+        ("[other]\nscript_location = x\n", []),
+        (None, []),
+    ],
+)
+def test_where_the_scripts_are_is_read_from_the_configuration(
+    work: Workplace, repository: Repository, ini: str | None, folders: list[str]
+) -> None:
+    repository.change(ZUUL_REF, {"alembic.ini": ini} if ini is not None else {"x": "x"})
+    work.profile["migrations"]["script_location"] = ""
+    assert work.run()["stages"][-1]["folders"] == folders
+
+
+@pytest.mark.parametrize("location", ["/etc", "../../x", "%(here)s/../x"])
+def test_a_script_location_outside_of_the_checkout(work: Workplace, repository: Repository, location: str) -> None:
+    repository.change(ZUUL_REF, {"alembic.ini": f"[alembic]\nscript_location = {location}\n"})
+    work.profile["migrations"]["script_location"] = ""
+    work.fails("checkout_failed", "leads out of the checkout")
+
+
+def test_folders_of_scripts_are_not_searched_unless_they_say_so(work: Workplace, repository: Repository) -> None:
+    ini = "[alembic]\nscript_location = app/migrations\nrecursive_version_locations = %s\n"
+    repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "false"})
+    work.profile["migrations"]["script_location"] = ""
+    assert work.run()["stages"][-1]["heads"] == ["c"]
+    repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "true"})
+    assert work.run()["stages"][-1]["heads"] == ["d"]
+
+
+def add_submodule(repository: Repository, url: str, path: str = "sub", source: Path | None = None) -> str:
+    """A change that adds a submodule of that URL, whatever git thinks of it."""
+    git(repository.folder, "checkout", "--quiet", "--detach", "master")
+    commit = git(source or repository.folder, "rev-parse", "HEAD")
+    (repository.folder / ".gitmodules").write_text(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
+    git(repository.folder, "add", ".gitmodules")
+    git(repository.folder, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+    git(repository.folder, "commit", "--quiet", "--message", "Add a submodule")
+    made = git(repository.folder, "rev-parse", "HEAD")
+    git(repository.folder, "update-ref", ZUUL_REF, made)
+    git(repository.folder, "checkout", "--quiet", "--force", "master")
+    return made
+
+
+@pytest.mark.parametrize("form", ["../library", "{url}/org/library", "../../org/library"])
+def test_submodules_recursively(work: Workplace, root: Path, repository: Repository, form: str) -> None:
+    deepest = Repository(root / "org" / "deepest")
+    deepest.commit({"deep": "1"})
+    library = Repository(root / "org" / "library")
+    library.commit({"lib": "1"})
+    (library.folder / ".gitmodules").write_text('[submodule "below"]\n\tpath = below\n\turl = ../deepest\n')
+    git(library.folder, "add", ".gitmodules")
+    head = git(deepest.folder, "rev-parse", "HEAD")
+    git(library.folder, "update-index", "--add", "--cacheinfo", f"160000,{head},below")
+    git(library.folder, "commit", "--quiet", "--message", "below")
+    add_submodule(repository, form.format(url=work.url), source=library.folder)
+    work.run()
+    assert (work.src() / "sub" / "lib").is_file()
+    assert (work.src() / "sub" / "below" / "deep").is_file()
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "ext::sh -c touch% {mark}",
+        "--upload-pack=touch {mark}",
+        "file://{other}",
+        "{other}",
+        "/etc",
+        "file:///",
+        "rsync://127.0.0.1/x",
+        "fd::17",
+        "ssh://-oProxyCommand=touch%20{mark}/x",
+        "-oProxyCommand=x:y",
+    ],
+)
+def test_submodules_with_evil_urls(work: Workplace, repository: Repository, tmp_path: Path, evil: str) -> None:
+    mark, other = tmp_path / "ran", tmp_path / "elsewhere"
+    Repository(other).commit({"x": "1"})
+    add_submodule(repository, evil.format(mark=mark, other=other))
+    with pytest.raises(StepError) as caught:
+        work.run()
+    assert caught.value.code == "checkout_failed"
+    assert not mark.exists()
+    assert not list((work.src() / "sub").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["../../.git/hooks", "../x", "a/../../x"])
+def test_submodules_with_evil_names(work: Workplace, repository: Repository, name: str) -> None:
+    add_submodule(repository, work.url + "/org/project")
+    git(repository.folder, "checkout", "--quiet", ZUUL_REF)
+    content = (repository.folder / ".gitmodules").read_text().replace('"sub"', f'"{name}"')
+    (repository.folder / ".gitmodules").write_text(content)
+    git(repository.folder, "commit", "--quiet", "--all", "--message", "evil")
+    git(repository.folder, "update-ref", ZUUL_REF, "HEAD")
+    git(repository.folder, "checkout", "--quiet", "--force", "master")
+    work.fails("checkout_failed", "")
+
+
+def test_a_submodules_commit_that_is_not_there(work: Workplace, root: Path, repository: Repository) -> None:
+    Repository(root / "org" / "library").commit({"x": "1"})
+    add_submodule(repository, "../library")
+    work.fails("checkout_failed", "submodules")
+
+
+def test_a_submodules_server_that_is_not_there(work: Workplace, repository: Repository) -> None:
+    add_submodule(repository, f"git://127.0.0.1:{free_port()}/x")
+    work.fails("git_unreachable", "submodules")
+
+
+def test_submodules_of_a_local_repository_stay_below_its_base(
+    tmp_path: Path, root: Path, repository: Repository
+) -> None:
+    library = Repository(root / "org" / "library")
+    library.commit({"lib": "1"})
+    work = Workplace(tmp_path, f"file://{root}")
+    add_submodule(repository, "../library", source=library.folder)
+    work.run()
+    assert (work.src() / "sub" / "lib").is_file()
+    outside = Repository(tmp_path / "outside")
+    outside.commit({"x": "1"})
+    add_submodule(repository, "../../../outside", source=outside.folder)
+    work.fails("checkout_failed", "outside of the repositories")
+    (root / "link").symlink_to(outside.folder)
+    add_submodule(repository, "../../link", source=outside.folder)
+    work.fails("checkout_failed", "outside of the repositories")
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://example.org/x", True),
+        ("http://user@example.org/x", True),
+        ("git://example.org/x", True),
+        ("ssh://git@example.org:29418/x", True),
+        ("git@example.org:x/y.git", True),
+        ("example.org:x", True),
+        ("", False),
+        ("http:///x", False),
+        ("https://-x/y", False),
+        ("foo::bar", False),
+        ("x:", False),
+        ("ftp://example.org/x", False),
+        ("a b", False),
+        ("C:\\x", False),
+        ("relative/path", False),
+    ],
+)
+def test_urls_of_submodules(url: str, allowed: bool) -> None:
+    assert (submodule_problem(url, ["http://example.org"]) == "") == allowed
+
+
+def test_a_hostile_object_is_refused(work: Workplace, repository: Repository) -> None:
+    """Given a tree with an entry called .git."""
+    blob = git(repository.folder, "rev-parse", "HEAD:README")
+    tree = (
+        subprocess.run(
+            ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"],
+            input=b"100644 .git\0" + bytes.fromhex(blob),
+            cwd=repository.folder,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        .stdout.decode()
+        .strip()
+    )
+    commit = git(repository.folder, "commit-tree", tree, "-p", "master", "-m", "evil")
+    git(repository.folder, "update-ref", ZUUL_REF, commit)
+    work.fails("checkout_failed", "not sound")

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migration trees are read from the scripts' text, whatever the scripts hold."""
+
+import pytest
+from ansible.module_utils.th_revisions import SCRIPT_LIMIT, Revision, Tree, read_tree
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def script(revision: str, down: str = "None", more: str = "") -> bytes:
+    return f'"""Some words."""\nrevision = {revision}\ndown_revision = {down}\n{more}\n'.encode()
+
+
+def only(content: bytes) -> Revision:
+    tree = read_tree([("versions/one.py", content)])
+    assert not tree.unreadable
+    (revision,) = tree.revisions.values()
+    return revision
+
+
+@pytest.mark.parametrize(
+    ("text", "down"),
+    [
+        ("down_revision = None", ()),
+        ("down_revision = 'abc'", ("abc",)),
+        ("down_revision: str | None = 'abc'", ("abc",)),
+        ("down_revision: Union[str, Sequence[str], None] = ('abc', 'def')", ("abc", "def")),
+        ("down_revision = ['abc', 'def']", ("abc", "def")),
+        ("down_revision = {'def', 'abc'}", ("abc", "def")),
+        ("down_revision = ('a'\n  'bc')", ("abc",)),
+        ("down_revision = 'abc',", ("abc",)),
+        ("previous = 'abc'\ndown_revision = previous", ("abc",)),
+        ("x = down_revision = 'abc'", ("abc",)),
+        ("", ()),
+    ],
+)
+def test_down_revision_in_every_literal_form(text: str, down: tuple[str, ...]) -> None:
+    assert only(f"revision = 'x'\n{text}\n".encode()).down == down
+
+
+def test_depends_on_counts_for_the_order_but_not_for_the_heads() -> None:
+    tree = read_tree([("v/1.py", script("'b'", "None", "depends_on = 'c'")), ("v/2.py", script("'c'", "None"))])
+    assert tree.order() == ["c", "b"]
+    assert tree.heads() == ["b", "c"]
+    assert tree.ancestors(["b"]) == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"revision = make()\n", "computed"),
+        (b"revision = f'{1}'\n", "computed"),
+        (b"revision = down_revision\ndown_revision = revision\n", "computed"),
+        (b"x = 1\n", "sets no revision"),
+        (b"revision = 'a'\ndown_revision = 7\n", "neither a name nor a list"),
+        (b"revision = 'a'\ndown_revision = (1, 2)\n", "not a revision's name"),
+        (b"revision = ('a', 'b')\n", "not one name"),
+        (b"revision = 'a\\nb'\n", "not a revision's name"),
+        (b"revision = '" + b"a" * 300 + b"'\n", "not a revision's name"),
+        (b"print 'python 2'\n", "not Python"),
+        (b"revision = 'a'\n\0", "not Python"),
+        (b"\xff\xfe", "not Python"),
+        (b"revision = " + b"(" * 5000, "not Python"),
+        (b"revision = " + b"-" * 100_000 + b"1", "not Python"),
+        (b"#" * (SCRIPT_LIMIT + 1), "longer than"),
+    ],
+)
+def test_what_cannot_be_read_is_reported_with_a_reason(content: bytes, reason: str) -> None:
+    tree = read_tree([("v/a.py", content)])
+    assert tree.revisions == {}
+    assert [item.file for item in tree.unreadable] == ["v/a.py"]
+    assert reason in tree.unreadable[0].reason
+
+
+def test_a_revision_that_is_there_twice_is_reported() -> None:
+    tree = read_tree([("v/b.py", script("'x'")), ("v/a.py", script("'x'"))])
+    assert tree.revisions["x"].file == "v/a.py"
+    assert "v/a.py already" in tree.unreadable[0].reason
+
+
+def test_files_that_are_no_scripts_are_left_aside() -> None:
+    names = ["v/__init__.py", "v/.#a.py", "v/a.pyc", "v/README", "v/script.py.mako"]
+    assert read_tree([(name, b"nonsense(") for name in names]) == Tree()
+
+
+def test_heads_and_order_with_a_branch_and_a_merge() -> None:
+    files = [
+        ("v/1.py", script("'root'")),
+        ("v/2.py", script("'left'", "'root'")),
+        ("v/3.py", script("'right'", "'root'")),
+        ("v/4.py", script("'merged'", "('left', 'right')")),
+    ]
+    tree = read_tree(files)
+    assert tree.heads() == ["merged"]
+    assert tree.order() == ["root", "left", "right", "merged"]
+    assert read_tree(files[:3]).heads() == ["left", "right"]
+
+
+def test_a_circle_is_an_error_and_a_missing_ancestor_is_none() -> None:
+    circle = read_tree([("v/1.py", script("'a'", "'b'")), ("v/2.py", script("'b'", "'a'"))])
+    with pytest.raises(ValueError, match="circle"):
+        circle.order()
+    assert read_tree([("v/1.py", script("'a'", "'gone'"))]).order() == ["a"]
+
+
+def test_the_digest_is_of_the_upgrade_alone() -> None:
+    first = only(b'"""Doc."""\nrevision = "a"\ndef upgrade():\n    x(1)\ndef downgrade():\n    pass\n')
+    same = only(b'# new\nrevision = "a"\n\ndef upgrade():\n    x(1)  # y\ndef downgrade():\n    other()\n')
+    other = only(b'revision = "a"\ndef upgrade():\n    x(2)\ndef downgrade():\n    pass\n')
+    assert first.digest == same.digest
+    assert first.digest != other.digest
+
+
+def test_numbered_versions() -> None:
+    files = [("v/002_b.py", b""), ("v/010_c.py", b"print 'old'"), ("v/001_a.py", b""), ("v/__init__.py", b"")]
+    tree = read_tree(files, "numbered")
+    assert tree.order() == ["1", "2", "10"]
+    assert tree.heads() == ["10"]
+    assert tree.revisions["10"].down == ("2",)
+    assert "already" in read_tree([*files, ("v/2_d.py", b"")], "numbered").unreadable[0].reason
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_end_in_a_tree(content: bytes) -> None:
+    tree = read_tree([("v/a.py", content)])
+    assert len(tree.revisions) + len(tree.unreadable) == 1
+
+
+@given(st.dictionaries(st.integers(0, 30), st.lists(st.integers(0, 30), max_size=3), max_size=20))
+def test_the_order_puts_each_revision_after_those_it_needs(graph: dict[int, list[int]]) -> None:
+    """Given any graph without circles (each comes only after smaller ones)."""
+    files = [
+        (f"v/{name}.py", script(repr(f"r{name}"), repr(tuple(f"r{one}" for one in down if one < name))))
+        for name, down in graph.items()
+    ]
+    tree = read_tree(files)
+    order = tree.order()
+    assert sorted(order) == sorted(tree.revisions)
+    for name in order:
+        for down in tree.revisions[name].down:
+            assert down not in order or order.index(down) < order.index(name)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A project's profile: its defaults, and what it may hold."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.th_step import StepError
+
+from .conftest import ROOT, load_module
+
+module = load_module("project", "project_profile")
+
+COMMAND = {"tool": "command", "command": ["x-manage", "sync", "{version}"], "version_locations": ["x/versions"]}
+
+
+def load(tmp_path: Path, profile: Any) -> dict[str, Any]:
+    path = tmp_path / "org" / "name.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(profile if isinstance(profile, str) else yaml.safe_dump(profile))
+    return dict(module.load(tmp_path, "org/name"))
+
+
+def test_the_shortest_profile_gets_all_defaults(tmp_path: Path) -> None:
+    profile = load(tmp_path, {"migrations": {"tool": "alembic"}})
+    assert profile == {
+        "name": "org/name",
+        "file": str(tmp_path / "org" / "name.yaml"),
+        "python": "python3",
+        "install": {
+            "requirements": ["requirements.txt"],
+            "constraints": [],
+            "packages": [],
+            "project": "editable",
+            "extras": [],
+            "environment": {},
+        },
+        "releases": [],
+        "migrations": {
+            "tool": "alembic",
+            "config": "alembic.ini",
+            "section": "alembic",
+            "script_location": "",
+            "version_locations": [],
+            "version_table": "alembic_version",
+            "version_query": "SELECT version_num FROM `alembic_version`",
+            "versions": "alembic",
+            "url_scheme": "mysql+pymysql",
+            "url_option": "sqlalchemy.url",
+            "options": {},
+            "environment": {},
+            "files": [],
+            "workdir": ".",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "table", "query"),
+    [
+        ({}, "alembic_version", "SELECT version_num FROM `alembic_version`"),
+        ({"versions": "numbered"}, "migrate_version", "SELECT version FROM `migrate_version`"),
+        ({"version_table": "a.b"}, "a.b", "SELECT version_num FROM `a`.`b`"),
+        ({"version_query": "SELECT 1"}, "alembic_version", "SELECT 1"),
+    ],
+)
+def test_a_command_knows_how_to_read_the_version(tmp_path: Path, more: dict[str, str], table: str, query: str) -> None:
+    migrations = load(tmp_path, {"migrations": {**COMMAND, **more}})["migrations"]
+    assert (migrations["version_table"], migrations["version_query"]) == (table, query)
+
+
+def test_the_profiles_that_are_here_are_right() -> None:
+    folder = ROOT / "inventory" / "projects"
+    names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+    assert names
+    for name in names:
+        assert module.load(folder, name)["name"] == name
+
+
+def alembic(**more: Any) -> dict[str, Any]:
+    return {"migrations": {"tool": "alembic", **more}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ("migrations: [", "is not YAML"),
+        ("\0", "is not YAML"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
+        ({}, "migrations: is missing"),
+        ({"migrations": {}}, "migrations.tool: must be one of alembic, command"),
+        ({"migrations": {"tool": "django"}}, "not 'django'"),
+        (alembic(scriptlocation="x"), "migrations.scriptlocation: unknown key; known are config"),
+        (alembic(command=["x"]), "migrations.command: unknown key"),
+        ({**alembic(), "release": []}, "release: unknown key"),
+        ({**alembic(), "releases": "stable/1"}, "releases: must be a list"),
+        ({**alembic(), "releases": ["-x"]}, "releases[0]: '-x'"),
+        ({**alembic(), "releases": [2.22]}, "releases[0]: must be a text"),
+        ({**alembic(), "python": 3.11}, "python: must be a text"),
+        ({**alembic(), "python": "--x"}, "python:"),
+        ({**alembic(), "install": {"project": "yes"}}, "install.project: must be one of"),
+        ({**alembic(), "install": {"requirements": ["/etc/passwd"]}}, "install.requirements[0]"),
+        ({**alembic(), "install": {"requirements": ["a/../../x"]}}, "must be a path in the checkout"),
+        ({**alembic(), "install": {"packages": ["--index-url=x"]}}, "is not a requirement"),
+        ({**alembic(), "install": {"extras": ["a,b"]}}, "is not an extra"),
+        ({**alembic(), "install": {"environment": {"A": 1}}}, "install.environment.A: must be a text"),
+        ({**alembic(), "install": {"environment": {"A-B": "1"}}}, "is not a variable's name"),
+        (alembic(environment={"URL": "{uri}"}), "{uri} is not one of database, files"),
+        (alembic(environment={"URL": "{url.x}"}), "{url.x} is not one of"),
+        (alembic(environment={"URL": "{url"}), "double a brace"),
+        (alembic(environment={"URL": "{version}"}), "{version} is not one of"),
+        (alembic(environment={"URL": "{}"}), "is not one of"),
+        (alembic(files=[{"path": "../x", "content": ""}]), "migrations.files[0].path"),
+        (alembic(files=[{"path": "x"}]), "migrations.files[0].content: is missing"),
+        (alembic(version_table="a; DROP TABLE x"), "is not a table's name"),
+        (alembic(url_scheme="mysql://"), "migrations.url_scheme"),
+        ({"migrations": {"tool": "command", "version_locations": ["x"]}}, "migrations.command: is missing"),
+        ({"migrations": {**COMMAND, "command": []}}, "migrations.command: must not be empty"),
+        ({"migrations": {**COMMAND, "command": "x"}}, "migrations.command: must be a list"),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_file_and_key(tmp_path: Path, profile: Any, words: str) -> None:
+    with pytest.raises(StepError) as caught:
+        load(tmp_path, profile)
+    assert caught.value.code == "profile_wrong"
+    assert str(tmp_path / "org" / "name.yaml") in caught.value.detail
+    assert words in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+@pytest.mark.parametrize("project", ["org/other", "org", "../x", "a/../b", "/etc/passwd", "", "-x", "org/name/x"])
+def test_a_project_without_a_profile(tmp_path: Path, project: str) -> None:
+    load(tmp_path, alembic())
+    with pytest.raises(StepError) as caught:
+        module.load(tmp_path, project)
+    assert caught.value.code == "no_profile"
+
+
+def test_the_jobs_folders_are_for_the_owner_alone(tmp_path: Path) -> None:
+    job_dir = tmp_path / "jobs" / "1"
+    assert module.make_folders(job_dir)
+    assert not module.make_folders(job_dir)
+    for path in (job_dir, job_dir / "artifacts", job_dir / "results"):
+        assert path.stat().st_mode & 0o777 == 0o700

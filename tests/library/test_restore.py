@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restoring a dataset: real dumps, a real server, and every kind of dump that cannot be used."""
+
+import gzip
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import th_mariadb, th_snapshot
+
+from .conftest import load_module
+
+restore_dataset = load_module("restore_datasets", "restore_dataset")
+
+OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--performance-schema=OFF"]
+DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
+CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('a1');
+CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50));
+INSERT INTO t (name) VALUES ('one'), ('zwei ü 😀'), (NULL);
+-- Dump completed on 2026-01-01  0:00:00
+"""
+
+
+class Home:
+    """A dataset, a place for snapshots, and jobs that restore it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.jobs = root, 0
+        self.dump = root / "toy.sql"
+        self.dump.write_text(DUMP)
+        self.config = root / "toy.json"
+        self.keys: dict[str, Any] = {
+            "project": "org/toy", "type": "mysql", "database": "toy_db", "db_user": "toy", "db_pass": "p'w\"\\%",
+            "seed_data": "toy.sql", "maximum_migration_times": {"default": 60}, "_7_bugs": "known",
+        }  # fmt: skip
+        self.started: list[th_mariadb.Server] = []
+
+    def options(self) -> dict[str, Any]:
+        self.jobs += 1
+        self.config.write_text(json.dumps(self.keys))
+        return {
+            "job_dir": str(self.root / f"job{self.jobs}"),
+            "name": "toy",
+            "config": str(self.config),
+            "snapshots_dir": str(self.root / "snapshots"),
+            "version_query": "SELECT version_num FROM alembic_version",
+            "server_options": OPTIONS,
+            "import_time_limit": 60,
+            "start_time_limit": 60,
+        }
+
+    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], th_mariadb.Server]:
+        options = options or self.options()
+        facts = restore_dataset.restore(options)
+        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        self.started.append(server)
+        return facts, server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    yield made
+    for server in made.started:
+        th_mariadb.stop(server, 0)
+
+
+def rows(server: th_mariadb.Server) -> list[tuple[Any, ...]]:
+    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        return th_mariadb.query(connection, "SELECT id, name FROM t ORDER BY id")
+
+
+def failure(home: Home) -> tuple[str, str]:
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        home.restore()
+    assert not list(home.root.glob("snapshots/*/snapshot.json"))
+    assert not list(home.root.glob("snapshots/.*making*"))
+    return caught.value.code, str(caught.value)
+
+
+def test_a_dataset_is_restored_with_its_version(home: Home) -> None:
+    facts, server = home.restore()
+    assert facts["version"] == ["a1"]
+    assert facts["snapshot"] == "made" and facts["seconds"]["import"] > 0
+    assert facts["server"]["flavour"] == "MariaDB"
+    assert facts["limits"] == {"maximum_migration_times": {"default": 60}}
+    assert facts["remarks"] == {"_7_bugs": "known"}
+    assert rows(server) == [(1, "one"), (2, "zwei ü 😀"), (3, None)]
+
+
+def test_the_dump_is_imported_once_and_each_job_has_its_own_copy(home: Home) -> None:
+    _, first = home.restore()
+    with th_mariadb.connect(first, first.job_file, database="toy_db") as connection:
+        th_mariadb.query(connection, "DELETE FROM t")
+    facts, second = home.restore()
+    assert facts["snapshot"] == "hit" and facts["seconds"]["import"] == 0
+    assert len(rows(second)) == 3 and rows(first) == []
+
+
+def test_a_new_dump_replaces_the_snapshot(home: Home) -> None:
+    home.restore()
+    home.dump.write_text(DUMP.replace("'one'", "'another'"))
+    facts, server = home.restore()
+    assert facts["snapshot"] == "made"
+    assert rows(server)[0] == (1, "another")
+    assert len(list(home.root.glob("snapshots/toy-*"))) == 1
+
+
+def test_two_jobs_at_once_make_one_snapshot(home: Home) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(home.restore, [home.options(), home.options()]))
+    assert sorted(facts["snapshot"] for facts, _ in both) == ["hit", "made"]
+    assert [len(rows(server)) for _, server in both] == [3, 3]
+
+
+@pytest.mark.parametrize(("suffix", "tool"), [(".gz", "gzip"), (".zst", "zstd"), (".xz", "xz")])
+def test_packed_dumps(home: Home, suffix: str, tool: str) -> None:
+    subprocess.run([tool, "-q", str(home.dump)], check=True)
+    home.keys["seed_data"] = f"toy.sql{suffix}"
+    facts, server = home.restore()
+    assert facts["version"] == ["a1"] and len(rows(server)) == 3
+
+
+def test_a_database_without_a_version_table(home: Home) -> None:
+    home.dump.write_text("CREATE TABLE t (id int PRIMARY KEY);\n")
+    facts, _ = home.restore()
+    assert facts["version"] == []
+
+
+def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:
+    home.root = home.root / ("long-" * 20)
+    home.root.mkdir()
+    facts, server = home.restore()
+    assert facts["version"] == ["a1"]
+    folder = Path(server.socket).parent
+    assert folder != Path(server.folder) and folder.stat().st_mode & 0o777 == 0o700
+    th_mariadb.stop(server, 0)
+    assert not folder.exists()
+
+
+def test_a_dump_that_is_missing(home: Home) -> None:
+    home.dump.unlink()
+    code, text = failure(home)
+    assert code == "seed_missing" and "toy.sql" in text
+
+
+def test_a_dump_whose_end_is_missing(home: Home) -> None:
+    home.dump.write_text(DUMP[: DUMP.index("-- Dump completed")])
+    code, text = failure(home)
+    assert code == "seed_broken" and "cut off" in text
+
+
+def test_a_packed_dump_whose_end_is_missing(home: Home) -> None:
+    packed = gzip.compress((DUMP + "-- x\n" * 1000).encode())
+    (home.root / "toy.sql.gz").write_bytes(packed[: len(packed) - 20])
+    home.keys["seed_data"] = "toy.sql.gz"
+    code, text = failure(home)
+    assert code == "seed_broken" and "unpacked" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "without a table"),
+        (b"this is not SQL\n", "syntax"),
+        (os.urandom(4096), ""),
+        (b"-- PostgreSQL database dump\nSET statement_timeout = 0;\nCOPY t FROM stdin;\n", "PostgreSQL"),
+        (b"CREATE TABLE t (id int) COLLATE utf8mb4_0900_ai_ci;\n", "MySQL 8"),
+        (b"CREATE DATABASE other; USE other; CREATE TABLE t (id int);\n", "USE"),
+    ],
+)
+def test_what_is_no_dump_of_this_server(home: Home, content: bytes, words: str) -> None:
+    home.dump.write_bytes(content)
+    code, text = failure(home)
+    assert code == "seed_broken" and words in text
+
+
+def test_a_dump_runs_no_commands_of_the_client(home: Home) -> None:
+    witness = home.root / "witness"
+    home.dump.write_text(f"\\! touch {witness}\n{DUMP}")
+    code, _ = failure(home)
+    assert code == "seed_broken" and not witness.exists()
+
+
+def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.restore()
+    monkeypatch.setattr(th_mariadb, "free_bytes", lambda folder: 1000)
+    monkeypatch.setattr(th_snapshot, "_can_reflink", lambda source, target: False)
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        home.restore()
+    assert caught.value.code == "disk_full" and "1000 are free" in str(caught.value)
+
+
+def test_a_server_that_cannot_start_says_why(home: Home) -> None:
+    options = home.options()
+    options["server_options"] = [*OPTIONS, "--no-such-option=1"]
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        restore_dataset.restore(options)
+    assert caught.value.code == "server_failed" and "no-such-option" in str(caught.value)
+
+
+def test_a_missing_server_names_the_remedy(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home.root))
+    monkeypatch.setattr(th_mariadb, "_SBIN", str(home.root))
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        restore_dataset.restore(home.options())
+    assert caught.value.code == "server_failed" and "prepare-host.yaml" in str(caught.value)

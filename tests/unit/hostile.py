@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artifacts in which every text comes from somebody who means harm."""
+
+import json
+from pathlib import Path
+
+from worker import artifacts, report, verdict
+from worker.outcome import Message
+from worker.verdict import Verdict
+
+DATASET = "h"
+
+
+def text(address: str) -> str:
+    """Markup that would change the page or call `address`, and characters that move cursors and turn lines."""
+    return (
+        f"</title></style></pre><script>document.title='owned'</script><img src='{address}' onerror='document.body=0'>"
+        f"<svg onload=\"fetch('{address}')\"><style>@import '{address}';</style><iframe src=\"{address}\"></iframe>"
+        f"<meta http-equiv=refresh content=\"0;url={address}\">{{{{ 7 * 7 }}}}\"' \x1b[2J\x9b31m\r\u202e\u2066\u05d0"
+    )
+
+
+def write(folder: Path, hostile: str) -> None:
+    """Write artifacts of one dataset to a folder; the walk ends in a failure of the change."""
+    step = {"stage": hostile, "from": hostile, "to": "w" * 380}
+    last = {"stage": hostile, "from": "w" * 380, "to": hostile}
+    documents = {
+        "checkout.json": {
+            "commit": hostile, "subject": hostile, "branch": hostile, "tip_left_out": hostile,
+            "stages": [{"name": hostile, "slug": "change", "kind": hostile, "commit": hostile, "heads": [hostile]}],
+            "revisions": {hostile: {"file": hostile}}, "touched": {"added": [hostile]},
+        },
+        "environment.json": {"environments": [{"stage": "change", "python": hostile, "packages": [hostile]}]},
+        f"dataset-{DATASET}.json": {
+            "server": {"version": hostile}, "version": [hostile], "method": hostile, "bytes": -5, "rows": 10**18,
+            "limits": {"Innodb_rows_read": {"default": 3, hostile: 5}},
+            "remarks": {hostile: hostile, "long": "w" * 3000},
+        },
+    }  # fmt: skip
+    events = [
+        {"event": "skipped", "name": hostile, "reason": hostile},
+        {"event": "begin", **step},
+        {"event": "end", **step, "exit": 0, "seconds": -3, "version": "w" * 380, "counters": {"rows_read": 10**17}},
+        {"event": "begin", **last},
+        {"event": "end", **last, "exit": -11, "seconds": 1e300, "counters": {}},
+        {"event": "error", "code": "migration_killed", **last, "detail": hostile + "w" * 2500, "file": hostile},
+    ]
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document))
+    (folder / f"walk-{DATASET}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def job(folder: Path, address: str) -> tuple[Verdict, report.Header]:
+    """A verdict and a header in which no text can be trusted."""
+    hostile = text(address)
+    write(folder, hostile)
+    extra = [Message.of("playbook_failed", detail=hostile), Message.of("bad_request", hostile, detail=hostile)]
+    found = verdict.decide(artifacts.read(folder), [DATASET], extra)
+    return found, report.Header(dict.fromkeys(report.JOB_FIELDS, hostile), hostile, hostile, 3e9)

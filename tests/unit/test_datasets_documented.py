@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/datasets.md says what the code does."""
+
+import re
+from pathlib import Path
+
+from worker import datasets
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
+
+
+def test_the_example_is_a_dataset(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^       \{$.*?^       \}$", TEXT, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "user_001.json"
+    path.write_text(example)
+    dataset = datasets.load(path)
+    assert set(dataset.limits) == set(datasets.LIMITS)
+    assert dataset.remarks
+
+
+def test_the_keys_are_those_that_are_known() -> None:
+    table = TEXT.split("\n## Keys\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    keys = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    assert keys == {
+        "project", "type", "database", "db_user", "db_pass", "seed_data", "logging_conf", *datasets.LIMITS
+    }  # fmt: skip
+
+
+def test_the_kinds_of_dumps_are_those_that_are_known() -> None:
+    row = next(line for line in TEXT.splitlines() if line.startswith("| `seed_data`"))
+    assert set(re.findall(r"`(\.\w+)`", row)) == set(datasets.SUFFIXES)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job's folder: private, locked while its worker lives, and gone without a trace."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from worker import jobdir
+from worker.errors import InfrastructureError
+from worker.jobdir import MARKER, JobDir, remove_leftovers
+
+
+def start(root: Path, script: str) -> subprocess.Popen[bytes]:
+    """A process of the job, which has said that it is ready."""
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", script], env={MARKER: str(root), "PATH": os.environ["PATH"]}, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_the_folder_is_private_and_removed(tmp_path: Path) -> None:
+    with JobDir(tmp_path / "jobs", "b1") as folder:
+        assert folder.root == tmp_path / "jobs" / "b1"
+        assert folder.root.stat().st_mode & 0o777 == 0o700
+        folder.write_job_yaml({"th_job": {"id": "b1"}})
+        assert folder.job_yaml.stat().st_mode & 0o777 == 0o600
+        assert folder.runner() != folder.runner()
+    assert not folder.root.exists()
+
+
+def test_a_kept_folder_stays(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as folder:
+        folder.keep = True
+    assert folder.root.is_dir()
+
+
+def test_the_same_build_twice_has_two_folders(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as first, JobDir(tmp_path, "b1") as second:
+        assert first.root != second.root
+
+
+def test_what_a_change_made_unreadable_is_removed_too(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as folder:
+        inner = folder.root / "src" / "inner"
+        inner.mkdir(parents=True)
+        (inner / "file").write_text("x")
+        (folder.root / "src" / "link").symlink_to("/etc/hostname")
+        inner.chmod(0)
+        (folder.root / "src").chmod(0o500)
+    assert not folder.root.exists()
+    assert Path("/etc/hostname").exists()
+
+
+def test_processes_are_ended_also_those_that_will_not(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as folder:
+        polite = start(folder.root, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done")
+        stubborn = start(folder.root, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+        # without the mark in its environment, but below a process that has it
+        hidden = start(folder.root, "env -i sleep 600 & echo ready; wait")
+        child = psutil.Process(hidden.pid).children()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 10
+    assert polite.wait(1) == 3
+    assert stubborn.wait(1) == -signal.SIGKILL
+    assert not psutil.pid_exists(child[0].pid) or child[0].status() == psutil.STATUS_ZOMBIE
+
+
+def test_leftovers_of_a_dead_worker_are_removed_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys\nfrom pathlib import Path\nfrom worker.jobdir import JobDir\n"
+            "folder = JobDir(Path(sys.argv[1]), 'dead')\nprint(folder.root)\nos._exit(0)",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    left = start(Path(dead.stdout.strip()), "echo ready; exec sleep 600")
+    with JobDir(tmp_path, "living") as living:
+        ours = start(living.root, "echo ready; exec sleep 600")
+        assert remove_leftovers(tmp_path) == ["dead"]
+        assert left.wait(1) == -signal.SIGTERM
+        assert ours.poll() is None
+        assert living.root.exists() and not (tmp_path / "dead").exists()
+    assert ours.wait(1) == -signal.SIGTERM
+
+
+def test_nothing_else_in_the_folder_of_jobs_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "somebody's").mkdir()
+    assert remove_leftovers(tmp_path) == []
+    assert (tmp_path / "somebody's").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_our_trouble(tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("a file")
+    with pytest.raises(InfrastructureError) as caught:
+        JobDir(tmp_path / "jobs", "b1")
+    assert caught.value.code == "job_folder"
+
+
+def test_a_socket_outside_the_folder_goes_with_it(tmp_path: Path) -> None:
+    outside = tmp_path / "th-db-x1"
+    outside.mkdir()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    with JobDir(tmp_path / "jobs", "b1") as folder:
+        for name, place in (("one", outside), ("two", precious)):
+            (folder.root / "db" / name).mkdir(parents=True)
+            (folder.root / "db" / name / "server.json").write_text(f'{{"socket": "{place}/mariadbd.sock"}}')
+    assert not outside.exists()
+    assert precious.exists()
+
+
+def test_patience_is_within_what_a_stop_allows() -> None:
+    assert jobdir.TERM_PATIENCE + jobdir.KILL_PATIENCE < 10

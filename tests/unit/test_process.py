@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker import process
+from worker.errors import UsageError
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    root, gear = logging.getLogger(), logging.getLogger("gear")
+    before = (list(root.handlers), root.level, gear.level)
+    stream = process.set_up_logging(tmp_path / "debug.log")
+    yield tmp_path / "debug.log"
+    stream.close()
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    gear.setLevel(before[2])
+
+
+class TestLog:
+    def test_a_line_names_the_build_it_is_about(self, log_file: Path) -> None:
+        logging.getLogger("worker.x").info("one")
+        logging.getLogger("worker.x").info("two", extra={"build": "b7"})
+        first, second = log_file.read_text().splitlines()
+        assert first.endswith("INFO worker.x [-] one")
+        assert second.endswith("INFO worker.x [b7] two")
+
+    def test_gear_says_it_in_one_line_and_we_with_a_traceback(self, log_file: Path) -> None:
+        try:
+            raise OSError("no route")
+        except OSError:
+            logging.getLogger("gear.Worker.x").exception("Exception while connecting")
+            logging.getLogger("gear.Worker.x").info("chatter")
+            (line,) = log_file.read_text().splitlines()
+            assert line.endswith("Exception while connecting OSError('no route')")
+            logging.getLogger("worker.x").exception("ours")
+        assert "Traceback" in log_file.read_text()
+
+    def test_a_file_that_was_moved_away_is_opened_anew(self, log_file: Path) -> None:
+        logging.getLogger("worker.x").info("one")
+        log_file.rename(log_file.with_suffix(".1"))
+        logging.getLogger("worker.x").info("two")
+        assert log_file.read_text().endswith("two\n")
+
+    def test_a_log_that_cannot_be_written(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="debug_log"):
+            process.set_up_logging(tmp_path)
+
+
+def test_a_pid_file_that_was_removed_while_it_was_being_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pid"
+    real = process.PidFile._is_still_there
+    answers = []
+
+    def removed_the_first_time(pid_file: process.PidFile) -> bool:
+        if not answers:
+            path.unlink()
+        answers.append(real(pid_file))
+        return answers[-1]
+
+    monkeypatch.setattr(process.PidFile, "_is_still_there", removed_the_first_time)
+    pid_file = process.PidFile(path)
+    pid_file.write()
+    assert answers == [False, True]
+    assert path.read_text() == f"{os.getpid()}\n"
+    pid_file.remove()
+    assert not path.exists()
+
+
+def test_a_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        process.PidFile(tmp_path)
+
+
+def test_orphans_come_to_us_and_are_reaped() -> None:
+    code = """
+import os, subprocess, sys, time
+from worker import process
+process.adopt_orphans()
+orphan = int(subprocess.run(["sh", "-c", "sleep 0.2 >/dev/null & echo $!"], capture_output=True).stdout)
+with open(f"/proc/{orphan}/stat") as stat:
+    assert int(stat.read().split()[3]) == os.getpid()
+time.sleep(0.5)
+assert os.path.exists(f"/proc/{orphan}")
+process.reap_orphans()
+assert not os.path.exists(f"/proc/{orphan}")
+process.reap_orphans()
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_ends_the_waiting() -> None:
+    code = """
+import os, signal, threading, time
+from worker.process import Signals
+signals = Signals()
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+begun = time.monotonic()
+signals.wait(0.01)
+assert not signals.stop
+signals.wait(20)
+assert signals.stop and time.monotonic() - begun < 5
+"""
+    root = Path(__file__).resolve().parents[2]
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 10

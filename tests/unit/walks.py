@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded cases: a folder each, with artifacts and what they have to mean."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker import artifacts, verdict
+from worker.outcome import Message
+from worker.verdict import Verdict
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "walks"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case; `expected` is what its expected.json holds."""
+
+    folder: Path
+    expected: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def verdict(self) -> Verdict:
+        job = self.expected["job"]
+        return verdict.decide(
+            artifacts.read(self.folder / "artifacts"),
+            job["datasets"],
+            extra=[Message.of(item["code"], *item["args"], detail=item["detail"]) for item in job.get("extra", [])],
+            canceled=job.get("canceled", False),
+            interrupted=job.get("interrupted", False),
+        )
+
+
+def case(name: str) -> Case:
+    folder = FOLDER / name
+    return Case(folder, json.loads((folder / "expected.json").read_text()))
+
+
+CASES = [case(path.name) for path in sorted(FOLDER.iterdir())]
