@@ -1,0 +1,47 @@
+# Two commands: `make demo` runs three jobs on real input, `make test` runs all tests. Each sets up what it needs:
+# Debian packages by playbooks/prepare-host.yaml (root or sudo), Python packages into .venv, pinned in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Debian's python3 comes without ensurepip; it is the one package that Ansible cannot install for itself
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint benchmarks host host-development clean
+
+demo: $(VENV)/installed host
+	$(BIN)/python -m demo
+
+test: $(VENV)/installed-test host-development lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy worker demo benchmarks
+	$(BIN)/mypy --no-warn-return-any --scripts-are-modules roles/*/library/*.py roles/*/module_utils/*.py
+	$(BIN)/ansible-lint --offline
+
+benchmarks: $(VENV)/installed host
+	$(BIN)/python -m benchmarks
+
+host: $(VENV)/installed
+	$(BIN)/ansible-playbook playbooks/prepare-host.yaml
+
+host-development: $(VENV)/installed
+	$(BIN)/ansible-playbook playbooks/prepare-host.yaml -e prepare_host_development=true
+
+$(VENV)/installed: setup.cfg setup.py constraints.txt
+	$(PYTHON) -c 'import ensurepip' || $(ROOT) apt-get install --yes python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .demo build dist *.egg-info
