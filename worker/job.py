@@ -73,19 +73,16 @@ class Job:
             return self._failed(Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"))
 
     def _execute(self, folder: JobDir) -> JobResult:
-        chosen, trouble = self._datasets()
-        variables = self._variables(folder, chosen)
+        chosen = self._datasets(folder)
+        variables = self._variables(folder)
+        names = None
+        if chosen is not None:
+            names = [dataset.name for dataset in chosen]
+            variables["th_datasets"] = [{"name": item.name, "config": str(item.config_path)} for item in chosen]
         folder.write_job_yaml(variables)
-        names = [dataset.name for dataset in chosen]
-        if not trouble:
-            trouble = self._play(folder, names)
-        found = verdict.decide(
-            artifacts.read(folder.artifacts),
-            names,
-            extra=trouble,
-            canceled=self._reason == STOP,
-            interrupted=self._reason == SHUTDOWN,
-        )
+        if names != []:
+            self._play(folder, names)
+        found = verdict.decide(artifacts.read(folder.artifacts), names)
         url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
         publish.collect(folder, variables, self._entry.plugin)
         report.write(
@@ -103,27 +100,28 @@ class Job:
             found, url = verdict.with_message(found, late), ""
         return JobResult(found, url, None)
 
-    def _datasets(self) -> tuple[list[datasets.Dataset], list[Message]]:
-        """The job's datasets, and why it cannot be run, if it can't."""
+    def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
+        """The datasets that the job has to test, without those that cannot be read; None when it tests none."""
         if self._entry.datasets_dir is None:
-            return [], []
+            return None
         profile = self._config.projects_dir / f"{self._request.project}.yaml"
         if not profile.is_file():
-            return [], [Message.of("no_profile", detail=f"{profile} is not there")]
+            folder.report("no_profile", f"{profile} is not there")
+            return []
         try:
             chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project)
         except DatasetError as error:
-            return [], [Message.of("no_dataset", detail=str(error))]
-        messages = [
-            Message.of("seed_broken", detail=str(error), dataset=error.path.stem) for error in errors
-        ]
-        if not chosen and not messages:
+            folder.report("no_dataset", str(error))
+            return []
+        for broken in errors:
+            folder.report("seed_broken", str(broken), datasets.name_of(broken.path))
+        if not chosen and not errors:
             where = f"no dataset in {self._entry.datasets_dir} is for the project {self._request.project}"
-            messages = [Message.of("no_dataset", detail=where)]
-        return chosen, messages
+            folder.report("no_dataset", where)
+        return chosen
 
-    def _variables(self, folder: JobDir, chosen: Sequence[datasets.Dataset]) -> dict[str, Any]:
-        """What the playbooks are told: docs/artifacts.md, "job.yaml"."""
+    def _variables(self, folder: JobDir) -> dict[str, Any]:
+        """What the playbooks are told beside the datasets: docs/artifacts.md, "job.yaml"."""
         config, request = self._config, self._request
         facts = {**asdict(request), "zuul": dict(request.zuul), "name": request.job_name}
         del facts["job_name"]
@@ -137,26 +135,26 @@ class Job:
             "th_snapshots_dir": str(config.snapshots_dir),
             "th_pip_download_cache": str(config.pip_download_cache),
             "th_projects_dir": str(config.projects_dir),
-            "th_datasets": [{"name": item.name, "config": str(item.config_path)} for item in chosen],
             "th_publish_path": str(config.publish_logs.path),
             "th_publish_url": config.publish_logs.prepend_url,
             "th_verdict": False,
         }
 
-    def _play(self, folder: JobDir, names: Sequence[str]) -> list[Message]:
-        """Run the plugin's playbook; returns what its artifacts cannot tell."""
+    def _play(self, folder: JobDir, names: Sequence[str] | None) -> None:
+        """Run the plugin's playbook, and put what its artifacts do not tell beside them."""
         playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
-        reader = ProgressReader(folder.artifacts, names, self._tell)
+        reader = ProgressReader(folder.artifacts, names or (), self._tell)
         end = self._run(folder, playbook, self._config.job_time_limit, self._canceled.is_set, reader)
         folder.end_processes()
-        if end.status == "canceled" and self._reason == SHUTDOWN:
-            return [Message.of("worker_stopped")]
-        if end.status == "timeout":
-            limit = f"the job was ended after {self._config.job_time_limit} s"
-            return [Message.of("job_timed_out", detail=limit)]
-        if end.status == "failed" and not _explained(artifacts.read(folder.artifacts)):
-            return [Message.of("playbook_failed", detail=f"{end.task}: {end.message}".strip(": "))]
-        return []
+        detail = f"{end.task}: {end.message}".strip(": ")
+        if end.status == "canceled":
+            folder.report("worker_stopped" if self._reason == SHUTDOWN else "canceled", "")
+        elif end.status == "timeout":
+            folder.report("job_timed_out", f"the job was ended after {self._config.job_time_limit} s")
+        elif end.status == "failed" and names is None and end.rc == runner.TASK_FAILED:
+            folder.report("test_failed", detail)
+        elif end.status == "failed" and not _explained(artifacts.read(folder.artifacts)):
+            folder.report("playbook_failed", detail)
 
     def _upload(self, folder: JobDir) -> Message | None:
         """Publish the results, with a time limit of its own, whatever has become of the job."""

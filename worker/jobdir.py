@@ -16,6 +16,7 @@ of a job are found, also those of a worker that has died.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -80,6 +81,12 @@ class JobDir:
         """Write what the playbooks are told."""
         with open(os.open(self.job_yaml, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             yaml.safe_dump(variables, stream, sort_keys=False, allow_unicode=True)
+
+    def report(self, code: str, detail: str, dataset: str = "") -> None:
+        """Put what only the worker knows to the artifacts (docs/artifacts.md, errors.jsonl)."""
+        event = {"event": "error", "role": "worker", "code": code, "detail": detail, "dataset": dataset}
+        with open(self.artifacts / "errors.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(event, ensure_ascii=False) + "\n")
 
     def end_processes(self) -> None:
         """End every process of the job: SIGTERM, and SIGKILL a little later."""

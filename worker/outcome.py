@@ -241,6 +241,14 @@ _TABLE = (
         "Make the slow step faster, or have job_time_limit raised in the worker's configuration.",
     ),
     Code(
+        "test_failed",
+        _FAILURE,
+        "FAILURE - The test failed",
+        _CHANGE,
+        "A task of the test's own playbook failed.",
+        "The detail names the task; task_output.log has its output.",
+    ),
+    Code(
         "bad_request",
         _FAILURE,
         "FAILURE - Wrong job argument %s",

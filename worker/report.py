@@ -135,7 +135,7 @@ def headline(verdict: Verdict) -> str:
         weighty = [message for message in verdict.messages if message.kind.outcome is verdict.outcome]
         if not any(message.code in _TYPICAL for message in weighty):
             return weighty[0].kind.explanation
-    return HEADLINES[verdict.outcome]
+    return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
 
 
 def render_text(verdict: Verdict, url: str = "") -> str:

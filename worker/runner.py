@@ -19,6 +19,8 @@ from typing import IO, Any
 import ansible_runner
 
 POLL_SECONDS = 1
+TASK_FAILED = 2
+"""The exit status of ansible-playbook when a task has failed; others are trouble with the playbook itself."""
 
 
 @dataclass(frozen=True)

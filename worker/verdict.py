@@ -68,33 +68,24 @@ class Verdict:
         return whole if len(whole) <= RESULT_LENGTH else whole[: RESULT_LENGTH - 1] + "…"
 
 
-def decide(
-    artifacts: Artifacts,
-    datasets: Sequence[str],
-    extra: Iterable[Message] = (),
-    canceled: bool = False,
-    interrupted: bool = False,
-) -> Verdict:
-    """The verdict on a job that had to test `datasets`; `extra` is what its artifacts cannot tell.
+def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
+    """The verdict on a job that had to test `datasets`; None is a job of another kind, which tests none.
 
-    `interrupted` is whether we ended the job before its time, as with `canceled`: what may have come of that is not
-    held against the change.
+    What a job was doing when we ended it before its time is not held against the change.
     """
-    messages = [*extra, *(judge.message_of(problem) for problem in artifacts.problems)]
-    if canceled:
-        messages.append(Message.of("canceled"))
-    ended_by_us = interrupted or any(message.code in _ENDING for message in messages)
+    messages = [judge.message_of(problem) for problem in artifacts.problems]
+    ended_by_us = any(message.code in _ENDING for message in messages)
     if ended_by_us:
         messages = [message for message in messages if message.code not in judge.BY_THE_END]
     checkout = artifacts.checkout or Checkout()
     explained = any(not message.dataset for message in messages)
     results = []
-    for name in dict.fromkeys(datasets):
+    for name in dict.fromkeys(datasets or ()):
         own = [message for message in messages if message.dataset == name]
         found, result = _dataset(name, artifacts.walks.get(name), own, checkout, explained, ended_by_us)
         messages += found
         results.append(result)
-    if not datasets and not messages:
+    if datasets is not None and not datasets and not messages:
         messages.append(Message.of("no_dataset", detail="the job has no datasets"))
     messages = [_where(_whose(message, checkout), results) for message in messages]
     return _verdict(messages, results, artifacts)

@@ -192,3 +192,28 @@ def test_a_published_job_done_again_by_hand(world: World, worker: Worker, tmp_pa
     published = world.th("verdict", str(answer.folder))
     assert published.returncode == 1 and "1062" in published.stdout
     assert not list(folder.rglob("mariadbd.sock"))
+
+
+PLUGIN = """---
+- name: Say hello
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Look at the change
+      ansible.builtin.assert:
+        that: th_job.change != '13'
+        fail_msg: Thirteen is not allowed.
+"""
+
+
+def test_a_plugin_of_the_operators_own_is_a_playbook(world: World) -> None:
+    ansible = world.ansible(upload_logs_count_limit=1000)
+    plugin = Path(ansible) / "playbooks" / "say_hello"
+    plugin.mkdir()
+    (plugin / "run.yaml").write_text(PLUGIN)
+    with working(world, ansible_dir=ansible, jobs=[{"name": "hello", "plugin": "say_hello"}]) as worker:
+        good = worker.run(world.arguments(ZUUL_CHANGE="12"), "hello")
+        assert good.result == "SUCCESS" and (good.folder / "task_output.log").exists()
+        bad = worker.run(world.arguments(ZUUL_CHANGE="13"), "hello")
+        assert bad.codes == ["test_failed"] and "Thirteen is not allowed" in bad.said()
+        assert world.th("verdict", str(bad.folder)).returncode == 1

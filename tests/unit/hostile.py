@@ -54,6 +54,8 @@ def job(folder: Path, address: str) -> tuple[Verdict, report.Header]:
     """A verdict and a header in which no text can be trusted."""
     hostile = text(address)
     write(folder, hostile)
-    extra = [Message.of("playbook_failed", detail=hostile), Message.of("bad_request", hostile, detail=hostile)]
-    found = verdict.decide(artifacts.read(folder), [DATASET], extra)
+    with (folder / "errors.jsonl").open("a") as stream:
+        stream.write(json.dumps({"event": "error", "code": "playbook_failed", "detail": hostile}) + "\n")
+    found = verdict.decide(artifacts.read(folder), [DATASET])
+    found = verdict.with_message(found, Message.of("bad_request", hostile, detail=hostile))
     return found, report.Header(dict.fromkeys(report.JOB_FIELDS, hostile), hostile, hostile, 3e9)

@@ -149,7 +149,7 @@ def test_a_bar_is_as_long_as_its_share_of_the_slowest() -> None:
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ([], "The migrations run on every dataset, within all limits."),
+        ([], "The test succeeded."),
         (["migration_unfinished", "migration_failed"], "The migrations do not run on real data."),
         (["environment_failed"], CODES["environment_failed"].explanation),
         (["no_migrations_run"], CODES["no_migrations_run"].explanation),

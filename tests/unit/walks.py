@@ -2,12 +2,12 @@
 """The recorded cases: a folder each, with artifacts and what they have to mean."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worker import artifacts, verdict
-from worker.outcome import Message
+from worker.artifacts import Problem
 from worker.verdict import Verdict
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "walks"
@@ -26,13 +26,9 @@ class Case:
 
     def verdict(self) -> Verdict:
         job = self.expected["job"]
-        return verdict.decide(
-            artifacts.read(self.folder / "artifacts"),
-            job["datasets"],
-            extra=[Message.of(item["code"], *item["args"], detail=item["detail"]) for item in job.get("extra", [])],
-            canceled=job.get("canceled", False),
-            interrupted=job.get("interrupted", False),
-        )
+        read = artifacts.read(self.folder / "artifacts")
+        said = [Problem(item["code"], item["detail"]) for item in job.get("worker", [])]
+        return verdict.decide(replace(read, problems=(*read.problems, *said)), job["datasets"])
 
 
 def case(name: str) -> Case:

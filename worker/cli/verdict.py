@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     return found.outcome.exit_code
 
 
-def _job(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """What job.yaml says of the job, without its secrets, and the names of its datasets."""
+def _job(path: Path) -> tuple[dict[str, Any], list[str] | None]:
+    """What job.yaml says of the job, without its secrets, and the names of its datasets; None when it tests none."""
     try:
         document = documents.read_mapping(path)
     except ConfigError as error:
@@ -48,10 +48,10 @@ def _job(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(job.get("zuul"), dict):
         job["zuul"] = {}
     try:
-        names = [item["name"] for item in datasets or []]
+        names = None if datasets is None else [str(item["name"]) for item in datasets]
     except (TypeError, KeyError) as error:
         raise UsageError(f"{path}: th_datasets: must be a list of mappings with a name") from error
-    return publish.public(document)["th_job"], [str(name) for name in names]
+    return publish.public(document)["th_job"], names
 
 
 def _header(job: dict[str, Any], former: Path) -> report.Header:
