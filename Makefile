@@ -16,7 +16,7 @@ demo: $(VENV)/installed host
 	$(BIN)/python -m demo
 
 test: $(VENV)/installed-test host-development lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

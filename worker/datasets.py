@@ -101,13 +101,14 @@ def load(path: Path) -> Dataset:
 
 
 def select(datasets_dir: Path, project: str) -> tuple[list[Dataset], list[DatasetError]]:
-    """The datasets of a project, by name, and what is wrong with those that cannot be read.
+    """The datasets of a project, by name, and what is wrong with those of its that cannot be read.
 
-    A broken file may be of another project, which cannot be known then, unless its project can still be read.
-    Raises DatasetError when the folder cannot be read.
+    A file so broken that its project cannot be known counts only when nothing else is there: one draft must not
+    stop every project. `th check` names it. Raises DatasetError when the folder cannot be read.
     """
     chosen: dict[str, Dataset] = {}
-    errors = []
+    errors: list[DatasetError] = []
+    unknown: list[DatasetError] = []
     for path in find(datasets_dir):
         try:
             dataset = load(path)
@@ -118,9 +119,10 @@ def select(datasets_dir: Path, project: str) -> tuple[list[Dataset], list[Datase
                 raise DatasetError(path, "", problem, "remove one")
             chosen[dataset.name] = dataset
         except DatasetError as error:
-            if _project(path) in (project, None):
-                errors.append(error)
-    return list(chosen.values()), errors
+            owner = _project(path)
+            if owner in (project, None):
+                (unknown if owner is None else errors).append(error)
+    return list(chosen.values()), errors if chosen else errors + unknown
 
 
 def _project(path: Path) -> str | None:

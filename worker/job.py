@@ -151,10 +151,12 @@ class Job:
             folder.report("worker_stopped" if self._reason == SHUTDOWN else "canceled", "")
         elif end.status == "timeout":
             folder.report("job_timed_out", f"the job was ended after {self._config.job_time_limit} s")
-        elif end.status == "failed" and names is None and end.rc == runner.TASK_FAILED:
+        elif names is None and end.rc == runner.TASK_FAILED:
             folder.report("test_failed", detail)
-        elif end.status == "failed" and not _explained(artifacts.read(folder.artifacts)):
-            folder.report("playbook_failed", detail)
+        elif names is None and not reader.tasks:
+            folder.report("playbook_failed", f"{playbook} has run no task")
+        elif end.status != "successful" and not _explained(artifacts.read(folder.artifacts)):
+            folder.report("playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir) -> Message | None:
         """Publish the results, with a time limit of its own, whatever has become of the job."""

@@ -21,6 +21,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -96,12 +97,18 @@ class JobDir:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end_processes()
-        if self.keep:
-            log.info("the job's folder is kept: %s", self.root)
-        else:
-            _remove(self.root)
-        os.close(self._owner)
+        # what goes wrong here is told to the log; it never changes a verdict
+        try:
+            self.end_processes()
+            if self.keep:
+                (self.root / OWNER).unlink()  # what is kept is no leftover
+                log.info("the job's folder is kept: %s", self.root)
+            else:
+                _remove(self.root)
+        except Exception:
+            log.exception("%s: the job's processes or folder could not be removed", self.root)
+        finally:
+            os.close(self._owner)
 
 
 def remove_leftovers(jobs_working_dir: Path) -> list[str]:
@@ -116,6 +123,8 @@ def remove_leftovers(jobs_working_dir: Path) -> list[str]:
             removed.append(owner.parent.name)
         except BlockingIOError:
             pass  # its worker lives
+        except Exception:
+            log.exception("%s: what a dead worker has left could not be removed", owner.parent)
         finally:
             os.close(handle)
     return removed
@@ -184,22 +193,15 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _remove(root: Path) -> None:
-    def writable(function: Any, path: str, _: Any) -> None:
-        # what a change has made unreadable is still ours to remove
-        os.chmod(os.path.dirname(path), 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-        try:
-            function(path)
-        except FileNotFoundError:
-            pass
-
     for file in root.glob("db/*/server.json"):
         _remove_socket(file)
-    try:
-        shutil.rmtree(root, onerror=writable)
-    except OSError as error:
-        log.error("the job's folder cannot be removed: %s", error)
+    # by rm and not by shutil, which recurses: a change can make its folders as deep as it likes
+    remove, mend = ["rm", "-rf", "--", str(root)], ["chmod", "-R", "u+rwX", "--", str(root)]
+    for command in (remove, mend, remove):
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if not os.path.lexists(root):
+            return
+    log.error("%s cannot be removed: %s", root, done.stderr.strip()[:1000])
 
 
 def _remove_socket(file: Path) -> None:

@@ -25,12 +25,16 @@ class Progress:
 
 
 class ProgressReader:
-    """Turns tasks and walk events into progress; `tell` gets each change, and the percentage never falls."""
+    """Turns tasks and walk events into progress; `tell` gets each change, and the percentage never falls.
+
+    `tasks` counts the tasks that have begun.
+    """
 
     def __init__(
         self, artifacts: Path, datasets: Sequence[str], tell: Callable[[Progress], None]
     ) -> None:
         self._artifacts, self._datasets, self._tell = artifacts, list(datasets), tell
+        self.tasks = 0
         self._percent = 0
         self._last: Progress | None = None
         self._streams: dict[str, IO[str]] = {}
@@ -41,6 +45,7 @@ class ProgressReader:
 
     def task(self, role: str, name: str) -> None:
         """A task of Ansible begins."""
+        self.tasks += 1
         self._say(role, _BEGIN.get(role, 0), name)
 
     def poll(self) -> None:

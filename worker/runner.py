@@ -36,6 +36,10 @@ class PlaybookRun:
     message: str = ""
 
 
+_FAILURES = ("runner_on_failed", "runner_item_on_failed", "runner_on_unreachable")
+_OF_A_LOOP = "One or more items failed"
+
+
 class _Events:
     """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
 
@@ -51,11 +55,11 @@ class _Events:
         data = event.get("event_data", {})
         if event.get("event") == "playbook_on_task_start":
             self._on_task(str(data.get("role", "")), str(data.get("task", "")))
-        elif event.get("event") in ("runner_on_failed", "runner_on_unreachable") and not data.get(
-            "ignore_errors"
-        ):
-            self.task = str(data.get("task", ""))
-            self.message = str(data.get("res", {}).get("msg", ""))
+        elif event.get("event") in _FAILURES and not data.get("ignore_errors"):
+            task, message = str(data.get("task", "")), str(data.get("res", {}).get("msg", ""))
+            # behind the failures of its items, a loop fails with a message that says nothing
+            if not (self.message and task == self.task and message == _OF_A_LOOP):
+                self.task, self.message = task, message
         return False
 
 

@@ -131,6 +131,8 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         if pid_file:
             pid_file.write()
         process.adopt_orphans()
+        if os.geteuid() == 0:
+            log.warning("running as root: so does the code of every change under test; use an unprivileged user")
         for name in jobdir.remove_leftovers(config.jobs_working_dir):
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)

@@ -211,3 +211,30 @@ def test_a_missing_server_names_the_remedy(home: Home, monkeypatch: pytest.Monke
     with pytest.raises(restore_dataset.RestoreError) as caught:
         restore_dataset.restore(home.options())
     assert caught.value.code == "server_failed" and "prepare-host.yaml" in str(caught.value)
+
+
+def test_a_profile_whose_query_is_wrong_is_told(home: Home) -> None:
+    options = home.options()
+    options["version_query"] = "SELECT FROM WHERE"
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        home.restore(options)
+    assert caught.value.code == "profile_wrong" and "version_query" in str(caught.value)
+    assert not th_mariadb.load(Path(options["job_dir"]) / "db" / "toy").running()
+
+
+def test_what_runs_in_the_name_of_another_account_still_runs(home: Home) -> None:
+    """mariadb-dump writes the definers of the place that the dump comes from."""
+    home.dump.write_text(
+        DUMP.replace(
+            "-- Dump completed",
+            "CREATE DEFINER=`app`@`10.0.%` TRIGGER upper BEFORE UPDATE ON t FOR EACH ROW SET NEW.name = UPPER(NEW.name);\n"
+            "CREATE DEFINER=`it's`@`%` SQL SECURITY DEFINER VIEW v AS SELECT name FROM t;\n-- Dump completed",
+        )
+    )
+    _, server = home.restore()
+    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        th_mariadb.query(connection, "UPDATE t SET name = 'changed' WHERE id = 1")
+        assert th_mariadb.query(connection, "SELECT name FROM v LIMIT 1") == [("CHANGED",)]
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        grants = th_mariadb.query(connection, "SHOW CREATE USER app@'10.0.%'")
+    assert "ACCOUNT LOCK" in grants[0][0]

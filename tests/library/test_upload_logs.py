@@ -204,3 +204,13 @@ def test_leftovers_of_an_interrupted_upload_are_removed(publisher: Publisher) ->
     os.utime(left, (1, 1))
     publisher.run()
     assert sorted(publisher.beside()) == [".0123456.publishing-new", "0123456"]
+
+
+def test_the_results_of_other_builds_are_never_replaced(publisher: Publisher) -> None:
+    publisher.run()
+    before = publisher.published()
+    publisher.params["log_path"] = "7/7"
+    with pytest.raises(StepError) as caught:
+        publisher.run()
+    assert caught.value.code == "upload_failed" and "something else" in caught.value.detail
+    assert publisher.published() == before

@@ -43,10 +43,11 @@ def walk(
     env_py: str = toy.ENV_PY,
     time_limit: float = 30,
     log_bytes: int = 100_000,
+    start_time_limit: float = 30,
 ) -> list[dict[str, Any]]:
     toy.write(job_dir / "src", revisions, env_py)
     toy.artifacts(job_dir, job_dir / "src", revisions)
-    Walk(job_dir, NAME, profile, Limits(time_limit, 30, log_bytes), PROGRAM).run()
+    Walk(job_dir, NAME, profile, Limits(time_limit, start_time_limit, log_bytes), PROGRAM).run()
     return toy.events(job_dir, NAME)
 
 
@@ -218,10 +219,9 @@ def test_an_environment_that_fails(job_dir: Path, server: th_mariadb.Server, env
 
 
 def test_a_lie_about_the_version_is_seen(job_dir: Path, server: th_mariadb.Server) -> None:
-    body = "op.get_context().connection.exec_driver_sql('DELETE FROM alembic_version')"
     env_py = toy.ENV_PY + "\nengine.connect().exec_driver_sql('TRUNCATE alembic_version')"
     events = walk(job_dir, {"a1": (None, FIRST)}, env_py=env_py)
-    assert events[-1] | {"at": ""} == {"event": "final", "version": "base", "expected": "a1", "at": ""}, body
+    assert events[-1] | {"at": ""} == {"event": "final", "version": "base", "expected": "a1", "at": ""}
 
 
 def test_a_server_that_dies(job_dir: Path, server: th_mariadb.Server) -> None:
@@ -299,3 +299,22 @@ def test_the_jobs_user_has_its_database_and_nothing_more(job_dir: Path, server: 
         grants = " ".join(row[0] for row in th_mariadb.query(connection, "SHOW GRANTS"))
     assert "SUPER" not in grants and "FILE" not in grants and "ON *.*" in grants and "USAGE ON *.*" in grants
     assert os.stat(server.admin_file).st_mode & 0o777 == 0o600
+
+
+def test_migrations_that_form_a_circle(job_dir: Path, server: th_mariadb.Server) -> None:
+    tree = {"a1": (None, ""), "b2": ("d4", ""), "c3": ("b2", ""), "d4": ("c3", ""), "e5": (("a1", "d4"), "")}
+    found = error(walk(job_dir, tree, COMMAND, COMMAND_ENV_PY))
+    assert found["code"] == "walk_failed" and "circle" in found["detail"]
+
+
+def test_an_environment_that_never_comes_to_its_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
+    found = error(walk(job_dir, CHAIN, env_py="import time; time.sleep(600)", start_time_limit=2))
+    assert found["code"] == "walk_failed" and "in 2 s" in found["detail"]
+
+
+def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, server: th_mariadb.Server) -> None:
+    body = "import os, time\nif os.fork():\n    os._exit(3)\ntime.sleep(600)"
+    begun = time.monotonic()
+    found = error(walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}))
+    assert time.monotonic() - begun < 20
+    assert found["code"] == "migration_ended" and "status 3" in found["detail"]

@@ -83,6 +83,7 @@ def test_written_into_a_jobs_folder(tmp_path: Path) -> None:
         ([1], "must hold a mapping"),
         ({"th_job": 5}, "th_job: is missing"),
         ({**JOB, "th_datasets": 5}, "th_datasets"),
+        ({"th_job": {**JOB["th_job"], "plugin": "gate_real_db_upgrade"}}, "th_datasets"),
         ({**JOB, "th_datasets": ["user_001"]}, "th_datasets"),
         ({**JOB, "th_datasets": [{"config": "x"}]}, "th_datasets"),
     ],

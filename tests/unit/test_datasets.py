@@ -134,7 +134,8 @@ def test_a_broken_dataset_does_not_hide_the_others(tmp_path: Path) -> None:
     torn.write_text("{")
     chosen, errors = datasets.select(tmp_path, "library/catalog")
     assert [dataset.name for dataset in chosen] == ["a"]
-    assert [error.path for error in errors] == [broken, torn], "whose the torn one is, nobody knows"
+    assert [error.path for error in errors] == [broken], "whose the torn one is, nobody knows"
+    assert torn.exists()
 
 
 def test_a_broken_dataset_of_another_project_is_not_ours_to_report(tmp_path: Path) -> None:
@@ -148,3 +149,12 @@ def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
     chosen, errors = datasets.select(tmp_path, "library/catalog")
     assert len(chosen) == 1
     assert "twice" in str(errors[0])
+
+
+def test_a_draft_that_cannot_be_read_stops_nobody_who_has_datasets(tmp_path: Path) -> None:
+    put(tmp_path / "good.json")
+    (tmp_path / "draft.json").write_text('{ "half":')
+    chosen, errors = datasets.select(tmp_path, "library/catalog")
+    assert [dataset.name for dataset in chosen] == ["good"] and errors == []
+    chosen, errors = datasets.select(tmp_path, "library/other")
+    assert chosen == [] and [error.path.name for error in errors] == ["draft.json"]

@@ -124,3 +124,35 @@ def test_a_socket_outside_the_folder_goes_with_it(tmp_path: Path) -> None:
 
 def test_patience_is_within_what_a_stop_allows() -> None:
     assert jobdir.TERM_PATIENCE + jobdir.KILL_PATIENCE < 10
+
+
+def deepen(folder: Path, levels: int) -> None:
+    """Make folders as deep as a change can, beyond what a path can name."""
+    script = "import os, sys\nfor _ in range(int(sys.argv[1])):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", script, str(levels)], cwd=folder, check=True)
+
+
+def test_folders_deeper_than_any_path_are_removed(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as folder:
+        deepen(folder.root, 3000)
+    assert not folder.root.exists()
+
+
+def test_a_folder_that_cannot_be_removed_stops_neither_a_job_nor_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(root: Path) -> None:
+        raise RecursionError(root)
+
+    monkeypatch.setattr(jobdir, "_remove", fail)
+    with JobDir(tmp_path, "b1") as folder:
+        pass
+    assert folder.root.exists()
+    assert remove_leftovers(tmp_path) == []
+
+
+def test_what_was_kept_is_no_leftover(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1", keep=True) as folder:
+        pass
+    assert remove_leftovers(tmp_path) == []
+    assert folder.root.is_dir()

@@ -23,7 +23,6 @@ _GEARMAN_SECONDS = 3.0
 _TOOLS = {
     "git": "git",
     "uv": "uv (pip install uv)",
-    "bwrap": "bubblewrap",
     "mariadbd": "mariadb-server-core",
     "mariadb-install-db": "mariadb-server-core",
     "mariadb": "mariadb-client-core",

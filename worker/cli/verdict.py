@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import artifacts, documents, publish, report, untrusted, verdict
+from worker.config import GATE_PLUGIN
 from worker.errors import ConfigError, UsageError
 
 
@@ -45,6 +46,8 @@ def _job(path: Path) -> tuple[dict[str, Any], list[str] | None]:
     job, datasets = document.get("th_job"), document.get("th_datasets")
     if not isinstance(job, dict):
         raise UsageError(f"{path}: th_job: is missing: this is not the job.yaml of a job")
+    if datasets is None and job.get("plugin") == GATE_PLUGIN:
+        raise UsageError(f"{path}: th_datasets: is missing: which datasets had to be tested?")
     if not isinstance(job.get("zuul"), dict):
         job["zuul"] = {}
     try:

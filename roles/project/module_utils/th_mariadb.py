@@ -96,11 +96,13 @@ def version() -> str:
 
 def install(folder: Path, options: Iterable[str], time_limit: float) -> None:
     """Make an empty data directory in `folder`/data."""
-    datadir = folder / "data"
+    (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
     argv = [
         tool("mariadb-install-db"),
         "--no-defaults",
-        f"--datadir={datadir}",
+        f"--datadir={folder / 'data'}",
+        # a server removes what others have in its folder for temporary tables: nobody shares one
+        f"--tmpdir={folder / 'tmp'}",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
@@ -118,11 +120,19 @@ def install(folder: Path, options: Iterable[str], time_limit: float) -> None:
 
 
 def start(
-    folder: Path, *, database: str, user: str, password: str, options: Iterable[str], time_limit: float
+    folder: Path,
+    *,
+    database: str,
+    user: str,
+    password: str,
+    options: Iterable[str],
+    time_limit: float,
+    definers: Iterable[str] = (),
 ) -> Server:
     """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
 
-    The administrator gets a fresh password, everybody else but the job's user is removed.
+    The administrator gets a fresh password, everybody else but the job's user is removed. `definers` are accounts
+    (``user@host``) that nobody can log in with, for the views, triggers and routines that run in their name.
     `options` are further options of mariadbd. Raises ServerError with the end of the error log.
     """
     server = Server(str(folder), _socket_path(folder), database, user)
@@ -131,7 +141,7 @@ def start(
     _write_option_file(server.job_file, user, password, server)
     (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
     init_file = folder / "init.sql"
-    write_text(init_file, _accounts(server, admin_password, password), 0o600)
+    write_text(init_file, _accounts(server, admin_password, password, definers), 0o600)
     argv = [
         tool("mariadbd"),
         "--no-defaults",
@@ -264,10 +274,16 @@ def _socket_path(folder: Path) -> str:
     return os.path.join(tempfile.mkdtemp(prefix="th-db-"), "mariadbd.sock")
 
 
-def _accounts(server: Server, admin_password: str, password: str) -> str:
+def _accounts(server: Server, admin_password: str, password: str, definers: Iterable[str]) -> str:
     # a statement a line: that is what --init-file reads
     scope = server.database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
     user = f"{_literal(server.user)}@localhost"
+    dumb = []
+    for name, _, host in (definer.rpartition("@") for definer in definers):
+        account = f"{_literal(name)}@{_literal(host)}"
+        if host and (name, host) not in (("root", "localhost"), (server.user, "localhost")):
+            dumb.append(f"CREATE OR REPLACE USER {account} ACCOUNT LOCK;")
+            dumb.append(f"GRANT ALL ON {identifier(scope)}.* TO {account};")
     return "\n".join(
         [
             "DELETE FROM mysql.global_priv WHERE User NOT IN ('root', 'mariadb.sys') OR Host <> 'localhost';",
@@ -277,6 +293,7 @@ def _accounts(server: Server, admin_password: str, password: str) -> str:
             f"CREATE USER {user} IDENTIFIED BY {_literal(password)};",
             f"CREATE DATABASE IF NOT EXISTS {identifier(server.database)};",
             f"GRANT ALL ON {identifier(scope)}.* TO {user};",
+            *dumb,
             "",
         ]
     )

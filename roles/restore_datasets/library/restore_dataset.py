@@ -78,6 +78,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import append_event, forget_errors, report_error, write_json
@@ -102,7 +103,9 @@ def told_apart() -> Iterator[None]:
         yield
     except SeedError as error:
         raise RestoreError(error.code, str(error)) from error
-    except th_mariadb.ServerError as error:
+    except pymysql.err.ProgrammingError as error:
+        raise RestoreError("profile_wrong", f"migrations.version_query cannot be asked: {error}") from error
+    except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError("server_failed", str(error)) from error
     except OSError as error:
         code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "server_failed"
@@ -148,11 +151,16 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
             password=config["db_pass"],
             options=options["server_options"],
             time_limit=options["start_time_limit"],
+            definers=image.definers,
         )
         started = time.monotonic()
-        with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
-            version = th_mariadb.read_version(connection, options["version_query"])
-            flavour = str(th_mariadb.query(connection, "SELECT VERSION()")[0][0])
+        try:
+            with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
+                version = th_mariadb.read_version(connection, options["version_query"])
+                flavour = str(th_mariadb.query(connection, "SELECT VERSION()")[0][0])
+        except BaseException:
+            th_mariadb.stop(server, 0)  # nobody else would
+            raise
     return {
         "name": name,
         "database": server.database,

@@ -26,7 +26,7 @@ from typing import IO
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_artifacts import write_text
 
-FORMAT = 1  # part of the key: raised when a snapshot is made in another way
+FORMAT = 2  # part of the key: raised when a snapshot is made in another way
 CHUNK = 1 << 20
 READERS = {".sql": None, ".gz": ("gzip", "-dc"), ".zst": ("zstd", "-dcq"), ".xz": ("xz", "-dc")}
 _HEADER = re.compile(rb"^-- (MySQL|MariaDB) dump ", re.MULTILINE)
@@ -56,11 +56,13 @@ class Snapshot:
     """An imported dataset: `folder`/data is the data directory, of `bytes` bytes.
 
     `rows` is the server's estimate, `seconds` what the import took, 0 when it was there (`made` is False).
+    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run.
     """
 
     folder: Path
     bytes: int
     rows: int
+    definers: tuple[str, ...]
     seconds: float
     made: bool
 
@@ -86,7 +88,9 @@ def snapshot(root: Path, seed: Seed, options: Sequence[str], time_limit: float) 
                 _make(root, final, family, seed, options, time_limit)
                 made = True
         facts = json.loads((final / "snapshot.json").read_text("utf-8"))
-        yield Snapshot(final, facts["bytes"], facts["rows"], facts["seconds"] if made else 0.0, made)
+        yield Snapshot(
+            final, facts["bytes"], facts["rows"], tuple(facts["definers"]), facts["seconds"] if made else 0.0, made
+        )
 
 
 def clone(source: Snapshot, target: Path) -> str:
@@ -154,7 +158,7 @@ def _make(
         )
         try:
             _import(server, seed, time_limit)
-            rows = _count(server, seed)
+            rows, definers = _count(server, seed), _definers(server, seed)
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
                 th_mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
@@ -166,6 +170,7 @@ def _make(
         facts = {
             "bytes": sum(path.stat().st_blocks * 512 for path in making.rglob("*") if path.is_file()),
             "rows": rows,
+            "definers": definers,
             "seconds": round(time.monotonic() - begun, 3),
             "dump": str(seed.dump),
             "server": th_mariadb.version(),
@@ -280,6 +285,19 @@ def _count(server: th_mariadb.Server, seed: Seed) -> int:
             " (does it name another database with USE?)",
         )
     return int(estimate)
+
+
+def _definers(server: th_mariadb.Server, seed: Seed) -> list[str]:
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        rows = th_mariadb.query(
+            connection,
+            "SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s"
+            " UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"
+            " UNION SELECT definer FROM information_schema.routines WHERE routine_schema = %s"
+            " UNION SELECT definer FROM information_schema.events WHERE event_schema = %s",
+            *[seed.database] * 4,
+        )
+    return sorted(row[0] for row in rows)
 
 
 def _can_reflink(data: Path, target_folder: Path) -> bool:

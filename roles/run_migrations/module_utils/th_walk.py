@@ -162,7 +162,11 @@ class Walk:
         if self._migrations["tool"] == "alembic":
             walker = AlembicWalker(self._migrations, around, self._program, ",".join(stage.heads))
         else:
-            walker = CommandWalker(self._migrations, around, self._tree.pending(stage, version))
+            try:
+                plan = self._tree.pending(stage, version)
+            except ValueError as error:
+                raise WalkError("walk_failed", str(error)) from error
+            walker = CommandWalker(self._migrations, around, plan)
         with walker:
             yield walker
         self._end_connections()

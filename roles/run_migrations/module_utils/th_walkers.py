@@ -148,6 +148,7 @@ class AlembicWalker:
     def __enter__(self) -> Self:
         self._around.write_files(self._migrations)
         self._channel, other = socket.socketpair()
+        self._channel.setblocking(False)
         with other:
             self._contained = Contained(
                 [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())],
@@ -170,7 +171,11 @@ class AlembicWalker:
 
     def plan(self) -> list[tuple[str, str]]:
         """See `Walker`."""
-        message = self._hear(self._around.start_time_limit)
+        limit = self._around.start_time_limit
+        try:
+            message = self._hear(limit)
+        except TimeoutError:
+            raise WalkError("walk_failed", f"env.py did not come to its migrations in {limit:g} s") from None
         if message is None:
             raise WalkError("walk_failed", self._last_words("before the first migration"))
         if "error" in message:
@@ -228,7 +233,7 @@ class AlembicWalker:
                     continue
             try:
                 chunk = self._channel.recv(65536)
-            except OSError:
+            except OSError:  # also BlockingIOError: the process has gone, though a child of its keeps the socket
                 chunk = b""
             if not chunk or len(self._received) > MESSAGE_LIMIT:
                 return None
