@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,31 @@ class Stage:
 
 @dataclass(frozen=True)
 class Checkout:
-    """What was checked out; `files` maps a revision to its file, `by_change` are those that the change touches."""
+    """What was checked out; `files` maps a revision to its file, `down` to those that it builds on.
+
+    `by_change` are the revisions that the change adds or alters.
+    """
 
     commit: str = ""
     subject: str = ""
     branch: str = ""
     stages: tuple[Stage, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_change: frozenset[str] = frozenset()
     tip_left_out: str = ""
     seconds: float = 0.0
+
+    def behind(self, revisions: Iterable[str]) -> set[str]:
+        """The revisions and all that they build on."""
+        seen: set[str] = set()
+        queue = list(revisions)
+        while queue:
+            revision = queue.pop()
+            if revision not in seen:
+                seen.add(revision)
+                queue.extend(self.down.get(revision, ()))
+        return seen
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,11 @@ def read(folder: Path) -> Checkout | None:
         ),
         files={
             safe.name(revision): safe.name(facts.get("file"))
+            for revision, facts in safe.items(document.get("revisions"))
+            if isinstance(facts, dict)
+        },
+        down={
+            safe.name(revision): tuple(safe.name(item) for item in safe.sequence(facts.get("down")))
             for revision, facts in safe.items(document.get("revisions"))
             if isinstance(facts, dict)
         },

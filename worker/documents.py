@@ -32,6 +32,36 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Unsafe(str):
+    """A text that Ansible must take as it is, whatever braces are in it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, which however tags every text value `!unsafe`: Ansible evaluates no template in it."""
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+_Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
+
+
+def ansible_variables(variables: Mapping[str, Any]) -> str:
+    """Variables as a file for `ansible-playbook -e @FILE`; no text in it is a template.
+
+    A job's arguments come from outside, and Ansible would run `{{ lookup('pipe', ...) }}` in one of them.
+    """
+    return yaml.dump(_unsafe(dict(variables)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _unsafe(value: Any) -> Any:
+    if isinstance(value, str):
+        return _Unsafe(value)
+    if isinstance(value, Mapping):
+        return {key: _unsafe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unsafe(item) for item in value]
+    return value
+
+
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):

@@ -38,6 +38,8 @@ def _characters(url: str) -> str:
         return f"is longer than {MAX_LENGTH} characters"
     if any(ord(character) <= 32 or 127 <= ord(character) < 160 for character in url):
         return "holds a space or a control character"
+    if re.search(r"\{[{%#]", url):
+        return "holds what a template engine would take for a template"
     if "::" in url.split("://", 1)[0] or url.startswith("-"):
         return "names a transport helper or an option of git, which is not allowed"
     return ""

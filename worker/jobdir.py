@@ -29,6 +29,7 @@ from typing import Any, Self
 import psutil
 import yaml
 
+from worker import documents
 from worker.errors import InfrastructureError
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class JobDir:
     def write_job_yaml(self, variables: dict[str, Any]) -> None:
         """Write what the playbooks are told."""
         with open(os.open(self.job_yaml, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            yaml.safe_dump(variables, stream, sort_keys=False, allow_unicode=True)
+            stream.write(documents.ansible_variables(variables))
 
     def report(self, code: str, detail: str, dataset: str = "") -> None:
         """Put what only the worker knows to the artifacts (docs/artifacts.md, errors.jsonl)."""

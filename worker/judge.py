@@ -66,6 +66,13 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
     return messages + _not_measurable(found, rows), rows
 
 
+def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:
+    """The migrations that the change adds or alters, and that the dataset was not past, but that were not run well."""
+    past = checkout.behind(found.version.split(","))
+    run = {row.migration.to for row in rows if row.by_change and row.migration.well}
+    return sorted(checkout.by_change - past - run)
+
+
 def message_of(problem: Problem) -> Message:
     """The message for what a stage or a walk could not do."""
     fields: dict[str, Any] = {
@@ -130,7 +137,9 @@ def _migration(
         counted = () if limit.value == "seconds" else (measured,)
         messages.append(Message.of(limit.code, *step, *counted, detail=detail, **place))
         result = "warning" if result == "ok" else result
-    row = MigrationResult(migration, result, migration.to in checkout.by_change, file, limits, frozenset(over))
+    own = {stage.name for stage in checkout.stages if stage.kind == "change"}
+    by_change = migration.stage in own and migration.to in checkout.by_change
+    row = MigrationResult(migration, result, by_change, file, limits, frozenset(over))
     return messages, row
 
 

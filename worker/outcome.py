@@ -177,6 +177,22 @@ _TABLE = (
         "Rebase: let the change's migration build on the other head, or add a merge migration.",
     ),
     Code(
+        "change_not_run",
+        _FAILURE,
+        "FAILURE - A migration of the change was not run",
+        _CHANGE,
+        "The walk came to its end without a migration that the change adds or alters.",
+        "Check the migration's revision and down_revision; artifacts/checkout.json has what was found.",
+    ),
+    Code(
+        "migration_unreadable",
+        _FAILURE,
+        "FAILURE - A migration cannot be read",
+        _CHANGE,
+        "A migration of the change does not say in plain words which revision it is and what it builds on.",
+        "Write revision and down_revision as plain assignments of literal values.",
+    ),
+    Code(
         "no_migrations",
         _FAILURE,
         "FAILURE - The project has no migrations",

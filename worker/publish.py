@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
-from worker import giturl
+from worker import documents, giturl
 from worker.jobdir import JobDir
 
 # This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
@@ -31,8 +29,7 @@ def url_of(prepend_url: str, log_path: str) -> str:
 def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
     """Put what is needed to look closer and to do it again beside the logs."""
     shutil.copytree(folder.artifacts, folder.results / "artifacts", symlinks=True, dirs_exist_ok=True)
-    text = yaml.safe_dump(public(variables), sort_keys=False, allow_unicode=True)
-    (folder.results / "job.yaml").write_text(text, "utf-8")
+    (folder.results / "job.yaml").write_text(documents.ansible_variables(public(variables)), "utf-8")
     script = folder.results / "reproduce.sh"
     script.write_text(_reproduce(plugin), "utf-8")
     script.chmod(0o755)

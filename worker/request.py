@@ -23,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
 _SECRETS = "ZUUL_EXTRA_SWIFT_"  # signatures that allow uploads (older Zuul)
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and lone surrogates: legal in JSON, in no file
-_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{")
+_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\{[{%#]")
 
 
 @dataclass(frozen=True)

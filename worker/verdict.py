@@ -140,6 +140,8 @@ def _dataset(
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
     if not any(message.kind.outcome in (Outcome.FAILURE, Outcome.INFRASTRUCTURE) for message in [*known, *messages]):
         messages += _ending(walk, explained)
+    if walk and walk.final is not None and not messages and (left := judge.not_run(walk, rows, checkout)):
+        messages.append(Message.of("change_not_run", detail=", ".join(left[:10])))
     messages = [replace(message, dataset=name) for message in messages]
     outcome = worst(message.kind.outcome for message in [*known, *messages])
     if outcome is Outcome.SUCCESS and (walk is None or walk.final is None):

@@ -5,7 +5,8 @@ import gzip
 import json
 
 import pytest
-import yaml
+
+from worker import documents
 
 from .world import DUMP, JOB, PROFILE, Worker, World, script
 
@@ -82,6 +83,21 @@ def test_a_change_of_an_existing_migration_leaves_the_tip_out(world: World, work
     assert [(row["to"], row["by_change"]) for row in rows] == [("b2", False), ("c3", True)]
     checkout = json.loads((answer.folder / "artifacts" / "checkout.json").read_text())
     assert checkout["tip_left_out"] and checkout["touched"]["altered"] == ["c3"]
+
+
+def test_a_change_of_a_released_migration_runs_as_the_change_has_it(world: World, worker: Worker) -> None:
+    answer = worker.run(world.change(script("b2", "a1", "raise RuntimeError('altered')")))
+    assert answer.codes == ["migration_unfinished", "migration_failed"] and "altered" in answer.said()
+    rows = answer.document["datasets"][0]["migrations"]
+    assert [(row["stage"].split()[0], row["to"], row["by_change"]) for row in rows] == [("change", "b2", True)]
+
+
+def test_a_migration_that_cannot_be_read_is_no_success(world: World, worker: Worker) -> None:
+    computed = script("d4", "c3", "raise RuntimeError('never seen')")["migrations/versions/d4_.py"]
+    answer = worker.run(
+        world.change({"migrations/versions/d4_.py": computed.replace("revision = 'd4'", "revision = 'd' + str(4)", 1)})
+    )
+    assert answer.codes == ["migration_unreadable"] and "d4_.py" in answer.said()
 
 
 @pytest.mark.parametrize(
@@ -212,8 +228,21 @@ def test_the_published_job_is_complete_and_holds_no_secret(world: World, worker:
     answer = worker.run(
         {**world.migration("pass"), "ZUUL_URL": url, "EXTRA": "x", "ZUUL_EXTRA_SWIFT_URL": "sig-nature"}
     )
-    published = yaml.safe_load((answer.folder / "job.yaml").read_text())
+    published = documents.read_mapping(answer.folder / "job.yaml")
     assert published["th_job"]["name"] == JOB
     assert "th_job_dir" not in published
     everything = "".join(path.read_text(errors="replace") for path in answer.folder.rglob("*") if path.is_file())
     assert "pass-word" not in everything and "sig-nature" not in everything
+
+
+def test_a_jobs_arguments_are_data_and_no_templates(world: World, worker: Worker) -> None:
+    """Ansible would run a lookup in a variable's text."""
+    witness = world.root / "witness"
+    evil = "{{ lookup('pipe', 'touch " + str(witness) + "') }}{% x %}{{ no_such_variable }}"
+    answer = worker.run({**world.migration("pass"), "ZUUL_CHANGES": evil, "ZUUL_SOMETHING": evil})
+    assert answer.result == "SUCCESS" and (answer.folder / "index.html").is_file()
+    assert not witness.exists()
+    kept = documents.read_mapping(answer.folder / "job.yaml")["th_job"]["zuul"]
+    assert kept["ZUUL_CHANGES"] == evil
+    refused = worker.run({**world.migration("pass"), "ZUUL_BRANCH": "{{lookup('pipe','id')}}"})
+    assert refused.result is not None and refused.result.startswith("FAILURE - Wrong job argument ZUUL_BRANCH")

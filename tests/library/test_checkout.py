@@ -366,8 +366,10 @@ def test_the_mirror_follows_branches_that_move_back_and_go(work: Workplace, repo
     git(repository.folder, "branch", "--force", "stable/2", "stable/1")
     git(repository.folder, "branch", "--delete", "--force", "stable/1")
     git(repository.folder, "tag", "--force", "stable/1", "master")
-    document = work.run("second", branch="master")
-    assert document["stages"][1]["commit"] == git(repository.folder, "rev-parse", "stable/2")
+    work.run("second", branch="master")
+    mirror = work.mirrors / f"{PROJECT}.git"
+    assert git(mirror, "rev-parse", "refs/heads/stable/2") == git(repository.folder, "rev-parse", "stable/2")
+    assert "stable/1" not in git(mirror, "branch", "--list").split()
 
 
 def test_many_checkouts_at_once_on_one_mirror(work: Workplace, repository: Repository) -> None:
@@ -412,11 +414,37 @@ def test_hooks_and_filters_of_a_change_are_not_run(work: Workplace, repository: 
     assert not mark.exists()
 
 
-def test_scripts_that_cannot_be_read_are_reported(work: Workplace, repository: Repository) -> None:
+def test_scripts_of_a_change_that_cannot_be_read_end_the_job(work: Workplace, repository: Repository) -> None:
+    """Else the walk would end before them, and well."""
     repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": "revision = make()\n"})
-    assert work.run()["unreadable"] == [
-        {"stage": "change", "file": f"{VERSIONS}/d.py", "reason": "its revision is computed, not written out"}
-    ]
+    with pytest.raises(StepError) as caught:
+        work.run()
+    assert caught.value.code == "migration_unreadable"
+    assert caught.value.detail == f"{VERSIONS}/d.py: its revision is computed, not written out"
+
+
+def test_scripts_that_were_merged_and_cannot_be_read_are_reported(work: Workplace, repository: Repository) -> None:
+    repository.commit({f"{VERSIONS}/odd.py": "revision = make()\n"})
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")})
+    found = work.run()["unreadable"]
+    assert {item["file"] for item in found} == {f"{VERSIONS}/odd.py"}
+
+
+def test_a_release_whose_migration_the_change_alters_is_left_out(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {f"{VERSIONS}/b.py": script("b", "a", "raise RuntimeError")})
+    document = work.run()
+    assert document["touched"]["altered"] == ["b"]
+    assert [stage["name"] for stage in document["stages"]] == ["stable/1", "change 7,1"]
+    assert [(item["name"], item["kind"]) for item in document["left_out"]] == [("stable/2", "release")]
+    assert "alters b" in document["left_out"][0]["reason"] and "alters b" in document["tip_left_out"]
+
+
+def test_a_release_that_the_change_does_not_build_on_is_left_out(work: Workplace, repository: Repository) -> None:
+    repository.git("branch", "feature/x", "stable/1")
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "a")}, on="feature/x")
+    document = work.run(branch="feature/x")
+    assert [stage["name"] for stage in document["stages"]] == ["stable/1", "feature/x", "change 7,1"]
+    assert [item["name"] for item in document["left_out"]] == ["stable/2"]
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,8 @@ def test_what_runs_in_the_name_of_another_account_still_runs(home: Home) -> None
     home.dump.write_text(
         DUMP.replace(
             "-- Dump completed",
-            "CREATE DEFINER=`app`@`10.0.%` TRIGGER upper BEFORE UPDATE ON t FOR EACH ROW SET NEW.name = UPPER(NEW.name);\n"
+            "CREATE DEFINER=`app`@`10.0.%` TRIGGER upper BEFORE UPDATE ON t"
+            " FOR EACH ROW SET NEW.name = UPPER(NEW.name);\n"
             "CREATE DEFINER=`it's`@`%` SQL SECURITY DEFINER VIEW v AS SELECT name FROM t;\n-- Dump completed",
         )
     )

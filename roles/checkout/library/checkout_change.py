@@ -83,7 +83,7 @@ from ansible.module_utils.th_contain import CappedLog, printable
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url, mask
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_step import StepError, run_step
-from ansible.module_utils.th_trees import TreeReader, compare, reason_to_leave_tip_out
+from ansible.module_utils.th_trees import TreeReader, compare, newly_unreadable, reason_to_leave_out
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
@@ -281,8 +281,17 @@ class Checkout:
         touched = compare(reader.read(base), change_tree) if base else {"added": [], "altered": [], "removed": []}
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:
-            left_out = reason_to_leave_tip_out(commit, tip, touched, reader.read(tip), change_tree)
-        stages = self._releases(branch)
+            left_out = reason_to_leave_out(commit, tip, touched, reader.read(tip), change_tree)
+        unreadable = newly_unreadable(reader.read(base) if base else None, change_tree)
+        if unreadable:
+            raise StepError("migration_unreadable", printable(unreadable))
+        stages, releases_left_out = [], []
+        for release in self._releases(branch):
+            reason = reason_to_leave_out(commit, release.commit, touched, reader.read(release.commit), change_tree)
+            if reason:
+                releases_left_out.append({"name": release.name, "kind": release.kind, "reason": reason})
+            else:
+                stages.append(release)
         if tip is not None and not left_out:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
@@ -307,6 +316,7 @@ class Checkout:
             },
             "touched": touched,
             "tip_left_out": left_out,
+            "left_out": releases_left_out,
             "unreadable": [
                 {"stage": stage.slug, "file": printable(item.file), "reason": printable(item.reason)}
                 for stage in stages

@@ -134,16 +134,26 @@ def compare(base: Tree, change: Tree) -> dict[str, list[str]]:
     }
 
 
-def reason_to_leave_tip_out(
-    commit: str, tip: str, touched: Mapping[str, Sequence[str]], tip_tree: Tree, change_tree: Tree
+def reason_to_leave_out(
+    commit: str, stage: str, touched: Mapping[str, Sequence[str]], stage_tree: Tree, change_tree: Tree
 ) -> str:
-    """Why the walk goes past the target branch's tip; "" when it stops there."""
-    if commit == tip:
+    """Why the walk goes past a release or the target branch's tip on its way to the change; "" when it stops there.
+
+    What the change adds, alters or removes must run as the change has it, and not as somebody else had it before.
+    """
+    if commit == stage:
         return "the same commit"
-    for what, verb in (("altered", "alters"), ("removed", "removes")):
-        if touched[what]:
-            return f"the change {verb} {', '.join(touched[what][:5])}"
-    missing = sorted(tip_tree.revisions.keys() - change_tree.revisions.keys())
+    for what, verb in (("altered", "alters"), ("removed", "removes"), ("added", "adds")):
+        held = sorted(set(touched[what]) & stage_tree.revisions.keys())
+        if held:
+            return f"the change {verb} {', '.join(held[:5])}"
+    missing = sorted(stage_tree.revisions.keys() - change_tree.revisions.keys())
     if missing:
-        return f"the change is not on top of the branch: it does not have {', '.join(missing[:5])}"
+        return f"the change is not on top of it: it does not have {', '.join(missing[:5])}"
     return ""
+
+
+def newly_unreadable(base: Tree | None, change: Tree) -> str:
+    """The first script of the change that cannot be read and was not there before, with the reason; "" for none."""
+    known = {item.file for item in base.unreadable} if base else set()
+    return next((f"{item.file}: {item.reason}" for item in change.unreadable if item.file not in known), "")

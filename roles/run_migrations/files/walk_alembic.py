@@ -7,7 +7,7 @@ argument:
 
     measuring side                         this side
     {"config": …, "options": …, …}
-                                           {"plan": [["from", "to"], …]}
+                                           {"plan": [["from", "to"], …], "heads": "…"}
     {"go": 0}
                                            {"done": 0}
     …
@@ -56,7 +56,8 @@ def walk(request, say, hear):
 
     def upgrade(revision, context):
         steps = script._upgrade_revs(request["target"], revision)
-        say(plan=[[label(step.from_revisions), label(step.to_revisions)] for step in steps])
+        plan = [[label(step.from_revisions), label(step.to_revisions)] for step in steps]
+        say(plan=plan, heads=label(script.get_heads()))
         for number, step in enumerate(steps):
             if json.loads(hear()) != {"go": number}:
                 raise RuntimeError("the measuring side has gone")

@@ -32,6 +32,7 @@ class Tree:
         self.files: dict[str, str] = {
             revision: facts["file"] for revision, facts in checkout["revisions"].items()
         }
+        self.left_out: tuple[Mapping[str, Any], ...] = tuple(checkout.get("left_out", ()))
         self.stages = tuple(
             Stage(item["name"], item["slug"], item["kind"], item["commit"], tuple(item["heads"]))
             for item in checkout["stages"]

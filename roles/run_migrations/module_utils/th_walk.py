@@ -73,6 +73,8 @@ class Walk:
             raise WalkError("no_migrations", "the checkout has no migration scripts where the profile says")
         if unknown := self._tree.unknown(version):
             raise WalkError("version_unknown", f"the dataset is at {', '.join(unknown)}, which no stage knows")
+        for item in self._tree.left_out:
+            self._event("skipped", **item)
         for stage in self._tree.stages:
             self._place = {"stage": stage.name}
             if stage.kind != "change" and self._tree.reached(stage, version):

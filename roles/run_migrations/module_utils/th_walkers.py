@@ -185,6 +185,10 @@ class AlembicWalker:
         plan = message.get("plan")
         if not isinstance(plan, list) or len(plan) > STEPS_LIMIT:
             raise WalkError("walk_failed", "the walking process gave no usable list of migrations")
+        if message.get("heads") != self._request["target"]:
+            heads = printable(str(message.get("heads")))[:NAME_LIMIT]
+            problem = f"alembic's heads are {heads}, the scripts that were found lead to {self._request['target']}"
+            raise WalkError("walk_failed", f"{problem}: does the profile name all folders with scripts?")
         return [_pair(item) for item in plan]
 
     def step(self, number: int, time_limit: float) -> StepEnd:

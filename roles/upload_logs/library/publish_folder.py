@@ -218,7 +218,8 @@ def put(made: Path, place: Path) -> None:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
     if place.is_dir() and not (place / "index.html").is_file():
-        raise StepError("upload_failed", f"{place} holds something else than a result: th_job.log_path must be its own.")
+        problem = f"{place} holds something else than a result: th_job.log_path must be the build's own."
+        raise StepError("upload_failed", problem)
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = (AT_FDCWD, os.fsencode(made), AT_FDCWD, os.fsencode(place), RENAME_EXCHANGE)
     if libc.renameat2(*arguments) == 0:
