@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ LIMITS = ("maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read")
 """The limits that a dataset can set: seconds, rows changed, rows read."""
 
 SUFFIXES = (".sql", ".gz", ".zst", ".xz")
+
+SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
 _NEEDED = ("project", "type", "db_user", "db_pass", "database", "seed_data")
 _KNOWN = (*_NEEDED, "logging_conf", *LIMITS)
@@ -69,8 +72,11 @@ def load(path: Path) -> Dataset:
     """Read and check one dataset's file. Raises DatasetError, which names the key."""
     try:
         document = documents.read_mapping(path)
+        json.loads(path.read_text("utf-8-sig"))  # the playbooks read JSON, and JSON only
     except ConfigError as error:
         raise DatasetError(path, error.key, error.problem, error.remedy) from error
+    except ValueError as error:
+        raise DatasetError(path, "", f"is not valid JSON: {error}", "mend the file") from error
     name = name_of(path)
     if not _NAME.fullmatch(name):
         raise DatasetError(path, "", f"{name!r} cannot be a dataset's name", "use letters, digits, . _ and -")
@@ -83,6 +89,8 @@ def load(path: Path) -> Dataset:
     for key, pattern in (("database", _DATABASE), ("db_user", _USER)):
         if not pattern.fullmatch(values[key]):
             raise DatasetError(path, key, f"{values[key]!r} cannot be used", "use letters, digits and _")
+    if values["db_user"] in SERVERS_OWN:
+        raise DatasetError(path, "db_user", f"{values['db_user']!r} is the server's own", "name another user")
     seed = path.parent / values["seed_data"]
     if seed.suffix not in SUFFIXES:
         raise DatasetError(path, "seed_data", f"{seed.name} is of no known kind", f"use {', '.join(SUFFIXES)}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkout, against real git servers: what it finds, and what it refuses."""
 
+import os
 import shutil
 import subprocess
 import threading
@@ -625,3 +626,24 @@ def test_a_hostile_object_is_refused(work: Workplace, repository: Repository) ->
     commit = git(repository.folder, "commit-tree", tree, "-p", "master", "-m", "evil")
     git(repository.folder, "update-ref", ZUUL_REF, commit)
     work.fails("checkout_failed", "not sound")
+
+
+def test_repositories_of_another_user_on_this_machine(work: Workplace, repository: Repository) -> None:
+    """Such as those of Zuul's merger; git refuses them unless it is told that they are fine."""
+    repository.change(ZUUL_REF, {"x": "x"})
+    work.url = str(repository.folder.parent.parent)
+    if os.geteuid() == 0:
+        for path in [repository.folder, *repository.folder.rglob("*")]:
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+    assert work.run()["subject"] == "A change"
+
+
+def test_only_repositories_on_this_machine_may_be_of_another_user(tmp_path: Path) -> None:
+    def said(base: str) -> str:
+        tool = module.Git(module.CappedLog(tmp_path / "log", 10_000), (base,), module.Patience())
+        try:
+            return str(tool.text("config", "--global", "--get-all", "safe.directory", cwd=tmp_path))
+        except module.GitError:
+            return ""
+
+    assert [said(base) for base in ("/srv/git", "file:///srv/git", "https://git.example.org")] == ["*", "*", ""]

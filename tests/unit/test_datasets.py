@@ -158,3 +158,17 @@ def test_a_draft_that_cannot_be_read_stops_nobody_who_has_datasets(tmp_path: Pat
     assert [dataset.name for dataset in chosen] == ["good"] and errors == []
     chosen, errors = datasets.select(tmp_path, "library/other")
     assert chosen == [] and [error.path.name for error in errors] == ["draft.json"]
+
+
+def test_only_json_is_read_as_the_playbooks_read_it(tmp_path: Path) -> None:
+    path = put(tmp_path / "good.json")
+    path.write_text("\ufeff" + path.read_text())
+    assert datasets.load(path).name == "good"
+    path.write_text("project: library/catalog\n")
+    with pytest.raises(DatasetError, match="not valid JSON"):
+        datasets.load(path)
+
+
+def test_the_servers_own_accounts_are_not_the_jobs(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="db_user"):
+        datasets.load(put(tmp_path / "good.json", db_user="root"))

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
     host, port = _address(args.gearman)
     name = args.job.removeprefix("build:")
     given = arguments.zuul_arguments(args, name)
+    # gear tells of each try with a traceback; whether it succeeded in the end is told below
+    logging.getLogger("gear").setLevel(logging.CRITICAL)
     submitter = Submitter(host, port, args.timeout)
     try:
         if not submitter.registered(f"build:{name}", args.timeout):

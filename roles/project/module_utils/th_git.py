@@ -158,6 +158,13 @@ class Git:
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
+        if any(base.startswith(("/", "file://")) for base in bases):
+            # a folder of repositories on this machine is mostly another user's, such as Zuul's merger's; git wants to
+            # be told so, and hears it from nothing but a file
+            self._global = tempfile.NamedTemporaryFile("w", prefix="th-gitconfig-")  # noqa: SIM115 - lives as we do
+            self._global.write("[safe]\n\tdirectory = *\n")
+            self._global.flush()
+            self._environment["GIT_CONFIG_GLOBAL"] = self._global.name
         self._config = config
 
     def run(

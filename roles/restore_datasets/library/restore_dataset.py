@@ -115,7 +115,7 @@ def told_apart() -> Iterator[None]:
 def read_config(path: Path) -> dict[str, Any]:
     """The dataset's file, with the keys that are needed here."""
     try:
-        config = json.loads(path.read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8-sig"))
         needed = {key: str(config[key]) for key in ("database", "db_user", "db_pass", "seed_data")}
     except OSError as error:
         raise RestoreError("seed_missing", f"{path}: {error.strerror}") from error
