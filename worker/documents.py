@@ -37,7 +37,7 @@ class _Unsafe(str):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's safe dumper, which however tags every text value `!unsafe`: Ansible evaluates no template in it."""
+    """YAML's safe dumper, which can also mark a text `!unsafe`: Ansible evaluates no template in it."""
 
 
 _Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
@@ -54,7 +54,8 @@ def ansible_variables(variables: Mapping[str, Any]) -> str:
 
 def _unsafe(value: Any) -> Any:
     if isinstance(value, str):
-        return _Unsafe(value)
+        # only what could be a template: of any other text, Ansible would make a number out of !unsafe "13"
+        return _Unsafe(value) if "{" in value else value
     if isinstance(value, Mapping):
         return {key: _unsafe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -137,7 +137,7 @@ def uv_path() -> str:
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if found is None:
-        raise StepError("environment_failed", f"uv is not installed: {sys.executable} -m pip install uv.")
+        raise StepError("playbook_failed", f"uv is not installed: {sys.executable} -m pip install uv.")
     return found
 
 
