@@ -26,7 +26,7 @@ class Stage:
 class Checkout:
     """What was checked out; `files` maps a revision to its file, `down` to those that it builds on.
 
-    `by_change` are the revisions that the change adds or alters.
+    `by_change` are the revisions that the change adds or alters, `added` those that it adds.
     """
 
     commit: str = ""
@@ -36,6 +36,7 @@ class Checkout:
     files: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_change: frozenset[str] = frozenset()
+    added: frozenset[str] = frozenset()
     tip_left_out: str = ""
     seconds: float = 0.0
 
@@ -95,6 +96,7 @@ def read(folder: Path) -> Checkout | None:
         by_change=frozenset(
             safe.name(revision) for kind in ("added", "altered") for revision in safe.sequence(touched.get(kind))
         ),
+        added=frozenset(safe.name(revision) for revision in safe.sequence(touched.get("added"))),
         tip_left_out=safe.name(document.get("tip_left_out")),
         seconds=safe.number(document.get("seconds")) or 0.0,
     )

@@ -68,7 +68,10 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
 
 def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:
     """The migrations that the change adds or alters, and that the dataset was not past, but that were not run well."""
-    past = checkout.behind(found.version.split(","))
+    version = set(found.version.split(","))
+    # no dataset is past what is new, unless it was taken with the change in it: a migration that the change puts
+    # below the dataset's version is never run, neither here nor on any database of that version
+    past = checkout.behind(version) - checkout.added | checkout.behind(version & checkout.added)
     run = {row.migration.to for row in rows if row.by_change and row.migration.well}
     return sorted(checkout.by_change - past - run)
 

@@ -182,7 +182,8 @@ _TABLE = (
         "FAILURE - A migration of the change was not run",
         _CHANGE,
         "The walk came to its end without a migration that the change adds or alters.",
-        "Check the migration's revision and down_revision; artifacts/checkout.json has what was found.",
+        "Put a new migration on top of the released ones: databases that are past its place never run it. "
+        "artifacts/checkout.json has what was found.",
     ),
     Code(
         "migration_unreadable",

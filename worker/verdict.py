@@ -139,7 +139,7 @@ def _dataset(
     """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
     if not any(message.kind.outcome in (Outcome.FAILURE, Outcome.INFRASTRUCTURE) for message in [*known, *messages]):
-        messages += _ending(walk, explained)
+        messages += _ending(walk, checkout, explained)
     if walk and walk.final is not None and not messages and (left := judge.not_run(walk, rows, checkout)):
         messages.append(Message.of("change_not_run", detail=", ".join(left[:10])))
     messages = [replace(message, dataset=name) for message in messages]
@@ -149,7 +149,7 @@ def _dataset(
     return messages, DatasetResult(name, outcome, walk, tuple(rows))
 
 
-def _ending(walk: Walk | None, explained: bool) -> list[Message]:
+def _ending(walk: Walk | None, checkout: Checkout, explained: bool) -> list[Message]:
     """What is to say of the end of a walk in which nothing has failed."""
     if walk is None or walk.final is None:
         return [] if explained else [Message.of("not_tested")]
@@ -159,6 +159,8 @@ def _ending(walk: Walk | None, explained: bool) -> list[Message]:
     if walk.damaged or not walk.restored:
         detail = f"{walk.damaged} damaged lines or limits" if walk.damaged else "the facts of the dataset are missing"
         return [Message.of("artifacts_damaged", detail=detail)]
+    if not any(stage.kind == "change" for stage in checkout.stages):
+        return [Message.of("artifacts_damaged", detail="checkout.json does not say what the change is")]
     if not walk.migrations:
         return [Message.of("no_migrations_run", detail=f"the dataset is at {walk.final} already")]
     return []

@@ -429,6 +429,33 @@ def test_scripts_that_were_merged_and_cannot_be_read_are_reported(work: Workplac
     repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")})
     found = work.run()["unreadable"]
     assert {item["file"] for item in found} == {f"{VERSIONS}/odd.py"}
+    repository.change(ZUUL_REF, {f"{VERSIONS}/odd.py": "revision = make_another()\n"})
+    work.fails("migration_unreadable", "odd.py")
+
+
+def test_what_cannot_be_read_in_a_tag_has_been_merged(work: Workplace, repository: Repository) -> None:
+    commit = repository.commit({f"{VERSIONS}/odd.py": "revision = make()\n"})
+    repository.git("tag", "9.9")
+    document = work.run(ref="refs/tags/9.9", branch="", change="", newrev=commit, commit=commit)
+    assert document["unreadable"] and document["touched"] == {"added": [], "altered": [], "removed": []}
+
+
+def test_a_change_without_a_common_history_is_compared_with_the_branch(work: Workplace, repository: Repository) -> None:
+    repository.git("checkout", "--quiet", "--orphan", "other")
+    commit = repository.commit({f"{VERSIONS}/b.py": script("b", "a", "other()"), f"{VERSIONS}/d.py": script("d", "c")})
+    repository.git("update-ref", ZUUL_REF, commit)
+    document = work.run()
+    assert (document["base"], document["touched"]) == (None, {"added": ["d"], "altered": ["b"], "removed": []})
+
+
+def test_a_release_with_migrations_that_were_folded_into_one_since_is_walked(
+    work: Workplace, repository: Repository
+) -> None:
+    repository.commit({f"{VERSIONS}/a.py": None, f"{VERSIONS}/b.py": script("b", None)})
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")})
+    document = work.run()
+    assert ("stable/2", "release") in names(document)
+    assert [item["name"] for item in document["left_out"]] == ["stable/1"]
 
 
 def test_a_release_whose_migration_the_change_alters_is_left_out(work: Workplace, repository: Repository) -> None:
@@ -469,6 +496,13 @@ def test_where_the_scripts_are_is_read_from_the_configuration(
     repository.change(ZUUL_REF, {"alembic.ini": ini} if ini is not None else {"x": "x"})
     work.profile["migrations"]["script_location"] = ""
     assert work.run()["stages"][-1]["folders"] == folders
+
+
+def test_the_folders_of_the_configuration_count_beside_a_script_location_of_the_profile(
+    work: Workplace, repository: Repository
+) -> None:
+    repository.change(ZUUL_REF, {"alembic.ini": "[alembic]\nversion_locations = one app/two\n"})
+    assert work.run()["stages"][-1]["folders"] == ["one", "app/two"]
 
 
 @pytest.mark.parametrize("location", ["/etc", "../../x", "%(here)s/../x"])

@@ -189,6 +189,13 @@ def test_several_heads_are_named(job_dir: Path, server: th_mariadb.Server) -> No
     assert "b2, b3" in found["detail"]
 
 
+def test_a_script_that_only_alembic_finds_does_not_go_unnoticed(job_dir: Path, server: th_mariadb.Server) -> None:
+    toy.write(job_dir / "src", {"d4": ("c3", "raise RuntimeError")})
+    events = walk(job_dir, CHAIN)
+    assert kinds(events) == ["error"] and error(events)["code"] == "walk_failed"
+    assert "alembic's heads are d4" in error(events)["detail"] and "lead to c3" in error(events)["detail"]
+
+
 def test_a_project_without_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
     assert error(walk(job_dir, {}))["code"] == "no_migrations"
 

@@ -98,6 +98,41 @@ def test_an_error_at_a_migration_that_ended_well_is_not_lost(tmp_path: Path) -> 
     assert (found.outcome, [message.code for message in found.messages]) == (Outcome.FAILURE, ["walk_failed"])
 
 
+def change_of(tmp_path: Path, **fields: Any) -> verdict.Verdict:
+    """The good case, with other facts about the change."""
+    shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkout.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return verdict.decide(artifacts.read(tmp_path), ["user_001"])
+
+
+def test_a_new_migration_below_the_datasets_version_was_not_run(tmp_path: Path) -> None:
+    tree = json.loads((case("success").folder / "artifacts" / "checkout.json").read_text())["revisions"]
+    tree["new"] = {"down": [], "file": "new.py"}
+    tree["1f0c6a52be01"]["down"] = ["new"]
+    touched = {"added": ["6e20a5d8f3c6", "new"], "altered": ["1f0c6a52be01"], "removed": []}
+    (message,) = change_of(tmp_path, revisions=tree, touched=touched).messages
+    assert (message.code, message.detail) == ("change_not_run", "new")
+
+
+def test_a_dataset_that_was_taken_with_the_change_in_it_is_past_it(tmp_path: Path) -> None:
+    added = {"added": ["1f0c6a52be01", "6e20a5d8f3c6"]}
+    assert change_of(tmp_path, touched=added).outcome is Outcome.SUCCESS
+
+
+def test_a_migration_of_the_change_that_a_release_has_run_was_not_run(tmp_path: Path) -> None:
+    for kind in ("added", "altered"):
+        (message,) = change_of(tmp_path, touched={kind: ["3b6e01f9a7d3"]}).messages
+        assert (message.code, message.detail) == ("change_not_run", "3b6e01f9a7d3")
+
+
+def test_without_the_change_in_the_checkout_there_is_no_success(tmp_path: Path) -> None:
+    (message,) = change_of(tmp_path, stages=[]).messages
+    assert message.code == "artifacts_damaged"
+    (tmp_path / "checkout.json").unlink()
+    assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).outcome is Outcome.INFRASTRUCTURE
+
+
 def test_a_dataset_that_is_named_twice_is_judged_once() -> None:
     found = verdict.decide(artifacts.read(case("success").folder / "artifacts"), ["user_001", "user_001"])
     assert [item.name for item in found.datasets] == ["user_001"]

@@ -278,11 +278,13 @@ class Checkout:
         reader = TreeReader(git, self._src, self._profile["migrations"])
         change_tree = reader.read(commit)
         base = self._merge_base(commit, tip) if tip else None
-        touched = compare(reader.read(base), change_tree) if base else {"added": [], "altered": [], "removed": []}
+        # without a target branch (a tag) everything has been merged; without a common history nothing has
+        before = reader.read(base or tip or commit)
+        touched = compare(before, change_tree)
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:
             left_out = reason_to_leave_out(commit, tip, touched, reader.read(tip), change_tree)
-        unreadable = newly_unreadable(reader.read(base) if base else None, change_tree)
+        unreadable = newly_unreadable(before, change_tree)
         if unreadable:
             raise StepError("migration_unreadable", printable(unreadable))
         stages, releases_left_out = [], []

@@ -55,10 +55,9 @@ class TreeReader:
         settings = read_ini(content or b"", posixpath.dirname(config), migrations["section"])
         recursive = settings.get("recursive_version_locations", "").strip().lower() in ("1", "true", "yes", "on")
         named = split_locations(settings)
+        # alembic lets the folders of its file count, also where the profile gives it another script_location
         script_location = migrations["script_location"]
-        if script_location:
-            named = []
-        elif not named and settings.get("script_location"):
+        if not named and not script_location and settings.get("script_location"):
             script_location = self._place(commit, settings["script_location"])
         if named:
             return [self._place(commit, one) for one in named], recursive
@@ -147,13 +146,16 @@ def reason_to_leave_out(
         held = sorted(set(touched[what]) & stage_tree.revisions.keys())
         if held:
             return f"the change {verb} {', '.join(held[:5])}"
-    missing = sorted(stage_tree.revisions.keys() - change_tree.revisions.keys())
+    # its heads, not all it has: a project may fold old migrations into one
+    missing = sorted(set(stage_tree.heads()) - change_tree.revisions.keys())
     if missing:
         return f"the change is not on top of it: it does not have {', '.join(missing[:5])}"
     return ""
 
 
-def newly_unreadable(base: Tree | None, change: Tree) -> str:
-    """The first script of the change that cannot be read and was not there before, with the reason; "" for none."""
-    known = {item.file for item in base.unreadable} if base else set()
-    return next((f"{item.file}: {item.reason}" for item in change.unreadable if item.file not in known), "")
+def newly_unreadable(base: Tree, change: Tree) -> str:
+    """The first script of the change that cannot be read and was not there as it is, with the reason; "" for none."""
+    known = {(item.file, item.digest) for item in base.unreadable}
+    return next(
+        (f"{item.file}: {item.reason}" for item in change.unreadable if (item.file, item.digest) not in known), ""
+    )

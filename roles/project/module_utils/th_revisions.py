@@ -19,6 +19,7 @@ SCRIPT_LIMIT = 1024 * 1024
 NAME_LIMIT = 255
 """Characters of a revision; alembic's version table holds 32 by default."""
 
+_VARIABLES = ("revision", "down_revision", "depends_on")
 _ALEMBIC_FILE = re.compile(r"(?!\.#|__init__).*\.py", re.DOTALL)
 _NUMBERED_FILE = re.compile(r"(\d{1,9})_.*\.py", re.DOTALL)
 
@@ -36,10 +37,11 @@ class Revision:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that looks like a migration but could not be understood, and why."""
+    """A file that looks like a migration but could not be understood, and why; `digest` is that of its content."""
 
     file: str
     reason: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,12 @@ def read_tree(files: Iterable[tuple[str, bytes]], style: str = "alembic") -> Tre
         try:
             revision = _read_script(path, content)
         except _UnreadableError as problem:
-            unreadable.append(Unreadable(path, str(problem)))
+            unreadable.append(Unreadable(path, str(problem), _sha256(content)))
             continue
         if revision.name in revisions:
             other = revisions[revision.name].file
-            unreadable.append(Unreadable(path, f"revision {revision.name} is in {other} already"))
+            reason = f"revision {revision.name} is in {other} already"
+            unreadable.append(Unreadable(path, reason, _sha256(content)))
         else:
             revisions[revision.name] = revision
     return Tree(revisions, tuple(unreadable))
@@ -134,7 +137,8 @@ def _read_numbered(files: Iterable[tuple[str, bytes]]) -> Tree:
             continue
         number = int(match[1])
         if number in scripts:
-            unreadable.append(Unreadable(path, f"version {number} is in {scripts[number][0]} already"))
+            reason = f"version {number} is in {scripts[number][0]} already"
+            unreadable.append(Unreadable(path, reason, _sha256(content)))
         else:
             scripts[number] = (path, content)
     revisions: dict[str, Revision] = {}
@@ -144,7 +148,7 @@ def _read_numbered(files: Iterable[tuple[str, bytes]]) -> Tree:
         try:
             digest = _digest(_parse(content))
         except _UnreadableError:
-            digest = hashlib.sha256(content).hexdigest()  # its number is all that the walk needs
+            digest = _sha256(content)  # its number is all that the walk needs
         revisions[str(number)] = Revision(str(number), down, path, digest)
         down = (str(number),)
     return Tree(revisions, tuple(unreadable))
@@ -165,17 +169,7 @@ def _parse(content: bytes) -> ast.Module:
 
 def _read_script(path: str, content: bytes) -> Revision:
     module = _parse(content)
-    values: dict[str, ast.expr] = {}
-    for statement in module.body:
-        if isinstance(statement, ast.Assign):
-            targets: list[ast.expr] = statement.targets
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets = [statement.target]
-        else:
-            continue
-        for target in targets:
-            if isinstance(target, ast.Name) and statement.value is not None:
-                values[target.id] = statement.value
+    values = _assignments(module)
     if "revision" not in values:
         raise _UnreadableError("it sets no revision")
     names = _names(values, "revision")
@@ -190,6 +184,52 @@ def _read_script(path: str, content: bytes) -> Revision:
     )
 
 
+def _assignments(module: ast.Module) -> dict[str, ast.expr]:
+    """The module's variables with what is assigned to them; a revision that is set in another way is unreadable."""
+    values: dict[str, ast.expr] = {}
+    for statement in module.body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                _assign(target, statement.value, values)
+        elif isinstance(statement, ast.AnnAssign):
+            if statement.value is not None:
+                _assign(statement.target, statement.value, values)
+        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            _refuse_others(statement)
+    return values
+
+
+def _assign(target: ast.expr, value: ast.expr, values: dict[str, ast.expr]) -> None:
+    if isinstance(target, ast.Name):
+        values[target.id] = value
+    elif (
+        isinstance(target, ast.Tuple | ast.List)
+        and isinstance(value, ast.Tuple | ast.List)
+        and len(target.elts) == len(value.elts)
+        and not any(isinstance(part, ast.Starred) for part in (*target.elts, *value.elts))
+    ):
+        for one, part in zip(target.elts, value.elts, strict=True):  # ``revision, down_revision = "b", "a"``
+            _assign(one, part, values)
+    else:
+        _refuse_others(target)
+
+
+def _refuse_others(node: ast.AST) -> None:
+    """Refuse what sets one of the variables in a way that is not followed, such as within an ``if``."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in _VARIABLES:
+            raise _UnreadableError(f"its {part.id} is computed, not written out")
+
+
+def _literal(expression: ast.expr) -> object:
+    """The value of a literal, or of texts that are put together with ``+``. Raises what `ast.literal_eval` does."""
+    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        left, right = _literal(expression.left), _literal(expression.right)
+        if isinstance(left, str) and isinstance(right, str):
+            return left + right
+    return ast.literal_eval(expression)
+
+
 def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
     """A revision variable's value: nothing, a name, or several."""
     if variable not in values:
@@ -201,7 +241,7 @@ def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
         seen.add(expression.id)
         expression = values[expression.id]
     try:
-        value = ast.literal_eval(expression)
+        value = _literal(expression)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise _UnreadableError(f"its {variable} is computed, not written out") from None
     if value is None:
@@ -214,6 +254,10 @@ def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or not name.isprintable():
             raise _UnreadableError(f"its {variable} holds what is not a revision's name")
     return names
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _digest(module: ast.Module) -> str:
