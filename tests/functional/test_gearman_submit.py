@@ -130,6 +130,13 @@ def test_no_server(submit: Any) -> None:
     )
 
 
+def test_a_server_whose_name_is_not_known(submit: Any) -> None:
+    process = submit("--job", "job", *JOB, "--timeout", "1", "--gearman", "nosuch.invalid:4730")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert errors.startswith("th: ") and errors.count("\n") == 1
+
+
 @pytest.mark.parametrize("address", ["localhost", ":4730", "host:0", "host:x"])
 def test_what_is_no_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     from worker.cli import main

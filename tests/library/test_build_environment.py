@@ -14,6 +14,7 @@ import psutil
 import pytest
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_uv import uv_path
 
 from .conftest import ROOT, load_module
 from .gitserver import Repository, free_port, git
@@ -326,3 +327,11 @@ def test_the_artifact_is_merged_by_stage() -> None:
         {"stage": "stable-1", "seconds": 2},
         {"stage": "change", "seconds": 3},
     ]
+
+
+def test_a_machine_without_uv_is_not_the_changes_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StepError, match="uv is not installed") as caught:
+        uv_path()
+    assert caught.value.code == "playbook_failed"

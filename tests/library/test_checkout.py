@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible.module_utils.th_contain import CappedLog
-from ansible.module_utils.th_git import Git, Patience, join_url, submodule_problem
+from ansible.module_utils.th_git import Git, GitError, Patience, join_url, submodule_problem
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_step import StepError
 
@@ -597,8 +598,26 @@ def test_a_submodules_commit_that_is_not_there(work: Workplace, root: Path, repo
 
 
 def test_a_submodules_server_that_is_not_there(work: Workplace, repository: Repository) -> None:
-    add_submodule(repository, f"git://127.0.0.1:{free_port()}/x")
-    work.fails("git_unreachable", "submodules")
+    url = f"git://127.0.0.1:{free_port()}/x"
+    add_submodule(repository, url)
+    work.fails("checkout_failed", "submodules")  # a foreign server that the change has brought
+    git(repository.folder, "merge", "--quiet", "--ff-only", ZUUL_REF)
+    repository.change(ZUUL_REF, {"README": "y\n"})
+    work.fails("git_unreachable", "submodules")  # no change can help that
+
+
+def test_what_fails_for_this_machines_sake_is_not_the_changes_fault(
+    work: Workplace, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.change(ZUUL_REF, {"README": "y\n"})
+    for status, said, code in (
+        (None, "", "playbook_failed"),
+        (128, "fatal: could not create leading directories: Permission denied", "playbook_failed"),
+        (128, "fatal: this tree is not sound", "checkout_failed"),
+    ):
+        failure = GitError("checkout", status, said, 600)
+        monkeypatch.setattr(Git, "checkout", Mock(side_effect=failure))
+        work.fails(code, "cannot be checked out")
 
 
 def test_submodules_of_a_local_repository_stay_below_its_base(

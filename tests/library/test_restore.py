@@ -144,6 +144,11 @@ def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:
     assert not folder.exists()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_datasets_file(home: Home) -> None:
+    home.config.write_bytes(b"\xef\xbb\xbf" + home.config.read_bytes())
+    assert restore_dataset.read_config(home.config)["database"] == home.keys["database"]
+
+
 def test_a_dump_that_is_missing(home: Home) -> None:
     home.dump.unlink()
     code, text = failure(home)

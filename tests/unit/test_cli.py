@@ -22,6 +22,7 @@ from worker.progress import Progress
 from worker.verdict import of_messages
 
 ROOT = Path(__file__).resolve().parents[2]
+PROFILE = "migrations: {tool: alembic, script_location: migrations}\n"
 JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref", "refs/zuul/master/Z1"]
 
 
@@ -229,7 +230,10 @@ class TestCheck:
         (plugin / "run.yaml").write_text("[]")
         (plugin.parent / "upload-logs.yaml").write_text("[]")
         (tmp_path / "ansible/inventory/projects/org").mkdir(parents=True)
-        (tmp_path / "ansible/inventory/projects/org/project.yaml").write_text("python: python3\n")
+        (tmp_path / "ansible/inventory/projects/org/project.yaml").write_text(PROFILE)
+        inventory = ("inventory/hosts.yaml", "inventory/group_vars")
+        for part in ("ansible.cfg", "roles", *inventory, "playbooks/read-profile.yaml"):
+            (tmp_path / "ansible" / part).symlink_to(ROOT / part)
         (tmp_path / "datasets").mkdir()
         dataset = {
             "project": "org/project",
@@ -283,6 +287,23 @@ class TestCheck:
         assert failed.name == name
         assert shown in failed.text
         assert main.th(["check", "-c", str(installation)]) == 2
+
+    @pytest.mark.parametrize(
+        ("profile", "said"),
+        [
+            (PROFILE + "releses: [stable/1]\n", "releses: unknown key"),
+            ("python: python3\n", "migrations: is missing"),
+            ("a: b: c\n", "is not YAML"),
+        ],
+    )
+    def test_a_profile_that_a_job_would_refuse(
+        self, installation: Path, tmp_path: Path, profile: str, said: str
+    ) -> None:
+        path = tmp_path / "ansible/inventory/projects/org/project.yaml"
+        path.write_text(profile)
+        (failed,) = self.failed(installation)
+        assert failed.name == "profile"
+        assert failed.text.startswith(str(path)) and said in failed.text and "\n" not in failed.text
 
     def test_a_broken_dataset(self, installation: Path, tmp_path: Path) -> None:
         (tmp_path / "datasets/one.json").write_text("{}")

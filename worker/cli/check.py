@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import config, datasets, documents
+from worker import artifacts, config, datasets, documents
 from worker.config import Config
 from worker.errors import ConfigError, DatasetError
 
@@ -20,6 +22,8 @@ FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
 
 _GEARMAN_SECONDS = 3.0
+_PROFILE_SECONDS = 60.0
+_PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
 _TOOLS = {
     "git": "git",
     "uv": "uv (pip install uv)",
@@ -106,6 +110,7 @@ def _playbooks(settings: Config) -> Iterator[Check]:
 
 
 def _datasets(settings: Config) -> Iterator[Check]:
+    projects: dict[str, None] = {}
     for folder in dict.fromkeys(job.datasets_dir for job in settings.jobs if job.datasets_dir):
         try:
             found = datasets.find(folder)
@@ -115,26 +120,57 @@ def _datasets(settings: Config) -> Iterator[Check]:
         if not found:
             yield Check(False, "datasets", f"there is no dataset in {folder}", "put one there, or change datasets_dir")
         for path in found:
-            yield from _dataset(settings, path)
+            try:
+                dataset = datasets.load(path)
+            except DatasetError as error:
+                yield Check(False, "dataset", str(error))
+                continue
+            projects[dataset.project] = None
+            yield _seed(dataset)
+    for project in projects:
+        yield _profile(settings, project)
 
 
-def _dataset(settings: Config, path: Path) -> Iterator[Check]:
-    try:
-        dataset = datasets.load(path)
-    except DatasetError as error:
-        yield Check(False, "dataset", str(error))
-        return
+def _seed(dataset: datasets.Dataset) -> Check:
     if os.access(dataset.seed, os.R_OK):
-        yield Check(True, "dataset", f"{dataset.name} for {dataset.project}: {dataset.seed}")
-    else:
-        yield Check(False, "dataset", f"{path}: seed_data: {dataset.seed} cannot be read", "put the dump there")
-    profile = settings.projects_dir / f"{dataset.project}.yaml"
-    try:
-        documents.read_mapping(profile)
-    except ConfigError as error:
-        yield Check(False, "profile", str(error), f"a job for {dataset.project} needs it: docs/profiles.md")
-    else:
-        yield Check(True, "profile", f"{dataset.project}: {profile}")
+        return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {dataset.seed}")
+    text = f"{dataset.config_path}: seed_data: {dataset.seed} cannot be read"
+    return Check(False, "dataset", text, "put the dump there")
+
+
+def _profile(settings: Config, project: str) -> Check:
+    """Have the profile read as a job has it read, by the role `project`: what is wrong is in its artifacts."""
+    with tempfile.TemporaryDirectory(prefix="th-check-") as made:
+        folder = Path(made)
+        variables = {
+            "th_job": {"project": project, "url": "/"},
+            "th_job_dir": str(folder / "job"),
+            "th_projects_dir": str(settings.projects_dir),
+        }
+        (folder / "job.yaml").write_text(documents.ansible_variables(variables), "utf-8")
+        playbook = settings.ansible_dir / _PROFILE_PLAYBOOK
+        inventory = settings.ansible_dir / "inventory" / "hosts.yaml"
+        try:
+            done = subprocess.run(
+                ["ansible-playbook", "-i", str(inventory), str(playbook), "-e", f"@{folder}/job.yaml"],
+                env={**os.environ, "PATH": _PATH, "ANSIBLE_CONFIG": str(settings.ansible_dir / "ansible.cfg")},
+                cwd=settings.ansible_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=_PROFILE_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return Check(False, "profile", f"{project}: the profile could not be checked: {error}")
+        problems = artifacts.read(folder / "job" / "artifacts").problems
+        if problems:
+            return Check(False, "profile", problems[0].detail, f"a job for {project} needs it: docs/profiles.md")
+        if done.returncode:
+            said = " ".join(done.stdout.split())[-500:]
+            return Check(False, "profile", f"{project}: {playbook} has failed: {said}")
+    return Check(True, "profile", f"{project}: {settings.projects_dir / project}.yaml")
 
 
 def _gearman(settings: Config) -> Check:

@@ -250,9 +250,10 @@ class Builder:
             with mirror.locked():
                 git.clone_mirror(mirror.path, src, join_url(base, project))
             git.checkout(src, commit)
-            git.submodules(src)
+            git.submodules(src, commit)
         except GitError as error:
-            raise StepError("checkout_failed", f"{commit} cannot be checked out: {error}.") from None
+            code = "playbook_failed" if error.ours else "checkout_failed"
+            raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
         source = Source.of(self._install, src)
         uv = self._uv(home)
         self._make_venv(uv, venv)

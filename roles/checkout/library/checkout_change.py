@@ -160,7 +160,8 @@ class Checkout:
         except GitError as error:
             if error.command == "fetch":
                 raise unreachable(join_url(self._request.url, self._request.project), error) from None
-            raise StepError("checkout_failed", f"The change cannot be checked out: {error}.") from None
+            code = "playbook_failed" if error.ours else "checkout_failed"
+            raise StepError(code, f"The change cannot be checked out: {error}.") from None
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
 
     def _check_out(self) -> dict[str, Any]:
@@ -267,9 +268,9 @@ class Checkout:
         """Check the commit out and find the stages and what it touches."""
         git, request = self._git, self._request
         git.checkout(self._src, commit)
-        git.submodules(self._src)
         branch = self._branch()
         tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
+        git.submodules(self._src, tip)
         if branch and tip is None:
             raise StepError(
                 "checkout_ref_gone",

@@ -114,6 +114,11 @@ class GitError(Exception):
         """Whether git did not take the objects because of what they are."""
         return "fsck error" in self.said or "error in object" in self.said
 
+    @property
+    def ours(self) -> bool:
+        """Whether a local command failed for this machine's sake: its time limit, or permissions."""
+        return (self.exit is None and self.command in ("clone", "checkout")) or "Permission denied" in self.said
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -330,11 +335,12 @@ class Git:
             position = end + 1 + size + 1
         return files
 
-    def submodules(self, repository: Path, depth: int = 0) -> int:
+    def submodules(self, repository: Path, merged: str | None, depth: int = 0) -> int:
         """Check out the submodules of a fresh checkout, theirs too; returns how many.
 
-        Raises StepError: ``checkout_failed`` for one whose URL is not allowed or whose commit is not there,
-        ``git_unreachable`` for one whose server does not answer.
+        `merged` is a commit whose submodules are nobody's fault. Raises StepError: ``checkout_failed`` for one
+        whose URL is not allowed, whose commit is not there, or whose server does not answer and is a foreign
+        one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer.
         """
         if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
             return 0
@@ -342,7 +348,8 @@ class Git:
             raise StepError("checkout_failed", f"Submodules are nested more than {SUBMODULE_DEPTH} deep.")
         self.run("submodule", "--quiet", "init", cwd=repository)
         count = 0
-        for name, url in self._submodule_urls(repository):
+        urls = self._submodule_urls(repository, "--local")
+        for name, url in urls:
             problem = submodule_problem(url, self._bases)
             if problem:
                 raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
@@ -353,7 +360,11 @@ class Git:
         try:
             self.remote(local, "submodule", "--quiet", "update", "--force", "--checkout", cwd=repository)
         except GitError as error:
-            code = "checkout_failed" if error.gone else "git_unreachable"
+            former = self._submodule_urls(repository, f"--blob={merged}:.gitmodules") if merged else []
+            known = {url for _, url in former}
+            brought = [url for _, url in urls if url not in known and not self._below_bases(url)]
+            by_change = error.gone or any(not self.answers(url) for url in brought)
+            code = "checkout_failed" if by_change else "git_unreachable"
             raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
         listing = self.run("ls-files", "-z", "--stage", cwd=repository, quiet=True)
         for entry in listing.split(b"\0"):
@@ -361,14 +372,20 @@ class Git:
             if meta.startswith(b"160000 "):
                 below = repository / os.fsdecode(path)
                 if (below / ".git").exists():
-                    count += self.submodules(below, depth + 1)
+                    count += self.submodules(below, None, depth + 1)
         return count
 
-    def _submodule_urls(self, repository: Path) -> list[tuple[str, str]]:
-        """What ``git submodule init`` has settled on, relative URLs resolved."""
+    def _below_bases(self, url: str) -> bool:
+        return any(url.startswith(mask(base).rstrip("/") + "/") for base in self._bases)
+
+    def _submodule_urls(self, repository: Path, source: str) -> list[tuple[str, str]]:
+        """The names and URLs of submodules; `source` is an option of ``git config``.
+
+        ``--local`` has what ``git submodule init`` has settled on, relative URLs resolved.
+        """
         try:
             listing = self.run(
-                "config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$", cwd=repository, quiet=True
+                "config", source, "-z", "--get-regexp", r"^submodule\..*\.url$", cwd=repository, quiet=True
             )
         except GitError:
             return []
