@@ -81,7 +81,8 @@ def test_a_second_signal_ends_a_worker_whose_job_does_not_end(
     write_config(tmp_path, server.port)
     worker = start(TH_TEST_DEAF="30")
     zuul.launch("build:job")
-    zuul.begun()
+    # from here on the job runs: one that is canceled before that is not begun
+    wait_until(lambda: [packet for packet in zuul.packets.get("build1", []) if packet.data.get("progress") == "deaf"])
     worker.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(2)
@@ -95,7 +96,7 @@ def test_a_worker_whose_job_does_not_end_ends_without_it(
     write_config(tmp_path, server.port)
     worker = start(TH_TEST_DEAF="1")
     zuul.launch("build:job")
-    zuul.begun()
+    wait_until(lambda: [packet for packet in zuul.packets.get("build1", []) if packet.data.get("progress") == "deaf"])
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(15) == 0
 

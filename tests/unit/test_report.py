@@ -214,7 +214,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "49" not in shown.title
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(), st.text(), st.floats(min_value=0, allow_infinity=False, allow_nan=False))
 def test_any_text_is_shown_and_changes_no_markup(one: str, other: str, seconds: float) -> None:
     found = verdict.of_messages([Message.of("bad_request", one, detail=other, dataset=one, file=other, line=3)])

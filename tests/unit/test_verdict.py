@@ -157,7 +157,7 @@ likely = st.fixed_dictionaries({}, optional={key: value | json_values for key, v
 lines = st.lists((likely | json_values).map(json.dumps) | st.text(max_size=30), max_size=12).map("\n".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(walk=lines, errors=lines, checkout=likely | json_values, dataset=likely | json_values, ended=st.booleans())
 def test_any_files_give_a_verdict(
     tmp_path_factory: pytest.TempPathFactory, walk: str, errors: str, checkout: Any, dataset: Any, ended: bool
