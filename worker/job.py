@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, publish, report, runner, verdict
+from worker import artifacts, datasets, publish, report, runner, summary, verdict
 from worker.config import Config, JobEntry
 from worker.errors import DatasetError, InfrastructureError
 from worker.jobdir import MARKER, JobDir
@@ -33,6 +33,11 @@ class JobResult:
     verdict: Verdict
     url: str
     folder: Path | None
+
+    @property
+    def told(self) -> list[str]:
+        """What it comes to, and all messages, one line each."""
+        return summary.told(self.verdict)
 
 
 class Job:

@@ -61,7 +61,7 @@ def test_a_stop_while_git_waits_for_its_server(world: World, worker: Worker) -> 
 def test_a_migration_that_takes_too_long_is_ended(world: World) -> None:
     with working(world, ansible_dir=world.ansible(run_migrations_time_limit=2)) as worker:
         answer = worker.run(world.migration(SLEEP))
-    assert answer.codes == ["migration_unfinished", "migration_too_long"]
+    assert answer.codes == ["migration_unfinished", "migration_timed_out"]
     assert "SELECT SLEEP(900)" in answer.said() and answer.document["fault"] == "change"
 
 
