@@ -65,6 +65,18 @@ class Limits:
                 return table[name]
         return None
 
+    def of_databases(self, key: str) -> dict[str, float]:
+        """The defaults of single databases, by their name."""
+        end = ":default"
+        return {name.removesuffix(end): limit for name, limit in self._table(key) if name.endswith(end)}
+
+    def of_migrations(self, key: str) -> dict[str, float]:
+        """The limits of single migrations, by ``from->to``."""
+        return {name: limit for name, limit in self._table(key) if "->" in name}
+
+    def _table(self, key: str) -> list[tuple[str, float]]:
+        return list(self.tables.get(key, {}).items())
+
     def waivers_of(self, from_: str, to: str) -> tuple[Waiver, ...]:
         """The waivers for a migration."""
         return tuple(waiver for waiver in self.waivers if waiver.migration == f"{from_}->{to}")

@@ -131,6 +131,11 @@ class Message:
         """When it comes."""
         return f"{self.kind.explanation} {_NOT_BY_THE_CHANGE}" if self.blame else self.kind.explanation
 
+    @property
+    def look(self) -> str:
+        """What to look at."""
+        return self.kind.look.replace("<dataset>", self.dataset) if self.dataset else self.kind.look
+
 
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE

@@ -20,7 +20,7 @@ from worker import human, summary
 from worker.artifacts import FirstTry, Problem
 from worker.judge import MigrationResult
 from worker.limits import LIMITS
-from worker.outcome import Message
+from worker.outcome import Fault, Message
 from worker.untrusted import text
 from worker.verdict import DatasetResult, Verdict
 
@@ -104,6 +104,7 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
     return environment.get_template("report.html").render(
         verdict=verdict,
         headline=summary.headline(verdict),
+        reason=summary.reason(verdict),
         fault=summary.FAULTS[verdict.fault],
         notes=summary.notes(verdict),
         job=_job(header),
@@ -125,12 +126,11 @@ def render_text(verdict: Verdict, url: str = "") -> str:
     lines = [summary.line(verdict), ""] if verdict.messages else []
     for message in verdict.messages:
         about = [f"[{message.dataset}]"] if message.dataset else []
-        about += ["(does not count)"] if not message.counts else []
-        lines.append("  ".join((message.text, *about)))
+        lines.append("  ".join((message.text, *about, f"({_whose(message)})")))
         place = f"{message.file}:{message.line}" if message.file and message.line else message.file
         lines += [f"    {line}" for line in (*message.detail.splitlines(), place) if line]
-        lines += [f"    {_whose(message)}. {message.explanation}", f"    {message.kind.remedy}", ""]
-    lines += [*summary.notes(verdict)]
+        lines += [f"    {message.explanation}", f"    {message.kind.remedy}", ""]
+    lines += summary.notes(verdict)
     if url:
         lines.append(f"Report: {url}")
     lines.append(summary.line(verdict))
@@ -139,9 +139,11 @@ def render_text(verdict: Verdict, url: str = "") -> str:
 
 def _whose(message: Message) -> str:
     """Whose a message is, for people."""
+    if not message.counts:
+        return "does not count"
     if message.fault.ours:
-        return f"Not the change's fault, but the {message.fault.value}'s"
-    return "The change's fault" if message.fault.value == "change" else "Nobody's fault"
+        return f"not the change's fault, but the {message.fault.value}'s"
+    return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"
 
 
 def _problem(problem: Problem) -> dict[str, str]:
@@ -164,7 +166,7 @@ def _message(message: Message) -> dict[str, Any]:
         "counts": message.counts,
         "excuse": message.excuse,
         "explanation": message.explanation,
-        "look": message.kind.look,
+        "look": message.look,
         "remedy": message.kind.remedy,
         "stage": message.stage,
         "kind": message.step,

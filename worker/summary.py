@@ -9,6 +9,7 @@ from worker.artifacts import DATA, DOWNGRADE
 from worker.checkout import Checkout
 from worker.outcome import CODES, Fault, Outcome
 from worker.untrusted import brief
+from worker.untrusted import text as text_of
 from worker.verdict import Verdict
 
 HEADLINES = {
@@ -32,6 +33,8 @@ _LIMITS = (
 )  # fmt: skip
 # The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
 _TYPICAL = ("migration_unfinished", *_LIMITS)
+_SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with what it is about
+_LONGEST_REASON = 300
 _MOST_NAMES = 5
 
 
@@ -57,6 +60,19 @@ def headline(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.SUCCESS and verdict.messages:
         return _EXCUSED
     return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
+
+
+def reason(verdict: Verdict) -> str:
+    """What has made the verdict what it is, where, and what was said of it: of the first message that tells it."""
+    bad = [message for message in verdict.messages if message.counts and message.code != "migration_unfinished"]
+    if not bad:
+        return ""
+    first = next((message for message in bad if message.fault is verdict.fault), bad[0])
+    text = first.text.partition(" - ")[2] or first.text
+    place = f"{first.file}:{first.line}" if first.file and first.line else first.file
+    where = ", ".join(part for part in (f"on {first.dataset}" if first.dataset else "", place) if part)
+    said = (first.detail.splitlines() or [""])[-1 if first.code in _SAID_LAST else 0]
+    return text_of(": ".join(part for part in (f"{text} ({where})" if where else text, said) if part), _LONGEST_REASON)
 
 
 def told(verdict: Verdict) -> list[str]:
@@ -114,9 +130,9 @@ def _further(verdict: Verdict) -> list[str]:
     down = dict.fromkeys(row.from_ for row in rows if row.kind == DOWNGRADE)
     told = []
     if data:
-        told.append(f"Data migrations were run after the schema's, each to its end: {_names(list(data))}.")
+        told.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
     if down:
-        told.append(f"{len(down)} migration{'s' if len(down) > 1 else ''} walked down, too: {_names(list(down))}.")
+        told.append(f"Walked down as well: {_names(list(down))}.")
     return told
 
 
