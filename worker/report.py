@@ -259,7 +259,7 @@ def _job(header: Header) -> dict[str, str]:
 
 
 def _files(results: Path, verdict: Verdict) -> list[File]:
-    names = {"first-try/task_output.log": "what Ansible printed in the first try"} if _first_try(verdict) else {}
+    names = {"first-try/index.html": "the report of the first try"} if _first_try(verdict) else {}
     for result in verdict.datasets:
         names[f"{result.name}.log"] = f"the walk of {result.name}, line by line"
         names[f"{result.name}-mariadbd.log"] = "its database server's error log"
