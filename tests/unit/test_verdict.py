@@ -172,6 +172,18 @@ def test_an_error_at_a_migration_that_ended_well_is_not_lost(tmp_path: Path) -> 
     assert (found.outcome, [message.code for message in found.messages]) == (Outcome.FAILURE, ["walk_failed"])
 
 
+def test_what_the_walk_says_of_a_version_is_said_once(tmp_path: Path) -> None:
+    for code in ("version_mismatch", "version_unchanged", "version_not_in_tree"):
+        shutil.copytree(case("version_unchanged").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+        place = {"stage": "change 42,3", "from": "5d17f4c9e6b5", "to": "6e20a5d8f3c6"}
+        path = tmp_path / "walk-user_001.jsonl"
+        kept = [line for line in path.read_text().splitlines() if '"final"' not in line]
+        kept.append(json.dumps({"event": "error", "code": code, "detail": "so it is", **place}))
+        path.write_text("\n".join(kept) + "\n")
+        (message,) = verdict.decide(artifacts.read(tmp_path), ["user_001"]).messages
+        assert (message.code, message.detail, message.step) == (code, "so it is", "schema")
+
+
 def change_of(tmp_path: Path, **fields: Any) -> verdict.Verdict:
     """The good case, with other facts about the change."""
     shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
@@ -261,6 +273,10 @@ def steps(tmp_path: Path, version: list[str], *walked: tuple[str, str, str, str]
         (["1"], ("schema", "1", "2", "2"), []),
         (["1", "api:1"], ("schema", "1", "2", "2,api:1"), []),
         (["1"], ("schema", "1", "2", "1,2"), []),
+        (["2"], ("schema", "1", "2", "2"), ["version_unchanged"]),
+        (["1", "api:1"], ("downgrade", "1", "base", "base"), []),
+        (["api:2", "1"], ("downgrade", "1", "base", "api:1"), ["version_mismatch"]),
+        (["2"], ("downgrade", "2", "base", "1"), []),
         (["1"], ("schema", "1", "2", "1"), ["version_unchanged"]),
         (["1"], ("schema", "1", "2", "9"), ["version_not_in_tree"]),
         (["1"], ("schema", "1", "2", "base"), ["version_mismatch"]),
