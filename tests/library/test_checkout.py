@@ -15,6 +15,7 @@ import pytest
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url, submodule_problem
 from ansible.module_utils.th_mirror import Mirror
+from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
 
 from .conftest import load_module
@@ -60,16 +61,9 @@ class Workplace:
         self.mirrors = tmp_path / "mirrors"
         self.jobs = tmp_path / "jobs"
         self.url = url
-        self.profile: dict[str, Any] = {
-            "file": "/profiles/project.yaml",
+        self.described: dict[str, Any] = {
             "releases": ["stable/1", "stable/2"],
-            "migrations": {
-                "version_locations": [],
-                "config": "alembic.ini",
-                "section": "alembic",
-                "script_location": "app/migrations",
-                "workdir": ".",
-            },
+            "migrations": {"tool": "alembic", "script_location": "app/migrations"},
         }
         self.patience = Patience(attempts=2, time_limit=5, backoff=0.01)
 
@@ -84,11 +78,12 @@ class Workplace:
             **fields,
         }
         request = module.Request.of(job, origin)
+        profile = {"file": "/profiles/project.yaml", **check_profile(self.described)}
         log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
         try:
             tool = Git(log, (request.url, request.origin), self.patience)
             mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
-            return dict(module.Checkout(tool, mirror, request, self.profile, self.src(name)).run())
+            return dict(module.Checkout(tool, mirror, request, profile, self.src(name)).run())
         finally:
             log.close()
 
@@ -277,14 +272,14 @@ def test_a_transport_that_is_not_allowed(work: Workplace, tmp_path: Path) -> Non
 
 def test_a_missing_release_names_the_profile(work: Workplace, repository: Repository) -> None:
     repository.change(ZUUL_REF, {"x": "x"})
-    work.profile["releases"] = ["stable/1", "stable/9"]
+    work.described["releases"] = ["stable/1", "stable/9"]
     detail = work.fails("profile_wrong", "stable/9")
     assert "/profiles/project.yaml" in detail
 
 
 def test_a_release_may_be_a_tag(work: Workplace, repository: Repository) -> None:
     repository.change(ZUUL_REF, {"x": "x"})
-    work.profile["releases"] = ["1.0"]
+    work.described["releases"] = ["1.0"]
     assert names(work.run())[0] == ("1.0", "release")
 
 
@@ -495,7 +490,7 @@ def test_where_the_scripts_are_is_read_from_the_configuration(
     work: Workplace, repository: Repository, ini: str | None, folders: list[str]
 ) -> None:
     repository.change(ZUUL_REF, {"alembic.ini": ini} if ini is not None else {"x": "x"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     assert work.run()["stages"][-1]["folders"] == folders
 
 
@@ -509,14 +504,14 @@ def test_the_folders_of_the_configuration_count_beside_a_script_location_of_the_
 @pytest.mark.parametrize("location", ["/etc", "../../x", "%(here)s/../x"])
 def test_a_script_location_outside_of_the_checkout(work: Workplace, repository: Repository, location: str) -> None:
     repository.change(ZUUL_REF, {"alembic.ini": f"[alembic]\nscript_location = {location}\n"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     work.fails("checkout_failed", "leads out of the checkout")
 
 
 def test_folders_of_scripts_are_not_searched_unless_they_say_so(work: Workplace, repository: Repository) -> None:
     ini = "[alembic]\nscript_location = app/migrations\nrecursive_version_locations = %s\n"
     repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "false"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     assert work.run()["stages"][-1]["heads"] == ["c"]
     repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "true"})
     assert work.run()["stages"][-1]["heads"] == ["d"]

@@ -276,7 +276,7 @@ class Checkout:
                 "checkout_ref_gone",
                 f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
             )
-        reader = TreeReader(git, self._src, self._profile["migrations"])
+        reader = TreeReader(git, self._src, self._profile["databases"][0])
         change_tree = reader.read(commit)
         base = self._merge_base(commit, tip) if tip else None
         # without a target branch (a tag) everything has been merged; without a common history nothing has
@@ -330,16 +330,19 @@ class Checkout:
     def _releases(self, branch: str) -> list[Stage]:
         """The releases before the target branch."""
         stages: list[Stage] = []
-        names: Sequence[str] = self._profile["releases"]
-        for name in names[: names.index(branch)] if branch in names else names:
-            commit = self._git.commit(self._src, f"refs/remotes/origin/{name}") or self._git.commit(
-                self._src, f"refs/tags/{name}"
+        releases: Sequence[Mapping[str, str]] = self._profile["releases"]
+        for release in releases:
+            name, ref = release["name"], release["ref"]
+            if name == branch:
+                break
+            commit = self._git.commit(self._src, f"refs/remotes/origin/{ref}") or self._git.commit(
+                self._src, f"refs/tags/{ref}"
             )
             if commit is None:
                 origin = mask(join_url(self._request.origin, self._request.project))
                 raise StepError(
                     "profile_wrong",
-                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {name}.",
+                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {ref}.",
                 )
             stages.append(Stage(name, slug(name, stages), "release", commit))
         return stages

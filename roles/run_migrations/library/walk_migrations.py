@@ -20,7 +20,7 @@ options:
     type: str
     required: true
   migrations:
-    description: The profile's section C(migrations), complete.
+    description: How the profile says that the database is migrated, complete.
     type: dict
     required: true
   program:
@@ -47,7 +47,7 @@ EXAMPLES = r"""
   walk_migrations:
     job_dir: /var/lib/turbo-hipster/jobs/1
     name: user_001
-    migrations: "{{ th_profile.migrations }}"
+    migrations: "{{ th_profile.databases[0] }}"
     program: "{{ role_path }}/files/walk_alembic.py"
 """
 
