@@ -45,6 +45,16 @@ class Server:
     pid: int = 0
 
     @property
+    def databases(self) -> dict[str, str]:
+        """The project's databases, by their names in its profile, and what they are called on the server."""
+        return {"": self.database}
+
+    @property
+    def address(self) -> dict[str, str]:
+        """Where the job's user connects to: `socket`, or `host` and `port`."""
+        return {"socket": self.socket}
+
+    @property
     def datadir(self) -> Path:
         """The server's data directory."""
         return Path(self.folder) / "data"

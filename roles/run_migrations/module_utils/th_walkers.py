@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -38,12 +39,14 @@ class Step:
 class StepEnd:
     """How a migration ended: `exit` as in docs/artifacts.md, and the error unless it ended well.
 
-    `start_up` are the seconds until its process first connected to the server, where it has one of its own.
+    `start_up` are the seconds until its process first connected to the server, where it has one of its own; `rounds`
+    is how often a data migration's command was run.
     """
 
     exit: int | None
     error: WalkError | None = None
     start_up: float | None = None
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Surroundings:
 
     `src` and `venv` are the stage's checkout and environment, `home` a folder of the job's own. `schemas` maps the
     databases' names in the profile to those on the server; `database` is the one at hand. `on_line` takes the output,
-    `on_tick` is called about once a second and may raise WalkError, `connected` tells whether the job's user has
-    connected to the server since the walker's process was started.
+    `on_tick` is called about once a second and may raise WalkError. `connected` gives what tells whether anybody has
+    connected to the server since then.
     """
 
     src: Path
@@ -76,7 +79,7 @@ class Surroundings:
     database: str
     on_line: Callable[[str], None]
     on_tick: Callable[[], None]
-    connections: Callable[[], int]
+    connected: Callable[[], AbstractContextManager[Callable[[], bool]]]
     start_time_limit: float
 
     def templates(self, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -128,6 +131,10 @@ class Walker(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def announced(self) -> int:
+        """How many migrations are known of so far, those that were run among them."""
 
     def next(self) -> Step | None:
         """The migration that comes next; None when the project's code has come to its end. Raises WalkError."""
