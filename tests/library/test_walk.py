@@ -30,7 +30,7 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
     running = th_mariadb.start(
-        folder, database="toy", user="toy", password='it\'s "odd" %s\\', options=OPTIONS, time_limit=60
+        folder, databases={"": "toy"}, user="toy", password='it\'s "odd" %s\\', options=OPTIONS, time_limit=60
     )
     yield running
     th_mariadb.stop(running, 0)
