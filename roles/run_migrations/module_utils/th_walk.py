@@ -220,14 +220,19 @@ class Walk:
         known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
         self._say(f"{before} -> {after}: {seconds:.3f} s, {known}")
         if kind != "data":
-            self._check_version(before, after, was.rows, standing.rows)
+            self._check_version(before, after, kind, was.rows, standing.rows)
 
-    def _check_version(self, before: str, after: str, was: tuple[str, ...], rows: tuple[str, ...]) -> None:
+    def _check_version(
+        self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
+    ) -> None:
         """Stop where going on would measure something else: the database must be where the step leads to."""
         if after == "base":
             arrived = before not in rows
+        elif kind == "downgrade":
+            arrived = set(after.split(",")) <= self._tree.behind(rows) and before not in rows
         else:
-            arrived = set(after.split(",")) <= self._tree.behind(rows) and (before not in rows or before in after)
+            # one that was there before was migrated in another database
+            arrived = bool(set(after.split(",")) & self._tree.behind(rows) - self._tree.behind(was))
         if arrived:
             return
         at = ", ".join(rows[:10]) or "no version"
