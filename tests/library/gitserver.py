@@ -77,9 +77,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def daemon(root: Path) -> Iterator[str]:
+def daemon(root: Path, port: int = 0) -> Iterator[str]:
     """A git server for the repositories below a folder; gives its base URL."""
-    port = free_port()
+    port = port or free_port()
     server = subprocess.Popen(
         [
             "git",
