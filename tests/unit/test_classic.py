@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.logs import LOGS, Meaning, meaning
@@ -195,22 +195,22 @@ class TestFiles:
         assert (len(text) < 2_000_000, "only the first" in cut) == (True, True)
 
     def test_memory_does_not_grow_with_the_log(self) -> None:
-        def log(megabytes: int) -> Iterator[bytes]:
+        def log(kilobytes: int) -> Iterator[bytes]:
             chunk = lines(
-                *["Requirement already satisfied: some text to fill the line with"] * 2000, "40 -> 41...", "done"
+                *["Requirement already satisfied: some text to fill the line with"] * 1000, "40 -> 41...", "done"
             )
-            for _ in range(megabytes * 1_000_000 // len(chunk)):
+            for _ in range(kilobytes * 1000 // len(chunk)):
                 yield from chunk.splitlines()
 
-        meaning(log(1))
+        meaning(log(200))
         peaks = []
-        for megabytes in (1, 6):
+        for kilobytes in (200, 1500):
             tracemalloc.start()
-            found = meaning(log(megabytes))
+            found = meaning(log(kilobytes))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
             assert found.reader.unknown == 0
-        assert peaks[1] < peaks[0] + 500_000
+        assert peaks[1] < peaks[0] + 400_000
 
 
 REVISIONS = st.text(
@@ -261,6 +261,7 @@ def understood(folder: Path, data: bytes) -> None:
 
 @given(data=st.binary(max_size=2000))
 def test_any_bytes(folder: Path, data: bytes) -> None:
+    assume(not data.startswith(b"\x28\xb5\x2f\xfd"))  # zstd, which is refused here
     understood(folder, data)
 
 

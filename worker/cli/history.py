@@ -147,7 +147,7 @@ def _read(path: str, name: str, artifacts: Path, shown: Display) -> _Log:
         for line in textlog.lines(stream, condition):
             for number, event in reader.take(line):
                 parts[number].write(json.dumps(event, ensure_ascii=False) + "\n")
-            if reader.lines % _SHOW_EACH == 1:
+            if reader.lines % _SHOW_EACH == 0:
                 shown.show(min(100, 100 * stream.tell() // size) if size else 0, path)
         for number, event in reader.close():
             parts[number].write(json.dumps(event, ensure_ascii=False) + "\n")
@@ -190,6 +190,9 @@ def _write(artifacts: Path, logs: list[_Log], limits: dict[str, Any]) -> None:
             _dump(artifacts / f"dataset-{dataset.name}.json", facts)
         for number in range(MAX_WALKS):
             _part(artifacts, log.name, number).unlink()
+    if stages and not any(kind == "change" for kind, _ in stages.values()):
+        last = next(reversed(stages))
+        stages[last] = ("change", stages[last][1])  # a log that does not tell which stage was the change's
     entries = [
         {"name": name, "slug": "change" if kind == "change" else name, "kind": kind, "commit": commit, "heads": []}
         for name, (kind, commit) in stages.items()
@@ -244,10 +247,11 @@ def _notes(log: _Log) -> list[str]:
 def _text(log: _Log) -> str:
     lines = [f"{log.path}: {log.reader.lines:,} lines, {log.reader.unknown:,} not understood"]
     for dataset in log.datasets:
+        steps = dataset.total("migrations")
         unfinished = f" ({dataset.total('unfinished'):,} unfinished)" if dataset.total("unfinished") else ""
         untimed = f" and {dataset.total('untimed'):,} without a time" if dataset.total("untimed") else ""
         lines.append(
-            f"  {dataset.name}: {dataset.total('migrations'):,} migrations{unfinished},"
+            f"  {dataset.name}: {steps:,} migration{'' if steps == 1 else 's'}{unfinished},"
             f" {plain(round(dataset.total('seconds'), 3))} s{untimed},"
             f" {f'final version {dataset.final}' if dataset.final else 'no final version'}"
         )
