@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils import th_logs, th_mariadb, th_meter
 from ansible.module_utils.th_artifacts import append_event, read_json, write_text
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_walkers import AlembicWalker, CommandWalker, StepEnd, Surroundings, Walker, WalkError
 
-HEARTBEAT = 30.0
 KILL_PATIENCE = 20.0
 LITTLE_SPACE = 32 << 20
 _UNKNOWN_DATABASE = 1049
@@ -40,7 +39,13 @@ class Walk:
     """One dataset's walk. `run` returns the error that ended it, or None when it came to its end."""
 
     def __init__(
-        self, job_dir: Path, dataset: str, migrations: Mapping[str, Any], limits: Limits, program: Path
+        self,
+        job_dir: Path,
+        dataset: str,
+        migrations: Mapping[str, Any],
+        limits: Limits,
+        program: Path,
+        watch: th_logs.Watch = th_logs.Watch(),  # noqa: B008 - it is frozen
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
         self._migrations, self._limits, self._program = migrations, limits, program
@@ -50,21 +55,31 @@ class Walk:
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
-        self._log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
-        self._heard = time.monotonic()
+        log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
+        self._watch, self._log = watch, th_logs.WalkLog(log, watch)
         self._place: dict[str, str] = {}
 
     def run(self) -> WalkError | None:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
+                self._follow_server()
                 self._walk()
             except WalkError as error:
                 found = self._explained(error)
                 self._event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                self._log.linger()
                 self._say(f"{found.code}: {found.detail}")
                 return found
         return None
+
+    def _follow_server(self) -> None:
+        self._log.follow("sqlerr", self._server.error_log, prompt=True)
+        if self._watch.slow:
+            slow = th_logs.slow_log(self._server)
+            with self._connection() as connection:
+                th_logs.log_slow_statements(connection, slow, self._watch.slow)
+            self._log.follow("sqlslo", slow, prompt=True)
 
     def _walk(self) -> None:
         version = self._version()
@@ -156,7 +171,7 @@ class Walk:
             account=th_mariadb.read_account(self._server.job_file),
             socket=self._server.socket,
             database=self._server.database,
-            on_line=lambda text: self._say(text, "[output]"),
+            on_line=self._log.output,
             on_tick=self._tick,
             start_time_limit=self._limits.around,
         )
@@ -174,8 +189,7 @@ class Walk:
         self._end_connections()
 
     def _tick(self) -> None:
-        if time.monotonic() - self._heard >= HEARTBEAT:
-            self._say("still at it", "[heartbeat]")
+        self._log.tick()
         if not self._server.running():
             raise WalkError("server_died", self._server.last_words())
 
@@ -246,7 +260,6 @@ class Walk:
         append_event(self._events, {"event": event, **place, **facts})
 
     def _say(self, text: str, tag: str = "") -> None:
-        self._heard = time.monotonic()
         self._log.line(text, tag)
 
 
