@@ -116,18 +116,19 @@ class CappedLog:
         return os.pread(self._file, length, start)
 
     def _write(self, raw: bytes) -> None:
-        if self._put(raw, self._end):
-            self._end += len(raw)
-        else:
+        written = self._put(raw, self._end)
+        if written == len(raw):
+            self._end += written
+        elif written:
             os.ftruncate(self._file, self._end)
 
-    def _put(self, raw: bytes, at: int) -> bool:
+    def _put(self, raw: bytes, at: int) -> int:
         try:
-            return os.pwrite(self._file, raw, at) == len(raw)
+            return os.pwrite(self._file, raw, at)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            return False  # a full disk is found and reported by what needs the space
+            return 0  # a full disk is found and reported by what needs the space
 
 
 def _note(left_out: int) -> bytes:
