@@ -2,8 +2,6 @@
 """A log of bounded size: what of it is kept, however much is written."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from ansible.module_utils.th_capped import CappedLog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .conftest import ROOT
+from .memory import run_program
 
 LIMIT = 20_000
 NOTE = re.compile(rb"\.\.\. (\d+) bytes left out here \.\.\.")
@@ -78,7 +76,7 @@ def test_what_matters_has_a_bounded_share(tmp_path: Path) -> None:
 
 def test_the_file_is_whole_without_having_been_closed(tmp_path: Path) -> None:
     program = (
-        "import os, sys\nfrom ansible.module_utils.th_capped import CappedLog\n"
+        "import os\nfrom ansible.module_utils.th_capped import CappedLog\n"
         "log = CappedLog(sys.argv[1], 20_000)\n"
         "for number in range(10_000):\n    log.line(str(number))\n"
         "os.kill(os.getpid(), 9)\n"
@@ -91,9 +89,8 @@ def test_the_file_is_whole_without_having_been_closed(tmp_path: Path) -> None:
 
 def test_two_gigabytes_take_no_memory(tmp_path: Path) -> None:
     program = (
-        "import resource, sys\nfrom ansible.module_utils.th_capped import CappedLog\n"
+        "from ansible.module_utils.th_capped import CappedLog\n"
         "log = CappedLog(sys.argv[1], 10_000_000)\n"
-        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "line = 'x' * 8191\n"
         "for _ in range(100):\n    log.line(line)\n"
         "before = peak()\n"
@@ -142,14 +139,3 @@ def test_a_full_disk_ends_nothing() -> None:
     for _ in range(1000):
         log.line("x" * 100, important=True)
     log.close()
-
-
-def run_program(program: str, *arguments: str, status: int = 0) -> str:
-    start = "import ansible.module_utils, glob\n" + (
-        f"ansible.module_utils.__path__.extend(glob.glob({str(ROOT / 'roles' / '*' / 'module_utils')!r}))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", start + program, *arguments], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout

@@ -57,6 +57,7 @@ class Follower:
             try:
                 self._file = self._opened()
                 self._offset = os.fstat(self._file).st_size
+                self._witness = self._read(max(0, self._offset - _WITNESS), self._offset)
             except OSError:
                 pass  # `poll` says so
 
@@ -120,8 +121,6 @@ class Follower:
     def _added(self) -> Iterator[str]:
         facts = os.fstat(self._file)
         size, self._changed = facts.st_size, facts.st_mtime
-        if size == self._offset:
-            return
         if size < self._offset or self._read(self._offset - len(self._witness), self._offset) != self._witness:
             yield from self._unfinished()
             self._offset, self._witness = 0, b""
