@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_walk import Limits, Walk
 
+from . import toy as alembic_toy
 from .conftest import ROOT
 
-PROGRAM = ROOT / "roles" / "run_migrations" / "files" / "walk_django.py"
+PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
+PROGRAM = PROGRAMS / "walk_django.py"
 OPTIONS = [
     "--character-set-server=utf8mb4",
     "--innodb-log-file-size=32M",
@@ -43,10 +46,11 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    folder = tmp_path_factory.mktemp("server")
+    folder = tmp_path_factory.mktemp("job") / "db" / "toy"
+    folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
     running = th_mariadb.start(
-        folder, database="dataset", user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60
+        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60
     )
     yield running
     th_mariadb.stop(running, 0)
@@ -160,6 +164,7 @@ class Project:
                         walked.error = answer["error"]
                         return walked
                     assert answer == {"done": len(walked.done)}
+                    print(json.dumps({"seen": len(walked.done)}), file=stream, flush=True)
                     walked.done.append(counters)
                 continue
             walked.error = message.get("error")
@@ -505,9 +510,7 @@ def test_each_migration_of_all_apps_is_a_step(toy: Project) -> None:
         ("migrations.RunPython(lambda apps, schema_editor: 1 / 0)", "", "ZeroDivisionError: division by zero", "", 9),
     ],
 )
-def test_a_migration_that_fails(
-    toy: Project, operation: str, head: str, words: str, statement: str, line: int
-) -> None:
+def test_a_migration_that_fails(toy: Project, operation: str, head: str, words: str, statement: str, line: int) -> None:
     fine = 'migrations.RunSQL("SELECT 1")'
     toy.write({"people/migrations/0004_fails.py": migration("people", "0003_fill", fine, operation, head=head)})
     walked = toy.walk(before=fill(toy.server))
@@ -656,4 +659,92 @@ def test_settings_that_do_not_fit(toy: Project) -> None:
     walked = toy.walk(settings="nonsense")
     assert walked.error is not None and walked.error["import"] is True
     walked = toy.walk(database={"name": "dataset", "user": "dataset", "password": "wrong", "socket": toy.server.socket})
-    assert walked.error is not None and "(1045, \"Access denied" in walked.error["text"]
+    assert walked.error is not None and '(1045, "Access denied' in walked.error["text"]
+
+
+TOY_TREE = {
+    "people.0001_initial": [],
+    "people.0002_email": ["people.0001_initial"],
+    "people.0003_fill": ["people.0002_email", "shop.0002_index"],
+    "shop.0001_initial": ["people.0001_initial"],
+    "shop.0002_index": ["shop.0001_initial"],
+    "shop.0003_total": ["shop.0002_index"],
+}
+
+
+def measured(toy: Project, tree: Mapping[str, list[str]], more: Mapping[str, Any] | None = None, **profile: Any) -> Any:
+    """The events of the real measuring side's walk."""
+    job_dir = Path(toy.server.folder).parents[1]
+    below = {name for down in tree.values() for name in down}
+    stage = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40}
+    folders = [str(path.relative_to(toy.folder)) for path in toy.folder.glob("*/migrations")]
+    stages = [{**stage, "heads": sorted(set(tree) - below), "folders": folders}]
+    revisions = {
+        name: {"down": down, "file": "{}/migrations/{}.py".format(*name.split("."))} for name, down in tree.items()
+    }
+    built = {"stage": "change", "src": str(toy.folder), "venv": str(toy.venv), "python": "3", "packages": []}
+    artifacts = job_dir / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    (artifacts / "checkout.json").write_text(json.dumps({"stages": stages, "revisions": revisions}))
+    (artifacts / "environment.json").write_text(json.dumps({"environments": [built]}))
+    (artifacts / "walk-toy.jsonl").unlink(missing_ok=True)
+    database = {"tool": "django", "settings": "settings", "options": {"charset": "utf8mb4"}, **(more or {})}
+    Walk(job_dir, "toy", alembic_toy.profile(database, **profile), Limits(60, 60, 100_000), PROGRAMS).run()
+    return alembic_toy.events(job_dir, "toy")
+
+
+def test_the_walk_of_a_dataset(toy: Project) -> None:
+    # migrations of other packages are walked, too
+    toy.write({"settings.py": TOY["settings.py"].replace('["people"', '["django.contrib.contenttypes", "people"')})
+    events = measured(toy, TOY_TREE)
+    ends = [event for event in events if event["event"] == "end"]
+    assert [(end["from"], end["to"]) for end in ends if not end["to"].startswith("contenttypes")] == TOY_PLAN, events
+    assert len(ends) == 8
+    assert all(end["to"] in end["version"].split(",") for end in ends)
+    assert events[-1]["event"] == "final"
+    assert events[-1]["version"] == events[-1]["expected"] == "people.0003_fill,shop.0003_total"
+
+
+def test_the_walk_of_a_dataset_down_and_up(toy: Project) -> None:
+    toy.walk(before=lambda name: name != "people.0003_fill")
+    events = measured(toy, TOY_TREE, downgrade=True)
+    ends = [(event["from"], event["to"], event.get("kind")) for event in events if event["event"] == "end"]
+    last = [("people.0002_email", "people.0003_fill"), ("shop.0002_index", "shop.0003_total")]
+    down = [(above, below, "downgrade") for below, above in reversed(last)]
+    assert ends == [*((*step, None) for step in last), *down, *((*step, None) for step in last)], events
+    assert events[-1]["event"] == "final"
+
+
+def test_what_a_dataset_is_told_of_its_failures(toy: Project) -> None:
+    # one that is recorded by nobody, for a reason of the project's own
+    toy.write(
+        {
+            "people/migrations/0004_fails.py": migration(
+                "people", "0003_fill", "migrations.RunPython(lambda *_: 1 / 0)"
+            ),
+            "shop/apps.py": """
+                from django.apps import AppConfig
+                from django.db.migrations.recorder import MigrationRecorder
+
+                class Shop(AppConfig):
+                    name = "shop"
+
+                    def ready(self):
+                        record = MigrationRecorder.record_applied
+                        MigrationRecorder.record_applied = lambda self, app, name: name == "0003_total" or record(
+                            self, app, name
+                        )
+            """,
+        }
+    )
+    tree = {**TOY_TREE, "people.0004_fails": ["people.0003_fill"]}
+    found = measured(toy, tree)[-1]
+    assert (found["code"], found["to"]) == ("migration_raised", "people.0004_fails")
+    assert found["detail"] == "ZeroDivisionError: division by zero"
+    assert (found["file"], found["line"]) == ("people/migrations/0004_fails.py", 8)
+    (toy.folder / "people" / "migrations" / "0004_fails.py").unlink()
+    found = measured(toy, TOY_TREE)[-1]
+    assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "shop.0002_index", "shop.0003_total")
+    toy.write({"shop/apps.py": "", "shop/migrations/0003_other.py": migration("shop", "0002_index")})
+    found = measured(toy, {**TOY_TREE, "shop.0003_other": ["shop.0002_index"]})[-1]
+    assert (found["code"], found["detail"]) == ("several_heads", "shop has the heads 0003_other, 0003_total")

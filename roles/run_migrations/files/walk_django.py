@@ -30,11 +30,11 @@ def walk(stepper):
     alias = request["alias"]
     executor = Steps(stepper, alias).hook()
     with remembered_statements(connections[alias]):
-        if request["direction"] == "down":
-            go_down(executor, request["target"], request["script_folders"])
-        elif request["command"]:
+        if request["command"]:
             run_manage(request["command"])
             return
+        if request["direction"] == "down":
+            go_down(executor, request["target"], request["script_folders"])
         call_command("migrate", database=alias, interactive=False, skip_checks=False)
 
 
