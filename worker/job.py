@@ -151,14 +151,22 @@ class Job:
             folder.report("no_profile", f"{profile} is not there")
             return []
         try:
-            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project)
+            wanted = self._entry.wanted(self._request.pipeline)
+            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project, wanted)
+            unknown = datasets.unknown(self._entry.datasets_dir, wanted)
         except DatasetError as error:
             folder.report("no_dataset", str(error))
             return []
         for broken in errors:
             folder.report("seed_broken", str(broken), datasets.name_of(broken.path))
-        if not chosen and not errors:
+        for word in unknown:
+            where = f"{word!r}, which the job {self._entry.name} asks for, is neither a name nor a tag of a dataset"
+            folder.report("no_dataset", f"{where} in {self._entry.datasets_dir}")
+        if not chosen and not errors and not unknown:
             where = f"no dataset in {self._entry.datasets_dir} is for the project {self._request.project}"
+            if wanted is not None:
+                pipeline = self._request.pipeline or "no pipeline"
+                where += f" and has one of the names and tags {', '.join(wanted)} (job {self._entry.name}, {pipeline})"
             folder.report("no_dataset", where)
         return chosen
 
