@@ -56,14 +56,15 @@ class Walk:
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
-        self._watch, self._log = watch, th_logs.WalkLog(log, watch)
+        self._log = th_logs.WalkLog(log, watch)
         self._place: dict[str, str] = {}
 
     def run(self) -> WalkError | None:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
-                self._follow_server()
+                with self._connection() as connection:
+                    self._log.follow_server(self._server, connection)
                 self._walk()
             except WalkError as error:
                 found = self._explained(error)
@@ -72,14 +73,6 @@ class Walk:
                 self._say(f"{found.code}: {found.detail}")
                 return found
         return None
-
-    def _follow_server(self) -> None:
-        self._log.follow("sqlerr", self._server.error_log, prompt=True)
-        if self._watch.slow:
-            slow = th_logs.slow_log(self._server)
-            with self._connection() as connection:
-                th_logs.log_slow_statements(connection, slow, self._watch.slow)
-            self._log.follow("sqlslo", slow, prompt=True)
 
     def _walk(self) -> None:
         version = self._version()
