@@ -36,7 +36,7 @@ class LogReader:
         self.server = ("", "")
         self._walks = Walks()
         self._reader = LineReader()
-        self._ours = False
+        self._ours = self._lost = False
         self._present = 0
         self._exception = ""
         self._source = ("", 0)
@@ -90,8 +90,9 @@ class LogReader:
         getattr(self, f"_on_{said.kind}")(*said.words)
 
     def _on_step(self, from_: str, to: str, done: str) -> None:
-        if self._ours and self._walks.running:
+        if self._ours and self._walks.running and not self._lost:
             return  # the worker says nothing while a migration runs, so the migration has
+        self._lost = False
         self._walks.begin(from_, to, alone=self._ours)
         self._begin_anew()
         if done:
@@ -124,10 +125,10 @@ class LogReader:
         self._present = 0
         self._begin_anew()
 
-    def _on_our_stage(self, name: str, commit: str, steps: str, target: str) -> None:
+    def _on_our_stage(self, name: str, commit: str, steps: str, way: str, target: str) -> None:
         self._ours = True
         kind = "change" if name.startswith("change ") or commit.startswith(name) else "release"
-        self._walks.pause(Stage(name, kind, commit, target, int(steps)))
+        self._walks.pause(Stage(name, kind, commit, target, int(steps), down=way == "down"))
         self._walks.tell_stage(self._walks.recent)
         self._begin_anew()
 
@@ -218,7 +219,10 @@ class LogReader:
 
     def _on_cut(self, _: str) -> None:
         self.cuts += 1
-        self._walks.cut()
+        if self._ours:  # the worker names what it has measured, behind the cut, too
+            self._lost = True
+        else:
+            self._walks.cut()
 
     def _more(self, text: str) -> None:
         if self._error and self._error[2] < _MAX_DETAIL:

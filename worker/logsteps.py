@@ -55,7 +55,8 @@ class Walk:
     `first` and `last` are versions, "" before anything is known; `final` is "" where the log does not come to an end.
     `seconds` is the sum over those migrations whose time is known, `untimed` counts those that ended without one.
     `stages` are (name, kind, commit). `follows` is the number of the walk that this one turned out to go on with: a
-    piece of the log is missing between them. `since` and `touched` are numbers of lines.
+    piece of the log is missing between them. `since` and `touched` are numbers of lines. `ended` is the
+    last migration that has ended well.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Walk:
     touched: int = 0
     stage: Stage | None = None
     open: Step | None = None
+    ended: tuple[str, str] | None = None
 
     @property
     def runs(self) -> bool:
