@@ -201,7 +201,7 @@ class LogReader:
     def _on_mysql_error(self, text: str) -> None:
         if not self._failed and not any(walk.migrations for walk in self.walks):
             self._failed = True
-            self._walks.fail(self._walks.recent, None, _SEED[text[6:10]], text, ("", 0))
+            self._walks.fail(self._walks.recent, None, _SEED[text[6:10]], text)
 
     def _on_server(self, version: str, rest: str) -> None:
         flavour = next((name for name in ("MariaDB", "Percona") if name in version + rest), "MySQL")
@@ -239,7 +239,8 @@ class LogReader:
             return
         (code, details, _), self._error = self._error, None
         detail = "\n".join(details).rstrip()[:_MAX_DETAIL]
-        self._walks.fail(self._walks.recent, None, code, detail, ("", 0))
+        # the worker names a stage when it has begun; before that, what fails is of a stage that is not known
+        self._walks.fail(self._walks.recent, None, code, detail, stage_known=not self._walks.stage.over)
 
 
 def _instant(at: float) -> str:

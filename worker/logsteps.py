@@ -17,7 +17,9 @@ READINGS = {
 
 @dataclass
 class Stage:
-    """A stage as the log has it. `kind` is release, tip or change; the rest is empty where the log does not tell."""
+    """A stage as the log has it. `kind` is release, tip or change; the rest is empty where the log does not tell.
+    `begun` counts its migrations.
+    """
 
     name: str
     kind: str = "change"
@@ -25,6 +27,12 @@ class Stage:
     target: str = ""
     steps: int | None = None
     down: bool = False
+    begun: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all of its migrations have begun, as far as it is known how many there are."""
+        return self.steps is not None and self.begun >= self.steps
 
 
 @dataclass

@@ -23,6 +23,7 @@ event says so."""
 Event = dict[str, Any]
 
 _MAX_STAGES = 100
+_UNTOLD = "log"  # the stage of a log that names none
 
 
 class Walks:
@@ -35,7 +36,7 @@ class Walks:
     def __init__(self) -> None:
         self.all = [Walk(0)]
         self.recent = self.all[0]
-        self.stage = Stage("log")
+        self.stage = Stage(_UNTOLD)
         self.events: list[tuple[int, Event]] = []
         self.full = False
         self.line = 0
@@ -62,6 +63,7 @@ class Walks:
         kind = "data" if from_ == "data" else "downgrade" if down else ""
         walk.open = Step(from_, to, kind, self.now, before, self._period)
         walk.migrations += 1
+        self.stage.begun += 1
         if kind != "data":
             walk.first = walk.first or from_
         self.emit(walk, "begin", self.place(walk, kind=True))
@@ -130,8 +132,16 @@ class Walks:
         at = [walk for walk in self.all if walk.last == version and not walk.final]
         return self.recent if self.recent in at or not at else at[-1]
 
-    def fail(self, walk: Walk, exit_status: int | None, code: str, detail: str, source: tuple[str, int]) -> None:
-        """Something went wrong: with the migration that runs, or beside it."""
+    def fail(
+        self,
+        walk: Walk,
+        exit_status: int | None,
+        code: str,
+        detail: str,
+        source: tuple[str, int] = ("", 0),
+        stage_known: bool = True,
+    ) -> None:
+        """Something went wrong: with the migration that runs, or beside it. `source` is a file and a line in it."""
         place = self.place(walk)
         if walk.open and walk.runs:
             passed = seconds(walk.open.begun, self.now)
@@ -146,9 +156,9 @@ class Walks:
             place |= {"file": source[0], "line": source[1]} if source[0] else {}
         else:
             self.settle(walk)
-            place = {"stage": self.stage.name}
+            place = {"stage": self.stage.name} if stage_known and self.stage.name != _UNTOLD else {}
             if code.startswith("version_") and walk.ended:  # found out behind a migration that had ended well
-                place |= {"from": walk.ended[0], "to": walk.ended[1]}
+                place = {"stage": self.stage.name, "from": walk.ended[0], "to": walk.ended[1]}
         self.emit(walk, "error", {"code": code, "detail": detail, **place})
 
     def settle(self, walk: Walk) -> None:
