@@ -209,7 +209,7 @@ class LogReader:
 
     def _on_source(self, file: str, line: str) -> None:
         if _SCRIPT.search(file):
-            self._source = (file, int(line))
+            self._source = ("/".join(file.strip("/").split("/")[-6:]), int(line))
 
     def _on_exception(self, text: str) -> None:
         self._exception = text

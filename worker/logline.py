@@ -61,7 +61,7 @@ _OUTPUT = tuple(
         ("will", r"Test will migrate from (\d{1,6}) to (\d{1,6})$"),
         ("restart", r"(Restarting mysql|MySQL counters before upgrade:)$"),
         ("mysql_error", r"(ERROR (?:1045|1049) .*)"),
-        ("source", r'\s*File "[^"]*?([^"/]+(?:/[^"/]+){0,5})", line (\d{1,7})\b'),
+        ("source", r'\s*File "([^"]{1,1000})", line (\d{1,7})\b'),
         ("exception", r"\(?(?:[A-Za-z_][\w.]*)?(?:Error|Exception)\b.*"),
     )
 )
