@@ -23,11 +23,21 @@ from ansible.module_utils.th_artifacts import write_text
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
+NAME_LIMIT = 64
+"""Characters in the name of a database."""
+
+CONNECTION_LOST = (0, 2006, 2013, 2014, 2055)
+"""PyMySQL's error numbers for a connection that is no more."""
+
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class ServerError(Exception):
     """The server could not be set up, started or reached; the text says why and what to do."""
+
+
+class UnreachableError(ServerError):
+    """An external server does not answer, or does not let the account do what a job needs."""
 
 
 @dataclass(frozen=True)
@@ -336,7 +346,9 @@ def _accounts(server: Server, admin_password: str, password: str, definers: Iter
 
 def scope(database: str) -> str:
     """All of one database, as GRANT names it: there, ``_`` and ``%`` are wildcards."""
-    return identifier(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")) + ".*"
+    escaped = database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+    # GRANT takes no longer name; the wildcard then stands for itself, as for any one character
+    return identifier(escaped if len(escaped) <= NAME_LIMIT else database) + ".*"
 
 
 def literal(text: str) -> str:

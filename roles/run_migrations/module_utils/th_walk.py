@@ -116,7 +116,7 @@ class Walk:
 
     def _step(self, walker: Walker, number: int, before: str, after: str) -> None:
         with self._connection() as connection:
-            base = th_meter.read(connection, self._server.datadir)
+            base = th_meter.read(connection, self._server)
         self._event("begin")
         self._say(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()
@@ -130,7 +130,7 @@ class Walk:
         counters, version = th_meter.unmeasured(), ""
         try:
             with self._connection() as connection:
-                counters = th_meter.read(connection, self._server.datadir).since(base)
+                counters = th_meter.read(connection, self._server).since(base)
                 version = ",".join(self._read_version(connection)) or "base"
         except WalkError:
             if ended.error is None:
