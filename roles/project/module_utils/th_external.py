@@ -99,7 +99,7 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
         raise UnreachableError(str(error)) from error
     locks = [server.user, *(lock_of(name) for name in server.databases.values() if server.preloaded)]
     patience = patience if server.preloaded else LOCK_WAIT
-    connect = {"user": account["user"], "password": account["password"], **th_mariadb.address(server)}
+    connect = {"user": account["user"], "password": account["password"], **th_mariadb.connect_arguments(server)}
     with open(server.error_log, "ab") as errors:
         process = subprocess.Popen(
             [sys.executable, str(program), server.folder],

@@ -23,6 +23,7 @@ from ansible.module_utils.th_artifacts import write_text
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
+ERROR_LOG_TAIL_BYTES = 64 << 10
 NAME_LIMIT = 64
 """Characters in the name of a database."""
 
@@ -69,6 +70,11 @@ class Server:
         return next(iter(self.databases.values()))
 
     @property
+    def address(self) -> dict[str, str]:
+        """Where the job's user connects to: `socket`, or `host` and `port`."""
+        return {"socket": self.socket} if self.socket else {"host": self.host, "port": str(self.port)}
+
+    @property
     def datadir(self) -> Path:
         """The data directory of a private server."""
         return Path(self.folder) / "data"
@@ -103,7 +109,9 @@ class Server:
     def last_words(self) -> str:
         """The end of the server's error log."""
         try:
-            lines = self.error_log.read_text("utf-8", "replace").splitlines()
+            with open(self.error_log, "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_LOG_TAIL_BYTES))
+                lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return "(no error log)"
         return "\n".join(lines[-ERROR_LOG_TAIL:])
@@ -241,7 +249,7 @@ def connect(
     connection = pymysql.connect(
         user=account["user"],
         password=account["password"],
-        **address(server),
+        **connect_arguments(server),
         database=database,
         charset="utf8mb4",
         autocommit=True,
@@ -256,7 +264,7 @@ def connect(
             connection.close()
 
 
-def address(server: Server) -> dict[str, Any]:
+def connect_arguments(server: Server) -> dict[str, Any]:
     """Where the server is reached, in the words of PyMySQL."""
     return {"unix_socket": server.socket} if server.socket else {"host": server.host, "port": server.port}
 
@@ -362,9 +370,8 @@ def write_option_file(path: Path, server: Server, **account: str) -> None:
     ``password_file`` in place of ``password`` is for `read_account` alone: a lasting password is not copied.
     """
     section = "turbo-hipster" if "password_file" in account else "client"
-    place = {"socket": server.socket} if server.socket else {"host": server.host, "port": str(server.port)}
     # JSON's escapes for quotes, backslashes and line ends are those of MariaDB's option files
-    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | place).items()]
+    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | server.address).items()]
     write_text(path, "\n".join([f"[{section}]", *lines, ""]), 0o600)
 
 

@@ -14,6 +14,12 @@ def prefixed(name: str, prefix: str) -> str:
     return f"{prefix}:{name}" if prefix else name
 
 
+def owned(revisions: Iterable[str], prefix: str) -> list[str]:
+    """Those of the artifacts' revisions that are the database's own, as its tool calls them."""
+    start = prefixed("", prefix)
+    return [revision.removeprefix(start) for revision in revisions if revision.startswith(start)]
+
+
 def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions) -> list[str]:
     """The heads that a database is at, sorted; [] for the empty one.
 
