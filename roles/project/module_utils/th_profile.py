@@ -130,11 +130,13 @@ def _tools(databases: Iterable[str]) -> dict[str, dict[str, Key]]:
             "options": Key(map_of(text, template(names)), {}),
             "heads": Key(integer(1, 100), 1),
             "command": command,
+            "downgrade_command": command,
         },
         "sqlalchemy_migrate": {
             "repository": Key(list_of(inside, 1), required=True),
             "version_table": _TABLE,
             "command": command,
+            "downgrade_command": command,
         },
         "django": {
             "settings": Key(matching(MODULE, "a module such as shop.settings"), required=True),
@@ -143,6 +145,7 @@ def _tools(databases: Iterable[str]) -> dict[str, dict[str, Key]]:
             "labels": Key(map_of(inside, matching(LABEL, "an app's label")), {}),
             "options": Key(map_of(text, lambda key, value: value), {}),
             "command": command,
+            "downgrade_command": command,
         },
         "command": {
             "command": Key(_words(names, 1), required=True),
