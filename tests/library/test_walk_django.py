@@ -311,7 +311,7 @@ def test_the_order_is_that_of_migrate_plan(oscar: Project) -> None:
 TOY = {
     "settings.py": """
         SECRET_KEY = "none"
-        INSTALLED_APPS = ["people", "shop"]
+        INSTALLED_APPS = ["people", "shop.apps.Shop"]
         AUTH_USER_MODEL = "people.Person"
         DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
         DATABASES = {
@@ -371,6 +371,12 @@ TOY = {
             operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
     """,
     "shop/__init__.py": "",
+    "shop/apps.py": """
+        from django.apps import AppConfig
+
+        class Shop(AppConfig):
+            name = "shop"
+    """,
     "shop/models.py": """
         from django.conf import settings
         from django.db import models
@@ -745,6 +751,6 @@ def test_what_a_dataset_is_told_of_its_failures(toy: Project) -> None:
     (toy.folder / "people" / "migrations" / "0004_fails.py").unlink()
     found = measured(toy, TOY_TREE)[-1]
     assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "shop.0002_index", "shop.0003_total")
-    toy.write({"shop/apps.py": "", "shop/migrations/0003_other.py": migration("shop", "0002_index")})
+    toy.write({"shop/apps.py": TOY["shop/apps.py"], "shop/migrations/0003_other.py": migration("shop", "0002_index")})
     found = measured(toy, {**TOY_TREE, "shop.0003_other": ["shop.0002_index"]})[-1]
     assert (found["code"], found["detail"]) == ("several_heads", "shop has the heads 0003_other, 0003_total")
