@@ -249,7 +249,7 @@ def test_a_flood_of_output_is_cut_in_the_middle(job_dir: Path, server: th_mariad
     assert events[-1]["event"] == "final"
     text = (job_dir / "results" / f"{NAME}.log").read_text()
     assert len(text) < 60_000
-    assert "line 1 " in text and "line 199999 " in text and "characters left out here" in text
+    assert "line 1 " in text and "line 199999 " in text and "bytes left out here" in text
     assert "\x1b" not in text and "\u202e" not in text
     assert "Final schema version is a1" in text
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_profile import check_profile
-
 ENV_PY = """
 from alembic import context
 from sqlalchemy import create_engine, pool
@@ -37,6 +35,8 @@ DATABASE: dict[str, Any] = {"tool": "alembic", "script_location": "migrations"}
 
 def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, Any]:
     """The profile of a project with one database, complete."""
+    from ansible.module_utils.th_profile import check_profile  # found once tests/library/conftest.py is loaded
+
     return check_profile({"migrations": dict(database), **more})
 
 

@@ -9,7 +9,6 @@ over.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import signal
 import subprocess
@@ -20,9 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import psutil
+from ansible.module_utils.th_capped import CappedLog
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_CHILD_SUBREAPER = 36
@@ -51,6 +51,8 @@ def base_environment(
 
 def printable(text: str) -> str:
     """Text of the other side made safe for a terminal and a line of a log: no control or bidi characters."""
+    if text.isprintable():  # no control character, and none that turns the reading direction
+        return text
     return "".join(
         char if char == "\t" or (char.isprintable() and not _is_bidi(char)) else "\N{REPLACEMENT CHARACTER}"
         for char in text
@@ -59,71 +61,6 @@ def printable(text: str) -> str:
 
 def _is_bidi(char: str) -> bool:
     return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
-
-
-class CappedLog:
-    """A log file of at most `limit` bytes: its beginning and its end are kept, the middle is counted.
-
-    `line` may be called from several threads. `close` writes the end; until then it is kept in memory
-    (at most half the limit).
-    """
-
-    def __init__(self, path: Path | str, limit: int, stamp: bool = False) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._stream: IO[str] = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - see close
-        self._room = limit // 2
-        self._end: deque[str] = deque()
-        self._end_size = 0
-        self._end_limit = limit - self._room
-        self._left_out = 0
-        self._stamp = stamp
-        self._lock = threading.Lock()
-
-    def line(self, text: str, tag: str = "") -> None:
-        """Write one line; with `stamp`, after the instant (UTC) in the form ``2013-11-22 21:42:45,908``."""
-        if self._stamp:
-            moment = time.time()
-            text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment)) + (
-                f",{int(moment % 1 * 1000):03d} {tag + ' ' if tag else ''}{text}"
-            )
-        text += "\n"
-        with self._lock:
-            if self._stream.closed:
-                return
-            if len(text) <= self._room:
-                self._room -= len(text)
-                self._write(text)
-                return
-            self._room = 0
-            self._end.append(text)
-            self._end_size += len(text)
-            while self._end_size > self._end_limit:
-                dropped = len(self._end.popleft())
-                self._end_size -= dropped
-                self._left_out += dropped
-
-    def close(self) -> None:
-        """Write what was kept of the end, after a line that says how much of the middle is left out."""
-        with self._lock:
-            if self._stream.closed:
-                return
-            if self._left_out:
-                self._write(f"... {self._left_out} characters left out here ...\n")
-            for text in self._end:
-                self._write(text)
-            try:
-                self._stream.close()
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:  # a full disk is found and reported by what needs the space
-                raise
 
 
 @dataclass(frozen=True)

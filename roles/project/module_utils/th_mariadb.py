@@ -23,6 +23,7 @@ from ansible.module_utils.th_artifacts import write_text
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
+ERROR_LOG_TAIL_BYTES = 64 << 10
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -98,7 +99,9 @@ class Server:
     def last_words(self) -> str:
         """The end of the server's error log."""
         try:
-            lines = self.error_log.read_text("utf-8", "replace").splitlines()
+            with open(self.error_log, "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_LOG_TAIL_BYTES))
+                lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return "(no error log)"
         return "\n".join(lines[-ERROR_LOG_TAIL:])

@@ -8,7 +8,8 @@ short_description: Walk a dataset through the migrations of every stage, one at 
 description:
   - Runs the project's own code against the dataset's private server, one process a stage, and reads what each
     migration did from the server over a connection of its own.
-  - Writes C(artifacts/walk-<name>.jsonl) and C(results/<name>.log) as it goes.
+  - Writes C(artifacts/walk-<name>.jsonl) and C(results/<name>.log) as it goes. The log also has the new lines of the
+    server's error log, of its slow query log, and of the files of O(watch_logs), merged by time.
   - A migration that fails is a finding, not a failure of the task.
 options:
   job_dir:
@@ -39,6 +40,28 @@ options:
     description: Bytes that the dataset's log may grow to; its middle is left out then.
     type: int
     default: 10000000
+  heartbeat:
+    description: Seconds between two signs of life in the dataset's log.
+    type: float
+    default: 30
+  slow_seconds:
+    description: Statements that take this many seconds or longer are logged with how they were executed; 0 for none.
+    type: float
+    default: 1
+  watch_logs:
+    description: Further log files of the machine whose new lines are merged into the dataset's log.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      tag:
+        description: What the lines are marked with, in square brackets.
+        type: str
+        default: syslog
+      path:
+        description: The file; not a symbolic link.
+        type: path
+        required: true
 author: The turbo-hipster developers
 """
 
@@ -49,6 +72,8 @@ EXAMPLES = r"""
     name: user_001
     profile: "{{ th_profile }}"
     programs: "{{ role_path }}/files"
+    watch_logs:
+      - path: /var/log/syslog
 """
 
 RETURN = r"""
@@ -62,10 +87,9 @@ detail:
   returned: always
 """
 
-import shutil
 from pathlib import Path
 
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import forget_errors, report_error
 from ansible.module_utils.th_walk import Limits, Walk, begin_anew
@@ -84,24 +108,41 @@ def main() -> None:
             "migration_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 300},
             "log_limit": {"type": "int", "default": 10_000_000},
+            "heartbeat": {"type": "float", "default": 30.0},
+            "slow_seconds": {"type": "float", "default": 1.0},
+            "watch_logs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "tag": {"type": "str", "default": "syslog"},
+                    "path": {"type": "path", "required": True},
+                },
+            },
         }
     )
     job_dir, name = Path(module.params["job_dir"]), module.params["name"]
     limits = Limits(
         module.params["migration_time_limit"], module.params["start_time_limit"], module.params["log_limit"]
     )
+    try:
+        files = th_logs.watched(module.params["watch_logs"])
+    except ValueError as trouble:
+        module.fail_json(msg=f"run_migrations_watch_logs: {trouble}")
+    watch = th_logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
     forget_errors(job_dir, ROLE, name)
     begin_anew(job_dir / "artifacts" / f"walk-{name}.jsonl")
     (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
     try:
         server = th_mariadb.load(job_dir / "db" / name)
-        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]))
+        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), watch)
         error = walk.run()
     except th_mariadb.ServerError as trouble:
         report_error(job_dir, ROLE, "server_failed", str(trouble), dataset=name)
         module.fail_json(msg=f"{name}: {trouble}", code="server_failed")
-    if server.error_log.exists():
-        shutil.copyfile(server.error_log, job_dir / "results" / f"{name}-mariadbd.log")
+    results, size = job_dir / "results", limits.log_bytes
+    th_logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
+    th_logs.excerpt(th_logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
     module.exit_json(changed=True, code=error.code if error else "", detail=error.detail if error else "")
 
 

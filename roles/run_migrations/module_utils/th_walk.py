@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils import th_logs, th_mariadb, th_meter
 from ansible.module_utils.th_artifacts import append_event, read_json, write_text
 from ansible.module_utils.th_commands import CommandWalker, run_data_migration
 from ansible.module_utils.th_contain import CappedLog
@@ -24,8 +24,6 @@ from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, StepEnd, Surroundings, Target, Walker, WalkError
-
-HEARTBEAT = 30.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,13 @@ class Walk:
     """
 
     def __init__(
-        self, job_dir: Path, dataset: str, profile: Mapping[str, Any], limits: Limits, programs: Path
+        self,
+        job_dir: Path,
+        dataset: str,
+        profile: Mapping[str, Any],
+        limits: Limits,
+        programs: Path,
+        watch: th_logs.Watch = th_logs.Watch(),  # noqa: B008 - it is frozen
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
         self._profile, self._limits, self._programs = profile, limits, programs
@@ -55,8 +59,8 @@ class Walk:
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
-        self._log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
-        self._heard = time.monotonic()
+        log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
+        self._watch, self._log = watch, th_logs.WalkLog(log, watch)
         self._place: dict[str, str] = {}
 
     @property
@@ -68,13 +72,25 @@ class Walk:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
+                self._follow_server()
                 self._walk()
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
                 self._event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                self._log.linger()
                 self._say(f"{found.code}: {found.detail}")
                 return found
         return None
+
+    def _follow_server(self) -> None:
+        if not self._server.private:
+            return  # its logs tell of others, and are not ours to read
+        self._log.follow("sqlerr", self._server.error_log, prompt=True)
+        if self._watch.slow:
+            slow = th_logs.slow_log(self._server)
+            with self._evidence.connection() as connection:
+                th_logs.log_slow_statements(connection, slow, self._watch.slow)
+            self._log.follow("sqlslo", slow, prompt=True)
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()
@@ -220,14 +236,19 @@ class Walk:
         known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
         self._say(f"{before} -> {after}: {seconds:.3f} s, {known}")
         if kind != "data":
-            self._check_version(before, after, was.rows, standing.rows)
+            self._check_version(before, after, kind, was.rows, standing.rows)
 
-    def _check_version(self, before: str, after: str, was: tuple[str, ...], rows: tuple[str, ...]) -> None:
+    def _check_version(
+        self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
+    ) -> None:
         """Stop where going on would measure something else: the database must be where the step leads to."""
         if after == "base":
             arrived = before not in rows
+        elif kind == "downgrade":
+            arrived = set(after.split(",")) <= self._tree.behind(rows) and before not in rows
         else:
-            arrived = set(after.split(",")) <= self._tree.behind(rows) and (before not in rows or before in after)
+            # one that was there before was migrated in another database
+            arrived = bool(set(after.split(",")) & self._tree.behind(rows) - self._tree.behind(was))
         if arrived:
             return
         at = ", ".join(rows[:10]) or "no version"
@@ -264,15 +285,14 @@ class Walk:
             address=self._server.address,
             schemas=self._server.databases,
             database=database,
-            on_line=lambda text: self._say(text, "[output]"),
+            on_line=self._log.output,
             on_tick=self._tick,
             connected=self._evidence.connected,
             start_time_limit=self._limits.around,
         )
 
     def _tick(self) -> None:
-        if time.monotonic() - self._heard >= HEARTBEAT:
-            self._say("still at it", "[heartbeat]")
+        self._log.tick()
         self._evidence.check()
 
     def _timed_out(self, error: WalkError) -> WalkError:
@@ -285,7 +305,6 @@ class Walk:
         append_event(self._events, {"event": event, **place, **facts})
 
     def _say(self, text: str, tag: str = "") -> None:
-        self._heard = time.monotonic()
         self._log.line(text, tag)
 
 
