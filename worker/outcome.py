@@ -440,6 +440,15 @@ _TABLE = (
         "Add one to the datasets_dir of the job, or do not run the job for this project.",
     ),
     Code(
+        "version_removed",
+        _FAILURE,
+        "FAILURE - The change removes a migration that databases are at",
+        _CHANGE,
+        "The dataset is at a version that its branch has and the change removes: no such database could be migrated.",
+        f"{_DETAIL} is the version; the change's diff of the migrations.",
+        "Keep the migration, and undo what it does in a new one.",
+    ),
+    Code(
         "version_unknown",
         _OURS,
         "FAILURE - The dataset's version is not known to the project",

@@ -17,7 +17,7 @@ from worker.classic import LogReader
 from worker.cli.display import Display, display
 from worker.datasets import LIMITS
 from worker.errors import ConfigError, UsageError
-from worker.judge import plain
+from worker.limits import plain
 from worker.logsteps import Walk
 from worker.logwalks import MAX_WALKS
 

@@ -8,22 +8,22 @@ from our clock. What the project's code says is only shown.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_logs, th_mariadb, th_meter
-from ansible.module_utils.th_artifacts import append_event, read_json, write_text
+from ansible.module_utils import th_logs, th_mariadb
+from ansible.module_utils.th_artifacts import read_json, write_text
 from ansible.module_utils.th_commands import CommandWalker, run_data_migration
 from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_versions import owned, prefixed
-from ansible.module_utils.th_walkers import Step, StepEnd, Surroundings, Target, Walker, WalkError
+from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class Walk:
         self._job_dir, self._dataset = job_dir, dataset
         self._profile, self._limits, self._programs = profile, limits, programs
         artifacts = job_dir / "artifacts"
-        self._events = artifacts / f"walk-{dataset}.jsonl"
         self._tree = Tree(read_json(artifacts / "checkout.json"))
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
@@ -61,7 +60,8 @@ class Walk:
         self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._watch, self._log = watch, th_logs.WalkLog(log, watch)
-        self._place: dict[str, str] = {}
+        events = artifacts / f"walk-{dataset}.jsonl"
+        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
 
     @property
     def _databases(self) -> Sequence[Mapping[str, Any]]:
@@ -76,9 +76,9 @@ class Walk:
                 self._walk()
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
-                self._event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                self._diary.event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
                 self._log.linger()
-                self._say(f"{found.code}: {found.detail}")
+                self._diary.say(f"{found.code}: {found.detail}")
                 return found
         return None
 
@@ -97,21 +97,21 @@ class Walk:
         change = self._tree.stages[-1]
         self._check_start(change, standing)
         for item in self._tree.left_out:
-            self._event("skipped", **item)
+            self._diary.event("skipped", **item)
         for stage in self._tree.stages:
-            self._place = {"stage": stage.name}
+            self._diary.stage = stage.name
             if stage.kind != "change" and self._tree.reached(stage, standing.heads):
                 reason = "the dataset is at or past it"
-                self._event("skipped", name=stage.name, kind=stage.kind, commit=stage.commit, reason=reason)
+                self._diary.event("skipped", name=stage.name, kind=stage.kind, commit=stage.commit, reason=reason)
                 continue
             self._stage(stage)
             standing = self._evidence.standing()
         if self._profile["downgrade"]:
             self._down_and_up(change, start)
-        self._place = {}
+        self._diary.stage = ""
         final = str(self._evidence.standing())
-        self._say(f"Final schema version is {final}")
-        self._event("final", version=final, expected=",".join(sorted(change.heads)))
+        self._diary.say(f"Final schema version is {final}")
+        self._diary.event("final", version=final, expected=",".join(sorted(change.heads)))
 
     def _check_start(self, change: Stage, standing: Standing) -> None:
         """A dataset at what the change removes is the change's fault; at what nobody has, that of the dataset."""
@@ -154,7 +154,7 @@ class Walk:
         told = False
         for database, target in reversed(each) if targets[0].downward else each:
             name = database["name"]
-            self._place = {"stage": stage.name}
+            self._diary.stage = stage.name
             with self._walker(stage, database, target, ways[name]) as walker:
                 step = walker.next()
                 if not told:
@@ -163,8 +163,7 @@ class Walk:
                     told = True
                 while step is not None:
                     before, after = (_of(name, end) for end in (step.before, step.after))
-                    self._step(before, after, "downgrade" if target.downward else "schema", walker.run)
-                    self._place = {"stage": stage.name}
+                    self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
                     step = walker.next()
             self._evidence.end_connections()
 
@@ -183,8 +182,8 @@ class Walk:
         heads = [prefixed(head, database["name"]) for database, target in each for head in target.heads]
         target = ",".join(sorted(heads)) or "base"
         direction = "down" if each[0][1].downward else "up"
-        self._say(f"{stage.name} ({stage.commit[:12]}): {steps} migrations {direction} to {target}")
-        self._event(
+        self._diary.say(f"{stage.name} ({stage.commit[:12]}): {steps} migrations {direction} to {target}")
+        self._diary.event(
             "stage",
             name=stage.name,
             kind=stage.kind,
@@ -197,67 +196,9 @@ class Walk:
     def _move_data(self, stage: Stage, settings: Mapping[str, Any]) -> None:
         """Run a data migration to its end."""
         around = self._surroundings(stage, self._databases[0]["name"])
-        self._place = {"stage": stage.name}
-        self._step("data", settings["name"], "data", partial(run_data_migration, settings, around))
+        self._diary.stage = stage.name
+        self._diary.step("data", settings["name"], "data", partial(run_data_migration, settings, around))
         self._evidence.end_connections()
-
-    def _step(self, before: str, after: str, kind: str, run: Callable[[float], StepEnd]) -> None:
-        """Run one migration and write down what it did."""
-        self._place = {**self._place, "from": before, "to": after}
-        more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
-        was, base = self._evidence.standing(), self._evidence.counters()
-        self._event("begin", **more)
-        self._say(f"{before} -> {after}...", "[output]")
-        begun = time.monotonic()
-        try:
-            ended = run(self._limits.migration)
-        except WalkError as error:
-            ended = StepEnd(None, error)
-        seconds = time.monotonic() - begun
-        if ended.error and ended.error.code == "migration_timed_out":
-            ended = replace(ended, error=self._timed_out(ended.error))
-        counters, version = th_meter.unmeasured(), ""
-        try:
-            counters = self._evidence.counters().since(base)
-            standing = self._evidence.standing()
-            version = standing.after(after)
-        except WalkError:
-            if ended.error is None:
-                raise
-        if ended.start_up is not None:
-            more["start_up"] = round(ended.start_up, 3)
-            seconds -= ended.start_up
-        if ended.rounds:
-            more["rounds"] = ended.rounds
-        self._event("end", **more, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
-        if ended.error:
-            raise ended.error
-        self._say("done", "[output]")
-        known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
-        self._say(f"{before} -> {after}: {seconds:.3f} s, {known}")
-        if kind != "data":
-            self._check_version(before, after, kind, was.rows, standing.rows)
-
-    def _check_version(
-        self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
-    ) -> None:
-        """Stop where going on would measure something else: the database must be where the step leads to."""
-        if after == "base":
-            arrived = before not in rows
-        elif kind == "downgrade":
-            arrived = set(after.split(",")) <= self._tree.behind(rows) and before not in rows
-        else:
-            # one that was there before was migrated in another database
-            arrived = bool(set(after.split(",")) & self._tree.behind(rows) - self._tree.behind(was))
-        if arrived:
-            return
-        at = ", ".join(rows[:10]) or "no version"
-        if rows == was:
-            raise WalkError("version_unchanged", f"it ended well, but the database is at {at} as before")
-        if foreign := sorted(set(rows) - set(was) - self._tree.revisions.keys()):
-            detail = f"the database is at {', '.join(foreign[:10])} now, which no migration has"
-            raise WalkError("version_not_in_tree", detail)
-        raise WalkError("version_mismatch", f"after {before}->{after} the database is at {at}")
 
     @contextlib.contextmanager
     def _walker(
@@ -294,18 +235,6 @@ class Walk:
     def _tick(self) -> None:
         self._log.tick()
         self._evidence.check()
-
-    def _timed_out(self, error: WalkError) -> WalkError:
-        doing = self._evidence.doing()
-        self._evidence.end_connections()
-        return WalkError(error.code, error.detail + (f"; it was executing: {doing}" if doing else ""))
-
-    def _event(self, event: str, **facts: Any) -> None:
-        place = {} if event in ("stage", "skipped", "final") else self._place
-        append_event(self._events, {"event": event, **place, **facts})
-
-    def _say(self, text: str, tag: str = "") -> None:
-        self._log.line(text, tag)
 
 
 def _of(name: str, revisions: str) -> str:
