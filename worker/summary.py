@@ -103,7 +103,7 @@ def _second_try(verdict: Verdict) -> list[str]:
 def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
     told = []
     change = any(stage.kind == "change" for stage in checkout.stages)
-    if change and not checkout.by_change and not checkout.removed:
+    if change and checkout.touch_known and not checkout.by_change and not checkout.removed:
         told.append(
             "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
             f"{_walked(verdict, checkout)}, and then with the change's code."
