@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import checkout
+from worker import checkout, limits
 from worker import untrusted as safe
 from worker.checkout import Checkout, Environment
+from worker.limits import Limits
+
+SCHEMA, DATA, DOWNGRADE = "schema", "data", "downgrade"
+"""The kinds of migrations: a step up, a command that moves data, a step down."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration of a walk.
+    """One migration of a walk, of a kind: SCHEMA, DATA (`from_` is ``data``, `to` its name) or DOWNGRADE.
 
     `ended` is whether it was seen to end, well or not; `exit` is then as docs/artifacts.md says. `seconds` is wall
-    time; a counter is None when the server does not give it.
+    time, without the `start_up` of a process that was there for this migration alone. `rounds` is how often a
+    command of a data migration was run; a counter is None when the server does not give it.
     """
 
     stage: str
@@ -52,6 +57,9 @@ class Migration:
     rows_read: int | None = None
     redo_bytes: int | None = None
     data_bytes: int | None = None
+    kind: str = SCHEMA
+    rounds: int | None = None
+    start_up: float | None = None
 
     @property
     def well(self) -> bool:
@@ -60,8 +68,27 @@ class Migration:
 
 
 @dataclass(frozen=True)
+class Database:
+    """A database of a dataset: its name ("" for the one that has none), its name in the server, its version."""
+
+    name: str
+    schema: str
+    version: str
+
+
+@dataclass(frozen=True)
+class FirstTry:
+    """The try before this one, which trouble of ours has ended: what it was, and the seconds that it took."""
+
+    problems: tuple[Problem, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Walk:
     """What is known of one dataset: its restore, its limits, and its migrations in order.
+
+    `server` is the database server's version, `private` whether the job had it for itself.
 
     `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
     be understood, so that something may be missing here.
@@ -70,13 +97,15 @@ class Walk:
     name: str
     restored: bool = False
     server: str = ""
+    private: bool = True
+    databases: tuple[Database, ...] = ()
     version: str = ""
     bytes: int = 0
     rows: int = 0
     method: str = ""
     snapshot: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     remarks: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     migrations: tuple[Migration, ...] = ()
@@ -88,12 +117,16 @@ class Walk:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """All that a job left. `problems` are those of `errors.jsonl`: before a walk, or beside it."""
+    """All that a job left. `problems` are those of `errors.jsonl`: before a walk, or beside it.
+
+    `first_try` is there when these are the artifacts of a second one.
+    """
 
     checkout: Checkout | None
     environments: tuple[Environment, ...]
     walks: Mapping[str, Walk]
     problems: tuple[Problem, ...]
+    first_try: FirstTry | None = None
 
 
 def read(folder: Path) -> Artifacts:
@@ -106,7 +139,13 @@ def read(folder: Path) -> Artifacts:
         environments=checkout.read_environments(folder),
         walks={name: _walk(folder, name) for name in sorted(names)},
         problems=tuple(_problem(event or {}) for event in safe.events(folder / "errors.jsonl")),
+        first_try=_first_try(safe.document(folder / "first-try.json")),
     )
+
+
+def _first_try(document: Mapping[str, Any]) -> FirstTry | None:
+    problems = tuple(_problem(item) for item in safe.mappings(document.get("messages")))
+    return FirstTry(problems, safe.number(document.get("seconds")) or 0.0) if problems else None
 
 
 def _walk(folder: Path, name: str) -> Walk:
@@ -116,20 +155,25 @@ def _walk(folder: Path, name: str) -> Walk:
     for event in safe.events(folder / f"walk-{name}.jsonl"):
         reader.take(event)
     reader.close()
-    limits, unusable = _limits(facts.get("limits"))
+    allowed, unusable = limits.read(facts.get("limits"), facts.get("waivers"))
     return Walk(
         name=name,
         restored=bool(facts),
         server=safe.name(server.get("version")),
-        version=",".join(safe.name(item) for item in safe.sequence(facts.get("version"))) or "base",
+        private=server.get("private") is not False,
+        databases=tuple(
+            Database(safe.name(item.get("name")), safe.name(item.get("database")), _joined(item.get("version")))
+            for item in safe.mappings(facts.get("databases"))
+        ),
+        version=_joined(facts.get("version")),
         bytes=safe.integer(facts.get("bytes")) or 0,
         rows=safe.integer(facts.get("rows")) or 0,
         method=safe.name(facts.get("method")),
         snapshot=safe.name(facts.get("snapshot")),
         seconds={safe.name(key): safe.number(value) or 0.0 for key, value in safe.items(facts.get("seconds"))},
-        limits=limits,
+        limits=allowed,
         remarks={
-            safe.name(key): safe.text(value if isinstance(value, str) else json.dumps(value))
+            safe.name(key): safe.text(_remark(value))
             for key, value in safe.items(facts.get("remarks"))
         },
         skipped=tuple(reader.skipped),
@@ -139,6 +183,16 @@ def _walk(folder: Path, name: str) -> Walk:
         expected=reader.expected,
         damaged=reader.damaged + unusable,
     )
+
+
+def _joined(version: object) -> str:
+    return safe.version(",".join(str(item) for item in safe.sequence(version))) or "base"
+
+
+def _remark(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class _WalkReader:
@@ -164,7 +218,7 @@ class _WalkReader:
         elif kind == "begin":
             self.close()
             self.final = self.expected = None
-            self._open = Migration(*self._step(event))
+            self._open = Migration(*self._step(event), kind=_kind(event))
         elif kind == "end":
             self._end(event)
         elif kind == "error":
@@ -182,13 +236,13 @@ class _WalkReader:
 
     def _step(self, event: Mapping[str, Any]) -> tuple[str, str, str]:
         stage = safe.name(event.get("stage")) or self._stage
-        return stage, safe.name(event.get("from")), safe.name(event.get("to"))
+        return stage, safe.version(event.get("from")), safe.version(event.get("to"))
 
     def _end(self, event: Mapping[str, Any]) -> None:
         counters = dict(safe.items(event.get("counters")))
         stage, from_, to = self._step(event)
         begun, self._open = self._open, None
-        if begun is None or (begun.from_, begun.to) != (from_, to):
+        if begun is None or (begun.from_, begun.to, begun.kind) != (from_, to, _kind(event)):
             self.damaged += 1  # an end without its start is no evidence of anything
             if begun:
                 self.migrations.append(begun)
@@ -201,20 +255,29 @@ class _WalkReader:
                 ended=True,
                 exit=safe.integer(event.get("exit")),
                 seconds=safe.number(event.get("seconds")),
-                version=safe.name(event.get("version")),
+                version=safe.version(event.get("version")),
                 rows_changed=safe.integer(counters.get("rows_changed")),
                 rows_read=safe.integer(counters.get("rows_read")),
                 redo_bytes=safe.integer(counters.get("redo_bytes")),
                 data_bytes=safe.integer(counters.get("data_bytes")),
+                kind=begun.kind,
+                rounds=safe.integer(event.get("rounds")),
+                start_up=safe.number(event.get("start_up")),
             )
         )
 
     def _final(self, version: object, expected: object) -> None:
         # two versions that differ must not look alike for having been cut or cleaned
-        if not version or not expected or safe.name(version) != version or safe.name(expected) != expected:
+        if not version or not expected or safe.version(version) != version or safe.version(expected) != expected:
             self.damaged += 1
             return
-        self.final, self.expected = safe.name(version), safe.name(expected)
+        self.final, self.expected = safe.version(version), safe.version(expected)
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    # what is not known is held to what is asked of a step up, which is the most
+    kind = event.get("kind")
+    return kind if kind in (DATA, DOWNGRADE) else SCHEMA
 
 
 def _problem(event: Mapping[str, Any]) -> Problem:
@@ -223,18 +286,8 @@ def _problem(event: Mapping[str, Any]) -> Problem:
         detail=safe.text(event.get("detail")),
         dataset=safe.name(event.get("dataset")),
         stage=safe.name(event.get("stage")),
-        from_=safe.name(event.get("from")),
-        to=safe.name(event.get("to")),
+        from_=safe.version(event.get("from")),
+        to=safe.version(event.get("to")),
         file=safe.name(event.get("file")),
         line=safe.integer(event.get("line")) or 0,
     )
-
-
-def _limits(value: object) -> tuple[dict[str, dict[str, float]], int]:
-    """The tables of limits, and how many limits in them are none."""
-    limits: dict[str, dict[str, float]] = {}
-    unusable = 0
-    for key, table in safe.items(value):
-        limits[key] = {step: limit for step, item in safe.items(table) if (limit := safe.number(item)) is not None}
-        unusable += not isinstance(table, dict) or len(limits[key]) < len(table)
-    return limits, unusable

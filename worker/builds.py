@@ -198,11 +198,10 @@ class Builds:
             log.info("%s: canceled (%s) before it began", request.id, reason)
             return (None if reason == "shutdown" else _CANCELED), "", []
         result = job.run()
-        texts = [message.text for message in result.verdict.messages]
         log.info("%s: ended: %s %s", request.id, result.verdict.outcome.name, result.url)
         if task.lost:
             log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)
-        return result.verdict.gearman_result(), result.url, texts
+        return result.verdict.gearman_result(), result.url, result.told
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""

@@ -24,9 +24,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Checkout:
-    """What was checked out; `files` maps a revision to its file, `down` to those that it builds on.
+    """What was checked out; `files` maps a revision to its file, `down` to those that must have run before it.
 
-    `by_change` are the revisions that the change adds or alters, `added` those that it adds.
+    `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
+    adds or alters, `added` those that it adds, `removed` those that it takes away. The revisions of a database with
+    a name begin with it and a colon.
     """
 
     commit: str = ""
@@ -35,8 +37,11 @@ class Checkout:
     stages: tuple[Stage, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    replaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_change: frozenset[str] = frozenset()
     added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    left_out: tuple[tuple[str, str], ...] = ()
     tip_left_out: str = ""
     seconds: float = 0.0
 
@@ -50,6 +55,17 @@ class Checkout:
                 seen.add(revision)
                 queue.extend(self.down.get(revision, ()))
         return seen
+
+    def stood_for(self, done: set[str]) -> set[str]:
+        """The squashed migrations all of whose replaced ones are done: the tool takes them as done, and runs none."""
+        found: set[str] = set()
+        while more := {
+            squash
+            for squash, replaced in self.replaces.items()
+            if replaced and squash not in found and done | found >= set(replaced)
+        }:
+            found |= more
+        return found
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,11 @@ def read(folder: Path) -> Checkout | None:
     if not document:
         return None
     touched = dict(safe.items(document.get("touched")))
+    revisions = {
+        safe.version(revision): facts
+        for revision, facts in safe.items(document.get("revisions"))
+        if isinstance(facts, dict)
+    }
     return Checkout(
         commit=safe.name(document.get("commit")),
         subject=safe.name(document.get("subject")),
@@ -79,27 +100,29 @@ def read(folder: Path) -> Checkout | None:
                 safe.name(item.get("slug")),
                 safe.name(item.get("kind")),
                 safe.name(item.get("commit")),
-                tuple(safe.name(head) for head in safe.sequence(item.get("heads"))),
+                _versions(item.get("heads")),
             )
             for item in safe.mappings(document.get("stages"))
         ),
-        files={
-            safe.name(revision): safe.name(facts.get("file"))
-            for revision, facts in safe.items(document.get("revisions"))
-            if isinstance(facts, dict)
+        files={revision: safe.name(facts.get("file")) for revision, facts in revisions.items()},
+        down={revision: _versions(facts.get("down")) for revision, facts in revisions.items()},
+        replaces={
+            revision: _versions(facts["replaces"]) for revision, facts in revisions.items() if facts.get("replaces")
         },
-        down={
-            safe.name(revision): tuple(safe.name(item) for item in safe.sequence(facts.get("down")))
-            for revision, facts in safe.items(document.get("revisions"))
-            if isinstance(facts, dict)
-        },
-        by_change=frozenset(
-            safe.name(revision) for kind in ("added", "altered") for revision in safe.sequence(touched.get(kind))
+        by_change=frozenset(_versions(touched.get("added")) + _versions(touched.get("altered"))),
+        added=frozenset(_versions(touched.get("added"))),
+        removed=frozenset(_versions(touched.get("removed"))),
+        left_out=tuple(
+            (safe.name(item.get("name")), safe.name(item.get("reason")))
+            for item in safe.mappings(document.get("left_out"))
         ),
-        added=frozenset(safe.name(revision) for revision in safe.sequence(touched.get("added"))),
         tip_left_out=safe.name(document.get("tip_left_out")),
         seconds=safe.number(document.get("seconds")) or 0.0,
     )
+
+
+def _versions(value: object) -> tuple[str, ...]:
+    return tuple(safe.version(item) for item in safe.sequence(value))
 
 
 def read_environments(folder: Path) -> tuple[Environment, ...]:

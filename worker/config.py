@@ -4,27 +4,26 @@
 The keys of existing installations keep their names and meaning. docs/configuration.md describes every key.
 """
 
+import functools
 import os
 import re
 import sysconfig
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from worker import documents, giturl
 from worker.documents import Merged, Section
 from worker.errors import ConfigError
+from worker.jobentry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
+
+__all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "load", "prepare_dir"]
 
 DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
 EMBEDDED = "embedded"
 """The gearman_host that stands for a Gearman server inside the worker's own process."""
 
-GATE_PLUGIN = "gate_real_db_upgrade"
 KEEP_CHOICES = ("never", "failed", "always")
-_PLUGIN_NAME = re.compile(r"[a-z0-9_]{1,64}")
-_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 7 * 24 * 3600
@@ -42,16 +41,6 @@ class ZuulServer:
     def embedded(self) -> bool:
         """Whether the worker is its own Gearman server."""
         return self.gearman_host == EMBEDDED
-
-
-@dataclass(frozen=True)
-class JobEntry:
-    """A job that the worker takes as `build:<name>`. `options` are the plugin's own keys, unchanged."""
-
-    name: str
-    plugin: str
-    datasets_dir: Path | None
-    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -174,9 +163,9 @@ class _Reader:
         self.path = path
         self.top = top
         self.ansible_dir = self._ansible_dir()
-        self.job_names: set[str] = set()
 
     def read(self) -> Config:
+        around = Surroundings(self.ansible_dir / "playbooks", functools.partial(self._path, default=None))
         jobs_dir = self._path(self.top, "jobs_working_dir", Path("/var/lib/turbo-hipster/jobs"))
         config = Config(
             path=self.path,
@@ -190,8 +179,8 @@ class _Reader:
             projects_dir=self._path(self.top, "projects_dir", self.ansible_dir / "inventory" / "projects"),
             ansible_dir=self.ansible_dir,
             jobs=(
-                *(self._plugin(section) for section in self.top.sections("plugins")),
-                *(self._entry(section, "name", "plugin") for section in self.top.sections("jobs")),
+                *(read_plugin(section, around) for section in self.top.sections("plugins")),
+                *(read_entry(section, around) for section in self.top.sections("jobs")),
             ),
             publish_logs=self._publish_logs(),
             job_time_limit=self.top.integer("job_time_limit", 14400, 1, _LONGEST),
@@ -253,38 +242,6 @@ class _Reader:
             raise section.error("prepend_url", f"{url!r} is no http, https or file URL")
         section.done()
         return PublishLogs(kind, path, url if url.endswith("/") else url + "/")
-
-    def _plugin(self, section: Section) -> JobEntry:
-        function, job = section.has("function"), section.has("job")
-        if function and job:
-            raise section.error("job", "says the same as function", "keep one of the two")
-        return self._entry(section, "job" if job else "function", "name")
-
-    def _entry(self, section: Section, job_key: str, plugin_key: str) -> JobEntry:
-        plugin = self._plugin_name(section, plugin_key)
-        name = section.text(job_key).removeprefix("build:")
-        if not _JOB_NAME.fullmatch(name):
-            raise section.error(job_key, f"{name!r} is no name of a job", "use letters, digits and . _ + : -")
-        if name in self.job_names:
-            raise section.error(job_key, f"the job {name!r} is there twice", "give one another name")
-        self.job_names.add(name)
-        datasets_dir = self._optional_path(section, "datasets_dir")
-        if datasets_dir and not _readable_dir(datasets_dir):
-            problem = f"there is no folder {datasets_dir} that can be read"
-            raise section.error("datasets_dir", problem, "make it, or correct the path")
-        if plugin == GATE_PLUGIN:
-            if not datasets_dir:
-                raise section.error("datasets_dir", "is missing", "name the folder with the datasets")
-            section.done()
-        return JobEntry(name, plugin, datasets_dir, section.rest())
-
-    def _plugin_name(self, section: Section, key: str) -> str:
-        name = section.text(key)
-        playbooks = self.ansible_dir / "playbooks"
-        if not _PLUGIN_NAME.fullmatch(name) or not os.path.isfile(playbooks / name / "run.yaml"):
-            there = ", ".join(sorted(found.parent.name for found in playbooks.glob("*/run.yaml"))) or "none"
-            raise section.error(key, f"there is no plugin {name!r} in {playbooks}", f"there: {there}")
-        return name
 
     def _apart(self, config: Config) -> None:
         jobs_dir = os.path.realpath(config.jobs_working_dir)

@@ -220,12 +220,21 @@ class Section:
             raise self.error(name, "must be a list")
         return [Section(self._merged, (*self._key, name, index), item) for index, item in enumerate(value)]
 
-    def rest(self) -> dict[str, Any]:
-        """All keys that were not taken yet."""
-        left, self._left = self._left, {}
-        for name in left:
+    def value(self, name: str, default: Any = None) -> Any:
+        """Whatever is under the key; required when there is no default."""
+        return self._take(name, default)
+
+    def names(self) -> list[str]:
+        """The keys that were not taken yet. Raises ConfigError for one that is not text."""
+        for name in self._left:
             if not isinstance(name, str):
                 raise self.error(str(name), "is a key that is not text", "put it in quotes")
+        return list(self._left)
+
+    def rest(self) -> dict[str, Any]:
+        """All keys that were not taken yet."""
+        self.names()
+        left, self._left = self._left, {}
         return left
 
     def done(self) -> None:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, publish, report, runner, verdict
+from worker import artifacts, datasets, publish, report, runner, summary, verdict
 from worker.config import Config, JobEntry
 from worker.errors import DatasetError, InfrastructureError
 from worker.jobdir import MARKER, JobDir
@@ -23,6 +24,9 @@ from worker.verdict import Verdict
 
 STOP = "stop"
 SHUTDOWN = "shutdown"
+RETRY_PAUSE = 5.0
+"""Seconds between a first try that trouble of ours has ended and the second: what is restarted needs a moment."""
+
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 
@@ -33,6 +37,11 @@ class JobResult:
     verdict: Verdict
     url: str
     folder: Path | None
+
+    @property
+    def told(self) -> list[str]:
+        """What it comes to, and all messages, one line each."""
+        return summary.told(self.verdict)
 
 
 class Job:
@@ -50,6 +59,7 @@ class Job:
         self._reason = ""
         self._started = datetime.datetime.now(datetime.UTC)
         self._begun = time.monotonic()
+        self._percent = 0
 
     def cancel(self, reason: str) -> None:
         """End the job soon: `STOP` when Zuul wants it no more, `SHUTDOWN` when the worker ends."""
@@ -73,6 +83,22 @@ class Job:
             return self._failed(Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"))
 
     def _execute(self, folder: JobDir) -> JobResult:
+        variables, found = self._try(folder, self._config.job_time_limit, "job_timed_out")
+        if found.may_retry:
+            variables, found = self._try_again(folder, variables, found)
+        url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
+        publish.collect(folder, variables, self._entry.plugin)
+        report.write(folder.results, found, self._header(variables, url))
+        self._tell(Progress("publish", 96, "publishing the results"))
+        if late := self._upload(folder):
+            found, url = verdict.with_message(found, late), ""
+        return JobResult(found, url, None)
+
+    def _try(self, folder: JobDir, time_limit: int, at_the_end: str) -> tuple[dict[str, Any], Verdict]:
+        """Run the playbook once; returns what it was told, and the verdict.
+
+        `at_the_end` is the code for a job that its time limit (seconds) has ended.
+        """
         chosen = self._datasets(folder)
         variables = self._variables(folder)
         names = None
@@ -81,24 +107,40 @@ class Job:
             variables["th_datasets"] = [{"name": item.name, "config": str(item.config_path)} for item in chosen]
         folder.write_job_yaml(variables)
         if names != []:
-            self._play(folder, names)
-        found = verdict.decide(artifacts.read(folder.artifacts), names)
-        url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
-        publish.collect(folder, variables, self._entry.plugin)
-        report.write(
-            folder.results,
-            found,
-            report.Header(
-                job=publish.public(variables)["th_job"],
-                url=url,
-                started=_stamp(self._started),
-                seconds=time.monotonic() - self._begun,
-            ),
+            self._play(folder, names, time_limit, at_the_end)
+        return variables, verdict.decide(artifacts.read(folder.artifacts), names)
+
+    def _try_again(
+        self, folder: JobDir, variables: dict[str, Any], first: Verdict
+    ) -> tuple[dict[str, Any], Verdict]:
+        """Try a second time, in the same folder afresh, where the time limit leaves room for it."""
+        took = time.monotonic() - self._begun
+        left = int(self._config.job_time_limit - took - RETRY_PAUSE)
+        reasons = ", ".join(dict.fromkeys(message.code for message in first.messages))
+        if left < took:
+            self._log.warning("%s: not tried again, %d s are left", reasons, left)
+            return variables, first
+        self._log.warning("%s: trying once more", reasons)
+        self._tell(Progress("retry", 0, f"trying once more: {reasons}"))
+        if self._canceled.wait(RETRY_PAUSE):
+            folder.report(self._end_code, "")
+            names = [item["name"] for item in variables["th_datasets"]] if "th_datasets" in variables else None
+            return variables, verdict.decide(artifacts.read(folder.artifacts), names)
+        report.write(folder.begin_again(), first, self._header(variables, ""))
+        messages = [
+            {"code": message.code, "dataset": message.dataset, "detail": message.detail} for message in first.messages
+        ]
+        document = {"schema": 1, "seconds": round(took, 3), "messages": messages}
+        (folder.artifacts / "first-try.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        return self._try(folder, left, "retry_timed_out")
+
+    def _header(self, variables: dict[str, Any], url: str) -> report.Header:
+        return report.Header(
+            job=publish.public(variables)["th_job"],
+            url=url,
+            started=_stamp(self._started),
+            seconds=time.monotonic() - self._begun,
         )
-        self._tell(Progress("publish", 96, "publishing the results"))
-        if late := self._upload(folder):
-            found, url = verdict.with_message(found, late), ""
-        return JobResult(found, url, None)
 
     def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
         """The datasets that the job has to test, without those that cannot be read; None when it tests none."""
@@ -109,14 +151,22 @@ class Job:
             folder.report("no_profile", f"{profile} is not there")
             return []
         try:
-            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project)
+            wanted = self._entry.wanted(self._request.pipeline)
+            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project, wanted)
+            unknown = datasets.unknown(self._entry.datasets_dir, wanted)
         except DatasetError as error:
             folder.report("no_dataset", str(error))
             return []
         for broken in errors:
             folder.report("seed_broken", str(broken), datasets.name_of(broken.path))
-        if not chosen and not errors:
+        for word in unknown:
+            where = f"{word!r}, which the job {self._entry.name} asks for, is neither a name nor a tag of a dataset"
+            folder.report("no_dataset", f"{where} in {self._entry.datasets_dir}")
+        if not chosen and not errors and not unknown:
             where = f"no dataset in {self._entry.datasets_dir} is for the project {self._request.project}"
+            if wanted is not None:
+                pipeline = self._request.pipeline or "no pipeline"
+                where += f" and has one of the names and tags {', '.join(wanted)} (job {self._entry.name}, {pipeline})"
             folder.report("no_dataset", where)
         return chosen
 
@@ -140,17 +190,22 @@ class Job:
             "th_verdict": False,
         }
 
-    def _play(self, folder: JobDir, names: Sequence[str] | None) -> None:
+    @property
+    def _end_code(self) -> str:
+        """The code for a job that is canceled."""
+        return "worker_stopped" if self._reason == SHUTDOWN else "canceled"
+
+    def _play(self, folder: JobDir, names: Sequence[str] | None, time_limit: int, at_the_end: str) -> None:
         """Run the plugin's playbook, and put what its artifacts do not tell beside them."""
         playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
         reader = ProgressReader(folder.artifacts, names or (), self._tell)
-        end = self._run(folder, playbook, self._config.job_time_limit, self._canceled.is_set, reader)
+        end = self._run(folder, playbook, time_limit, self._canceled.is_set, reader)
         folder.end_processes()
         detail = f"{end.task}: {end.message}".strip(": ")
         if end.status == "canceled":
-            folder.report("worker_stopped" if self._reason == SHUTDOWN else "canceled", "")
+            folder.report(self._end_code, "")
         elif end.status == "timeout":
-            folder.report("job_timed_out", f"the job was ended after {self._config.job_time_limit} s")
+            folder.report(at_the_end, f"the job was ended after {time_limit} s")
         elif names is None and end.rc == runner.TASK_FAILED:
             folder.report("test_failed", detail)
         elif names is None and not reader.tasks:
@@ -198,8 +253,10 @@ class Job:
         return end
 
     def _tell(self, progress: Progress) -> None:
+        # a second try begins where the first has ended: for who looks on, a job never goes back
+        self._percent = max(self._percent, progress.percent)
         try:
-            self._observer(progress)
+            self._observer(replace(progress, percent=self._percent))
         except Exception:
             self._log.exception("the progress could not be told")
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
+FIRST_TRY = "first-try"
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 4.0
 
@@ -93,6 +94,27 @@ class JobDir:
     def end_processes(self) -> None:
         """End every process of the job: SIGTERM, and SIGKILL a little later."""
         _end_processes(self.root)
+
+    def begin_again(self) -> Path:
+        """Make the folder what it was at the beginning, for a second try; returns where the first one's results are.
+
+        They and its artifacts are kept in `results`, to be published. Raises InfrastructureError.
+        """
+        self.end_processes()
+        first = self.root / FIRST_TRY
+        try:
+            self.results.rename(first)
+            self.artifacts.rename(first / "artifacts")
+            for file in self.root.glob("db/*/server.json"):
+                _remove_socket(file)
+            for path in self.root.iterdir():
+                if path.name not in (OWNER, "runner", FIRST_TRY):
+                    _remove(path)
+            for folder in (self.artifacts, self.results):
+                folder.mkdir(mode=0o700)
+            return first.rename(self.results / FIRST_TRY)
+        except OSError as error:
+            raise InfrastructureError("job_folder", f"{self.root}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -3,43 +3,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.artifacts import Migration, Problem, Walk
+from worker.artifacts import DATA, DOWNGRADE, SCHEMA, Migration, Problem, Walk
 from worker.checkout import Checkout
-from worker.outcome import CODES, Message, Outcome
+from worker.limits import LIMITS, Waiver, plain
+from worker.outcome import CODES, Fault, Message, Outcome
+from worker.untrusted import brief
 
 # What the signals with which we end a job can look like.
 BY_THE_END = (
-    "migration_killed", "migration_ended", "walk_failed", "server_died", "server_failed", "environment_failed",
-    "checkout_failed", "git_unreachable", "index_unreachable", "seed_broken", "playbook_failed",
+    "migration_killed", "migration_ended", "walk_failed", "server_died", "server_out_of_memory", "server_failed",
+    "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "index_unreachable",
+    "seed_broken", "playbook_failed",
 )  # fmt: skip
 # What ended a migration, by the walk's error code; the message that names the migration carries the detail.
 _ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What a migration may do at most: a dataset's key, the measured value, and the message when it is over."""
-
-    key: str
-    value: str
-    code: str
-    unit: str
-
-
-LIMITS = (
-    Limit("maximum_migration_times", "seconds", "migration_too_long", "s"),
-    Limit("XInnodb_rows_changed", "rows_changed", "migration_changed_rows", "rows"),
-    Limit("Innodb_rows_read", "rows_read", "migration_read_rows", "rows"),
-)
+# What can be wrong with the version after a migration that says that all is well.
+_VERSION = ("version_unchanged", "version_not_in_tree")
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate|oom[- ]kill", re.IGNORECASE)
+_MOST_NAMES = 10
 
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """A migration with what was made of it: ``ok``, ``warning`` or ``failure``, and its limits by value's name."""
+    """A migration with what was made of it: ``ok``, ``warning`` or ``failure``, and its limits by value's name.
+
+    `over` are the values above their limit; those of them in `excused` do not count, and why. `remarks` are those of
+    the dataset that speak of this migration.
+    """
 
     migration: Migration
     result: str
@@ -47,6 +42,14 @@ class MigrationResult:
     file: str
     limits: Mapping[str, float | None]
     over: frozenset[str]
+    excused: Mapping[str, str]
+    waivers: tuple[Waiver, ...]
+    remarks: Mapping[str, str]
+
+    @property
+    def notable(self) -> bool:
+        """Whether the change's author should look at it."""
+        return self.by_change or self.result != "ok" or bool(self.over)
 
 
 def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Message], list[MigrationResult]]:
@@ -57,11 +60,13 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
     messages: list[Message] = []
     rows: list[MigrationResult] = []
     problems = [problem for problem in found.problems if not (ended_by_us and problem.code in BY_THE_END)]
+    before = found.version
     for migration in found.migrations:
         problem = _take_problem(problems, migration)
-        about, row = _migration(migration, found, problem, checkout, ended_by_us)
+        about, row = _migration(migration, before, found, problem, checkout, ended_by_us)
         messages += about
         rows.append(row)
+        before = migration.version or before
     messages += [message_of(problem) for problem in problems]
     return messages + _not_measurable(found, rows), rows
 
@@ -72,8 +77,10 @@ def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) ->
     # no dataset is past what is new, unless it was taken with the change in it: a migration that the change puts
     # below the dataset's version is never run, neither here nor on any database of that version
     past = checkout.behind(version) - checkout.added | checkout.behind(version & checkout.added)
-    run = {row.migration.to for row in rows if row.by_change and row.migration.well}
-    return sorted(checkout.by_change - past - run)
+    well = [row for row in rows if row.migration.kind == SCHEMA and row.migration.well]
+    run = {row.migration.to for row in well if row.by_change}
+    squashed = checkout.stood_for(past | {row.migration.to for row in well})
+    return sorted(checkout.by_change - past - run - squashed)
 
 
 def message_of(problem: Problem) -> Message:
@@ -87,11 +94,14 @@ def message_of(problem: Problem) -> Message:
         "file": problem.file,
         "line": problem.line,
     }
-    if problem.code in CODES and "%" not in CODES[problem.code].text:
-        return Message.of(problem.code, **fields)
-    if problem.code in _ENDED_BADLY:
-        return Message.of("migration_failed", problem.from_, problem.to, **fields)
-    fields["detail"] = f"{problem.code}: {problem.detail}"
+    code = problem.code
+    if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
+        code = "server_out_of_memory"
+    if code in (*_ENDED_BADLY, *_VERSION):
+        return Message.of(code, brief(problem.from_), brief(problem.to), **fields)
+    if code in CODES and "%" not in CODES[code].text:
+        return Message.of(code, **fields)
+    fields["detail"] = f"{code}: {problem.detail}"
     return Message.of("playbook_failed", **fields)
 
 
@@ -99,7 +109,8 @@ def _take_problem(problems: list[Problem], migration: Migration) -> Problem | No
     """Take from `problems` the one that ended a migration; trouble of ours stays there, and speaks for itself."""
     step = (migration.stage, migration.from_, migration.to)
     for problem in problems:
-        if not migration.well and (problem.stage, problem.from_, problem.to) == step:
+        about = not migration.well or problem.code in _VERSION
+        if about and (problem.stage, problem.from_, problem.to) == step:
             if not _ours(problem):
                 problems.remove(problem)
             return problem
@@ -111,54 +122,129 @@ def _ours(problem: Problem) -> bool:
 
 
 def _migration(
-    migration: Migration, walk: Walk, problem: Problem | None, checkout: Checkout, ended_by_us: bool
+    migration: Migration, before: str, walk: Walk, problem: Problem | None, checkout: Checkout, ended_by_us: bool
 ) -> tuple[list[Message], MigrationResult]:
-    file = checkout.files.get(migration.to, "")
-    place: dict[str, Any] = {"stage": migration.stage, "from_": migration.from_, "to": migration.to, "file": file}
-    step = (migration.from_, migration.to)
+    subject = migration.from_ if migration.kind == DOWNGRADE else migration.to
+    file = checkout.files.get(subject, "")
+    by_change = _by_change(migration, checkout)
+    place: dict[str, Any] = {
+        "stage": migration.stage,
+        "from_": migration.from_,
+        "to": migration.to,
+        "step": migration.kind,
+        "file": file,
+    }
+    if migration.kind == DOWNGRADE and not by_change:
+        place["blame"] = Fault.OPERATOR  # who wants it walked down; the change does not touch it
     messages: list[Message] = []
     result = "ok"
     if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:
         result = "unfinished"
     elif not migration.well:
-        messages += _ended_badly(step, problem, place)
+        messages += _ended_badly(migration, problem, place)
         result = "failure"
-    elif not set(migration.to.split(",")) <= set(migration.version.split(",")):
-        detail = f"after {step[0]}->{step[1]} the database was at {migration.version or 'no version'}"
-        messages.append(Message.of("version_mismatch", detail=detail, **place))
+    elif wrong := _wrong_version(migration, before, checkout, problem, place):
+        messages.append(wrong)
         result = "failure"
-    over = set()
-    limits = {limit.value: limit_of(walk, limit.key, *step) for limit in LIMITS}
+    row = MigrationResult(
+        migration,
+        result,
+        by_change,
+        file,
+        limits={limit.value: walk.limits.allowed(limit.key, migration.from_, migration.to) for limit in LIMITS},
+        over=frozenset(),
+        excused={},
+        waivers=walk.limits.waivers_of(migration.from_, migration.to),
+        remarks=remarks_of(walk.remarks, subject),
+    )
+    timed_out = any(message.code == "migration_timed_out" for message in messages)
+    row, over = _measured(row, walk, place, timed_out)
+    return messages + over, row
+
+
+def _by_change(migration: Migration, checkout: Checkout) -> bool:
+    own = {stage.name for stage in checkout.stages if stage.kind == "change"}
+    if migration.stage not in own or migration.kind == DATA:
+        return migration.stage in own
+    revision = migration.from_ if migration.kind == DOWNGRADE else migration.to
+    return not checkout.by_change.isdisjoint((revision, *revision.split(",")))
+
+
+def _measured(
+    row: MigrationResult, walk: Walk, place: Mapping[str, Any], timed_out: bool
+) -> tuple[MigrationResult, list[Message]]:
+    """The messages for what is over its limit, and the row with that marked; a time limit is told once."""
+    messages: list[Message] = []
+    excused: dict[str, str] = {}
+    migration = row.migration
     for limit in LIMITS:
-        allowed, measured = limits[limit.value], getattr(migration, limit.value)
+        allowed, measured = row.limits[limit.value], getattr(migration, limit.value)
         if not migration.ended or allowed is None or measured is None or measured <= allowed:
             continue
-        over.add(limit.value)
-        if any(message.code == limit.code for message in messages):
-            continue
+        step = (brief(migration.from_), brief(migration.to))
         detail = f"{plain(measured)} {limit.unit}, the limit is {plain(allowed)} {limit.unit}"
+        excuse = walk.limits.excuse(limit.key, migration.from_, migration.to)
+        if excuse:
+            excused[limit.value] = excuse
+            detail += f"; {excuse}"
         counted = () if limit.value == "seconds" else (measured,)
-        messages.append(Message.of(limit.code, *step, *counted, detail=detail, **place))
-        result = "warning" if result == "ok" else result
-    own = {stage.name for stage in checkout.stages if stage.kind == "change"}
-    by_change = migration.stage in own and migration.to in checkout.by_change
-    row = MigrationResult(migration, result, by_change, file, limits, frozenset(over))
-    return messages, row
+        if not (timed_out and limit.value == "seconds"):
+            messages.append(Message.of(limit.code, *step, *counted, detail=detail, excuse=excuse, **place))
+        row = replace(row, over=row.over | {limit.value}, excused=dict(excused))
+    if row.result == "ok" and any(message.counts for message in messages):
+        row = replace(row, result="warning")
+    return row, messages
 
 
-def _ended_badly(step: tuple[str, str], problem: Problem | None, place: Mapping[str, Any]) -> list[Message]:
+def _wrong_version(
+    migration: Migration, before: str, checkout: Checkout, problem: Problem | None, place: Mapping[str, Any]
+) -> Message | None:
+    """What is wrong with the version that the database was at after a migration that says that it has ended."""
+    step, version = (brief(migration.from_), brief(migration.to)), set(migration.version.split(","))
+    detail = f"after {step[0]}->{step[1]} the database was at {brief(migration.version) or 'no version'}"
+    if problem and problem.code in _VERSION:
+        told = {**place, "file": problem.file or place["file"], "line": problem.line}
+        return Message.of(problem.code, *step, **{**told, "detail": problem.detail or detail})
+    if _at_its_version(migration, before):
+        return None
+    strangers = sorted(version - {"base", ""} - set(checkout.down)) if checkout.down else []
+    if strangers:
+        detail += "" if some(strangers) in detail else f", of which no migration is {some(strangers)}"
+        return Message.of("version_not_in_tree", *step, **{**place, "detail": detail})
+    if version == set(before.split(",")):
+        return Message.of("version_unchanged", *step, **{**place, "detail": detail})
+    return Message.of("version_mismatch", **{**place, "detail": detail})
+
+
+def _at_its_version(migration: Migration, before: str) -> bool:
+    """Whether the database is where the migration says that it leads; of a data migration nothing is asked."""
+    version, wanted = set(migration.version.split(",")), set(migration.to.split(","))
+    if migration.kind == DATA:
+        return True
+    if migration.kind == SCHEMA:
+        return wanted <= version
+    gone = set(migration.from_.split(","))
+    if wanted == {"base"}:  # of this database, or this branch: the others stay as they were
+        return bool(migration.version) and version - {"base"} <= set(before.split(",")) - gone
+    return wanted <= version and version.isdisjoint(gone)
+
+
+def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[str, Any]) -> list[Message]:
     """The messages for a migration that did not come to its end, as the classic logs had them."""
+    step = (brief(migration.from_), brief(migration.to))
     unfinished = Message.of("migration_unfinished", **place)
     if problem is None:
-        return [unfinished, Message.of("migration_failed", *step, **place)]
+        killed = migration.ended and (migration.exit or 0) < 0
+        return [unfinished, Message.of("migration_killed" if killed else "migration_ended", *step, **place)]
     if _ours(problem):
         return []
     told = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
-    if problem.code == "migration_timed_out":
-        return [unfinished, Message.of("migration_too_long", *step, **told)]
     if problem.code == "import_failed":
-        return [Message.of("import_failed", **told), unfinished, Message.of("migration_failed", *step, **place)]
-    return [unfinished, Message.of("migration_failed", *step, **told)]
+        return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
+    if problem.code in _VERSION:
+        return [Message.of(problem.code, *step, **told)]
+    code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
+    return [unfinished, Message.of(code, *step, **told)]
 
 
 def _not_measurable(walk: Walk, rows: Sequence[MigrationResult]) -> list[Message]:
@@ -173,18 +259,28 @@ def _not_measurable(walk: Walk, rows: Sequence[MigrationResult]) -> list[Message
             and getattr(row.migration, limit.value) is None
         ]
         if blind:
-            first = f"{blind[0].from_}->{blind[0].to}"
+            first = f"{brief(blind[0].from_)}->{brief(blind[0].to)}"
             detail = f"{limit.key}: not measured for {len(blind)} of {len(rows)} migrations, first for {first}"
-            messages.append(Message.of("limit_not_measurable", detail=detail))
+            excuses = {walk.limits.excuse(limit.key, migration.from_, migration.to) for migration in blind}
+            excuse = "" if "" in excuses else "; ".join(sorted(excuses))
+            if excuse:
+                detail += f"; {excuse}"
+            messages.append(Message.of("limit_not_measurable", detail=detail, excuse=excuse))
     return messages
 
 
-def limit_of(walk: Walk, key: str, from_: str, to: str) -> float | None:
-    """What a dataset allows a migration; None when it sets no limit."""
-    table = walk.limits.get(key, {})
-    return table.get(f"{from_}->{to}", table.get("default"))
+def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:
+    """The remarks that speak of a migration: ``_138_bugs`` of revision 138, whatever its database."""
+    found = {}
+    for revision in revisions.split(","):
+        for name in (revision, revision.partition(":")[2]):
+            for key, remark in remarks.items():
+                if name and (key == f"_{name}" or key.startswith(f"_{name}_")):
+                    found[key] = remark
+    return found
 
 
-def plain(value: float) -> str:
-    """A number as people write it: ``1,234,567``, ``61.25``."""
-    return f"{value:,.3f}".rstrip("0").rstrip(".")
+def some(names: Sequence[str]) -> str:
+    """The first of some revisions, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(map(brief, names[:_MOST_NAMES])) + more

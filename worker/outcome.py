@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can come out of a job: one table of messages, whose fault each is, and which outcome is the worst.
 
-The texts of the classic messages are what people search for; they stay as they are. docs/verdicts.md is tested
-against this table.
+The texts of the classic messages are what people search for; they stay as they are. The table of docs/verdicts.md is
+this one, and a test holds it to it.
 """
 
 from __future__ import annotations
@@ -46,24 +46,41 @@ class Fault(enum.Enum):
     OPERATOR = "operator"
     MACHINE = "machine"
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is trouble of those who run this worker, not of the change's author."""
+        return self in (Fault.DATASET, Fault.OPERATOR, Fault.MACHINE)
+
 
 @dataclass(frozen=True)
 class Code:
-    """A kind of message: `text` is a template of `%`, `outcome` what one such message makes of the job."""
+    """A kind of message: `text` is a template of `%`, `outcome` what one such message makes of the job.
+
+    `explanation` says when it comes, `look` what to look at, `remedy` what to do; `retry` is whether the same job,
+    done once more, can come out otherwise.
+    """
 
     code: str
     outcome: Outcome
     text: str
     fault: Fault
     explanation: str
+    look: str
     remedy: str
+    retry: bool = False
+
+    @property
+    def level(self) -> str:
+        """``WARNING``, ``FAILURE`` or ``CANCELED``, for a reader."""
+        return "FAILURE" if self.outcome is Outcome.INFRASTRUCTURE else self.outcome.name
 
 
 @dataclass(frozen=True)
 class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
-    `blame` is who can mend it, where that is not as in the table.
+    `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
+    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it.
     """
 
     code: str
@@ -73,9 +90,11 @@ class Message:
     stage: str = ""
     from_: str = ""
     to: str = ""
+    step: str = ""
     file: str = ""
     line: int = 0
     blame: Fault | None = None
+    excuse: str = ""
 
     @classmethod
     def of(cls, code: str, *args: object, **fields: Any) -> Message:
@@ -88,9 +107,19 @@ class Message:
         return CODES[self.code]
 
     @property
+    def counts(self) -> bool:
+        """Whether it fails the job; else it is only told."""
+        return not self.excuse
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it makes of the job."""
+        return self.kind.outcome if self.counts else Outcome.SUCCESS
+
+    @property
     def level(self) -> str:
         """``WARNING``, ``FAILURE`` or ``CANCELED``, for a reader."""
-        return "FAILURE" if self.kind.outcome is Outcome.INFRASTRUCTURE else self.kind.outcome.name
+        return self.kind.level
 
     @property
     def fault(self) -> Fault:
@@ -99,16 +128,24 @@ class Message:
 
     @property
     def explanation(self) -> str:
-        """What it means."""
+        """When it comes."""
         return f"{self.kind.explanation} {_NOT_BY_THE_CHANGE}" if self.blame else self.kind.explanation
+
+    @property
+    def look(self) -> str:
+        """What to look at."""
+        return self.kind.look.replace("<dataset>", self.dataset) if self.dataset else self.kind.look
 
 
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
-_NOT_BY_THE_CHANGE = (
-    "This happens before the change's own migrations are reached: it would happen without the change, too."
-)
+_NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
 _AGAIN = "The job may be run again as it is."
+_DETAIL = "The detail below the message"
+_LOG = "the dataset's log, <dataset>.log"
+_SERVERS_LOG = "<dataset>-mariadbd.log"
+_ROW = "The migration's row in the report's table"
+_EXCUSE = "have the limit raised, or the excess waived, with a reason."
 
 _TABLE = (
     # the migrations
@@ -118,15 +155,44 @@ _TABLE = (
         "FAILURE - Did not find the end of a migration after a start",
         _CHANGE,
         "A migration was begun on the dataset and did not come to its end. Later migrations were not run.",
-        "Look at the message that names the migration, and at the end of the dataset's log.",
+        "The message after it, which names the migration and what happened.",
+        "Mend what that message says.",
     ),
     Code(
-        "migration_failed",
+        "migration_raised",
         _WARNING,
         "WARNING - Migration %s->%s failed to complete",
         _CHANGE,
-        "The migration raised an error, or its process ended, on rows that the dataset holds.",
-        "Make the migration cope with the rows that are there: duplicates, NULLs, long values. The detail says which.",
+        "The migration raised an error on the rows that the dataset holds.",
+        f"{_DETAIL} is the exception's last line; the file and line beside it are where. The traceback is in {_LOG}.",
+        "Make the migration cope with the rows that are there: duplicates, NULLs, long values.",
+    ),
+    Code(
+        "migration_killed",
+        _WARNING,
+        "WARNING - Migration %s->%s failed to complete",
+        _CHANGE,
+        "A signal killed the migration's process: a crash, or more memory or disk than the sandbox gives.",
+        f"{_DETAIL} names the signal; the end of {_LOG} is what the migration had said.",
+        "Let the migration read rows in batches instead of all at once; see the limits of the sandbox.",
+    ),
+    Code(
+        "migration_ended",
+        _WARNING,
+        "WARNING - Migration %s->%s failed to complete",
+        _CHANGE,
+        "The migration's process ended in its middle without an error, as exit() in a migration does.",
+        f"{_DETAIL} has the exit status; the end of {_LOG} is what the migration had said.",
+        "Raise an error instead of ending the process; where the work is done, return.",
+    ),
+    Code(
+        "migration_timed_out",
+        _WARNING,
+        "WARNING - Migration %s->%s took too long",
+        _CHANGE,
+        "The migration was ended by the time limit that holds for every migration, whatever the dataset allows.",
+        f"{_DETAIL} is the statement that the database server was executing.",
+        "Make that statement faster, or split the work. Look whether it waits for a lock of its own.",
     ),
     Code(
         "migration_too_long",
@@ -134,15 +200,17 @@ _TABLE = (
         "WARNING - Migration %s->%s took too long",
         _CHANGE,
         "The migration took longer than the dataset's limit allows; in production it would lock out writers.",
-        "Split the work, do it in batches outside of the schema migration, or have the limit raised with a reason.",
+        f"{_ROW}: time beside rows and redo log tells what it was at.",
+        f"Split the work, do it in batches outside of the schema migration, or {_EXCUSE}",
     ),
     Code(
         "migration_changed_rows",
         _WARNING,
         "WARNING - Migration %s->%s changed too many rows (%d)",
         _CHANGE,
-        "The migration wrote more rows than the dataset's limit allows.",
-        "Move the data in batches outside of the schema migration, or have the limit raised with a reason.",
+        "The migration inserted, updated and deleted more rows than the dataset's limit allows.",
+        f"{_ROW}, and the migration's UPDATE, INSERT and DELETE statements.",
+        f"Move the data in batches outside of the schema migration, or {_EXCUSE}",
     ),
     Code(
         "migration_read_rows",
@@ -150,7 +218,26 @@ _TABLE = (
         "WARNING - Migration %s->%s read too many rows (%d)",
         _CHANGE,
         "The migration read more rows than the dataset's limit allows.",
-        "Narrow its queries or use an index, or have the limit raised with a reason.",
+        f"{_ROW}, and the migration's queries: EXPLAIN tells which of them use no index.",
+        f"Narrow its queries or use an index, or {_EXCUSE}",
+    ),
+    Code(
+        "migration_redo_bytes",
+        _WARNING,
+        "WARNING - Migration %s->%s wrote too much to the redo log (%d bytes)",
+        _CHANGE,
+        "The server wrote more to its redo log than the dataset's limit allows: a table or an index was rebuilt.",
+        f"{_ROW}: much redo log and no rows is an ALTER TABLE that rebuilds the table in place.",
+        f"Choose a form of ALTER TABLE that is instant, or {_EXCUSE}",
+    ),
+    Code(
+        "migration_data_growth",
+        _WARNING,
+        "WARNING - Migration %s->%s made the data grow too much (%d bytes)",
+        _CHANGE,
+        "The data directory grew by more than the dataset's limit allows.",
+        f"{_ROW}, and the indexes, columns and copies of tables that the migration makes.",
+        f"Drop what is no longer needed first, or index less, or {_EXCUSE}",
     ),
     Code(
         "limit_not_measurable",
@@ -158,7 +245,26 @@ _TABLE = (
         "WARNING - A limit of the dataset could not be measured",
         _OPERATOR,
         "The dataset sets a limit for something that this database server does not count.",
-        "Use a server that counts it, or take the limit out of the dataset's file.",
+        f"{_DETAIL} names the limit and the first migration.",
+        "Use a server that counts it, set warn_only for it, or take the limit out of the dataset's file.",
+    ),
+    Code(
+        "version_unchanged",
+        _FAILURE,
+        "FAILURE - Migration %s->%s left the version unchanged",
+        _CHANGE,
+        "The migration says that it has ended, and the database is at the version that it was at before.",
+        f"{_DETAIL} is the version; look which database the migration's tool was really connected to.",
+        "Let the tool migrate the database of its configuration, and write the version into its table.",
+    ),
+    Code(
+        "version_not_in_tree",
+        _FAILURE,
+        "FAILURE - Migration %s->%s wrote a version that is not in the tree",
+        _CHANGE,
+        "After the migration the database holds a version that no migration of the checkout has.",
+        f"{_DETAIL} is the version; look for what writes to the version table beside the tool.",
+        "Leave the version table to the tool, and let the migration's revision be what its file says.",
     ),
     Code(
         "version_mismatch",
@@ -166,6 +272,7 @@ _TABLE = (
         "FAILURE - Final schema version does not match expectation",
         _CHANGE,
         "The version that the database holds is not the one that the migrations should have led to.",
+        f"{_DETAIL} has both versions.",
         "Check the migrations' revision and down_revision, and that they run on the database that they are given.",
     ),
     Code(
@@ -174,6 +281,7 @@ _TABLE = (
         "FAILURE - The migrations have several heads",
         _CHANGE,
         "Two migrations build on the same one, so that it is not defined which comes last.",
+        f"{_DETAIL} names the heads.",
         "Rebase: let the change's migration build on the other head, or add a merge migration.",
     ),
     Code(
@@ -182,8 +290,8 @@ _TABLE = (
         "FAILURE - A migration of the change was not run",
         _CHANGE,
         "The walk came to its end without a migration that the change adds or alters.",
-        "Put a new migration on top of the released ones: databases that are past its place never run it. "
-        "artifacts/checkout.json has what was found.",
+        f"{_DETAIL} names the migrations; artifacts/checkout.json has what was found of them.",
+        "Put a new migration on top of the released ones: databases that are past its place never run it.",
     ),
     Code(
         "migration_unreadable",
@@ -191,6 +299,7 @@ _TABLE = (
         "FAILURE - A migration cannot be read",
         _CHANGE,
         "A migration of the change does not say in plain words which revision it is and what it builds on.",
+        f"{_DETAIL} names the file.",
         "Write revision and down_revision as plain assignments of literal values.",
     ),
     Code(
@@ -199,6 +308,7 @@ _TABLE = (
         "FAILURE - The project has no migrations",
         _CHANGE,
         "The checkout holds no migration scripts in the folder that the project's profile names.",
+        "The project's profile, and where the checkout has its migrations.",
         "If the change has moved them, the profile must follow; else the profile's script_location is wrong.",
     ),
     Code(
@@ -207,6 +317,7 @@ _TABLE = (
         "No migrations run",
         _DATASET,
         "The dataset is already at the version that the change ends with, so nothing was tested.",
+        "The dataset's version in the report.",
         "Give the job a dataset of an older release.",
     ),
     Code(
@@ -215,6 +326,7 @@ _TABLE = (
         "FAILURE - Could not import required module.",
         _CHANGE,
         "The migrations import a Python module that is not in the project's environment.",
+        f"{_DETAIL} names the module; artifacts/environment.json has the packages that are there.",
         "Add the missing package to the project's requirements, or to `packages` of its profile.",
     ),
     Code(
@@ -223,15 +335,27 @@ _TABLE = (
         "FAILURE - The migration environment failed",
         _CHANGE,
         "The project's own code around the migrations (alembic's env.py, or the command) failed.",
-        "Look at the dataset's log: it ends with the traceback.",
+        f"The end of {_LOG}: the traceback.",
+        "Mend that code; it is run as the project's profile says, without a network.",
     ),
+    # the change itself
     Code(
         "environment_failed",
         _FAILURE,
         "FAILURE - Could not build the virtual environment",
         _CHANGE,
         "The project's requirements could not be installed, or the project itself could not be built.",
-        "The detail names the requirement; environment.log has all that the installer has said.",
+        f"{_DETAIL} is the line of the requirement that failed; environment.log has all that the installer said.",
+        "Mend that requirement. One that is gone from the index needs a pin, or a date, in the project's profile.",
+    ),
+    Code(
+        "merge_conflict",
+        _FAILURE,
+        "FAILURE - The change does not merge with its branch",
+        _CHANGE,
+        "The change and the branch that it is proposed to have altered the same lines.",
+        f"{_DETAIL} names the files; git_prep.log has what git said.",
+        "Rebase the change.",
     ),
     Code(
         "checkout_ref_gone",
@@ -239,6 +363,7 @@ _TABLE = (
         "FAILURE - Could not find the change",
         _CHANGE,
         "The git server answers, but the ref or commit to test is not there; another patchset may have replaced it.",
+        f"{_DETAIL} names the ref; git_prep.log has what git said.",
         "Recheck the current patchset.",
     ),
     Code(
@@ -247,14 +372,16 @@ _TABLE = (
         "FAILURE - Could not check out the change",
         _CHANGE,
         "Git could not make a work tree of the change or of its submodules.",
-        "git_prep.log shows every command of git and what it said.",
+        "git_prep.log: every command of git, and what it said.",
+        "Mend what git complains about: most often a submodule's address, or a name that no file can have.",
     ),
     Code(
         "job_timed_out",
         _FAILURE,
         "FAILURE - The job took longer than its time limit",
         _CHANGE,
-        "The job as a whole was ended; the last step in the table is what it was at.",
+        "The job as a whole was ended by job_time_limit.",
+        "The last step in the report's table is what it was at.",
         "Make the slow step faster, or have job_time_limit raised in the worker's configuration.",
     ),
     Code(
@@ -263,7 +390,8 @@ _TABLE = (
         "FAILURE - The test failed",
         _CHANGE,
         "A task of the test's own playbook failed.",
-        "The detail names the task; task_output.log has its output.",
+        f"{_DETAIL} names the task; task_output.log has its output.",
+        "Mend what the task complains about.",
     ),
     Code(
         "bad_request",
@@ -271,6 +399,7 @@ _TABLE = (
         "FAILURE - Wrong job argument %s",
         _OPERATOR,
         "The job's arguments are not what a job of Zuul has; nothing was run.",
+        "The message names the argument.",
         "Correct the argument that is named.",
     ),
     # the datasets
@@ -280,6 +409,7 @@ _TABLE = (
         "FAILURE - Could not find seed database.",
         _DATASET,
         "The dataset's dump is not where its file says.",
+        f"{_DETAIL} is the path.",
         "Put the dump there, or correct seed_data in the dataset's file.",
     ),
     Code(
@@ -288,7 +418,17 @@ _TABLE = (
         "FAILURE - Could not setup seed database.",
         _DATASET,
         "The dataset's dump cannot be loaded: it is cut off, not SQL, or of another kind of server.",
-        "The detail is what the server said of it. Make the dump again.",
+        f"{_DETAIL} is what the server said of it.",
+        "Make the dump again, or mend the dataset's file.",
+    ),
+    Code(
+        "seed_changed",
+        _OURS,
+        "FAILURE - Could not prove that the preloaded database is the seed.",
+        _DATASET,
+        "A preloaded database could not be reset, or its schema or rows are not the seed's again.",
+        f"{_DETAIL} names what differs.",
+        "Load the seed into the external server again, and let nobody else write to it.",
     ),
     Code(
         "no_dataset",
@@ -296,7 +436,17 @@ _TABLE = (
         "FAILURE - Could not find seed database.",
         _OPERATOR,
         "No dataset is there for this project.",
+        f"{_DETAIL} names the folder that was looked through.",
         "Add one to the datasets_dir of the job, or do not run the job for this project.",
+    ),
+    Code(
+        "version_removed",
+        _FAILURE,
+        "FAILURE - The change removes a migration that databases are at",
+        _CHANGE,
+        "The dataset is at a version that its branch has and the change removes: no such database could be migrated.",
+        f"{_DETAIL} is the version; the change's diff of the migrations.",
+        "Keep the migration, and undo what it does in a new one.",
     ),
     Code(
         "version_unknown",
@@ -304,6 +454,7 @@ _TABLE = (
         "FAILURE - The dataset's version is not known to the project",
         _DATASET,
         "The dataset holds a version that no release in the walk, nor the change, has a migration for.",
+        f"{_DETAIL} is the version; artifacts/checkout.json has those that are known.",
         "Take a dump of a release that the project still has, or name the release in its profile.",
     ),
     Code(
@@ -312,7 +463,9 @@ _TABLE = (
         "FAILURE - The dataset was not tested",
         _MACHINE,
         "The walk of this dataset did not come to its end, and nothing says why.",
-        "Look at task_output.log. " + _AGAIN,
+        "task_output.log: the last task.",
+        _AGAIN,
+        retry=True,
     ),
     Code(
         "artifacts_damaged",
@@ -320,7 +473,8 @@ _TABLE = (
         "FAILURE - What was measured could not be read",
         _MACHINE,
         "A file below artifacts/ has lines or limits that cannot be understood, so something may be missing.",
-        "Check the worker's disk, and the limits in the dataset's file. " + _AGAIN,
+        f"{_DETAIL} says of what kind; artifacts/ has the files.",
+        "Check the worker's disk, and the limits and waivers in the dataset's file.",
     ),
     # what the operator has set up
     Code(
@@ -329,6 +483,7 @@ _TABLE = (
         "FAILURE - There is no profile for the project",
         _OPERATOR,
         "Nothing tells how this project is installed and migrated.",
+        f"{_DETAIL} is the path of the profile that is missing.",
         "Write inventory/projects/<org>/<name>.yaml; docs/profiles.md says how.",
     ),
     Code(
@@ -337,7 +492,8 @@ _TABLE = (
         "FAILURE - The project's profile cannot be used",
         _OPERATOR,
         "The project's profile is not valid, or names a release that is not there.",
-        "Correct the key that the detail names.",
+        f"{_DETAIL} names the key.",
+        "Correct the key that is named.",
     ),
     Code(
         "playbook_failed",
@@ -345,7 +501,8 @@ _TABLE = (
         "FAILURE - A step of the job failed",
         _OPERATOR,
         "A task of Ansible failed for a reason that the playbooks do not know.",
-        "The detail names the task; task_output.log has its output.",
+        f"{_DETAIL} names the task; task_output.log has its output.",
+        "Mend what the task complains about.",
     ),
     # the machine
     Code(
@@ -354,7 +511,9 @@ _TABLE = (
         "FAILURE - The git server does not answer",
         _MACHINE,
         "The repository could not be fetched in several tries.",
-        "Check the server and the address in git_prep.log. " + _AGAIN,
+        "git_prep.log: the address, and what git said.",
+        "Check the server and the address. " + _AGAIN,
+        retry=True,
     ),
     Code(
         "index_unreachable",
@@ -362,7 +521,9 @@ _TABLE = (
         "FAILURE - The package index does not answer",
         _MACHINE,
         "Packages could not be fetched in several tries.",
+        "environment.log: the address, and what the installer said.",
         "Check the index and the network of the worker. " + _AGAIN,
+        retry=True,
     ),
     Code(
         "disk_full",
@@ -370,6 +531,7 @@ _TABLE = (
         "FAILURE - No space is left on the worker's disk",
         _MACHINE,
         "The disk of the worker is full.",
+        f"{_DETAIL} names the folder.",
         "Free some space below jobs_working_dir or snapshots_dir. " + _AGAIN,
     ),
     Code(
@@ -378,15 +540,39 @@ _TABLE = (
         "FAILURE - The private database server could not be used",
         _MACHINE,
         "The database server of this job could not be started or asked.",
-        "The detail is the end of its error log.",
+        f"{_DETAIL} is the end of its error log; all of it is in {_SERVERS_LOG}.",
+        f"Mend what the server complains about. {_AGAIN}",
+        retry=True,
     ),
     Code(
         "server_died",
         _OURS,
         "FAILURE - The private database server died",
         _MACHINE,
-        "The database server ended in the middle of the walk: a crash, or no memory left.",
-        "The detail is the end of its error log. If a migration does it every time, report a bug of the server.",
+        "The database server crashed, or was killed, in the middle of the walk.",
+        f"{_DETAIL} is the end of its error log; all of it is in {_SERVERS_LOG}.",
+        "If a migration does it every time, report a bug of the server, with that migration. " + _AGAIN,
+        retry=True,
+    ),
+    Code(
+        "server_out_of_memory",
+        _OURS,
+        "FAILURE - The private database server ran out of memory",
+        _MACHINE,
+        "The database server ended in the middle of the walk, and its error log speaks of memory.",
+        f"{_DETAIL} is the end of its error log; all of it is in {_SERVERS_LOG}.",
+        "Give the machine more memory, or the server less (restore_datasets_server_options). " + _AGAIN,
+        retry=True,
+    ),
+    Code(
+        "server_unreachable",
+        _OURS,
+        "FAILURE - The external database server does not answer",
+        _MACHINE,
+        "The database server that the dataset names cannot be reached, or has gone away.",
+        f"{_DETAIL} is its address, and what was said.",
+        "Check the server, its address and its account in the dataset's file. " + _AGAIN,
+        retry=True,
     ),
     Code(
         "job_folder",
@@ -394,6 +580,7 @@ _TABLE = (
         "FAILURE - The job's folder could not be made",
         _MACHINE,
         "The worker could not make a folder for the job.",
+        f"{_DETAIL} is the folder.",
         "Check jobs_working_dir: its permissions, and the space on its disk.",
     ),
     Code(
@@ -402,6 +589,7 @@ _TABLE = (
         "FAILURE - The results could not be published",
         _MACHINE,
         "The job ran, but its results could not be put where people read them.",
+        f"{_DETAIL} names the folder.",
         "Check publish_logs.path: its permissions, and the space on its disk. " + _AGAIN,
     ),
     Code(
@@ -410,7 +598,17 @@ _TABLE = (
         "FAILURE - The worker failed",
         _MACHINE,
         "The worker came to a point that nobody has thought of.",
-        "Report it, with the traceback in the worker's log. " + _AGAIN,
+        "The traceback in the worker's log.",
+        "Report it, with that traceback. " + _AGAIN,
+    ),
+    Code(
+        "retry_timed_out",
+        _OURS,
+        "FAILURE - The time limit left too little for a second try",
+        _MACHINE,
+        "Trouble of ours ended the first try, and job_time_limit the second one, which had only what was left of it.",
+        "The files below first-try/: what ended the first try.",
+        _AGAIN,
     ),
     Code(
         "worker_stopped",
@@ -418,6 +616,7 @@ _TABLE = (
         "FAILURE - The worker was stopped",
         _MACHINE,
         "The worker was stopped while the job ran.",
+        "The worker's log.",
         _AGAIN,
     ),
     Code(
@@ -426,6 +625,7 @@ _TABLE = (
         "CANCELED - The job was stopped",
         Fault.NONE,
         "The job was stopped from outside, as Zuul does when there is a newer patchset.",
+        "Nothing.",
         "Nothing has to be done.",
     ),
 )

@@ -16,9 +16,11 @@ from typing import Any
 
 import jinja2
 
-from worker.artifacts import Migration
-from worker.judge import LIMITS, MigrationResult
-from worker.outcome import Fault, Message, Outcome
+from worker import human, summary
+from worker.artifacts import FirstTry, Problem
+from worker.judge import MigrationResult
+from worker.limits import LIMITS
+from worker.outcome import Fault, Message
 from worker.untrusted import text
 from worker.verdict import DatasetResult, Verdict
 
@@ -26,22 +28,6 @@ SCHEMA = 1
 JOB_FIELDS = (
     "id", "name", "project", "branch", "change", "patchset", "ref", "commit", "pipeline",
 )  # fmt: skip
-HEADLINES = {
-    Outcome.SUCCESS: "The migrations run on every dataset, within all limits.",
-    Outcome.WARNING: "The migrations run, but go over a limit.",
-    Outcome.FAILURE: "The migrations do not run on real data.",
-    Outcome.INFRASTRUCTURE: "The change could not be tested. This is not the change's fault.",
-    Outcome.CANCELED: "The job was canceled before its end.",
-}
-# The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
-_TYPICAL = ("migration_unfinished", "migration_too_long", "migration_changed_rows", "migration_read_rows")
-FAULTS = {
-    Fault.NONE: "",
-    Fault.CHANGE: "The fault is the change's: its author can mend it.",
-    Fault.DATASET: "The fault is the dataset's: whoever keeps the datasets can mend it.",
-    Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can mend it.",
-    Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
-}
 # The files beside a page, in the order in which a reader wants them, and what they are.
 FILES = {
     "task_output.log": "what Ansible printed",
@@ -91,10 +77,14 @@ def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
         "schema": SCHEMA,
         "result": verdict.outcome.name,
         "fault": verdict.fault.value,
+        "ours": verdict.fault.ours,
         "job": _job(header),
         "url": header.url,
         "started": header.started,
         "seconds": round(header.seconds, 3),
+        "summary": summary.line(verdict),
+        "notes": summary.notes(verdict),
+        "first_try": [_problem(problem) for problem in first.problems] if (first := _first_try(verdict)) else [],
         "messages": [_message(message) for message in verdict.messages],
         "datasets": [_dataset(result) for result in verdict.datasets],
         "worker": {"version": _version(), "host": platform.node()},
@@ -110,11 +100,13 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(bytes=_bytes, seconds=_seconds, count=_count, ending=_ending, moment=_moment)
+    environment.filters.update(human.FILTERS, whose=_whose)
     return environment.get_template("report.html").render(
         verdict=verdict,
-        headline=headline(verdict),
-        fault=FAULTS[verdict.fault],
+        headline=summary.headline(verdict),
+        reason=summary.reason(verdict),
+        fault=summary.FAULTS[verdict.fault],
+        notes=summary.notes(verdict),
         job=_job(header),
         started=text(header.started),
         seconds=header.seconds,
@@ -129,28 +121,37 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
     )
 
 
-def headline(verdict: Verdict) -> str:
-    """The verdict in one sentence."""
-    if verdict.outcome in (Outcome.WARNING, Outcome.FAILURE):
-        weighty = [message for message in verdict.messages if message.kind.outcome is verdict.outcome]
-        if not any(message.code in _TYPICAL for message in weighty):
-            return weighty[0].kind.explanation
-    return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
-
-
 def render_text(verdict: Verdict, url: str = "") -> str:
     """A verdict for a terminal: every message with detail and remedy, the link, and the verdict as the last line."""
-    lines = []
+    lines = [summary.line(verdict), ""] if verdict.messages else []
     for message in verdict.messages:
-        lines.append(message.text + (f"  [{message.dataset}]" if message.dataset else ""))
+        about = [f"[{message.dataset}]"] if message.dataset else []
+        lines.append("  ".join((message.text, *about, f"({_whose(message)})")))
         place = f"{message.file}:{message.line}" if message.file and message.line else message.file
         lines += [f"    {line}" for line in (*message.detail.splitlines(), place) if line]
         lines += [f"    {message.explanation}", f"    {message.kind.remedy}", ""]
+    lines += summary.notes(verdict)
     if url:
         lines.append(f"Report: {url}")
-    fault = "" if verdict.outcome in (Outcome.SUCCESS, Outcome.CANCELED) else f" ({verdict.fault.value}'s fault)"
-    lines.append(f"{verdict.outcome.name}{fault}: {headline(verdict)}")
+    lines.append(summary.line(verdict))
     return "\n".join(lines)
+
+
+def _whose(message: Message) -> str:
+    """Whose a message is, for people."""
+    if not message.counts:
+        return "does not count"
+    if message.fault.ours:
+        return f"not the change's fault, but the {message.fault.value}'s"
+    return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {"code": problem.code, "dataset": problem.dataset, "detail": problem.detail}
+
+
+def _first_try(verdict: Verdict) -> FirstTry | None:
+    return verdict.artifacts.first_try if verdict.artifacts else None
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -161,9 +162,14 @@ def _message(message: Message) -> dict[str, Any]:
         "dataset": message.dataset,
         "detail": message.detail,
         "fault": message.fault.value,
+        "ours": message.fault.ours,
+        "counts": message.counts,
+        "excuse": message.excuse,
         "explanation": message.explanation,
+        "look": message.look,
         "remedy": message.kind.remedy,
         "stage": message.stage,
+        "kind": message.step,
         "from": message.from_,
         "to": message.to,
         "file": message.file,
@@ -177,6 +183,11 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         "name": result.name,
         "result": result.outcome.name,
         "server": walk.server if walk else "",
+        "private": walk.private if walk else True,
+        "databases": [
+            {"name": item.name, "database": item.schema, "version": item.version}
+            for item in (walk.databases if walk else ())
+        ],
         "version": walk.version if walk else "",
         "expected": walk.expected if walk else None,
         "final": walk.final if walk else None,
@@ -190,8 +201,11 @@ def _migration(row: MigrationResult) -> dict[str, Any]:
         "stage": step.stage,
         "from": step.from_,
         "to": step.to,
+        "kind": step.kind,
         "file": row.file,
         "seconds": step.seconds,
+        "start_up": step.start_up,
+        "rounds": step.rounds,
         "rows_changed": step.rows_changed,
         "rows_read": step.rows_read,
         "redo_bytes": step.redo_bytes,
@@ -199,6 +213,9 @@ def _migration(row: MigrationResult) -> dict[str, Any]:
         "result": row.result,
         "by_change": row.by_change,
         "limits": dict(row.limits),
+        "over": sorted(row.over),
+        "excused": dict(row.excused),
+        "remarks": dict(row.remarks),
     }
 
 
@@ -213,19 +230,25 @@ class _View:
     total: float
     fine_total: float
     fine_slowest: float
+    start_up: float
+    remarks: Mapping[str, str]
 
     @classmethod
     def of(cls, result: DatasetResult) -> _View:
-        fine = [row for row in result.migrations if row.result == "ok" and not row.by_change]
+        fine = [row for row in result.migrations if not row.notable]
         seconds = [row.migration.seconds or 0.0 for row in result.migrations]
+        remarks = result.walk.remarks if result.walk else {}
+        shown = {key for row in result.migrations for key in row.remarks}
         return cls(
             result,
-            notable=[row for row in result.migrations if row.result != "ok" or row.by_change],
+            notable=[row for row in result.migrations if row.notable],
             fine=fine,
             slowest=max((*seconds, 0.001)),
             total=sum(seconds),
             fine_total=sum(row.migration.seconds or 0.0 for row in fine),
             fine_slowest=max((row.migration.seconds or 0.0 for row in fine), default=0.0),
+            start_up=sum(row.migration.start_up or 0.0 for row in result.migrations),
+            remarks={key: remark for key, remark in remarks.items() if key not in shown},
         )
 
 
@@ -236,7 +259,7 @@ def _job(header: Header) -> dict[str, str]:
 
 
 def _files(results: Path, verdict: Verdict) -> list[File]:
-    names = {}
+    names = {"first-try/index.html": "the report of the first try"} if _first_try(verdict) else {}
     for result in verdict.datasets:
         names[f"{result.name}.log"] = f"the walk of {result.name}, line by line"
         names[f"{result.name}-mariadbd.log"] = "its database server's error log"
@@ -255,46 +278,3 @@ def _version() -> str:
         return metadata.version("turbo-hipster")
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _bytes(value: float | None) -> str:
-    """A size for people: ``1.2 MB``."""
-    if value is None:
-        return "–"
-    size = float(value)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
-
-
-def _seconds(value: float | None) -> str:
-    """Seconds for people."""
-    if value is None:
-        return "–"
-    if value < 60 or value >= 1e7:
-        return f"{value:.2f} s" if value < 60 else f"{value:.3g} s"
-    minutes, seconds = divmod(int(value), 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _count(value: float | None) -> str:
-    """A number with separators."""
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.15g}"
-
-
-def _ending(migration: Migration) -> str:
-    """How a migration ended that did not end well."""
-    if not migration.ended:
-        return "no end was seen"
-    if migration.exit is None:
-        return "ended by the worker"
-    return f"killed by signal {-migration.exit}" if migration.exit < 0 else f"exit status {migration.exit}"
-
-
-def _moment(instant: str) -> str:
-    """An instant of ISO 8601 for people: ``2026-11-23 23:39:24 UTC``."""
-    return f"{instant[:10]} {instant[11:19]} UTC"

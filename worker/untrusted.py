@@ -6,6 +6,7 @@ Every function gives something usable for whatever it is handed, and raises noth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,11 @@ MAX_LINE = 256 * 1024
 MAX_LINES = 100_000
 MAX_TEXT = 4_000
 MAX_NAME = 400
+MAX_VERSION = 20_000
+"""Characters of a version; a django project has a head for each of its apps."""
+
+_BRIEF = 80
+_CHANGED = "…#"
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
@@ -35,6 +41,28 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 def name(value: object) -> str:
     """A name (a revision, a stage, a file): like `text`, on one line."""
     return text(value, MAX_NAME).replace("\n", " ")
+
+
+def version(value: object) -> str:
+    """A version (a revision, or several joined by commas): like `name`, but two that differ never look alike.
+
+    What had to be cut or cleaned bears the digest of the whole, and so does what looks as if it had been.
+    """
+    if not isinstance(value, str):
+        return ""
+    if len(value) <= MAX_VERSION and "\n" not in value and text(value, MAX_VERSION) == value and _CHANGED not in value:
+        return value
+    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name(value)}{_CHANGED}{digest[:32]}"
+
+
+def brief(version: str) -> str:
+    """A version for people: of many or long revisions the beginning, and how many there are."""
+    first, *others = version.split(",")
+    shown = first if len(first) <= _BRIEF else first[: _BRIEF - 1] + "…"
+    if len(version) <= _BRIEF:
+        return version
+    return f"{shown} and {len(others)} more" if others else shown
 
 
 def number(value: object) -> float | None:

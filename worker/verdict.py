@@ -20,8 +20,8 @@ RESULT_LENGTH = 250  # Zuul's SQL reporter keeps 255 characters
 _LEAST_DETAIL = 30
 
 # Messages that say that we have ended the job.
-_ENDING = ("canceled", "worker_stopped", "job_timed_out")
-_ORDER = (Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE, Outcome.CANCELED)
+_ENDING = ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out")
+_ORDER = (Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE, Outcome.CANCELED, Outcome.SUCCESS)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,19 @@ class Verdict:
 
     @property
     def fault(self) -> Fault:
-        """Who can mend it: the fault of the message that weighs most."""
-        return next((message.fault for message in self.messages if message.kind.outcome is self.outcome), Fault.NONE)
+        """Who can mend it: of the messages that weigh most, the change's author if there is one for them."""
+        faults = [message.fault for message in self.weighty]
+        return Fault.CHANGE if Fault.CHANGE in faults else next(iter(faults), Fault.NONE)
+
+    @property
+    def weighty(self) -> list[Message]:
+        """The messages that have made the outcome what it is."""
+        return [message for message in self.messages if message.counts and message.outcome is self.outcome]
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether the same job, done once more, can come out otherwise: nothing but such trouble of ours ended it."""
+        return self.outcome is Outcome.INFRASTRUCTURE and all(message.kind.retry for message in self.weighty)
 
     def gearman_result(self) -> str | None:
         """What Zuul is told: None, so that it tries again, when the trouble is ours."""
@@ -54,18 +65,29 @@ class Verdict:
             return None
         if self.outcome in (Outcome.SUCCESS, Outcome.CANCELED):
             return self.outcome.name
-        lines: list[str] = []
-        for message in self.messages:
-            if message.kind.outcome is not Outcome.INFRASTRUCTURE and message.text not in lines:
-                lines.append(message.text)
-        for message in self.messages:
+        told = [message for message in self.messages if message.outcome in (Outcome.FAILURE, Outcome.WARNING)]
+        texts = list(dict.fromkeys(message.text for message in told))
+        whole = "\n".join(texts)
+        if len(whole) > RESULT_LENGTH:
+            return _as_many_as_fit(texts)
+        for message in told:
             # of the detail what fits: with an error of the database, its number comes first
-            room = RESULT_LENGTH - len("\n".join(lines)) - 1
+            room = RESULT_LENGTH - len(whole) - 1
             detail = " ".join(message.detail.split())
-            if detail and room >= _LEAST_DETAIL and message.kind.outcome is not Outcome.INFRASTRUCTURE:
-                lines.append(detail if len(detail) <= room else detail[: room - 1] + "…")
-        whole = "\n".join(lines)
-        return whole if len(whole) <= RESULT_LENGTH else whole[: RESULT_LENGTH - 1] + "…"
+            if detail and room >= _LEAST_DETAIL:
+                whole += "\n" + (detail if len(detail) <= room else detail[: room - 1] + "…")
+        return whole
+
+
+def _as_many_as_fit(texts: Sequence[str]) -> str:
+    """The first of some texts, and how many more there are, in `RESULT_LENGTH` characters."""
+    kept = list(texts)
+    while len(kept) > 1:
+        kept.pop()
+        whole = "\n".join([*kept, f"… and {len(texts) - len(kept)} more"])
+        if len(whole) <= RESULT_LENGTH:
+            return whole
+    return texts[0] if len(texts[0]) <= RESULT_LENGTH else texts[0][: RESULT_LENGTH - 1] + "…"
 
 
 def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
@@ -102,14 +124,26 @@ def with_message(verdict: Verdict, message: Message) -> Verdict:
 
 
 def _verdict(messages: list[Message], results: list[DatasetResult], artifacts: Artifacts | None) -> Verdict:
-    outcome = worst(message.kind.outcome for message in messages)
+    outcome = worst(message.outcome for message in messages)
     harmless = [
         replace(message, text=untrusted.name(message.text), detail=untrusted.text(message.detail))
         for message in messages
     ]
-    # stable: within an outcome they stay in the order of the datasets
-    harmless.sort(key=lambda message: _ORDER.index(message.kind.outcome))
-    return Verdict(outcome, tuple(harmless), tuple(results), artifacts)
+    return Verdict(outcome, tuple(_in_order(harmless)), tuple(results), artifacts)
+
+
+def _in_order(messages: Sequence[Message]) -> list[Message]:
+    """Worst first, with what is said of a dataset together; what does not count comes last."""
+    names = list(dict.fromkeys(message.dataset for message in messages))
+    weight = {
+        name: min(_ORDER.index(message.outcome) for message in messages if message.dataset == name) for name in names
+    }
+
+    def key(message: Message) -> tuple[bool, int, int, int]:
+        group = message.dataset
+        return not message.counts, weight[group], names.index(group), _ORDER.index(message.outcome)
+
+    return sorted(messages, key=key)
 
 
 def _whose(message: Message, checkout: Checkout) -> Message:
@@ -125,7 +159,8 @@ def _where(message: Message, results: Iterable[DatasetResult]) -> Message:
     rows = [row.migration for result in results for row in result.migrations if row.result == "unfinished"]
     if message.code != "job_timed_out" or not rows:
         return message
-    return replace(message, detail=f"{message.detail}, in the middle of {rows[-1].from_}->{rows[-1].to}".strip(", "))
+    step = f"{untrusted.brief(rows[-1].from_)}->{untrusted.brief(rows[-1].to)}"
+    return replace(message, detail=f"{message.detail}, in the middle of {step}".strip(", "))
 
 
 def _dataset(
@@ -138,15 +173,29 @@ def _dataset(
 ) -> tuple[list[Message], DatasetResult]:
     """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
-    if not any(message.kind.outcome in (Outcome.FAILURE, Outcome.INFRASTRUCTURE) for message in [*known, *messages]):
+    if not _blocked([*known, *messages]):
         messages += _ending(walk, checkout, explained)
-    if walk and walk.final is not None and not messages and (left := judge.not_run(walk, rows, checkout)):
-        messages.append(Message.of("change_not_run", detail=", ".join(left[:10])))
+    blocked = _blocked([*known, *messages])
+    if walk and walk.final is not None and not blocked and (left := judge.not_run(walk, rows, checkout)):
+        messages.append(Message.of("change_not_run", detail=judge.some(left)))
     messages = [replace(message, dataset=name) for message in messages]
-    outcome = worst(message.kind.outcome for message in [*known, *messages])
+    outcome = worst(message.outcome for message in [*known, *messages])
     if outcome is Outcome.SUCCESS and (walk is None or walk.final is None):
         outcome = Outcome.INFRASTRUCTURE
     return messages, DatasetResult(name, outcome, walk, tuple(rows))
+
+
+def _blocked(messages: Iterable[Message]) -> bool:
+    """Whether what comes after them is not worth saying: it is a consequence, or was not reached."""
+    return any(message.outcome in (Outcome.FAILURE, Outcome.INFRASTRUCTURE) for message in messages)
+
+
+def _difference(found: str, expected: str) -> str:
+    if untrusted.brief(found) == found and untrusted.brief(expected) == expected:
+        return f"the database is at {found}, the migrations lead to {expected}"
+    there, wanted = set(found.split(",")), set(expected.split(","))
+    lacks, more = (judge.some(sorted(names)) or "nothing" for names in (wanted - there, there - wanted))
+    return f"of the version that the migrations lead to, the database lacks {lacks}; it has besides: {more}"
 
 
 def _ending(walk: Walk | None, checkout: Checkout, explained: bool) -> list[Message]:
@@ -154,13 +203,13 @@ def _ending(walk: Walk | None, checkout: Checkout, explained: bool) -> list[Mess
     if walk is None or walk.final is None:
         return [] if explained else [Message.of("not_tested")]
     if walk.final != walk.expected:
-        detail = f"the database is at {walk.final}, the migrations lead to {walk.expected}"
-        return [Message.of("version_mismatch", detail=detail)]
+        return [Message.of("version_mismatch", detail=_difference(walk.final, walk.expected or ""))]
     if walk.damaged or not walk.restored:
-        detail = f"{walk.damaged} damaged lines or limits" if walk.damaged else "the facts of the dataset are missing"
+        damage = f"{walk.damaged} damaged lines, limits or waivers"
+        detail = damage if walk.damaged else "the facts of the dataset are missing"
         return [Message.of("artifacts_damaged", detail=detail)]
     if not any(stage.kind == "change" for stage in checkout.stages):
         return [Message.of("artifacts_damaged", detail="checkout.json does not say what the change is")]
     if not walk.migrations:
-        return [Message.of("no_migrations_run", detail=f"the dataset is at {walk.final} already")]
+        return [Message.of("no_migrations_run", detail=f"the dataset is at {untrusted.brief(walk.final)} already")]
     return []

@@ -204,11 +204,8 @@ class FakeJob:
         self.end("CANCELED" if reason == "stop" else None)
 
     def end(self, result: str | None, url: str = "http://logs/7/", messages: tuple[str, ...] = ()) -> None:
-        texts = tuple(SimpleNamespace(text=text) for text in messages)
-        verdict = SimpleNamespace(
-            messages=texts, outcome=SimpleNamespace(name=result or "NONE"), gearman_result=lambda: result
-        )
-        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None))
+        verdict = SimpleNamespace(outcome=SimpleNamespace(name=result or "NONE"), gearman_result=lambda: result)
+        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, told=list(messages)))
 
     def fail(self, error: Exception) -> None:
         self._orders.put(error)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How jobs are ended from outside: by Zuul, by time limits, by the worker's own end, by its death."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from tests.functional.support import wait_until
-from tests.library.gitserver import silence
+from tests.library.gitserver import daemon, free_port, silence
 
 from .world import JOB, Answer, Worker, World, program, working
 
@@ -45,6 +46,22 @@ def test_a_git_server_that_does_not_answer(world: World) -> None:
     assert answer.codes == ["git_unreachable"]
     assert answer.result is None, "this is not the change's fault: Zuul shall try again"
     assert answer.document["result"] == "INFRASTRUCTURE"
+    assert answer.data[-1]["messages"][0].startswith("INFRASTRUCTURE (not the change's fault, but the machine's): ")
+    assert [item["code"] for item in answer.document["first_try"]] == ["git_unreachable"]
+
+
+def test_a_git_server_that_comes_back_is_found_by_the_second_try(world: World) -> None:
+    port = free_port()
+    with working(world, ansible_dir=world.ansible(checkout_fetch_attempts=2)) as worker:
+        unique = worker.launch({**world.migration("pass"), "ZUUL_URL": f"git://127.0.0.1:{port}"})
+        worker.wait_for(unique, "trying once more: git_unreachable")
+        with daemon(world.root / "served", port):
+            answer = worker.answer(unique)
+    assert answer.result == "SUCCESS"
+    assert [item["code"] for item in answer.document["first_try"]] == ["git_unreachable"]
+    first = json.loads((answer.folder / "first-try" / "result.json").read_text())
+    assert first["result"] == "INFRASTRUCTURE" and first["ours"] is True
+    assert "Connection refused" in (answer.folder / "first-try" / "git_prep.log").read_text()
 
 
 def test_a_stop_while_git_waits_for_its_server(world: World, worker: Worker) -> None:
@@ -61,7 +78,7 @@ def test_a_stop_while_git_waits_for_its_server(world: World, worker: Worker) -> 
 def test_a_migration_that_takes_too_long_is_ended(world: World) -> None:
     with working(world, ansible_dir=world.ansible(run_migrations_time_limit=2)) as worker:
         answer = worker.run(world.migration(SLEEP))
-    assert answer.codes == ["migration_unfinished", "migration_too_long"]
+    assert answer.codes == ["migration_unfinished", "migration_timed_out"]
     assert "SELECT SLEEP(900)" in answer.said() and answer.document["fault"] == "change"
 
 

@@ -45,7 +45,7 @@ def test_a_unique_index_over_duplicates(world: World, worker: Worker) -> None:
     assert answer.result is not None
     assert answer.result.splitlines()[:2] == [UNFINISHED, "WARNING - Migration c3->d4 failed to complete"]
     assert "1062" in answer.result
-    assert answer.codes == ["migration_unfinished", "migration_failed"]
+    assert answer.codes == ["migration_unfinished", "migration_raised"]
     failed = answer.document["messages"][1]
     assert failed["file"] == "migrations/versions/d4_.py" and failed["line"] == 10
     assert failed["fault"] == "change"
@@ -66,7 +66,7 @@ def test_three_datasets_are_three_tests(world: World, worker: Worker) -> None:
     answer = worker.run(arguments, "gate-three")
     results = {dataset["name"]: dataset["result"] for dataset in answer.document["datasets"]}
     assert results == {"one": "FAILURE", "two": "SUCCESS", "zero": "INFRASTRUCTURE"}
-    assert answer.codes == ["migration_unfinished", "migration_failed", "seed_missing"]
+    assert answer.codes == ["migration_unfinished", "migration_raised", "seed_missing"]
     assert answer.document["result"] == "FAILURE"
 
 
@@ -87,7 +87,7 @@ def test_a_change_of_an_existing_migration_leaves_the_tip_out(world: World, work
 
 def test_a_change_of_a_released_migration_runs_as_the_change_has_it(world: World, worker: Worker) -> None:
     answer = worker.run(world.change(script("b2", "a1", "raise RuntimeError('altered')")))
-    assert answer.codes == ["migration_unfinished", "migration_failed"] and "altered" in answer.said()
+    assert answer.codes == ["migration_unfinished", "migration_raised"] and "altered" in answer.said()
     rows = answer.document["datasets"][0]["migrations"]
     assert [(row["stage"].split()[0], row["to"], row["by_change"]) for row in rows] == [("change", "b2", True)]
 

@@ -35,12 +35,13 @@ def git(folder: Path, *words: str) -> str:
 
 
 class Repository:
-    """A repository with its working folder, served as it is."""
+    """A repository with its working folder, served as it is; one that is there already is taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
-        git(folder, "init", "--quiet")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            git(folder, "init", "--quiet")
 
     def git(self, *words: str) -> str:
         """Run git in the repository and return what it prints."""
@@ -76,9 +77,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def daemon(root: Path) -> Iterator[str]:
+def daemon(root: Path, port: int = 0) -> Iterator[str]:
     """A git server for the repositories below a folder; gives its base URL."""
-    port = free_port()
+    port = port or free_port()
     server = subprocess.Popen(
         [
             "git",

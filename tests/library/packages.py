@@ -3,11 +3,15 @@
 
 import functools
 import http.server
+import io
+import json
+import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 BACKEND = """\
 import pathlib, tomllib, zipfile
@@ -57,8 +61,10 @@ def project(dependencies: Sequence[str] = (), dynamic: bool = False, evil: str =
     }
 
 
-def add_wheel(index: Path, name: str, version: str, requires: Sequence[str] = (), more: str = "") -> None:
-    """Put a wheel into an index that is served from `index`; `more` is a module's text."""
+def add_wheel(
+    index: Path, name: str, version: str, requires: Sequence[str] = (), more: str = "", uploaded: str = ""
+) -> None:
+    """Put a wheel into an index that is served from `index`; `more` is a module's text, `uploaded` its day."""
     folder = index / "simple" / name.replace("_", "-")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}-{version}-py3-none-any.whl"
@@ -69,11 +75,48 @@ def add_wheel(index: Path, name: str, version: str, requires: Sequence[str] = ()
         wheel.writestr(f"{info}/METADATA", "\n".join(metadata + [f"Requires-Dist: {one}" for one in requires]) + "\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
-    links = "".join(f'<a href="{path.name}">{path.name}</a>\n' for path in sorted(folder.glob("*.whl")))
+    _list(folder, {file.name: uploaded} if uploaded else {})
+
+
+def add_sdist(index: Path, name: str, version: str, files: Mapping[str, str]) -> None:
+    """Put a source distribution into an index; `files` are those of a project (see `project`)."""
+    folder = index / "simple" / name.replace("_", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / f"{name}-{version}.tar.gz", "w:gz") as tar:
+        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        for path, text in {**files, "PKG-INFO": about}.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{path}")
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    _list(folder, {})
+
+
+def _list(folder: Path, uploaded: Mapping[str, str]) -> None:
+    """Write a package's page; with the days of their upload it is the one of PEP 691 and PEP 700."""
+    files = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
+    links = "".join(f'<a href="{path.name}">{path.name}</a>\n' for path in files)
     (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+    page = folder / "index.json"
+    known = json.loads(page.read_text())["files"] if page.is_file() else []
+    known += [
+        {"filename": name, "url": name, "hashes": {}, "upload-time": f"{day}T12:00:00Z"}
+        for name, day in uploaded.items()
+    ]
+    if known:
+        page.write_text(json.dumps({"meta": {"api-version": "1.1"}, "name": folder.name, "files": known}))
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    extensions_map: ClassVar[dict[str, str]] = {
+        **http.server.SimpleHTTPRequestHandler.extensions_map,
+        ".json": "application/vnd.pypi.simple.v1+json",
+    }
+
+    def send_head(self) -> Any:
+        if self.path.endswith("/") and Path(self.translate_path(self.path), "index.json").is_file():
+            self.path += "index.json"
+        return super().send_head()
+
     def log_message(self, *_: object) -> None:
         pass
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ansible.module_utils.th_uv import uv_path
 
 from .conftest import ROOT, load_module
 from .gitserver import Repository, free_port, git
-from .packages import add_wheel, project, serve
+from .packages import add_sdist, add_wheel, project, serve
 
 module = load_module("build_environment", "build_environments")
 
@@ -40,6 +41,7 @@ class Workplace:
         self.job_dir = job_dir
         self.src = job_dir / "src"
         self.log = job_dir / "results" / "environment.log"
+        self.place: dict[str, Any] = {}
         self.install: dict[str, Any] = {
             "requirements": ["requirements.txt"],
             "constraints": [],
@@ -50,7 +52,7 @@ class Workplace:
         }
         self.params: dict[str, Any] = {
             "job": {"project": "org/project", "url": str(tmp_path / "served")},
-            "profile": {"python": "python3", "install": self.install},
+            "profile": {"python": "python3", "exclude_newer": "", "install": self.install, "releases": []},
             "job_dir": str(job_dir),
             "mirrors_dir": str(tmp_path / "mirrors"),
             "environments_dir": str(tmp_path / "environments"),
@@ -79,7 +81,8 @@ class Workplace:
             self.build()
         assert caught.value.code == code, caught.value.detail
         assert words in caught.value.detail
-        assert caught.value.more == {"stage": "change"}
+        assert caught.value.more.pop("stage") == "change"
+        self.place = caught.value.more
         assert not (self.job_dir / "build").exists()
         return caught.value.detail
 
@@ -162,14 +165,81 @@ def test_a_second_build_downloads_nothing_again(work: Workplace, tmp_path: Path)
 
 
 def test_a_requirement_that_does_not_exist(work: Workplace) -> None:
-    work.write({**project(), "requirements.txt": "alpha\nno-such-thing-at-all\n"})
-    detail = work.fails("environment_failed", "no-such-thing-at-all")
+    work.write({**project(), "requirements.txt": "alpha\n# no-such-thing-at-all\nNo_such.thing-at-all>=1  # a word\n"})
+    detail = work.fails("environment_failed", "requirements.txt:3: No_such.thing-at-all>=1: error: ")
     assert len(detail) < 2100
+    assert work.place == {"file": "requirements.txt", "line": 3}
+
+
+MISMATCH = f"gamma-delta==3.0 \\\n    --hash=sha256:{'0' * 64}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"requirements.txt": "alpha\ngamma-delta==99\n"}, "requirements.txt:2: gamma-delta==99"),
+        ({"requirements.txt": "-r more/base.txt\n", "more/base.txt": "\n\nnope\n"}, "more/base.txt:3: nope"),
+        (
+            {"requirements.txt": "alpha>=2\n", "limits.txt": "beta==2.0\nalpha==1.0\n"},
+            "requirements.txt:1: alpha>=2; limits.txt:2: alpha==1.0",
+        ),
+        ({"requirements.txt": f"alpha\n{MISMATCH}"}, "requirements.txt:2: gamma-delta==3.0"),
+        ({"requirements.txt": "alpha\nomega\n"}, "requirements.txt:2: omega"),
+        ({"requirements.txt": "alpha\nbeta two\n"}, "requirements.txt:2: beta two"),
+        ({"requirements.txt": "alpha\n./not/there\n"}, "requirements.txt:2: ./not/there"),
+        ({"requirements.txt": "alpha\nbroken>=1\n"}, "requirements.txt:2: broken>=1"),
+        ({"requirements.txt": "alpha\nneeds-broken\n"}, "requirements.txt:2: needs-broken"),
+        ({"requirements.txt": "alpha\nneeds-python; python_version > '3'\n"}, "requirements.txt:2: needs-python"),
+        ({**project(["alpha", "nope==1"])}, "pyproject.toml:8: dependencies = "),
+    ],
+)
+def test_what_cannot_be_installed_is_named_with_its_line(
+    work: Workplace, tmp_path: Path, files: dict[str, str], place: str
+) -> None:
+    index = tmp_path / "index"
+    add_wheel(index, "omega", "1.0", ["no-such-dependency>=2"])
+    add_sdist(index, "broken", "1.0", project(evil="raise RuntimeError('broken on purpose')"))
+    add_wheel(index, "needs_broken", "1.0", ["broken"])
+    add_wheel(index, "needs_python", "1.0", ["alpha", "python-of-old; python_version < '3'", "gone==1"])
+    work.install["constraints"] = ["limits.txt"]
+    work.write({**project(), **files})
+    detail = work.fails("environment_failed", place)
+    assert detail.startswith(place)
+    file, line = place.split(":")[:2]
+    assert work.place == {"file": file, "line": int(line)}
+
+
+def test_a_package_of_the_profile_that_is_not_there_is_not_the_changes_fault(work: Workplace) -> None:
+    work.write(project(["alpha"]))
+    work.install["packages"] = ["beta", "no-such-thing>=1"]
+    work.fails("profile_wrong", "install.packages: no-such-thing>=1: ")
 
 
 def test_requirements_that_contradict_each_other(work: Workplace) -> None:
     work.write({**project(["alpha<2"]), "requirements.txt": "alpha>=2\n"})
-    work.fails("environment_failed", "alpha")
+    work.fails("environment_failed", "requirements.txt:1: alpha>=2; pyproject.toml:8: dependencies = ['alpha<2']: ")
+
+
+def test_packages_as_they_were_on_a_day(work: Workplace, tmp_path: Path) -> None:
+    for version, day in (("1.0", "2022-01-14"), ("2.0", "2022-01-15"), ("3.0", "2024-01-01")):
+        add_wheel(tmp_path / "index", "dated", version, uploaded=day)
+    work.write({**project(["dated"]), "requirements.txt": ""})
+    found = {}
+    for day in ("", "2022-01-15", "2022-01-16"):
+        work.params["profile"]["exclude_newer"] = day
+        entry = work.build()
+        assert entry["exclude_newer"] == day
+        found[day] = entry["packages"][0]
+    assert found == {"": "dated==3.0", "2022-01-15": "dated==1.0", "2022-01-16": "dated==2.0"}
+    work.params["profile"]["exclude_newer"] = "2021-01-01"
+    work.fails("environment_failed", "pyproject.toml:8: dependencies = ['dated']: ")
+
+
+def test_an_index_without_days(work: Workplace) -> None:
+    work.params["profile"]["exclude_newer"] = "2022-01-15"
+    work.write(project(["alpha"]))
+    detail = work.fails("profile_wrong", "exclude_newer: the package index does not say when")
+    assert "alpha-" in detail
 
 
 def test_a_build_that_fails(work: Workplace) -> None:
@@ -252,6 +322,35 @@ def test_another_profile_makes_another_environment(work: Workplace, commits: lis
     work.install["packages"] = ["gamma-delta"]
     second = work.build("stable-1", "release", commits[0])
     assert not second["cached"] and first["venv"] != second["venv"]
+
+
+def test_each_release_has_its_own_recipe(work: Workplace, commits: list[str], tmp_path: Path) -> None:
+    for version, day in (("1.0", "2022-01-01"), ("2.0", "2024-01-01")):
+        add_wheel(tmp_path / "index", "dated", version, uploaded=day)
+    own = tmp_path / "own"
+    venv.create(own, with_pip=False)
+    usual = {"python": "python3", "exclude_newer": "", "install": {**work.install, "packages": ["dated"]}}
+    work.params["profile"] |= {**usual, "releases": [{**usual, "name": name, "ref": name} for name in ("one", "two")]}
+    two = work.params["profile"]["releases"][1]
+    two |= {"ref": "stable/2", "exclude_newer": "2023-01-01", "install": {**usual["install"], "project": "none"}}
+    two |= {"python": str(own / "bin" / "python")}
+    stages = [{"slug": "slug-of-one", "name": "one"}, {"slug": "slug-of-two", "name": "two"}]
+    artifact = work.job_dir / "artifacts" / "checkout.json"
+    artifact.write_text(json.dumps({"branch": "master", "stages": stages}))
+    built = {slug: work.build(slug, "release", commits[0]) for slug in ("slug-of-one", "slug-of-two")}
+    assert built["slug-of-one"]["packages"] == ["alpha==1.0", "beta==2.0", "dated==2.0", "thing==1.5"]
+    assert built["slug-of-two"]["packages"] == ["dated==1.0"]
+    assert not built["slug-of-two"]["cached"]
+    work.write(project())
+    assert "dated==2.0" in work.build()["packages"]
+    for branch in ("two", "stable/2"):  # a change to it, and its tip
+        artifact.write_text(json.dumps({"branch": branch, "stages": stages}))
+        assert work.build()["packages"] == ["dated==1.0"]
+        assert work.build("two", "tip", commits[0])["cached"]
+    two["python"] = "python3.99"
+    with pytest.raises(StepError, match=r"^releases: two: python: there is no interpreter python3\.99") as caught:
+        work.build("slug-of-two", "release", commits[0])
+    assert caught.value.code == "profile_wrong"
 
 
 def test_half_an_environment_is_built_anew(work: Workplace, commits: list[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url, submodule_problem
 from ansible.module_utils.th_mirror import Mirror
+from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
 
 from .conftest import load_module
@@ -60,16 +61,9 @@ class Workplace:
         self.mirrors = tmp_path / "mirrors"
         self.jobs = tmp_path / "jobs"
         self.url = url
-        self.profile: dict[str, Any] = {
-            "file": "/profiles/project.yaml",
+        self.described: dict[str, Any] = {
             "releases": ["stable/1", "stable/2"],
-            "migrations": {
-                "version_locations": [],
-                "config": "alembic.ini",
-                "section": "alembic",
-                "script_location": "app/migrations",
-                "workdir": ".",
-            },
+            "migrations": {"tool": "alembic", "script_location": "app/migrations"},
         }
         self.patience = Patience(attempts=2, time_limit=5, backoff=0.01)
 
@@ -84,11 +78,12 @@ class Workplace:
             **fields,
         }
         request = module.Request.of(job, origin)
+        profile = {"file": "/profiles/project.yaml", **check_profile(self.described)}
         log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
         try:
             tool = Git(log, (request.url, request.origin), self.patience)
             mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
-            return dict(module.Checkout(tool, mirror, request, self.profile, self.src(name)).run())
+            return dict(module.Checkout(tool, mirror, request, profile, self.src(name)).run())
         finally:
             log.close()
 
@@ -130,7 +125,7 @@ def test_a_change_and_its_stages(work: Workplace, repository: Repository) -> Non
     assert document["commit"] == commit
     assert document["base"] == tip
     assert document["subject"] == "Add d"
-    assert document["touched"] == {"added": ["d"], "altered": [], "removed": []}
+    assert document["touched"] == {"added": ["d"], "altered": [], "removed": [], "helpers": []}
     assert document["revisions"]["d"] == {"down": ["c"], "file": f"{VERSIONS}/d.py"}
     assert sorted(document["revisions"]) == ["a", "b", "c", "d"]
     src = work.src()
@@ -181,7 +176,7 @@ def test_a_change_behind_the_branch_leaves_the_tip_out(work: Workplace, reposito
     repository.change(ZUUL_REF, {f"{VERSIONS}/x.py": script("x", "b")}, on="master~1")
     document = work.run()
     assert "does not have c" in document["tip_left_out"]
-    assert document["touched"] == {"added": ["x"], "altered": [], "removed": []}
+    assert document["touched"] == {"added": ["x"], "altered": [], "removed": [], "helpers": []}
 
 
 def test_a_timer_takes_the_default_branch(work: Workplace, repository: Repository) -> None:
@@ -277,14 +272,14 @@ def test_a_transport_that_is_not_allowed(work: Workplace, tmp_path: Path) -> Non
 
 def test_a_missing_release_names_the_profile(work: Workplace, repository: Repository) -> None:
     repository.change(ZUUL_REF, {"x": "x"})
-    work.profile["releases"] = ["stable/1", "stable/9"]
+    work.described["releases"] = ["stable/1", "stable/9"]
     detail = work.fails("profile_wrong", "stable/9")
     assert "/profiles/project.yaml" in detail
 
 
 def test_a_release_may_be_a_tag(work: Workplace, repository: Repository) -> None:
     repository.change(ZUUL_REF, {"x": "x"})
-    work.profile["releases"] = ["1.0"]
+    work.described["releases"] = ["1.0"]
     assert names(work.run())[0] == ("1.0", "release")
 
 
@@ -438,15 +433,41 @@ def test_what_cannot_be_read_in_a_tag_has_been_merged(work: Workplace, repositor
     commit = repository.commit({f"{VERSIONS}/odd.py": "revision = make()\n"})
     repository.git("tag", "9.9")
     document = work.run(ref="refs/tags/9.9", branch="", change="", newrev=commit, commit=commit)
-    assert document["unreadable"] and document["touched"] == {"added": [], "altered": [], "removed": []}
+    assert document["unreadable"] and not any(document["touched"].values())
 
 
-def test_a_change_without_a_common_history_is_compared_with_the_branch(work: Workplace, repository: Repository) -> None:
+def test_a_change_without_a_common_history_cannot_be_merged(work: Workplace, repository: Repository) -> None:
     repository.git("checkout", "--quiet", "--orphan", "other")
-    commit = repository.commit({f"{VERSIONS}/b.py": script("b", "a", "other()"), f"{VERSIONS}/d.py": script("d", "c")})
+    commit = repository.commit({f"{VERSIONS}/d.py": script("d", "c")})
     repository.git("update-ref", ZUUL_REF, commit)
-    document = work.run()
-    assert (document["base"], document["touched"]) == (None, {"added": ["d"], "altered": ["b"], "removed": []})
+    work.fails("merge_conflict", "no history in common")
+
+
+def test_a_change_that_cannot_be_merged_names_the_files(work: Workplace, repository: Repository) -> None:
+    repository.change(ZUUL_REF, {"README": "y\n", "other": "1", f"{VERSIONS}/d.py": script("d", "c")})
+    repository.commit({"README": "z\n", "other": "2"})
+    detail = work.fails("merge_conflict", "cannot be merged into master: README, other: rebase it")
+    assert VERSIONS not in detail
+    repository.change(ZUUL_REF, {"README": "y\n"}, on="master~1")
+    repository.git("reset", "--quiet", "--hard", "master~1")
+    repository.commit({"more": "z\n"})
+    assert names(work.run())[-1][1] == "change"  # behind the branch, and it can be merged
+
+
+def test_a_git_that_cannot_try_a_merge_tries_none(
+    work: Workplace, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.change(ZUUL_REF, {"README": "y\n"})
+    repository.commit({"README": "z\n"})
+    run = Git.run
+
+    def old(self: Git, *words: str, **options: Any) -> bytes:
+        if words[0] == "merge-tree":
+            raise GitError("merge-tree", 129, "usage: git merge-tree <base-tree> <branch1> <branch2>", 0)
+        return bytes(run(self, *words, **options))
+
+    monkeypatch.setattr(Git, "run", old)
+    assert names(work.run())[-1][1] == "change"
 
 
 def test_a_release_with_migrations_that_were_folded_into_one_since_is_walked(
@@ -473,7 +494,131 @@ def test_a_release_that_the_change_does_not_build_on_is_left_out(work: Workplace
     repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "a")}, on="feature/x")
     document = work.run(branch="feature/x")
     assert [stage["name"] for stage in document["stages"]] == ["stable/1", "feature/x", "change 7,1"]
-    assert [item["name"] for item in document["left_out"]] == ["stable/2"]
+    assert document["left_out"] == [{"name": "stable/2", "kind": "release", "reason": "it comes after feature/x"}]
+
+
+def test_a_branch_that_is_no_release_is_walked_to_from_those_before_it(work: Workplace, repository: Repository) -> None:
+    """Given releases that have left the main branch, with commits of their own and no migrations in between."""
+    repository.commit({"more": "x"})
+    for branch, after in (("stable/3", "master"), ("stable/3.5", "master"), ("stable/4", "master")):
+        repository.git("checkout", "--quiet", "-b", branch, after)
+        repository.commit({"backport": branch})
+        repository.git("checkout", "--quiet", "master")
+        repository.commit({"ahead of": branch})
+    work.described["releases"] = ["stable/2", "stable/3", {"name": "four", "ref": "stable/4"}]
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")}, on="stable/3.5")
+    document = work.run(branch="stable/3.5")
+    assert [stage["name"] for stage in document["stages"]] == ["stable/2", "stable/3", "stable/3.5", "change 7,1"]
+    assert document["left_out"] == [{"name": "four", "kind": "release", "reason": "it comes after stable/3.5"}]
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")}, on="stable/4")
+    document = work.run(branch="stable/4")  # a release by its ref
+    assert [stage["name"] for stage in document["stages"]] == ["stable/2", "stable/3", "stable/4", "change 7,1"]
+
+
+def test_several_databases_are_one_forest(work: Workplace, repository: Repository) -> None:
+    """Given a change to the second of two databases, in another tool, and a release before that was there."""
+    old, new = "app/old/versions", "app/new/versions"
+    work.described = {
+        "releases": ["stable/2"],
+        "databases": {
+            "main": {"tool": "alembic", "script_location": "app/migrations"},
+            "api": {"tool": "sqlalchemy_migrate", "repository": ["app/new", "app/old"]},
+        },
+    }
+    repository.commit({f"{old}/001_one.py": "x()", f"{old}/002_two.py": "x()"})
+    repository.git("branch", "stable/3")
+    work.described["releases"] += ["stable/3"]
+    repository.git("mv", "app/old", "app/new")
+    repository.commit({f"{new}/002_mysql_upgrade.sql": "ALTER", f"{new}/002_sqlite_upgrade.sql": "ALTER"})
+    repository.change(ZUUL_REF, {f"{new}/003_three.py": "x()", f"{VERSIONS}/d.py": script("d", "c")})
+    document = work.run()
+    assert [stage["heads"] for stage in document["stages"]] == [
+        ["main:b"],
+        ["api:2", "main:c"],
+        ["api:2", "main:c"],
+        ["api:3", "main:d"],
+    ]
+    assert document["touched"] == {"added": ["api:3", "main:d"], "altered": [], "removed": [], "helpers": []}
+    assert document["revisions"]["api:3"] == {"down": ["api:2"], "file": f"{new}/003_three.py"}
+    assert document["revisions"]["main:d"]["down"] == ["main:c"]
+    assert [stage["folders"] for stage in document["stages"]][1:3] == [[VERSIONS, old], [VERSIONS, new]]
+    repository.change(ZUUL_REF, {f"{new}/002_mysql_upgrade.sql": "DROP"})
+    assert work.run()["touched"] == {"added": [], "altered": ["api:2"], "removed": [], "helpers": []}
+    repository.change(ZUUL_REF, {f"{new}/002_sqlite_upgrade.sql": "DROP", f"{new}/helper.py": "x", f"{new}/x.txt": ""})
+    document = work.run()
+    assert document["touched"] == {
+        "added": [],
+        "altered": [],
+        "removed": [],
+        "helpers": [f"{new}/002_sqlite_upgrade.sql", f"{new}/helper.py"],
+    }
+    assert [stage["name"] for stage in document["stages"]][2:] == ["master", "change 7,1"]
+
+
+def test_what_the_migrations_use_beside_themselves(work: Workplace, repository: Repository) -> None:
+    repository.commit({"app/migrations/env.py": "x", "alembic.ini": "[alembic]\n"})
+    repository.change(
+        ZUUL_REF,
+        {
+            "app/migrations/env.py": "y",
+            "alembic.ini": "[alembic]\nsqlalchemy.url = x\n",
+            "app/migrations/script.py.mako": "x",
+            f"{VERSIONS}/data/words.json": "{}",
+            f"{VERSIONS}/c.py": "# a word\n" + script("c", "b"),
+            f"{VERSIONS}/d.py": script("d", "c"),
+            "app/models.py": "x",
+        },
+    )
+    assert work.run()["touched"] == {
+        "added": ["d"],
+        "altered": [],
+        "removed": [],
+        "helpers": ["alembic.ini", "app/migrations/env.py", f"{VERSIONS}/data/words.json"],
+    }
+
+
+def test_what_alembics_table_holds_is_where_a_stage_ends(work: Workplace, repository: Repository) -> None:
+    repository.change(
+        ZUUL_REF,
+        {
+            f"{VERSIONS}/x.py": script("x", None),
+            f"{VERSIONS}/deep/d.py": script("d", "c") + "depends_on = ['x']\n",
+        },
+    )
+    work.described["migrations"]["recursive_version_locations"] = True
+    document = work.run()
+    assert document["stages"][-1]["heads"] == ["d"]
+    assert document["revisions"]["d"]["down"] == ["c", "x"]
+
+
+def test_a_django_project(work: Workplace, repository: Repository) -> None:
+    def migration(dependencies: str, more: str = "") -> str:
+        return f"class Migration(migrations.Migration):\n    dependencies = {dependencies}\n    {more}\n"
+
+    work.described = {"migrations": {"tool": "django", "settings": "shop.settings"}}
+    shop = "org/shop/migrations"
+    repository.commit(
+        {
+            f"{shop}/__init__.py": "",
+            f"{shop}/0001_initial.py": migration("[]"),
+            "org/shop/apps.py": "class Shop(AppConfig):\n    label = 'store'\n",
+        }
+    )
+    repository.change(
+        ZUUL_REF,
+        {
+            f"{shop}/0002_b.py": migration('[("store", "0001_initial")]'),
+            f"{shop}/0001_squashed_0002.py": migration("[]", 'replaces = [("store", "0001_initial")]'),
+            f"{shop}/_tools.py": "x",
+        },
+    )
+    document = work.run()
+    assert [stage["heads"] for stage in document["stages"]] == [["store.0001_initial"], ["store.0002_b"]]
+    assert document["revisions"]["store.0001_squashed_0002"]["replaces"] == ["store.0001_initial"]
+    assert "replaces" not in document["revisions"]["store.0002_b"]
+    assert document["touched"]["added"] == ["store.0001_squashed_0002", "store.0002_b"]
+    assert document["touched"]["helpers"] == [f"{shop}/_tools.py"]
+    assert document["stages"][0]["folders"] == [shop]
 
 
 @pytest.mark.parametrize(
@@ -495,7 +640,7 @@ def test_where_the_scripts_are_is_read_from_the_configuration(
     work: Workplace, repository: Repository, ini: str | None, folders: list[str]
 ) -> None:
     repository.change(ZUUL_REF, {"alembic.ini": ini} if ini is not None else {"x": "x"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     assert work.run()["stages"][-1]["folders"] == folders
 
 
@@ -509,14 +654,14 @@ def test_the_folders_of_the_configuration_count_beside_a_script_location_of_the_
 @pytest.mark.parametrize("location", ["/etc", "../../x", "%(here)s/../x"])
 def test_a_script_location_outside_of_the_checkout(work: Workplace, repository: Repository, location: str) -> None:
     repository.change(ZUUL_REF, {"alembic.ini": f"[alembic]\nscript_location = {location}\n"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     work.fails("checkout_failed", "leads out of the checkout")
 
 
 def test_folders_of_scripts_are_not_searched_unless_they_say_so(work: Workplace, repository: Repository) -> None:
     ini = "[alembic]\nscript_location = app/migrations\nrecursive_version_locations = %s\n"
     repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "false"})
-    work.profile["migrations"]["script_location"] = ""
+    work.described["migrations"]["script_location"] = ""
     assert work.run()["stages"][-1]["heads"] == ["c"]
     repository.change(ZUUL_REF, {f"{VERSIONS}/deep/d.py": script("d", "c"), "alembic.ini": ini % "true"})
     assert work.run()["stages"][-1]["heads"] == ["d"]

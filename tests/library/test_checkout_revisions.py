@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Migration trees are read from the scripts' text, whatever the scripts hold."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
-from ansible.module_utils.th_revisions import SCRIPT_LIMIT, Revision, Tree, read_tree
-from hypothesis import given
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ansible.module_utils.th_revisions import Revision, Tree
+from ansible.module_utils.th_scripts import SCRIPT_LIMIT, read_tree
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
 
 
 def script(revision: str, down: str = "None", more: str = "") -> bytes:
@@ -43,10 +51,10 @@ def test_down_revision_in_every_literal_form(text: str, down: tuple[str, ...]) -
     assert only(f"revision = 'x'\n{text}\n".encode()).down == down
 
 
-def test_depends_on_counts_for_the_order_but_not_for_the_heads() -> None:
+def test_depends_on_counts_for_the_order_and_for_the_heads() -> None:
     tree = read_tree([("v/1.py", script("'b'", "None", "depends_on = 'c'")), ("v/2.py", script("'c'", "None"))])
     assert tree.order() == ["c", "b"]
-    assert tree.heads() == ["b", "c"]
+    assert tree.heads() == ["b"]
     assert tree.ancestors(["b"]) == {"b", "c"}
 
 
@@ -152,3 +160,77 @@ def test_the_order_puts_each_revision_after_those_it_needs(graph: dict[int, list
     for name in order:
         for down in tree.revisions[name].down:
             assert down not in order or order.index(down) < order.index(name)
+
+
+GRAPHS = st.lists(
+    st.tuples(st.lists(st.integers(1, 4), max_size=2), st.lists(st.integers(1, 6), max_size=2)), min_size=1, max_size=9
+)
+"""For each revision how many places before it those are that it comes after, and those that it depends on."""
+
+
+@settings(max_examples=100, deadline=None)
+@given(GRAPHS)
+def test_the_heads_are_what_alembics_table_holds(graph: list[tuple[list[int], list[int]]]) -> None:
+    """Given any tree with branches, merges and dependencies, walked to its heads by alembic itself."""
+    files = []
+    for number, steps in enumerate(graph):
+        down, depends = ({f"r{number - step}" for step in some if step <= number} for some in steps)
+        more = f"depends_on = {tuple(sorted(depends - down))!r}\ndef upgrade():\n    pass"
+        files.append((f"{number}.py", script(repr(f"r{number}"), repr(tuple(sorted(down))), more)))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "versions").mkdir()
+        for name, content in files:
+            (Path(folder) / "versions" / name).write_bytes(content)
+        scripts = ScriptDirectory(folder)
+        with create_engine("sqlite://").connect() as connection:
+            options = {"fn": lambda version, context: scripts._upgrade_revs("heads", version)}
+            context = MigrationContext.configure(connection, opts=options)
+            with Operations.context(context):
+                try:
+                    context.run_migrations()
+                except KeyError:
+                    reject()  # it cannot walk every tree with dependencies itself
+            held = sorted(context.get_current_heads())
+    assert held == read_tree(files).heads()
+
+
+def test_a_branchs_label_may_be_depended_on() -> None:
+    files = [
+        ("v/1.py", script("'a'", "None", "branch_labels = ('one',)")),
+        ("v/2.py", script("'b'", "None", "depends_on = 'one'\nbranch_labels = make()")),
+    ]
+    assert read_tree(files).revisions["b"].depends == ("a",)
+    assert read_tree(files).heads() == ["b"]
+
+
+def test_sql_scripts_belong_to_their_version() -> None:
+    """Given sqlalchemy-migrate's names: those for other servers and those downwards alter nothing here."""
+    alters = {
+        "v/001_a.py": ["1"],
+        "v/001_a_mysql_upgrade.sql": ["1"],
+        "v/001_a_sqlite_upgrade.sql": [],
+        "v/001_a_mysql_downgrade.sql": [],
+        "v/002_default_upgrade.sql": ["2"],
+        "v/003_upgrade.sql": ["3"],
+        "v/20131122214245_d.py": ["20131122214245"],
+        "v/12.sql": [],
+        "v/helpers.py": [],
+    }
+    files = dict.fromkeys(alters, b"text()")
+    tree = read_tree(files.items(), "numbered")
+    assert tree.order() == ["1", "2", "3", "20131122214245"]
+    assert tree.revisions["1"].file == "v/001_a_mysql_upgrade.sql"  # it is taken rather than Python
+    assert len(tree.revisions["1"].others) == 3
+    for name, altered in alters.items():
+        other = read_tree({**files, name: b"other()"}.items(), "numbered").revisions
+        assert [one for one in other if other[one].digest != tree.revisions[one].digest] == altered, name
+
+
+def test_names_of_a_database_are_prefixed() -> None:
+    tree = read_tree([("v/1.py", script("'b'", "'a'", "depends_on = 'c'")), ("v/2.py", script("'c'", "None"))])
+    prefixed = tree.prefixed("api")
+    assert prefixed.heads() == ["api:b"] and sorted(prefixed.revisions) == ["api:b", "api:c"]
+    assert prefixed.revisions["api:b"].before == ("api:a", "api:c")
+    assert [revision.digest for revision in prefixed.revisions.values()] == [
+        revision.digest for revision in tree.revisions.values()
+    ]

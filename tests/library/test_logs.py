@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ansible.module_utils.th_walk import Limits, Walk
 
 from . import toy
 from .memory import run_program
-from .test_walk import FIRST, NAME, OPTIONS, PROGRAM
+from .test_walk import FIRST, NAME, OPTIONS, PROGRAMS
 
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 
@@ -27,7 +28,7 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(folder, database="toy", user="toy", password="x", options=OPTIONS, time_limit=60)
+    running = th_mariadb.start(folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=60)
     yield running
     th_mariadb.stop(running, 0)
 
@@ -37,7 +38,7 @@ def walk(job_dir: Path, body: str, watch: Watch, log_bytes: int = 1_000_000) -> 
     revisions = {"a1": (None, FIRST), "b2": ("a1", body)}
     toy.write(job_dir / "src", revisions)
     toy.artifacts(job_dir, job_dir / "src", revisions)
-    Walk(job_dir, NAME, toy.PROFILE, Limits(60, 30, log_bytes), PROGRAM, watch).run()
+    Walk(job_dir, NAME, toy.profile(), Limits(60, 30, log_bytes), PROGRAMS, watch).run()
     return texts(job_dir / "results" / f"{NAME}.log")
 
 
@@ -323,8 +324,14 @@ def test_what_others_said_in_several_lines_does_not_begin_like_ours(tmp_path: Pa
 
 def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: th_mariadb.Server) -> None:
     log = merged(job_dir)
-    with th_mariadb.connect(server, server.job_file) as connection:
-        log.follow_server(server, connection)
+    log.follow_server(server, lambda: th_mariadb.connect(server, server.job_file))
     log.close()
     (said,) = texts(job_dir / "log")
     assert said.startswith("slow statements are not logged: ") and "denied" in said
+
+
+def test_nothing_is_asked_of_an_external_server(job_dir: Path, server: th_mariadb.Server) -> None:
+    log = merged(job_dir)
+    log.follow_server(replace(server, private=False), lambda: pytest.fail("it was asked"))
+    log.close()
+    assert not texts(job_dir / "log")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A project's profile: its defaults, and what it may hold."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ COMMAND = {"tool": "command", "command": ["x-manage", "sync", "{version}"], "ver
 def load(tmp_path: Path, profile: Any) -> dict[str, Any]:
     path = tmp_path / "org" / "name.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(profile if isinstance(profile, str) else yaml.safe_dump(profile))
+    path.write_text(profile if isinstance(profile, str) else yaml.safe_dump(profile, sort_keys=False))
     return dict(module.load(tmp_path, "org/name"))
 
 
@@ -28,6 +29,7 @@ def test_the_shortest_profile_gets_all_defaults(tmp_path: Path) -> None:
         "name": "org/name",
         "file": str(tmp_path / "org" / "name.yaml"),
         "python": "python3",
+        "exclude_newer": "",
         "install": {
             "requirements": ["requirements.txt"],
             "constraints": [],
@@ -37,22 +39,30 @@ def test_the_shortest_profile_gets_all_defaults(tmp_path: Path) -> None:
             "environment": {},
         },
         "releases": [],
-        "migrations": {
-            "tool": "alembic",
-            "config": "alembic.ini",
-            "section": "alembic",
-            "script_location": "",
-            "version_locations": [],
-            "version_table": "alembic_version",
-            "version_query": "SELECT version_num FROM `alembic_version`",
-            "versions": "alembic",
-            "url_scheme": "mysql+pymysql",
-            "url_option": "sqlalchemy.url",
-            "options": {},
-            "environment": {},
-            "files": [],
-            "workdir": ".",
-        },
+        "downgrade": False,
+        "data_migrations": [],
+        "databases": [
+            {
+                "name": "",
+                "tool": "alembic",
+                "config": "alembic.ini",
+                "section": "alembic",
+                "script_location": "",
+                "version_locations": [],
+                "version_table": "alembic_version",
+                "version_query": "SELECT version_num FROM `alembic_version`",
+                "versions": "alembic",
+                "url_scheme": "mysql+pymysql",
+                "url_option": "sqlalchemy.url",
+                "options": {},
+                "environment": {},
+                "files": [],
+                "workdir": ".",
+                "recursive_version_locations": False,
+                "heads": 1,
+                "command": [],
+            }
+        ],
     }
 
 
@@ -66,7 +76,7 @@ def test_the_shortest_profile_gets_all_defaults(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_knows_how_to_read_the_version(tmp_path: Path, more: dict[str, str], table: str, query: str) -> None:
-    migrations = load(tmp_path, {"migrations": {**COMMAND, **more}})["migrations"]
+    migrations = load(tmp_path, {"migrations": {**COMMAND, **more}})["databases"][0]
     assert (migrations["version_table"], migrations["version_query"]) == (table, query)
 
 
@@ -89,11 +99,27 @@ def alembic(**more: Any) -> dict[str, Any]:
         ("\0", "is not YAML"),
         ("- a", "must be a mapping"),
         ("", "must be a mapping"),
-        ({}, "migrations: is missing"),
-        ({"migrations": {}}, "migrations.tool: must be one of alembic, command"),
-        ({"migrations": {"tool": "django"}}, "not 'django'"),
-        (alembic(scriptlocation="x"), "migrations.scriptlocation: unknown key; known are config"),
-        (alembic(command=["x"]), "migrations.command: unknown key"),
+        ({}, "migrations: either this or databases"),
+        ({"migrations": {}}, "migrations.tool: must be one of alembic, sqlalchemy_migrate, django, command"),
+        ({"migrations": {"tool": "flyway"}}, "not 'flyway'"),
+        (alembic(scriptlocation="x"), "migrations.scriptlocation: unknown key; known are command, config"),
+        (alembic(downgrade_command=["x"]), "migrations.downgrade_command: unknown key"),
+        (alembic(heads=0), "migrations.heads: must be a whole number from 1"),
+        ({"migrations": {"tool": "django"}}, "migrations.settings: is missing"),
+        ({"migrations": {"tool": "django", "settings": "a b"}}, "is not a module"),
+        ({"migrations": {"tool": "sqlalchemy_migrate"}}, "migrations.repository: is missing"),
+        ({"migrations": {"tool": "sqlalchemy_migrate", "repository": "x"}}, "must be a list"),
+        ({**alembic(), "databases": {"main": {"tool": "alembic"}}}, "and not both"),
+        ({"databases": {}}, "databases: must be a mapping"),
+        ({"databases": {"Main": {"tool": "alembic"}}}, "'Main' is not the name of a database"),
+        ({"databases": {"main": {"tool": "x"}}}, "databases.main.tool: must be one of"),
+        ({"databases": {"main": {"tool": "alembic", "environment": {"A": "{url_api}"}}}}, "{url_api} is not one of"),
+        ({**alembic(), "exclude_newer": "yesterday"}, "exclude_newer: 'yesterday' is not a day"),
+        ({**alembic(), "downgrade": "yes"}, "downgrade: must be true or false"),
+        ({**alembic(), "releases": [{"ref": "x"}]}, "releases[0].name: is missing"),
+        ({**alembic(), "releases": [{"name": "x", "install": {"pip": []}}]}, "releases[0].install.pip: unknown key"),
+        ({**alembic(), "data_migrations": [{"name": "x", "command": []}]}, "data_migrations[0].command: must not be"),
+        ({**alembic(), "data_migrations": [{"name": "x", "command": ["x"], "again": [0]}]}, "again[0]: must be"),
         ({**alembic(), "release": []}, "release: unknown key"),
         ({**alembic(), "releases": "stable/1"}, "releases: must be a list"),
         ({**alembic(), "releases": ["-x"]}, "releases[0]: '-x'"),
@@ -144,3 +170,36 @@ def test_the_jobs_folders_are_for_the_owner_alone(tmp_path: Path) -> None:
     assert not module.make_folders(job_dir)
     for path in (job_dir, job_dir / "artifacts", job_dir / "results"):
         assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_several_databases_know_each_other(tmp_path: Path) -> None:
+    api = {"tool": "alembic", "environment": {"MAIN": "{url_main}", "OWN": "{url}", "SCHEMA": "{database_main}"}}
+    main = {"tool": "sqlalchemy_migrate", "repository": ["a/migrate_repo", "b/migrate_repo"]}
+    databases = load(tmp_path, {"databases": {"main": main, "api": api}})["databases"]
+    assert [(one["name"], one["tool"], one["versions"]) for one in databases] == [
+        ("main", "sqlalchemy_migrate", "numbered"),
+        ("api", "alembic", "alembic"),
+    ]
+    assert databases[0]["version_locations"] == ["a/migrate_repo/versions", "b/migrate_repo/versions"]
+
+
+def test_a_release_has_what_holds_for_all_but_for_what_it_says_itself(tmp_path: Path) -> None:
+    old = {
+        "name": "stable/victoria",
+        "ref": "victoria-eol",
+        "python": "python3.8",
+        "exclude_newer": datetime.date(2022, 1, 15),
+        "install": {"packages": ["sqlalchemy<1.4"]},
+    }
+    profile = {**alembic(), "install": {"extras": ["db"]}, "releases": [old, "stable/zed"]}
+    first, second = load(tmp_path, profile)["releases"]
+    assert (first["ref"], first["python"], first["exclude_newer"]) == ("victoria-eol", "python3.8", "2022-01-15")
+    assert (first["install"]["packages"], first["install"]["extras"]) == (["sqlalchemy<1.4"], ["db"])
+    assert (second["ref"], second["python"], second["exclude_newer"]) == ("stable/zed", "python3", "")
+    assert (second["install"]["packages"], second["install"]["extras"]) == ([], ["db"])
+
+
+def test_a_django_project_has_the_versions_of_its_apps(tmp_path: Path) -> None:
+    (database,) = load(tmp_path, {"migrations": {"tool": "django", "settings": "shop.settings"}})["databases"]
+    assert database["versions"] == "django"
+    assert database["version_query"] == "SELECT CONCAT(app, '.', name) FROM `django_migrations`"

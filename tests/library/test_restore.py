@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from ansible.module_utils import th_mariadb, th_snapshot
+from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_dataset import read_dataset
 
 from .conftest import load_module
 
@@ -27,6 +30,11 @@ INSERT INTO t (name) VALUES ('one'), ('zwei ü 😀'), (NULL);
 """
 
 
+def database(name: str, **keys: str) -> dict[str, str]:
+    query = "SELECT version_num FROM alembic_version"
+    return {"name": name, "tool": "alembic", "versions": "alembic", "version_query": query, **keys}
+
+
 class Home:
     """A dataset, a place for snapshots, and jobs that restore it."""
 
@@ -39,7 +47,25 @@ class Home:
             "project": "org/toy", "type": "mysql", "database": "toy_db", "db_user": "toy", "db_pass": "p'w\"\\%",
             "seed_data": "toy.sql", "maximum_migration_times": {"default": 60}, "_7_bugs": "known",
         }  # fmt: skip
+        self.databases = [database("")]
         self.started: list[th_mariadb.Server] = []
+
+    def several(self) -> None:
+        """Make it a dataset of two databases."""
+        self.databases = [
+            database("main", versions="numbered", version_query="SELECT version FROM migrate_version"),
+            database("api"),
+        ]
+        del self.keys["database"], self.keys["seed_data"]
+        self.keys["databases"] = {
+            "api": {"database": "toy_api", "seed_data": "toy.sql"},
+            "main": {"database": "toy_db", "seed_data": "main.sql"},
+        }
+        (self.root / "main.sql").write_text(
+            "CREATE TABLE migrate_version (repository_id varchar(250), version int);\n"
+            "INSERT INTO migrate_version VALUES ('toy', 417);\n"
+            "CREATE DEFINER=`app`@`%` VIEW v AS SELECT version FROM migrate_version;\n"
+        )
 
     def options(self) -> dict[str, Any]:
         self.jobs += 1
@@ -49,7 +75,7 @@ class Home:
             "name": "toy",
             "config": str(self.config),
             "snapshots_dir": str(self.root / "snapshots"),
-            "version_query": "SELECT version_num FROM alembic_version",
+            "databases": self.databases,
             "server_options": OPTIONS,
             "import_time_limit": 60,
             "start_time_limit": 60,
@@ -145,8 +171,9 @@ def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_a_datasets_file(home: Home) -> None:
+    home.options()
     home.config.write_bytes(b"\xef\xbb\xbf" + home.config.read_bytes())
-    assert restore_dataset.read_config(home.config)["database"] == home.keys["database"]
+    assert read_dataset(home.config, [""]).parts[0].database == home.keys["database"]
 
 
 def test_a_dump_that_is_missing(home: Home) -> None:
@@ -220,7 +247,7 @@ def test_a_missing_server_names_the_remedy(home: Home, monkeypatch: pytest.Monke
 
 def test_a_profile_whose_query_is_wrong_is_told(home: Home) -> None:
     options = home.options()
-    options["version_query"] = "SELECT FROM WHERE"
+    options["databases"] = [database("", version_query="SELECT FROM WHERE")]
     with pytest.raises(restore_dataset.RestoreError) as caught:
         home.restore(options)
     assert caught.value.code == "profile_wrong" and "version_query" in str(caught.value)
@@ -244,3 +271,72 @@ def test_what_runs_in_the_name_of_another_account_still_runs(home: Home) -> None
     with th_mariadb.connect(server, server.admin_file) as connection:
         grants = th_mariadb.query(connection, "SHOW CREATE USER app@'10.0.%'")
     assert "ACCOUNT LOCK" in grants[0][0]
+
+
+def test_several_databases_in_one_server(home: Home) -> None:
+    home.several()
+    facts, server = home.restore()
+    assert server.databases == {"main": "toy_db", "api": "toy_api"} and server.database == "toy_db"
+    assert facts["database"] == "toy_db"
+    assert facts["databases"] == [
+        {"name": "main", "database": "toy_db", "version": ["main:417"]},
+        {"name": "api", "database": "toy_api", "version": ["api:a1"]},
+    ]
+    assert facts["version"] == ["api:a1", "main:417"]
+    assert len(list(home.root.glob("snapshots/toy-*"))) == 1
+    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        assert th_mariadb.query(connection, "SELECT * FROM v") == [(417,)]
+        th_mariadb.query(connection, "CREATE TABLE toy_api.another (id int)")
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            th_mariadb.query(connection, "CREATE DATABASE another")
+
+
+def test_a_new_dump_of_one_database_replaces_the_snapshot(home: Home) -> None:
+    home.several()
+    home.restore()
+    assert home.restore()[0]["snapshot"] == "hit"
+    (home.root / "main.sql").write_text((home.root / "main.sql").read_text().replace("417", "418"))
+    facts, _ = home.restore()
+    assert facts["snapshot"] == "made" and facts["version"] == ["api:a1", "main:418"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda home: home.keys["databases"].pop("api"), "has no part for the database 'api', but the project's"),
+        (
+            lambda home: home.keys["databases"].update({"cell": home.keys["databases"].pop("main")}),
+            "has no part for the database 'main' and has a part for the database 'cell'",
+        ),
+        (lambda home: home.keys.update(home.keys.pop("databases")["api"]), "a part for one database without a name"),
+        (lambda home: home.keys["databases"]["main"].update(database="toy_api"), "the same database"),
+    ],
+)
+def test_the_parts_are_those_of_the_profile(home: Home, change: Any, words: str) -> None:
+    home.several()
+    change(home)
+    code, text = failure(home)
+    assert code == "seed_broken" and words in text
+
+
+def test_of_djangos_rows_only_the_heads_of_the_trees_apps_are_the_version(home: Home) -> None:
+    home.dump.write_text(
+        "CREATE TABLE django_migrations (app varchar(255), name varchar(255));\n"
+        "INSERT INTO django_migrations VALUES ('auth', '0001'), ('shop', '0001'), ('shop', '0002');\n"
+    )
+    query = "SELECT CONCAT(app, '.', name) FROM django_migrations"
+    home.databases = [database("", versions="django", version_query=query)]
+    assert home.restore()[0]["version"] == ["auth.0001", "shop.0001", "shop.0002"]
+    options = home.options()
+    revisions = {"shop.0001": {"down": []}, "shop.0002": {"down": ["shop.0001"]}}
+    write_json(Path(options["job_dir"]) / "artifacts" / "checkout.json", {"revisions": revisions})
+    assert home.restore(options)[0]["version"] == ["shop.0002"]
+
+
+def test_limits_and_waivers_reach_the_artifact(home: Home) -> None:
+    limit = {"default": 5, "a1->b2": 7, "warn_only": True}
+    waiver = {"migration": "a1->b2", "limit": "maximum_redo_bytes", "reason": "known", "bug": "http://bugs/1"}
+    home.keys |= {"maximum_redo_bytes": limit, "maximum_data_growth": limit, "waivers": [waiver]}
+    facts, _ = home.restore()
+    assert facts["limits"]["maximum_redo_bytes"] == facts["limits"]["maximum_data_growth"] == limit
+    assert facts["waivers"] == [waiver]

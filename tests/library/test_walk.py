@@ -17,7 +17,7 @@ from . import toy
 from .conftest import ROOT
 
 NAME = "toy"
-PROGRAM = ROOT / "roles" / "run_migrations" / "files" / "walk_alembic.py"
+PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
 FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
 ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_1000\")"
@@ -30,7 +30,7 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
     running = th_mariadb.start(
-        folder, database="toy", user="toy", password='it\'s "odd" %s\\', options=OPTIONS, time_limit=60
+        folder, databases={"": "toy"}, user="toy", password='it\'s "odd" %s\\', options=OPTIONS, time_limit=60
     )
     yield running
     th_mariadb.stop(running, 0)
@@ -39,15 +39,17 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
 def walk(
     job_dir: Path,
     revisions: Mapping[str, tuple[Any, str]],
-    profile: Mapping[str, Any] = toy.PROFILE,
+    database: Mapping[str, Any] = toy.DATABASE,
     env_py: str = toy.ENV_PY,
     time_limit: float = 30,
     log_bytes: int = 100_000,
     start_time_limit: float = 30,
+    **more: Any,
 ) -> list[dict[str, Any]]:
     toy.write(job_dir / "src", revisions, env_py)
     toy.artifacts(job_dir, job_dir / "src", revisions)
-    Walk(job_dir, NAME, profile, Limits(time_limit, start_time_limit, log_bytes), PROGRAM).run()
+    limits = Limits(time_limit, start_time_limit, log_bytes)
+    Walk(job_dir, NAME, toy.profile(database, **more), limits, PROGRAMS).run()
     return toy.events(job_dir, NAME)
 
 
@@ -252,9 +254,9 @@ def test_a_flood_of_output_is_cut_in_the_middle(job_dir: Path, server: th_mariad
     assert "Final schema version is a1" in text
 
 
-COMMAND = {
-    **{key: toy.PROFILE[key] for key in ("version_query", "url_scheme", "environment", "workdir")},
+COMMAND: dict[str, Any] = {
     "tool": "command",
+    "version_locations": ["migrations/versions"],
     "command": ["alembic", "-x", "unused", "-c", "{files}/own.ini", "upgrade", "{version}"],
     "files": [
         {
@@ -296,8 +298,9 @@ def test_a_command_that_fails(job_dir: Path, server: th_mariadb.Server, body: st
 
 def test_a_command_that_does_nothing_and_says_it_is_fine(job_dir: Path, server: th_mariadb.Server) -> None:
     events = walk(job_dir, CHAIN, {**COMMAND, "command": ["true"]})
-    assert [event["version"] for event in events if event["event"] == "end"] == ["base"] * 3
-    assert (events[-1]["version"], events[-1]["expected"]) == ("base", "c3")
+    assert [event["version"] for event in events if event["event"] == "end"] == ["base"]
+    found = error(events)
+    assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "base", "a1")
 
 
 def test_the_jobs_user_has_its_database_and_nothing_more(job_dir: Path, server: th_mariadb.Server) -> None:
@@ -316,7 +319,7 @@ def test_migrations_that_form_a_circle(job_dir: Path, server: th_mariadb.Server)
 
 def test_an_environment_that_never_comes_to_its_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
     found = error(walk(job_dir, CHAIN, env_py="import time; time.sleep(600)", start_time_limit=2))
-    assert found["code"] == "walk_failed" and "in 2 s" in found["detail"]
+    assert found["code"] == "walk_failed" and "more than 2 s before the first" in found["detail"]
 
 
 def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, server: th_mariadb.Server) -> None:

@@ -30,21 +30,14 @@ with engine.begin() as connection:
         context.run_migrations()
 """
 
-PROFILE: dict[str, Any] = {
-    "tool": "alembic",
-    "config": "alembic.ini",
-    "section": "alembic",
-    "script_location": "migrations",
-    "version_locations": [],
-    "version_table": "alembic_version",
-    "version_query": "SELECT version_num FROM alembic_version",
-    "url_scheme": "mysql+pymysql",
-    "url_option": "sqlalchemy.url",
-    "options": {},
-    "environment": {},
-    "files": [],
-    "workdir": ".",
-}
+DATABASE: dict[str, Any] = {"tool": "alembic", "script_location": "migrations"}
+
+
+def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, Any]:
+    """The profile of a project with one database, complete."""
+    from ansible.module_utils.th_profile import check_profile  # found once tests/library/conftest.py is loaded
+
+    return check_profile({"migrations": dict(database), **more})
 
 
 def migration(revision: str, down: str | Sequence[str] | None, body: str = "pass") -> str:
@@ -77,7 +70,8 @@ def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, tuple[Any, str]]
     }
     below = {name for facts in tree.values() for name in facts["down"]}
     heads = sorted(set(tree) - below)
-    stage = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40, "heads": heads}
+    stage: dict[str, Any] = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40}
+    stage |= {"heads": heads, "folders": ["migrations/versions"]}
     built = {"stage": "change", "src": str(src), "venv": sys.prefix, "python": "3", "packages": []}
     (job_dir / "artifacts").mkdir(exist_ok=True)
     (job_dir / "results").mkdir(exist_ok=True)

@@ -292,7 +292,7 @@ class TestCheck:
         ("profile", "said"),
         [
             (PROFILE + "releses: [stable/1]\n", "releses: unknown key"),
-            ("python: python3\n", "migrations: is missing"),
+            ("python: python3\n", "migrations: either this or databases must be there"),
             ("a: b: c\n", "is not YAML"),
         ],
     )

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, name: str, job: Any = JOB) -> Path:
         ("success", 0, "SUCCESS: "),
         ("migration_raised", 1, "FAILURE (change's fault): "),
         ("too_long", 1, "WARNING (change's fault): "),
-        ("seed_missing", 3, "INFRASTRUCTURE (dataset's fault): "),
+        ("seed_missing", 3, "INFRASTRUCTURE (not the change's fault, but the dataset's): "),
     ],
 )
 def test_the_verdict_is_the_last_line_and_the_status(

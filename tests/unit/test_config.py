@@ -114,6 +114,37 @@ class TestClassicKeys:
         assert load(settings).jobs[0].name == "gate-real-db-upgrade_mlflow"
 
 
+class TestWhichDatasets:
+    def test_all_by_default(self, settings: Settings, load: Any) -> None:
+        entry = load(settings).jobs[0]
+        assert entry.wanted("check") is None and entry.wanted("") is None
+
+    def test_names_and_tags_for_all_pipelines_and_for_one(self, settings: Settings, load: Any) -> None:
+        settings["plugins"][0] |= {"datasets": ["user_001", "old"], "pipelines": {"check": ["small"], "gate": "all"}}
+        entry = load(settings).jobs[0]
+        assert entry.wanted("check") == ("small",)
+        assert entry.wanted("gate") is None
+        assert entry.wanted("experimental") == entry.wanted("") == ("user_001", "old")
+
+    def test_a_plugin_without_datasets_has_these_keys_for_itself(self, settings: Settings, load: Any) -> None:
+        settings["jobs"] = [{"name": "tests", "plugin": "shell_script", "datasets": 5, "pipelines": "x"}]
+        assert load(settings).jobs[1].options == {"datasets": 5, "pipelines": "x"}
+
+    @pytest.mark.parametrize("wrong", ["small", [], [5], [""], {}, 1, True])
+    def test_what_chooses_nothing_is_refused(self, settings: Settings, load: Any, wrong: Any) -> None:
+        for key, value in (("datasets", wrong), ("pipelines", {"check": wrong})):
+            put(settings, f"plugins[0].{key}", value)
+            where = r"plugins\[0\]\." + ("datasets" if key == "datasets" else r"pipelines\.check")
+            with pytest.raises(ConfigError, match=where + ": must be all or a list"):
+                load(settings)
+            put(settings, f"plugins[0].{key}", None)
+
+    def test_pipelines_are_a_mapping(self, settings: Settings, load: Any) -> None:
+        settings["plugins"][0]["pipelines"] = ["check"]
+        with pytest.raises(ConfigError, match=r"pipelines: must be a mapping"):
+            load(settings)
+
+
 class TestForm:
     def test_yaml_under_the_name_of_json(self, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(yaml.safe_dump(settings))

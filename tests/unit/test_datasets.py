@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from worker import datasets
+from worker.datasetfile import Part, Server
 from worker.errors import DatasetError
 
 GOOD = {
@@ -23,6 +24,12 @@ GOOD = {
     "_about": ["anything", {"at": "all"}],
 }
 
+NO_PART = {"database": None, "seed_data": None}
+PART = {"database": "catalog_api", "seed_data": "api.sql"}
+SERVER = {"host": "db.example.org", "user": "th", "password_file": "th.password"}
+EXTERNAL: dict[str, Any] = {"db_user": None, "db_pass": None, "server": SERVER}
+WAIVER = {"migration": "a->b", "reason": "the index is needed", "limit": "maximum_redo_bytes"}
+
 
 def put(path: Path, **changes: Any) -> Path:
     document = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
@@ -34,8 +41,10 @@ def put(path: Path, **changes: Any) -> Path:
 def test_a_dataset_in_a_file(tmp_path: Path) -> None:
     dataset = datasets.load(put(tmp_path / "user_001.json"))
     assert (dataset.name, dataset.project, dataset.type) == ("user_001", "library/catalog", "mysql")
-    assert (dataset.database, dataset.db_user, dataset.db_pass) == ("catalog", "nova", "tester")
-    assert dataset.seed == tmp_path / "catalog.sql.gz"
+    assert (dataset.db_user, dataset.db_pass) == ("nova", "tester")
+    assert dataset.parts == (Part("", "catalog", tmp_path / "catalog.sql.gz"),)
+    assert (dataset.server, dataset.preloaded, dataset.reset) == (None, False, ())
+    assert (dataset.tags, dataset.waivers) == ((), ())
     assert dataset.limits == {
         "maximum_migration_times": {"default": 60, "a->b": 120.5},
         "XInnodb_rows_changed": {"default": 100000},
@@ -45,7 +54,38 @@ def test_a_dataset_in_a_file(tmp_path: Path) -> None:
 
 def test_a_dataset_in_a_folder(tmp_path: Path) -> None:
     dataset = datasets.load(put(tmp_path / "user_001" / "config.json"))
-    assert (dataset.name, dataset.seed) == ("user_001", tmp_path / "user_001" / "catalog.sql.gz")
+    assert (dataset.name, dataset.parts[0].seed) == ("user_001", tmp_path / "user_001" / "catalog.sql.gz")
+
+
+def test_several_databases(tmp_path: Path) -> None:
+    two = {"main": {**PART, "database": "catalog"}, "api": PART}
+    limit = {"default": 5, "api:default": 7, "api:a->api:b": 9, "warn_only": True}
+    dataset = datasets.load(put(tmp_path / "a.json", **NO_PART, databases=two, maximum_redo_bytes=limit))
+    seed = tmp_path / "api.sql"
+    assert dataset.parts == (Part("main", "catalog", seed), Part("api", "catalog_api", seed))
+    assert dataset.limits["maximum_redo_bytes"] == limit
+
+
+def test_waivers_and_tags(tmp_path: Path) -> None:
+    waivers = [WAIVER, {"migration": "b->c", "reason": "known", "bug": "https://bugs.example.org/5"}]
+    dataset = datasets.load(put(tmp_path / "a.json", waivers=waivers, tags=["small", "old"]))
+    assert dataset.waivers == tuple(waivers) and dataset.tags == ("small", "old")
+
+
+def test_an_external_server(tmp_path: Path) -> None:
+    dataset = datasets.load(put(tmp_path / "a.json", **EXTERNAL))
+    assert dataset.server == Server("db.example.org", 3306, "", "th", tmp_path / "th.password")
+    assert dataset.server.place == "db.example.org:3306" and not dataset.preloaded
+    socket = {"socket": "/run/db.sock", "user": "th", "password_file": "/etc/th.password"}
+    dataset = datasets.load(put(tmp_path / "a.json", **{**EXTERNAL, "server": socket}))
+    assert dataset.server == Server("", 3306, "/run/db.sock", "th", Path("/etc/th.password"))
+
+
+def test_preloaded_databases(tmp_path: Path) -> None:
+    assert datasets.load(put(tmp_path / "a.json", **EXTERNAL, preloaded=True)).parts[0].seed
+    reset = {**EXTERNAL, "preloaded": True, "seed_data": None, "reset": ["ssh", "db", "rollback"]}
+    dataset = datasets.load(put(tmp_path / "a.json", **reset))
+    assert dataset.reset == ("ssh", "db", "rollback") and dataset.parts[0].seed is None
 
 
 def test_the_password_is_not_shown(tmp_path: Path) -> None:
@@ -58,7 +98,7 @@ def test_an_empty_password_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", ["d.sql", "d.sql.gz", "d.sql.zst", "d.sql.xz", "/srv/dumps/d.sql"])
 def test_kinds_of_dumps(tmp_path: Path, seed: str) -> None:
-    assert datasets.load(put(tmp_path / "a.json", seed_data=seed)).seed == tmp_path / seed
+    assert datasets.load(put(tmp_path / "a.json", seed_data=seed)).parts[0].seed == tmp_path / seed
 
 
 @pytest.mark.parametrize(
@@ -80,6 +120,41 @@ def test_kinds_of_dumps(tmp_path: Path, seed: str) -> None:
         ({"maximum_migration_times": {"default": None}}, "maximum_migration_times.default", "number"),
         ({"Innodb_rows_read": {"default": -1}}, "Innodb_rows_read.default", "0 or more"),
         ({"Innodb_rows_read": {"b": 5}}, "Innodb_rows_read.b", "neither"),
+        ({"Innodb_rows_read": {"api:default": 5}}, "Innodb_rows_read.api:default", "neither"),
+        ({"maximum_redo_bytes": {"warn_only": 1}}, "maximum_redo_bytes.warn_only", "true or false"),
+        ({"maximum_data_growth": {"default": True}}, "maximum_data_growth.default", "number"),
+        ({"waivers": {}}, "waivers", "list"),
+        ({"waivers": ["a->b"]}, "waivers[0]", "mapping"),
+        ({"waivers": [{"migration": "a->b"}]}, "waivers[0].reason", "missing"),
+        ({"waivers": [{"migration": "a->b", "reason": " "}]}, "waivers[0].reason", "missing"),
+        ({"waivers": [{"reason": "known"}]}, "waivers[0].migration", "missing"),
+        ({"waivers": [{"migration": "b", "reason": "known"}]}, "waivers[0].migration", "not from->to"),
+        ({"waivers": [WAIVER, {**WAIVER, "limit": "rows"}]}, "waivers[1].limit", "no limit"),
+        ({"waivers": [{**WAIVER, "bug": 5}]}, "waivers[0].bug", "text"),
+        ({"waivers": [{**WAIVER, "until": "May"}]}, "waivers[0].until", "not a known key"),
+        ({"tags": "small"}, "tags", "list"),
+        ({"tags": ["small", "a b"]}, "tags[1]", "cannot be a tag"),
+        ({"databases": {"api": {}}}, "database", "beside databases"),
+        ({**NO_PART, "databases": []}, "databases", "mapping"),
+        ({**NO_PART, "databases": {}}, "databases", "mapping"),
+        ({**NO_PART, "databases": {"API": PART}}, "databases.API", "no name of a database"),
+        ({**NO_PART, "databases": {"api": {"database": "a"}}}, "databases.api.seed_data", "missing"),
+        ({**NO_PART, "databases": {"api": {**PART, "x": 1}}}, "databases.api.x", "not a known key"),
+        ({**NO_PART, "databases": {"api": PART, "main": PART}}, "databases.main.database", "twice"),
+        ({**NO_PART, "databases": {"api": {**PART, "database": "a`"}}}, "databases.api.database", "cannot be used"),
+        ({"server": "db.example.org"}, "server", "mapping"),
+        ({"server": SERVER}, "db_user", "private servers"),
+        ({**EXTERNAL, "server": {**SERVER, "host": None}}, "server.host", "missing"),
+        ({**EXTERNAL, "server": {**SERVER, "host": "a b"}}, "server.host", "no host name"),
+        ({**EXTERNAL, "server": {**SERVER, "port": "3306"}}, "server.port", "port"),
+        ({**EXTERNAL, "server": {**SERVER, "password": "x"}}, "server.password", "not a known key"),
+        ({**EXTERNAL, "server": {"host": "a", "user": "th"}}, "server.password_file", "missing"),
+        ({"preloaded": True}, "preloaded", "external server"),
+        ({**EXTERNAL, "preloaded": "yes"}, "preloaded", "true or false"),
+        ({**EXTERNAL, "reset": ["a"]}, "reset", "preloaded"),
+        ({**EXTERNAL, "preloaded": True, "reset": ["a", 5]}, "reset", "words"),
+        ({**EXTERNAL, "preloaded": True, "reset": ["a"]}, "seed_data", "keep one"),
+        ({**EXTERNAL, "preloaded": True, "seed_data": None}, "seed_data", "missing"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], key: str, said: str) -> None:
@@ -172,3 +247,43 @@ def test_only_json_is_read_as_the_playbooks_read_it(tmp_path: Path) -> None:
 def test_the_servers_own_accounts_are_not_the_jobs(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="db_user"):
         datasets.load(put(tmp_path / "good.json", db_user="root"))
+
+
+class TestChosen:
+    """Which datasets a job tests, by name and by tag."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        put(tmp_path / "a.json", tags=["small"])
+        put(tmp_path / "b" / "config.json", tags=["large", "old"])
+        put(tmp_path / "c.json")
+        put(tmp_path / "loans.json", project="library/loans", tags=["loans"])
+
+    @pytest.mark.parametrize(
+        ("wanted", "names"),
+        [
+            (None, ["a", "b", "c"]),
+            (["small"], ["a"]),
+            (["small", "c"], ["a", "c"]),
+            (["old", "large", "b"], ["b"]),
+            (["none"], []),
+            (["loans"], []),
+        ],
+    )
+    def test_by_name_or_tag(self, tmp_path: Path, wanted: list[str] | None, names: list[str]) -> None:
+        chosen, errors = datasets.select(tmp_path, "library/catalog", wanted)
+        assert [dataset.name for dataset in chosen] == names and errors == []
+
+    def test_unknown_is_what_no_dataset_has(self, tmp_path: Path) -> None:
+        assert datasets.unknown(tmp_path, ["small", "smal", "b", "loans", "d"]) == ["smal", "d"]
+        assert datasets.unknown(tmp_path, None) == []
+
+    def test_a_broken_one_counts_when_it_was_asked_for(self, tmp_path: Path) -> None:
+        put(tmp_path / "a.json", tags=["small"], type="oracle")
+        assert [error.path.name for error in datasets.select(tmp_path, "library/catalog", ["small"])[1]] == ["a.json"]
+        assert datasets.select(tmp_path, "library/catalog", ["c"])[1] == []
+        assert datasets.unknown(tmp_path, ["small", "a"]) == []
+        (tmp_path / "a.json").write_text("{")
+        assert datasets.unknown(tmp_path, ["a"]) == []
+        chosen, errors = datasets.select(tmp_path, "library/catalog", ["a"])
+        assert chosen == [] and [error.path.name for error in errors] == ["a.json"]

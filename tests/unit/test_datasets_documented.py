@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from worker import datasets
+from worker import datasetfile, datasets
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
 
@@ -22,9 +22,24 @@ def test_the_keys_are_those_that_are_known() -> None:
     table = TEXT.split("\n## Keys\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     keys = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
-    assert keys == {
-        "project", "type", "database", "db_user", "db_pass", "seed_data", "logging_conf", *datasets.LIMITS
-    }  # fmt: skip
+    assert keys == set(datasetfile.KNOWN)
+
+
+def test_the_other_examples_are_datasets(tmp_path: Path) -> None:
+    examples = re.findall(r"^    \{$.*?^    \}$", TEXT, flags=re.MULTILINE | re.DOTALL)
+    assert len(examples) >= 1
+    for example in examples:
+        path = tmp_path / "user_001.json"
+        path.write_text(example)
+        assert datasets.load(path).parts
+
+
+def test_the_example_of_a_waiver_is_one(tmp_path: Path) -> None:
+    (waivers,) = re.findall(r'^    "waivers": \[$.*?^    \]$', TEXT, flags=re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^       \{$.*?^       \}$", TEXT, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "user_001.json"
+    path.write_text(example.strip().removesuffix("}") + "," + waivers + "}")
+    assert datasets.load(path).waivers
 
 
 def test_the_kinds_of_dumps_are_those_that_are_known() -> None:

@@ -156,3 +156,21 @@ def test_what_was_kept_is_no_leftover(tmp_path: Path) -> None:
         pass
     assert remove_leftovers(tmp_path) == []
     assert folder.root.is_dir()
+
+
+def test_a_second_try_finds_an_empty_folder_and_the_first_ones_results(tmp_path: Path) -> None:
+    with JobDir(tmp_path, "b1") as folder:
+        folder.write_job_yaml({"th_job": {"id": "b1"}})
+        folder.report("git_unreachable", "down")
+        (folder.results / "git_prep.log").write_text("down")
+        (folder.root / "src" / "inner").mkdir(parents=True)
+        process = start(folder.root, "echo ready; exec sleep 60")
+        first = folder.begin_again()
+        assert process.wait(5) == -signal.SIGTERM
+        assert first == folder.results / "first-try"
+        assert sorted(path.name for path in first.iterdir()) == ["artifacts", "git_prep.log"]
+        assert "git_unreachable" in (first / "artifacts" / "errors.jsonl").read_text()
+        assert list(folder.artifacts.iterdir()) == []
+        assert sorted(path.name for path in folder.root.iterdir()) == [".owner", "artifacts", "results", "runner"]
+        assert [path.stat().st_mode & 0o777 for path in (folder.artifacts, folder.results)] == [0o700, 0o700]
+    assert not folder.root.exists()

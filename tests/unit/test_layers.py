@@ -8,8 +8,9 @@ import pytest
 
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
-    "errors giturl documents config request untrusted outcome datasets jobdir runner checkout artifacts judge verdict "
-    "report publish progress job gearman builds process service cli"
+    "errors giturl documents jobentry config request untrusted outcome datasetfile datasets jobdir runner checkout "
+    "limits artifacts textlog logline logsteps logwalks classic judge verdict summary human report publish progress "
+    "job gearman builds process service cli"
 ).split()
 ONLY_USER = {"gear": "gearman", "ansible_runner": "runner", "ansible": None}
 

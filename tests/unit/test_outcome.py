@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of messages: texts that people search for, whose fault each is, and its documentation."""
+"""The table of messages: texts that people search for, whose fault each is, and its documentation.
+
+`python -m tests.unit.test_outcome` prints the table of docs/verdicts.md as it has to be.
+"""
 
 import re
 from pathlib import Path
@@ -9,8 +12,25 @@ import pytest
 from worker.outcome import CODES, Code, Fault, Message, Outcome, worst
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "verdicts.md").read_text()
-SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", DOCUMENT, re.DOTALL | re.MULTILINE))
+HEAD = ("code", "text", "when", "whose fault", "result", "tried once more", "what to look at", "what to do")
 ALL = pytest.mark.parametrize("code", CODES.values(), ids=lambda code: code.code)
+
+
+def line(*cells: str) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |"
+
+
+def row(code: Code) -> str:
+    """A code's line in the table of docs/verdicts.md."""
+    again = "yes" if code.retry else "no"
+    words = (code.explanation, code.fault.value, code.outcome.name, again, code.look, code.remedy)
+    return line(f"`{code.code}`", f"`{code.text}`", *words)
+
+
+def table() -> list[str]:
+    """The table of docs/verdicts.md."""
+    return [line(*HEAD), "|---" * len(HEAD) + "|", *map(row, CODES.values())]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +43,10 @@ ALL = pytest.mark.parametrize("code", CODES.values(), ids=lambda code: code.code
         ("no_dataset", "FAILURE - Could not find seed database."),
         ("import_failed", "FAILURE - Could not import required module."),
         ("migration_too_long", "WARNING - Migration %s->%s took too long"),
-        ("migration_failed", "WARNING - Migration %s->%s failed to complete"),
+        ("migration_timed_out", "WARNING - Migration %s->%s took too long"),
+        ("migration_killed", "WARNING - Migration %s->%s failed to complete"),
+        ("migration_ended", "WARNING - Migration %s->%s failed to complete"),
+        ("migration_raised", "WARNING - Migration %s->%s failed to complete"),
         ("migration_changed_rows", "WARNING - Migration %s->%s changed too many rows (%d)"),
         ("migration_read_rows", "WARNING - Migration %s->%s read too many rows (%d)"),
         ("no_migrations_run", "No migrations run"),
@@ -50,23 +73,26 @@ def test_trouble_that_is_not_the_changes_fault_is_never_put_down_to_it(code: Cod
 
 @ALL
 def test_a_code_is_documented_as_it_is(code: Code) -> None:
-    section = SECTIONS[code.code]
-    assert f"\n    {code.text}\n" in section
-    assert f"Result: {code.outcome.name}" in section
-    assert f"Fault: {code.fault.value}." in section
-    assert code.explanation in section
-    assert code.remedy in section
+    assert row(code) in DOCUMENT.splitlines()
 
 
-def test_nothing_else_is_documented() -> None:
-    assert list(SECTIONS) == list(CODES)
+def test_the_document_begins_with_the_table_and_it_has_nothing_else() -> None:
+    begin, *rest = (number for number, text in enumerate(DOCUMENT.splitlines()) if text == line(*HEAD))
+    assert begin < 12 and not rest
+    assert DOCUMENT.splitlines()[begin : begin + len(CODES) + 3] == [*table(), ""]
 
 
 @ALL
 def test_every_explanation_and_remedy_is_a_sentence(code: Code) -> None:
-    for text in (code.explanation, code.remedy):
-        assert re.fullmatch(r"[A-Zg].*\.", text)
+    for text in (code.explanation, code.look, code.remedy):
+        assert re.fullmatch(r"[A-Zget].*\.", text)
         assert len(text) <= 200
+
+
+@ALL
+def test_what_is_tried_again_is_ours_and_heals_by_itself(code: Code) -> None:
+    if code.retry:
+        assert code.outcome is Outcome.INFRASTRUCTURE and code.fault is Fault.MACHINE
 
 
 @pytest.mark.parametrize(
@@ -98,7 +124,21 @@ def test_a_message_is_filled_in() -> None:
     message = Message.of("migration_changed_rows", "a", "b%s", 12, dataset="user_001")
     assert message.text == "WARNING - Migration a->b%s changed too many rows (12)"
     assert (message.level, message.fault, message.dataset) == ("WARNING", Fault.CHANGE, "user_001")
+    assert (message.counts, message.outcome) == (True, Outcome.WARNING)
+
+
+def test_a_message_that_is_excused_does_not_count() -> None:
+    message = Message.of("migration_too_long", "a", "b", excuse="waived: known")
+    assert (message.counts, message.outcome, message.level) == (False, Outcome.SUCCESS, "WARNING")
+
+
+def test_ours_is_what_is_not_the_changes() -> None:
+    assert [fault.value for fault in Fault if fault.ours] == ["dataset", "operator", "machine"]
 
 
 def test_trouble_of_ours_reads_as_a_failure() -> None:
     assert Message.of("disk_full").level == "FAILURE"
+
+
+if __name__ == "__main__":
+    print("\n".join(table()))

@@ -126,16 +126,64 @@ def _datasets(settings: Config) -> Iterator[Check]:
                 yield Check(False, "dataset", str(error))
                 continue
             projects[dataset.project] = None
-            yield _seed(dataset)
+            yield _dataset(settings, dataset)
+    yield from _chosen(settings)
     for project in projects:
         yield _profile(settings, project)
 
 
-def _seed(dataset: datasets.Dataset) -> Check:
-    if os.access(dataset.seed, os.R_OK):
-        return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {dataset.seed}")
-    text = f"{dataset.config_path}: seed_data: {dataset.seed} cannot be read"
-    return Check(False, "dataset", text, "put the dump there")
+def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
+    for part in dataset.parts:
+        if part.seed and not os.access(part.seed, os.R_OK):
+            text = f"{dataset.config_path}: seed_data: {part.seed} cannot be read"
+            return Check(False, "dataset", text, "put the dump there")
+    names = _profile_names(settings, dataset.project)
+    parts = [part.name for part in dataset.parts]
+    if names is not None and sorted(names) != sorted(parts):
+        has, needs = (", ".join(sorted(some)) if any(some) else "only one" for some in (parts, names))
+        text = f"{dataset.config_path}: databases: there are {has}, the profile has {needs}"
+        return Check(False, "dataset", text, "give the dataset a part for each database of the profile")
+    if dataset.server and (problem := _password_problem(dataset.server.password_file)):
+        return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "mend it")
+    seeds = [str(part.seed) for part in dataset.parts if part.seed]
+    place = [f"on {dataset.server.place}{' (preloaded)' if dataset.preloaded else ''}"] if dataset.server else []
+    return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {', '.join(seeds + place)}")
+
+
+def _profile_names(settings: Config, project: str) -> list[str] | None:
+    """The names of a profile's databases, as the dataset must have them; None when it cannot be read."""
+    try:
+        profile = documents.read_mapping(settings.projects_dir / f"{project}.yaml")
+    except ConfigError:
+        return None  # `_profile` says so
+    several = profile.get("databases", {"": None})
+    return [str(name) for name in several] if isinstance(several, dict) else None
+
+
+def _password_problem(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read by this user"
+    return f"{path} can be read by others: chmod 600 {path}" if mode & 0o077 else ""
+
+
+def _chosen(settings: Config) -> Iterator[Check]:
+    """Whether the names and tags that jobs ask for are there."""
+    for job in settings.jobs:
+        if not job.datasets_dir:
+            continue
+        pipelines = {f"pipelines.{name}": wanted for name, wanted in job.pipelines.items()}
+        for key, wanted in {"datasets": job.datasets, **pipelines}.items():
+            try:
+                unknown = datasets.unknown(job.datasets_dir, wanted)
+            except DatasetError:
+                return  # told already
+            for word in unknown:
+                text = f"{job.name}: {key}: {word!r} is neither a name nor a tag of a dataset in {job.datasets_dir}"
+                yield Check(False, "datasets", text, "correct it, or give a dataset this tag")
 
 
 def _profile(settings: Config, project: str) -> Check:

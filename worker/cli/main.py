@@ -13,9 +13,9 @@ from worker.errors import INTERRUPTED, TurboHipsterError
 
 def th(argv: Sequence[str] | None = None) -> int:
     """The command `th`; returns its exit status."""
-    from worker.cli import check, init, run, submit, verdict
+    from worker.cli import check, history, init, run, submit, verdict
 
-    commands = {"run": run, "submit": submit, "check": check, "init": init, "verdict": verdict}
+    commands = {"run": run, "submit": submit, "check": check, "init": init, "verdict": verdict, "history": history}
     parser = argparse.ArgumentParser(prog="th", description="Runs and checks jobs of turbo-hipster by hand.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in commands.values():

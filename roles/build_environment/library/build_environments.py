@@ -108,6 +108,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,33 @@ from ansible.module_utils.th_contain import CappedLog, base_environment
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_step import StepError, run_step
-from ansible.module_utils.th_uv import PIP_NAMES, Source, Uv, blame, find_python, installed, static_dependencies
+from ansible.module_utils.th_uv import (
+    PIP_NAMES,
+    Python,
+    Source,
+    Uv,
+    blame,
+    find_python,
+    installed,
+    static_dependencies,
+)
 
 FRESH = 24 * 3600
 """Seconds after its last use for which an environment is never removed: a job may still be in it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one environment is made of."""
+
+    python: Python
+    exclude_newer: str
+    install: Mapping[str, Any]
+
+    def installing(self, venv: Path) -> tuple[str, ...]:
+        """The words of uv to install into an environment."""
+        newest = ("--exclude-newer", f"{self.exclude_newer}T00:00:00Z") if self.exclude_newer else ()
+        return ("pip", "install", "--python", str(venv), *newest)
 
 
 class Builder:
@@ -129,20 +153,19 @@ class Builder:
     def __init__(self, params: Mapping[str, Any], log: CappedLog) -> None:
         self._params = params
         self._log = log
-        self._install: Mapping[str, Any] = params["profile"]["install"]
         self._job_dir = Path(params["job_dir"])
         self._cache = Path(params["cache_dir"])
-        self._python = find_python(params["profile"]["python"])
 
     def build(self, stage: str, kind: str, commit: str) -> dict[str, Any]:
         """Build one environment, or take it from the cache; its entry of environment.json. Raises StepError."""
         begun = time.monotonic()
         try:
+            recipe = self._recipe(stage, kind)
             if kind == "change":
                 src, venv, cached = self._job_dir / "src", self._job_dir / "venv", False
-                self._build_change(src, venv)
+                self._build_change(recipe, src, venv)
             else:
-                folder, cached = self._kept(commit)
+                folder, cached = self._kept(recipe, commit)
                 src, venv = folder / "src", folder / "venv"
         except StepError as error:
             raise StepError(error.code, error.detail, **{**error.more, "stage": stage}) from None
@@ -150,13 +173,33 @@ class Builder:
             "stage": stage,
             "src": str(src),
             "venv": str(venv),
-            "python": self._python.version,
+            "python": recipe.python.version,
+            "exclude_newer": recipe.exclude_newer,
             "seconds": round(time.monotonic() - begun, 3),
             "cached": cached,
             "packages": installed(venv),
         }
 
-    def _uv(self, home: Path) -> Uv:
+    def _recipe(self, stage: str, kind: str) -> Recipe:
+        """A release's own interpreter, day and `install`; those of a branch that is one of the releases are that's."""
+        profile = self._params["profile"]
+        checkout = read_json(self._job_dir / "artifacts" / "checkout.json")
+        keys: tuple[str, ...]
+        if kind == "release":
+            known = {item["slug"]: item["name"] for item in checkout.get("stages", ())}
+            wanted, keys = known.get(stage, stage), ("name",)
+        else:
+            wanted, keys = checkout.get("branch") or self._params["job"].get("branch", ""), ("name", "ref")
+        found = next((one for one in profile["releases"] if wanted in [one[key] for key in keys]), None)
+        settings = found or profile
+        try:
+            python = find_python(settings["python"])
+        except StepError as error:
+            where = f"releases: {found['name']}: " if found else ""
+            raise StepError(error.code, where + error.detail, **error.more) from None
+        return Recipe(python, settings["exclude_newer"], settings["install"])
+
+    def _uv(self, recipe: Recipe, home: Path) -> Uv:
         for folder in (home, home / "tmp", self._cache):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         passed = self._params["pass_environment"]
@@ -173,37 +216,29 @@ class Builder:
         for name, for_uv in PIP_NAMES.items():
             if name in passed and for_uv not in os.environ and os.environ.get(name):
                 extra[for_uv] = os.environ[name]
-        environment = base_environment(home, {**self._install["environment"], **extra}, passed)
+        environment = base_environment(home, {**recipe.install["environment"], **extra}, passed)
         return Uv(self._log, home, environment, self._params["time_limit"])
 
-    def _make_venv(self, uv: Uv, venv: Path) -> None:
-        uv(
-            "venv",
-            "--quiet",
-            "--no-project",
-            "--python",
-            self._python.path,
-            str(venv),
-            cwd=venv.parent,
-            cache=self._cache,
-        )
+    def _make_venv(self, uv: Uv, recipe: Recipe, venv: Path) -> None:
+        words = ("venv", "--quiet", "--no-project", "--python", recipe.python.path, str(venv))
+        uv(*words, cwd=venv.parent, cache=self._cache)
 
-    def _build_change(self, src: Path, venv: Path) -> None:
+    def _build_change(self, recipe: Recipe, src: Path, venv: Path) -> None:
         """Wheels come through the shared cache; what runs code of the change has a cache of its own."""
         if not src.is_dir():
             raise StepError("environment_failed", f"There is no checkout at {src}: run the role checkout first.")
         home = self._job_dir / "build"
         for folder in (venv, home):
             shutil.rmtree(folder, ignore_errors=True)
-        source = Source.of(self._install, src)
-        uv = self._uv(home)
-        install = ("pip", "install", "--python", str(venv), "--link-mode", "copy")
+        source = Source.of(recipe.install, src)
+        uv = self._uv(recipe, home)
+        install = (*recipe.installing(venv), "--link-mode", "copy")
         known = static_dependencies(src)
         wheels = source.dependencies()
         if source.project != "none" and known:
             wheels += ["--requirements", "pyproject.toml", *(f"--extra={name}" for name in source.extras)]
         try:
-            self._make_venv(uv, venv)
+            self._make_venv(uv, recipe, venv)
             complete = True
             if wheels:
                 try:
@@ -221,10 +256,10 @@ class Builder:
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
-    def _kept(self, commit: str) -> tuple[Path, bool]:
+    def _kept(self, recipe: Recipe, commit: str) -> tuple[Path, bool]:
         """The folder of a merged commit's environment, and whether it was there."""
         project = str(self._params["job"]["project"])
-        identity = [project, commit, self._install, self._python.path, self._python.version]
+        identity = [project, commit, asdict(recipe)]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         root = Path(self._params["environments_dir"])
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -232,13 +267,13 @@ class Builder:
             complete = folder / "complete.json"
             cached = complete.is_file() and (folder / "venv" / "bin" / "python").exists()
             if not cached:
-                self._build_kept(folder, project, commit)
-                write_json(complete, {"project": project, "commit": commit, "python": self._python.version})
+                self._build_kept(recipe, folder, project, commit)
+                write_json(complete, {"project": project, "commit": commit, "python": recipe.python.version})
             os.utime(complete)
         prune(root, self._params["cache_keep"])
         return folder, cached
 
-    def _build_kept(self, folder: Path, project: str, commit: str) -> None:
+    def _build_kept(self, recipe: Recipe, folder: Path, project: str, commit: str) -> None:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         src, venv, home = folder / "src", folder / "venv", folder / "build"
@@ -254,12 +289,15 @@ class Builder:
         except GitError as error:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
-        source = Source.of(self._install, src)
-        uv = self._uv(home)
-        self._make_venv(uv, venv)
+        source = Source.of(recipe.install, src)
+        uv = self._uv(recipe, home)
+        self._make_venv(uv, recipe, venv)
         words = source.dependencies() + source.itself()
         if words:
-            uv("pip", "install", "--python", str(venv), *words, cwd=src, cache=self._cache)
+            try:
+                uv(*recipe.installing(venv), *words, cwd=src, cache=self._cache)
+            except StepError as error:
+                raise blame(error, src, source) from None
         shutil.rmtree(home)
         shutil.rmtree(src / ".git")  # it has served for the version; it may be larger than all the rest
 

@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.th_contain import CappedLog, run_contained
+from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, places
 from ansible.module_utils.th_step import StepError
 
-FILE_LIMIT = 1024 * 1024
 DETAIL_LINES = 4
 
 # what operators who configured pip for a mirror of the index have set
@@ -83,12 +83,6 @@ class Source:
         """Arguments of uv for the project itself."""
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         return {"none": [], "regular": [f".{extras}"], "editable": ["--editable", f".{extras}"]}[self.project]
-
-
-def file_in(src: Path, name: str) -> Path | None:
-    """A regular file of the checkout; None when it is not there, or leads out of it by a symbolic link."""
-    path = Path(os.path.realpath(src / name))
-    return path if path.is_file() and path.is_relative_to(os.path.realpath(src)) else None
 
 
 def static_dependencies(src: Path) -> bool:
@@ -162,6 +156,13 @@ def _output(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
     """What uv's last lines mean."""
+    undated = next((line for line in tail if "is missing an upload date" in line), "")
+    if undated:
+        return StepError(
+            "profile_wrong",
+            "exclude_newer: the package index does not say when its packages were uploaded; name versions in "
+            f"constraints, or use another index ({undated.strip()}).",
+        )
     start = next(
         (
             index
@@ -182,11 +183,21 @@ def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
 
 
 def blame(error: StepError, src: Path, source: Source) -> StepError:
-    """An unreachable server that the change itself names is not the package index."""
-    found = _FETCHED.search(error.detail)
-    if error.code != "index_unreachable" or found is None:
+    """The same with whose requirement it is: a line of the checkout, a server that it names, or the profile."""
+    if error.code == "environment_failed":
+        files = (*source.requirements, *source.constraints, "requirements.txt")
+        found = places(src, files, error.detail)
+        if found:
+            detail = f"{'; '.join(str(place) for place in found)}: {error.detail}"
+            return StepError(error.code, detail, file=found[0].file, line=found[0].line)
+        missing = absent(error.detail)
+        for package in source.packages:
+            if named(package) in missing:
+                return StepError("profile_wrong", f"install.packages: {package}: {error.detail}")
+    fetched = _FETCHED.search(error.detail)
+    if error.code != "index_unreachable" or fetched is None:
         return error
-    host = urlsplit(found["url"]).hostname or ""
+    host = urlsplit(fetched["url"]).hostname or ""
     for name in (*source.requirements, *source.constraints, "pyproject.toml", "setup.cfg", "setup.py"):
         path = file_in(src, name) if "://" not in name else None
         if path is not None and path.stat().st_size <= FILE_LIMIT and host.encode() in path.read_bytes():

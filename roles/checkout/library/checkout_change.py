@@ -72,7 +72,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,17 @@ from ansible.module_utils.th_artifacts import write_json
 from ansible.module_utils.th_contain import CappedLog, printable
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url, mask
 from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_step import StepError, run_step
-from ansible.module_utils.th_trees import TreeReader, compare, newly_unreadable, reason_to_leave_out
+from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, reason_to_leave_out
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
 NO_COMMIT = re.compile(r"0{40,64}")
 SUBJECT_LIMIT = 200
+DETAIL_LIMIT = 1000
+CONFLICTS_SHOWN = 10
+HELPERS_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -276,11 +280,12 @@ class Checkout:
                 "checkout_ref_gone",
                 f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
             )
-        reader = TreeReader(git, self._src, self._profile["migrations"])
-        change_tree = reader.read(commit)
         base = self._merge_base(commit, tip) if tip else None
-        # without a target branch (a tag) everything has been merged; without a common history nothing has
-        before = reader.read(base or tip or commit)
+        if tip:
+            self._refuse_conflicts(commit, tip, base, branch)
+        reader = Forest(git, self._src, self._profile["databases"])
+        change_tree = reader.read(commit)
+        before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         touched = compare(before, change_tree)
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:
@@ -288,13 +293,15 @@ class Checkout:
         unreadable = newly_unreadable(before, change_tree)
         if unreadable:
             raise StepError("migration_unreadable", printable(unreadable))
-        stages, releases_left_out = [], []
-        for release in self._releases(branch):
-            reason = reason_to_leave_out(commit, release.commit, touched, reader.read(release.commit), change_tree)
+        stages: list[Stage] = []
+        releases_left_out = []
+        for name, release, later in self._releases(branch):
+            reason = f"it comes after {branch}" if later else ""
+            reason = reason or reason_to_leave_out(commit, release, touched, reader.read(release), change_tree)
             if reason:
-                releases_left_out.append({"name": release.name, "kind": release.kind, "reason": reason})
+                releases_left_out.append({"name": name, "kind": "release", "reason": reason})
             else:
-                stages.append(release)
+                stages.append(Stage(name, slug(name, stages), "release", release))
         if tip is not None and not left_out:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
@@ -313,11 +320,9 @@ class Checkout:
                 for stage in stages
             ],
             "revisions": {
-                name: {"down": list(revision.down), "file": revision.file}
-                for stage in stages
-                for name, revision in trees[stage.commit].revisions.items()
+                name: _facts(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
             },
-            "touched": touched,
+            "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
             "tip_left_out": left_out,
             "left_out": releases_left_out,
             "unreadable": [
@@ -327,22 +332,66 @@ class Checkout:
             ],
         }
 
-    def _releases(self, branch: str) -> list[Stage]:
-        """The releases before the target branch."""
-        stages: list[Stage] = []
-        names: Sequence[str] = self._profile["releases"]
-        for name in names[: names.index(branch)] if branch in names else names:
-            commit = self._git.commit(self._src, f"refs/remotes/origin/{name}") or self._git.commit(
-                self._src, f"refs/tags/{name}"
+    def _refuse_conflicts(self, commit: str, tip: str, base: str | None, branch: str) -> None:
+        """A change that cannot be merged into its branch is nothing to test."""
+        if base in (commit, tip):
+            return
+        if base is None:
+            raise StepError("merge_conflict", f"The change and {branch} have no history in common.")
+        files = [printable(path) for path in self._git.conflicts(self._src, tip, commit)]
+        if files:
+            more = f" and {len(files) - CONFLICTS_SHOWN} more" if len(files) > CONFLICTS_SHOWN else ""
+            detail = f"The change cannot be merged into {branch}: {', '.join(files[:CONFLICTS_SHOWN])}{more}"
+            raise StepError("merge_conflict", f"{detail[:DETAIL_LIMIT]}: rebase it.", file=files[0][:DETAIL_LIMIT])
+
+    def _helpers(
+        self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
+    ) -> list[str]:
+        names = {name for kind in touched.values() for name in kind}
+        found = reader.helpers(base, commit, names) if base else []
+        return [printable(path) for path in found[:HELPERS_LIMIT]]
+
+    def _is_later(self, branch: str) -> Callable[[str], bool]:
+        """Whether a release's commit comes after a target branch that is none of the profile's releases.
+
+        They are compared by where they have left the main branch; nothing is later than that.
+        """
+        main = str(self._mirror.default_branch())
+        trunk = self._git.commit(self._src, f"refs/remotes/origin/{main}") if main else None
+        target = self._git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
+        fork = self._merge_base(target, trunk) if trunk and target and main != branch else None
+
+        def later(release: str) -> bool:
+            other = self._merge_base(release, trunk) if fork and trunk else None
+            return bool(fork and other) and not self._contains(str(fork), str(other))
+
+        return later
+
+    def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
+        """The releases up to the target branch: name, commit, and whether it comes after the branch all the same."""
+        releases: Sequence[Mapping[str, str]] = self._profile["releases"]
+        listed = any(branch in (release["name"], release["ref"]) for release in releases)
+        later = None if listed or not releases else self._is_later(branch)
+        for release in releases:
+            name, ref = release["name"], release["ref"]
+            if branch in (name, ref):
+                return
+            commit = self._git.commit(self._src, f"refs/remotes/origin/{ref}") or self._git.commit(
+                self._src, f"refs/tags/{ref}"
             )
             if commit is None:
                 origin = mask(join_url(self._request.origin, self._request.project))
                 raise StepError(
                     "profile_wrong",
-                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {name}.",
+                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {ref}.",
                 )
-            stages.append(Stage(name, slug(name, stages), "release", commit))
-        return stages
+            yield name, commit, later is not None and later(commit)
+
+
+def _facts(revision: Revision) -> dict[str, Any]:
+    """What checkout.json says of a migration."""
+    facts = {"down": list(revision.before), "file": printable(revision.file)}
+    return {**facts, "replaces": list(revision.replaces)} if revision.replaces else facts
 
 
 def slug(name: str, stages: Sequence[Stage]) -> str:

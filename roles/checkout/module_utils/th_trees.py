@@ -6,62 +6,159 @@ from __future__ import annotations
 import configparser
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_git import Git
-from ansible.module_utils.th_revisions import Tree, read_tree
+from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
+from ansible.module_utils.th_scripts import read_tree
 from ansible.module_utils.th_step import StepError
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use."""
+
+    folders: tuple[str, ...] = ()
+    recursive: bool = False
+    helpers: tuple[str, ...] = ()
+
+
+class Forest:
+    """Reads the migrations of all databases of a project, in any commit of its repository.
+
+    The names of a database that has a name begin with it and a colon.
+    """
+
+    def __init__(self, git: Git, repository: Path, databases: Sequence[Mapping[str, Any]]) -> None:
+        self._git = git
+        self._repository = repository
+        self._readers = {one["name"]: TreeReader(git, repository, one) for one in databases}
+        self._trees: dict[str, Tree] = {}
+
+    def read(self, commit: str) -> Tree:
+        """The trees of one commit as one. Raises StepError, GitError."""
+        if commit not in self._trees:
+            revisions: dict[str, Revision] = {}
+            unreadable: list[Unreadable] = []
+            for name, reader in self._readers.items():
+                tree = reader.read(commit)
+                revisions |= (tree.prefixed(name) if name else tree).revisions
+                unreadable += tree.unreadable
+            self._trees[commit] = Tree(revisions, tuple(unreadable))
+        return self._trees[commit]
+
+    def folders(self, commit: str) -> list[str]:
+        """Where the scripts of a commit are."""
+        every = [folder for reader in self._readers.values() for folder in reader.places(commit).folders]
+        return list(dict.fromkeys(every))
+
+    def helpers(self, base: str, change: str, touched: Iterable[str]) -> list[str]:
+        """The files beside the migrations that differ between two commits: ``env.py``, modules, data.
+
+        Of a migration that is `touched` no file is one; of another, SQL scripts for other servers or downwards are.
+        """
+        every = [
+            place
+            for reader in self._readers.values()
+            for commit in (base, change)
+            for place in (*reader.places(commit).folders, *reader.places(commit).helpers)
+        ]
+        places = [place for place in dict.fromkeys(every) if place not in ("", ".")]
+        differing: list[str] = self._git.differing(self._repository, base, change, places)
+        known = self.read(base).files(touched) | self.read(change).files(touched)
+        return sorted(path for path in differing if path not in known and not path.endswith(_NO_CODE))
+
+
+_NO_CODE = (".md", ".rst", ".txt", ".mako", "README")
+
+
 class TreeReader:
-    """Reads the trees of migrations of a repository's commits; each once."""
+    """Reads one database's tree of migrations in any commit of a repository; each once."""
 
     def __init__(self, git: Git, repository: Path, migrations: Mapping[str, Any]) -> None:
         self._git = git
         self._repository = repository
         self._migrations = migrations
         self._trees: dict[str, Tree] = {}
-        self._folders: dict[str, tuple[list[str], bool]] = {}
+        self._places: dict[str, Places] = {}
 
     def read(self, commit: str) -> Tree:
         """The tree of one commit. Raises StepError, GitError."""
         if commit not in self._trees:
-            folders, recursive = self._find(commit)
-            files = [
-                file for folder in folders for file in self._git.scripts(self._repository, commit, folder, recursive)
-            ]
-            style = "numbered" if self._migrations.get("versions") == "numbered" else "alembic"
-            self._trees[commit] = read_tree(files, style)
+            self._look_for(commit)
         return self._trees[commit]
 
-    def folders(self, commit: str) -> list[str]:
-        """Where the scripts of a commit are."""
-        return self._find(commit)[0]
+    def places(self, commit: str) -> Places:
+        """Where a commit's scripts are."""
+        if commit not in self._places:
+            self._look_for(commit)
+        return self._places[commit]
 
-    def _find(self, commit: str) -> tuple[list[str], bool]:
-        if commit not in self._folders:
-            self._folders[commit] = self._look_for(commit)
-        return self._folders[commit]
+    def _look_for(self, commit: str) -> None:
+        tool = self._migrations["tool"]
+        if tool == "django":
+            tree, places = self._django(commit)
+        elif tool == "sqlalchemy_migrate":
+            tree, places = self._repositories(commit)
+        else:
+            places = self._alembic(commit)
+            tree = read_tree(self._files(commit, places), self._migrations["versions"])
+        self._trees[commit], self._places[commit] = tree, places
 
-    def _look_for(self, commit: str) -> tuple[list[str], bool]:
+    def _files(
+        self, commit: str, places: Places, wanted: Callable[[str], bool] = lambda path: path.endswith(".py")
+    ) -> list[tuple[str, bytes]]:
+        files: dict[str, bytes] = {}  # folders may lie in each other
+        for folder in places.folders:
+            files.update(self._git.scripts(self._repository, commit, folder, places.recursive, wanted))
+        return list(files.items())
+
+    def _django(self, commit: str) -> tuple[Tree, Places]:
+        apps = list(self._migrations["apps"])
+        if apps:
+            named = Places(tuple(apps))
+            above = Places(tuple(dict.fromkeys(posixpath.dirname(folder) for folder in apps)))
+            files = self._files(commit, named)
+            files += self._files(commit, above, lambda path: posixpath.basename(path) == "apps.py")
+        else:
+            files = self._files(commit, Places(("",), recursive=True), may_matter)
+        tree, folders = read_django_tree(files, apps, self._migrations["labels"])
+        return tree, Places(tuple(folders))
+
+    def _repositories(self, commit: str) -> tuple[Tree, Places]:
+        """The first of the folders that the commit has versions in."""
+        for folder in self._migrations["version_locations"]:
+            folder = posixpath.normpath(folder)
+            places = Places((folder,), helpers=(posixpath.dirname(folder),))
+            tree = read_tree(self._files(commit, places, lambda path: path.endswith((".py", ".sql"))), "numbered")
+            if tree.revisions:
+                return tree, places
+        return Tree(), Places()
+
+    def _alembic(self, commit: str) -> Places:
         migrations = self._migrations
-        if migrations["version_locations"]:
-            return list(migrations["version_locations"]), False
-        config = migrations["config"]
+        config = migrations.get("config", "")
         content = self._git.file(self._repository, commit, config) if config else None
-        settings = read_ini(content or b"", posixpath.dirname(config), migrations["section"])
-        recursive = settings.get("recursive_version_locations", "").strip().lower() in ("1", "true", "yes", "on")
-        named = split_locations(settings)
+        settings = read_ini(content or b"", posixpath.dirname(config), migrations.get("section", ""))
+        told = settings.get("recursive_version_locations", "").strip().lower() in ("1", "true", "yes", "on")
+        recursive = migrations["recursive_version_locations"] or told
         # alembic lets the folders of its file count, also where the profile gives it another script_location
-        script_location = migrations["script_location"]
-        if not named and not script_location and settings.get("script_location"):
+        script_location = migrations.get("script_location", "")
+        if not script_location and settings.get("script_location"):
             script_location = self._place(commit, settings["script_location"])
+        helpers = tuple(place for place in (script_location, config) if place)
+        if migrations["version_locations"]:
+            return Places(tuple(migrations["version_locations"]), recursive, helpers)
+        named = split_locations(settings)
         if named:
-            return [self._place(commit, one) for one in named], recursive
-        return ([posixpath.join(script_location, "versions")] if script_location else []), recursive
+            return Places(tuple(self._place(commit, one) for one in named), recursive, helpers)
+        folders = (posixpath.join(script_location, "versions"),) if script_location else ()
+        return Places(folders, recursive, helpers)
 
     def _place(self, commit: str, value: str) -> str:
         """A location of the configuration file as a folder of the repository: a path, or ``package:folder``."""
@@ -125,11 +222,12 @@ def compare(base: Tree, change: Tree) -> dict[str, list[str]]:
         for name in common
         if base.revisions[name].digest != change.revisions[name].digest
         or base.revisions[name].down != change.revisions[name].down
+        or base.revisions[name].replaces != change.revisions[name].replaces
     ]
     return {
         "added": sorted(change.revisions.keys() - base.revisions.keys()),
         "altered": sorted(altered),
-        "removed": sorted(base.revisions.keys() - change.revisions.keys()),
+        "removed": sorted(base.revisions.keys() - change.known()),
     }
 
 
@@ -147,7 +245,7 @@ def reason_to_leave_out(
         if held:
             return f"the change {verb} {', '.join(held[:5])}"
     # its heads, not all it has: a project may fold old migrations into one
-    missing = sorted(set(stage_tree.heads()) - change_tree.revisions.keys())
+    missing = sorted(set(stage_tree.heads()) - change_tree.known())
     if missing:
         return f"the change is not on top of it: it does not have {', '.join(missing[:5])}"
     return ""

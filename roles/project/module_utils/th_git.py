@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,9 @@ def join_url(base: str, project: str) -> str:
 class GitError(Exception):
     """A git command that failed: its exit status (None: the time limit) and what it said, masked."""
 
-    def __init__(self, command: str, exit_status: int | None, said: str, seconds: float) -> None:
+    def __init__(self, command: str, exit_status: int | None, said: str, seconds: float, output: bytes = b"") -> None:
         self.command = command
+        self.output = output
         self.exit = exit_status
         self.said = said.strip()
         lines = self.said.splitlines() or [f"exit status {exit_status}"]
@@ -232,7 +233,7 @@ class Git:
         if exit_status != 0:
             if "No space left on device" in said:
                 raise StepError("disk_full", f"The disk is full: git {words[0]} could not write.")
-            raise GitError(words[0], exit_status, said, seconds)
+            raise GitError(words[0], exit_status, said, seconds, output)
         return output
 
     def _mask(self, words: str) -> str:
@@ -287,28 +288,57 @@ class Git:
         """Put a commit into the working folder, HEAD detached."""
         self.run("checkout", "--detach", "--force", "--quiet", commit, "--", cwd=repository)
 
-    def scripts(self, repository: Path, commit: str, folder: str, recursive: bool = False) -> list[tuple[str, bytes]]:
-        """The regular files ``*.py`` (path, content) of a folder in a commit; none where it has no such.
+    def scripts(
+        self,
+        repository: Path,
+        commit: str,
+        folder: str,
+        recursive: bool = False,
+        wanted: Callable[[str], bool] = lambda path: path.endswith(".py"),
+    ) -> list[tuple[str, bytes]]:
+        """The regular files (path, content) of a folder in a commit that are `wanted`; none where it has no such.
 
         Raises StepError when they are beyond all measure.
         """
         prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
         words = ["ls-tree", "-z", "-l", "--full-tree", *(["-r"] if recursive else []), commit, "--"]
         listing = self.run(*words, *([prefix] if prefix else []), cwd=repository, quiet=True)
-        wanted: list[tuple[str, str]] = []
+        found: list[tuple[str, str]] = []
         total = 0
         for entry in listing.split(b"\0"):
             meta, _, raw_path = entry.partition(b"\t")
             if not meta:
                 continue
             mode, kind, name, size = meta.decode("ascii").split()
-            if kind != "blob" or mode == "120000" or not raw_path.endswith(b".py"):
+            path = raw_path.decode("utf-8", "backslashreplace")
+            if kind != "blob" or mode == "120000" or not wanted(path):
                 continue
             total += int(size)
-            wanted.append((raw_path.decode("utf-8", "backslashreplace"), name))
-            if len(wanted) > TREE_FILES_LIMIT or total > TREE_BYTES_LIMIT:
-                raise StepError("checkout_failed", f"{folder} of {commit[:12]} holds too many files to read.")
-        return self._blobs(repository, wanted)
+            found.append((path, name))
+            if len(found) > TREE_FILES_LIMIT or total > TREE_BYTES_LIMIT:
+                where = folder or "The repository"
+                raise StepError("checkout_failed", f"{where} of {commit[:12]} holds too many files to read.")
+        return self._blobs(repository, found)
+
+    def differing(self, repository: Path, one: str, other: str, places: Sequence[str]) -> list[str]:
+        """The files below some folders, or of these names, that differ between two commits."""
+        if not places:
+            return []
+        words = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", one, other, "--")
+        listing = self.run(*words, *(f":(literal){place}" for place in places), cwd=repository, quiet=True)
+        return [path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path]
+
+    def conflicts(self, repository: Path, one: str, other: str) -> list[str]:
+        """The files that cannot be merged between two commits; none, too, where this git (before 2.38) cannot tell."""
+        words = ("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", one, other)
+        try:
+            self.run(*words, cwd=repository, quiet=True)
+        except GitError as error:
+            if error.exit != 1:
+                return []
+            files = error.output.split(b"\0")[1:]
+            return [path.decode("utf-8", "backslashreplace") for path in dict.fromkeys(files) if path]
+        return []
 
     def file(self, repository: Path, commit: str, path: str) -> bytes | None:
         """One file's content in a commit; None when it is not there, no regular file, or too long."""

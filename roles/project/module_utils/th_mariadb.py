@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private MariaDB server: one folder, one socket, no network, one job."""
+"""A job's database server: a private one (one folder, one socket, no network), or its part of an external one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,50 @@ _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class ServerError(Exception):
-    """The private server could not be set up, started or reached; the text says why and what to do."""
+    """The server could not be set up, started or reached; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a private server is: what `server.json` in its folder holds.
+    """Where a job's server is: what `server.json` in its folder holds.
 
-    `pid` is 0 while it does not run. The two option files (0600) hold the passwords of the
-    administrator and of the job's user, who has all rights on `database` and none elsewhere.
+    `databases` are the job's, by the names that the profile gives them ("" for the only one). `pid` is 0 while it
+    does not run. The two option files (0600) are for the administrator and for the job's user, who has all rights
+    on the databases and none elsewhere.
+
+    A server that is not `private` is external, and used by others, too: reached at `host` and `port` unless it has
+    a `socket`. `pid` is then the process that holds the job's locks on it, and `preloaded` says that the databases
+    stay when the job has ended.
     """
 
     folder: str
     socket: str
-    database: str
+    databases: dict[str, str]
     user: str
     pid: int = 0
+    host: str = ""
+    port: int = 0
+    private: bool = True
+    preloaded: bool = False
+
+    @property
+    def database(self) -> str:
+        """The first of the databases."""
+        return next(iter(self.databases.values()))
+
+    @property
+    def address(self) -> dict[str, str]:
+        """Where the job's user connects to: `socket`, or `host` and `port`."""
+        return {"socket": self.socket} if self.socket else {"host": self.host, "port": str(self.port)}
 
     @property
     def datadir(self) -> Path:
-        """The server's data directory."""
+        """The data directory of a private server."""
         return Path(self.folder) / "data"
 
     @property
     def error_log(self) -> Path:
-        """The server's own error log."""
+        """The server's own error log; of an external one, what the process that holds the locks has said."""
         return Path(self.folder) / "mariadbd.log"
 
     @property
@@ -67,7 +86,7 @@ class Server:
         return Path(self.folder) / "job.cnf"
 
     def running(self) -> bool:
-        """Whether the server's process is alive."""
+        """Whether the process `pid` is alive."""
         if not self.pid:
             return False
         try:
@@ -75,7 +94,8 @@ class Server:
             state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
         except OSError:
             return False
-        return os.fsencode(f"--datadir={self.datadir}") in command.split(b"\0") and state != b"Z"
+        word = f"--datadir={self.datadir}" if self.private else self.folder
+        return os.fsencode(word) in command.split(b"\0") and state != b"Z"
 
     def last_words(self) -> str:
         """The end of the server's error log."""
@@ -126,7 +146,7 @@ def install(folder: Path, options: Iterable[str], time_limit: float) -> None:
 def start(
     folder: Path,
     *,
-    database: str,
+    databases: Mapping[str, str],
     user: str,
     password: str,
     options: Iterable[str],
@@ -135,14 +155,15 @@ def start(
 ) -> Server:
     """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
 
-    The administrator gets a fresh password, everybody else but the job's user is removed. `definers` are accounts
-    (``user@host``) that nobody can log in with, for the views, triggers and routines that run in their name.
+    The `databases` are made where they are missing. The administrator gets a fresh password, everybody else but the
+    job's user is removed. `definers` are accounts (``user@host``) that nobody can log in with, for the views,
+    triggers and routines that run in their name.
     `options` are further options of mariadbd. Raises ServerError with the end of the error log.
     """
-    server = Server(str(folder), _socket_path(folder), database, user)
+    server = Server(str(folder), _socket_path(folder), dict(databases), user)
     admin_password = secrets.token_urlsafe(24)
-    _write_option_file(server.admin_file, "root", admin_password, server)
-    _write_option_file(server.job_file, user, password, server)
+    write_option_file(server.admin_file, server, user="root", password=admin_password)
+    write_option_file(server.job_file, server, user=user, password=password)
     (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
     init_file = folder / "init.sql"
     write_text(init_file, _accounts(server, admin_password, password, definers), 0o600)
@@ -166,8 +187,7 @@ def start(
         process = subprocess.Popen(
             argv, stdin=nothing, stdout=nothing, stderr=nothing, cwd=folder, start_new_session=True
         )
-    server = Server(**{**asdict(server), "pid": process.pid})
-    write_text(folder / "server.json", json.dumps(asdict(server), indent=1) + "\n", 0o600)
+    server = save(replace(server, pid=process.pid))
     try:
         _wait_until_it_answers(server, process, time_limit)
     except BaseException:
@@ -178,16 +198,22 @@ def start(
     return server
 
 
+def save(server: Server) -> Server:
+    """Write `server.json`."""
+    write_text(Path(server.folder) / "server.json", json.dumps(asdict(server), indent=1) + "\n", 0o600)
+    return server
+
+
 def load(folder: Path) -> Server:
     """The server of a folder, as `server.json` describes it. Raises ServerError when there is none."""
     try:
         return Server(**json.loads((folder / "server.json").read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise ServerError(f"{folder} holds no private server: run restore-datasets first ({error})") from error
+        raise ServerError(f"{folder} holds no server: run restore-datasets first ({error})") from error
 
 
 def stop(server: Server, time_limit: float = 15) -> None:
-    """Stop the server: cleanly within `time_limit` seconds, else by force. Removes its socket's folder."""
+    """Stop the process `pid`: cleanly within `time_limit` seconds, else by force. Removes its socket's folder."""
     for number, patience in ((signal.SIGTERM, time_limit), (signal.SIGKILL, 10)):
         if not server.running():
             break
@@ -201,7 +227,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(server.pid, os.WNOHANG)  # ours, when this process has started it
     folder = Path(server.socket).parent
-    if folder != Path(server.folder):
+    if server.private and folder != Path(server.folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -209,12 +235,12 @@ def stop(server: Server, time_limit: float = 15) -> None:
 def connect(
     server: Server, option_file: Path, *, database: str | None = None, time_limit: float = 30
 ) -> Iterator[pymysql.connections.Connection[Any]]:
-    """A connection over the socket with the account of an option file; rows come as tuples, autocommit is on."""
+    """A connection with the account of an option file; rows come as tuples, autocommit is on."""
     account = read_account(option_file)
     connection = pymysql.connect(
         user=account["user"],
         password=account["password"],
-        unix_socket=server.socket,
+        **address(server),
         database=database,
         charset="utf8mb4",
         autocommit=True,
@@ -229,11 +255,25 @@ def connect(
             connection.close()
 
 
+def address(server: Server) -> dict[str, Any]:
+    """Where the server is reached, in the words of PyMySQL."""
+    return {"unix_socket": server.socket} if server.socket else {"host": server.host, "port": server.port}
+
+
 def query(connection: pymysql.connections.Connection[Any], sql: str, *values: object) -> list[tuple[Any, ...]]:
     """All rows of one statement."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values or None)
         return list(cursor.fetchall())
+
+
+def flavour(connection: pymysql.connections.Connection[Any]) -> tuple[str, str]:
+    """Whether the server is ``MariaDB``, ``Percona`` or ``MySQL``, and its version as it says it."""
+    version, comment = query(connection, "SELECT VERSION(), @@version_comment")[0]
+    said = f"{version} {comment}".lower()
+    # Percona's version may be plain, such as 8.0.36-28; its comment tells
+    kind = next((kind for kind in ("MariaDB", "Percona") if kind.lower() in said), "MySQL")
+    return kind, str(version)
 
 
 def identifier(name: str) -> str:
@@ -280,44 +320,70 @@ def _socket_path(folder: Path) -> str:
 
 def _accounts(server: Server, admin_password: str, password: str, definers: Iterable[str]) -> str:
     # a statement a line: that is what --init-file reads
-    scope = server.database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
-    user = f"{_literal(server.user)}@localhost"
+    user = f"{literal(server.user)}@localhost"
+    databases = server.databases.values()
     dumb = []
     for name, _, host in (definer.rpartition("@") for definer in definers):
-        account = f"{_literal(name)}@{_literal(host)}"
+        account = f"{literal(name)}@{literal(host)}"
         if host and (name, host) not in (("root", "localhost"), (server.user, "localhost")):
             dumb.append(f"CREATE OR REPLACE USER {account} ACCOUNT LOCK;")
-            dumb.append(f"GRANT ALL ON {identifier(scope)}.* TO {account};")
+            dumb += [f"GRANT ALL ON {scope(database)} TO {account};" for database in databases]
     return "\n".join(
         [
             "DELETE FROM mysql.global_priv WHERE User NOT IN ('root', 'mariadb.sys') OR Host <> 'localhost';",
             "DELETE FROM mysql.db;",
             "FLUSH PRIVILEGES;",
-            f"ALTER USER root@localhost IDENTIFIED BY {_literal(admin_password)};",
-            f"CREATE USER {user} IDENTIFIED BY {_literal(password)};",
-            f"CREATE DATABASE IF NOT EXISTS {identifier(server.database)};",
-            f"GRANT ALL ON {identifier(scope)}.* TO {user};",
+            f"ALTER USER root@localhost IDENTIFIED BY {literal(admin_password)};",
+            f"CREATE USER {user} IDENTIFIED BY {literal(password)};",
+            *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)};" for database in databases),
+            *(f"GRANT ALL ON {scope(database)} TO {user};" for database in databases),
             *dumb,
             "",
         ]
     )
 
 
-def _literal(text: str) -> str:
+def scope(database: str) -> str:
+    """All of one database, as GRANT names it: there, ``_`` and ``%`` are wildcards."""
+    return identifier(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")) + ".*"
+
+
+def literal(text: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
 
 
-def _write_option_file(path: Path, user: str, password: str, server: Server) -> None:
+def write_option_file(path: Path, server: Server, **account: str) -> None:
+    """Write an option file (0600) for an account of the server.
+
+    ``password_file`` in place of ``password`` is for `read_account` alone: a lasting password is not copied.
+    """
+    section = "turbo-hipster" if "password_file" in account else "client"
+    place = {"socket": server.socket} if server.socket else {"host": server.host, "port": str(server.port)}
     # JSON's escapes for quotes, backslashes and line ends are those of MariaDB's option files
-    account = {"user": user, "password": password, "socket": server.socket}
-    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in account.items()]
-    write_text(path, "\n".join(["[client]", *lines, ""]), 0o600)
+    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | place).items()]
+    write_text(path, "\n".join([f"[{section}]", *lines, ""]), 0o600)
 
 
 def read_account(path: Path) -> dict[str, str]:
-    """The ``user`` and ``password`` of an option file that `start` has written."""
+    """The ``user`` and ``password`` of an option file of `write_option_file`. Raises ServerError."""
     pairs = (line.split("=", 1) for line in path.read_text("utf-8").splitlines() if "=" in line)
-    return {key: json.loads(value) for key, value in pairs}
+    account: dict[str, str] = {key: json.loads(value) for key, value in pairs}
+    if "password_file" in account:
+        account["password"] = read_password(Path(account.pop("password_file")))
+    return account
+
+
+def read_password(path: Path) -> str:
+    """The first line of a password's file, which only its owner may read. Raises ServerError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if mode & 0o077:
+                raise ServerError(f"{path} can be read by others (mode {mode & 0o777:04o}): chmod 600 {path}")
+            return stream.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerError(f"the password in {path} cannot be read: {error}") from error
 
 
 def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], time_limit: float) -> None:

@@ -27,9 +27,12 @@ options:
     description: Where imported datasets are kept.
     type: path
     required: true
-  version_query:
-    description: The statement that reads the version, one row a head.
-    type: str
+  databases:
+    description:
+      - The project's databases as in its profile, each with C(name), C(versions) (how they are kept) and
+        C(version_query) (the statement that reads them).
+    type: list
+    elements: dict
     required: true
   server_options:
     description: Options of mariadbd.
@@ -54,7 +57,7 @@ EXAMPLES = r"""
     name: user_001
     config: /var/lib/turbo-hipster/datasets/user_001.json
     snapshots_dir: /var/lib/turbo-hipster/snapshots
-    version_query: SELECT version_num FROM alembic_version
+    databases: "{{ th_profile.databases }}"
 """
 
 RETURN = r"""
@@ -70,22 +73,23 @@ facts:
 
 import contextlib
 import errno
-import json
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import append_event, forget_errors, report_error, write_json
-from ansible.module_utils.th_snapshot import Seed, SeedError, clone, snapshot
+from ansible.module_utils.th_artifacts import append_event, forget_errors, read_json, report_error, write_json
+from ansible.module_utils.th_dataset import Dataset, read_dataset
+from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_snapshot import Seed, clone, snapshot
+from ansible.module_utils.th_versions import heads_of
 
 ROLE = "restore_datasets"
-LIMITS = ("maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read")
 
 
 class RestoreError(Exception):
@@ -103,8 +107,6 @@ def told_apart() -> Iterator[None]:
         yield
     except SeedError as error:
         raise RestoreError(error.code, str(error)) from error
-    except pymysql.err.ProgrammingError as error:
-        raise RestoreError("profile_wrong", f"migrations.version_query cannot be asked: {error}") from error
     except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError("server_failed", str(error)) from error
     except OSError as error:
@@ -112,71 +114,77 @@ def told_apart() -> Iterator[None]:
         raise RestoreError(code, str(error)) from error
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The dataset's file, with the keys that are needed here."""
-    try:
-        config = json.loads(path.read_text("utf-8-sig"))
-        needed = {key: str(config[key]) for key in ("database", "db_user", "db_pass", "seed_data")}
-    except OSError as error:
-        raise RestoreError("seed_missing", f"{path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise RestoreError("seed_broken", f"{path} is not a JSON object: {error}") from error
-    except KeyError as error:
-        raise RestoreError("seed_broken", f"{path}: the key {error} is missing") from error
-    return {**config, **needed}
-
-
 def restore(options: dict[str, Any]) -> dict[str, Any]:
     """Do it all; returns the facts for the artifact."""
-    path, name = Path(options["config"]), options["name"]
-    config = read_config(path)
-    dump = path.parent / config["seed_data"]
-    if not dump.is_file():
-        raise RestoreError("seed_missing", f"{dump} is not there (key seed_data of {path})")
-    folder = Path(options["job_dir"]) / "db" / name
+    folder = Path(options["job_dir"]) / "db" / options["name"]
     with told_apart():
+        dataset = read_dataset(Path(options["config"]), [one["name"] for one in options["databases"]])
         remove_former(folder)
         folder.mkdir(mode=0o700, parents=True)
-        seed = Seed(name, dump, config["database"])
-        with snapshot(
-            Path(options["snapshots_dir"]), seed, options["server_options"], options["import_time_limit"]
-        ) as image:
-            begun = time.monotonic()
-            method = clone(image, folder / "data")
-            cloned = time.monotonic()
-        server = th_mariadb.start(
-            folder,
-            database=config["database"],
-            user=config["db_user"],
-            password=config["db_pass"],
-            options=options["server_options"],
-            time_limit=options["start_time_limit"],
-            definers=image.definers,
-        )
-        started = time.monotonic()
+        server, facts = privately(folder, dataset, options)
         try:
-            with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
-                version = th_mariadb.read_version(connection, options["version_query"])
-                flavour = str(th_mariadb.query(connection, "SELECT VERSION()")[0][0])
+            revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions", {})
+            facts |= look(server, options["databases"], revisions)
         except BaseException:
             th_mariadb.stop(server, 0)  # nobody else would
             raise
-    return {
-        "name": name,
-        "database": server.database,
-        "server": {"flavour": "MariaDB" if "MariaDB" in flavour else "MySQL", "version": flavour},
-        "version": version,
+    return {"name": options["name"], **facts, **dataset.told}
+
+
+def privately(
+    folder: Path, dataset: Dataset, options: Mapping[str, Any]
+) -> tuple[th_mariadb.Server, dict[str, Any]]:
+    """A server of the job's own on a clone of the dataset's snapshot, and how it went."""
+    seed = Seed(options["name"], tuple((part.database, part.dump) for part in dataset.parts if part.dump))
+    with snapshot(
+        Path(options["snapshots_dir"]), seed, options["server_options"], options["import_time_limit"]
+    ) as image:
+        begun = time.monotonic()
+        method = clone(image, folder / "data")
+        cloned = time.monotonic()
+    server = th_mariadb.start(
+        folder,
+        databases={part.name: part.database for part in dataset.parts},
+        user=dataset.user,
+        password=dataset.password,
+        options=options["server_options"],
+        time_limit=options["start_time_limit"],
+        definers=image.definers,
+    )
+    return server, {
         "method": method,
         "snapshot": "made" if image.made else "hit",
         "seconds": {
             "import": image.seconds,
             "clone": round(cloned - begun, 3),
-            "start": round(started - cloned, 3),
+            "start": round(time.monotonic() - cloned, 3),
         },
         "bytes": image.bytes,
         "rows": image.rows,
-        "limits": {key: config[key] for key in LIMITS if key in config},
-        "remarks": {key: value for key, value in config.items() if key.startswith("_")},
+    }
+
+
+def look(
+    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the job's user finds: which server it is, and at which version each database is."""
+    found = []
+    for one in databases:
+        schema = server.databases[one["name"]]
+        with th_mariadb.connect(server, server.job_file, database=schema) as connection:
+            try:
+                rows = th_mariadb.read_version(connection, one["version_query"])
+            except pymysql.err.ProgrammingError as error:
+                where = f"databases.{one['name']}" if one["name"] else "migrations"
+                raise RestoreError("profile_wrong", f"{where}.version_query cannot be asked: {error}") from error
+            flavour, version = th_mariadb.flavour(connection)
+        heads = heads_of(rows, one["versions"], one["name"], revisions)
+        found.append({"name": one["name"], "database": schema, "version": heads})
+    return {
+        "database": server.database,
+        "databases": found,
+        "server": {"flavour": flavour, "version": version, "private": server.private},
+        "version": sorted(head for one in found for head in one["version"]),
     }
 
 
@@ -196,7 +204,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "config": {"type": "path", "required": True},
             "snapshots_dir": {"type": "path", "required": True},
-            "version_query": {"type": "str", "required": True},
+            "databases": {"type": "list", "elements": "dict", "required": True},
             "server_options": {"type": "list", "elements": "str", "default": []},
             "import_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 120},

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -21,34 +20,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_dump import DISK_FULL, count, load_dump
 
-FORMAT = 2  # part of the key: raised when a snapshot is made in another way
-CHUNK = 1 << 20
-READERS = {".sql": None, ".gz": ("gzip", "-dc"), ".zst": ("zstd", "-dcq"), ".xz": ("xz", "-dc")}
-_HEADER = re.compile(rb"^-- (MySQL|MariaDB) dump ", re.MULTILINE)
-_COMPLETE = b"-- Dump completed"
-_DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
-
-
-class SeedError(Exception):
-    """A dump that cannot be used: `code` is ``seed_missing`` or ``seed_broken``."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
+FORMAT = 3  # part of the key: raised when a snapshot is made in another way
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What a snapshot is made of: the dump and the database that it is loaded into."""
+    """What a snapshot is made of: a dataset's name, and for each database its schema's name and its dump."""
 
     name: str
-    dump: Path
-    database: str
+    parts: tuple[tuple[str, Path], ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +59,7 @@ def snapshot(root: Path, seed: Seed, options: Sequence[str], time_limit: float) 
     Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    family = f"{seed.name}-{_digest([str(seed.dump.resolve()), seed.database])[:8]}"
+    family = f"{seed.name}-{_digest([[str(dump.resolve()), database] for database, dump in seed.parts])[:8]}"
     final = root / f"{family}-{_key(seed, options)}"
     made = False
     with open(root / f".{family}.lock", "w", encoding="ascii") as lock:
@@ -114,21 +99,25 @@ def clone(source: Snapshot, target: Path) -> str:
         check=False,
     )
     if result.returncode != 0:
-        number = errno.ENOSPC if _DISK_FULL.search(result.stderr) else errno.EIO
+        number = errno.ENOSPC if DISK_FULL.search(result.stderr) else errno.EIO
         raise OSError(number, result.stderr.strip()[-500:], str(target))
     return method
 
 
 def _key(seed: Seed, options: Sequence[str]) -> str:
-    state = seed.dump.stat()
     identity = {
         "format": FORMAT,
-        "dump": [str(seed.dump.resolve()), state.st_size, state.st_mtime_ns],
-        "database": seed.database,
+        "parts": [[database, *identity_of(dump)] for database, dump in seed.parts],
         "server": th_mariadb.version(),
         "options": sorted(options),
     }
     return _digest(identity)[:16]
+
+
+def identity_of(dump: Path) -> list[object]:
+    """What tells a dump from another: its path, size and time of change."""
+    state = dump.stat()
+    return [str(dump.resolve()), state.st_size, state.st_mtime_ns]
 
 
 def _digest(document: object) -> str:
@@ -153,12 +142,16 @@ def _make(
     try:
         th_mariadb.install(making, options, time_limit)
         # the accounts are made anew with each start: these two are gone with the first clone
+        databases = {str(number): database for number, (database, _) in enumerate(seed.parts)}
         server = th_mariadb.start(
-            making, database=seed.database, user="import", password="", options=options, time_limit=time_limit
+            making, databases=databases, user="import", password="", options=options, time_limit=time_limit
         )
+        rows, definers = 0, set()
         try:
-            _import(server, seed, time_limit)
-            rows, definers = _count(server, seed), _definers(server, seed)
+            for database, dump in seed.parts:
+                load_dump(server, server.admin_file, dump, database, time_limit)
+                rows += count(server, server.admin_file, dump, database)
+                definers.update(_definers(server, database))
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
                 th_mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
@@ -170,9 +163,9 @@ def _make(
         facts = {
             "bytes": sum(path.stat().st_blocks * 512 for path in making.rglob("*") if path.is_file()),
             "rows": rows,
-            "definers": definers,
+            "definers": sorted(definers),
             "seconds": round(time.monotonic() - begun, 3),
-            "dump": str(seed.dump),
+            "dumps": [str(dump) for _, dump in seed.parts],
             "server": th_mariadb.version(),
         }
         os.sync()
@@ -183,111 +176,7 @@ def _make(
         raise
 
 
-def _import(server: th_mariadb.Server, seed: Seed, time_limit: float) -> None:
-    suffix = seed.dump.suffix
-    if suffix not in READERS:
-        raise SeedError("seed_broken", f"{seed.dump}: not one of {', '.join(sorted(READERS))}")
-    argv = [
-        th_mariadb.tool("mariadb"),
-        f"--defaults-file={server.admin_file}",
-        "--batch",
-        "--sandbox",
-        "--default-character-set=utf8mb4",
-        "--max-allowed-packet=1G",
-        seed.database,
-    ]
-    with contextlib.ExitStack() as stack:
-        source: subprocess.Popen[bytes] | None = None
-        stream: IO[bytes]
-        dump = stack.enter_context(open(seed.dump, "rb"))
-        reader = READERS[suffix]
-        if reader:
-            source = stack.enter_context(
-                subprocess.Popen(reader, stdin=dump, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            )
-            assert source.stdout is not None
-            stream = source.stdout
-        else:
-            stream = dump
-        errors = stack.enter_context(tempfile.TemporaryFile())
-        client = stack.enter_context(
-            subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
-        )
-        head, tail = _pump(stream, client, time.monotonic() + time_limit)
-        status = client.wait()
-        errors.seek(0)
-        said = errors.read().decode("utf-8", "replace").strip()[-1000:]
-        if source is not None and status == 0:
-            assert source.stderr is not None
-            trouble = source.stderr.read().decode("utf-8", "replace").strip()[-500:]
-            if source.wait() != 0:
-                raise SeedError("seed_broken", f"{seed.dump} cannot be unpacked: {trouble}")
-        elif source is not None:
-            source.kill()
-    if status != 0:
-        if _DISK_FULL.search(said) and th_mariadb.free_bytes(server.datadir) < 64 << 20:
-            raise OSError(errno.ENOSPC, said, str(server.datadir))
-        if not server.running():
-            raise th_mariadb.ServerError(f"the server died during the import: {server.last_words()}")
-        raise SeedError("seed_broken", f"{seed.dump}: {said}{_hint(said, head)}")
-    if _HEADER.search(head) and _COMPLETE not in tail:
-        raise SeedError(
-            "seed_broken", f"{seed.dump} is cut off: its last line, '-- Dump completed', is missing"
-        )
-
-
-def _pump(stream: IO[bytes], client: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """Feed the client; returns the first and the last bytes of the dump."""
-    head = tail = b""
-    assert client.stdin is not None
-    try:
-        while chunk := stream.read(CHUNK):
-            if time.monotonic() > deadline:
-                client.kill()
-                raise th_mariadb.ServerError("the import of the dump took longer than its time limit")
-            head = head or chunk[:4096]
-            tail = (tail + chunk)[-4096:]
-            client.stdin.write(chunk)
-        client.stdin.close()
-    except BrokenPipeError:
-        pass  # the client has stopped at an error, which it has told
-    return head, tail
-
-
-def _hint(said: str, head: bytes) -> str:
-    if b"PostgreSQL database dump" in head:
-        return " (this is a dump of PostgreSQL)"
-    if head.startswith(b"SQLite format") or b"PRAGMA foreign_keys" in head:
-        return " (this is SQLite's)"
-    if "Unknown collation" in said or "utf8mb4_0900" in said:
-        return (
-            " (this is a dump of MySQL 8, whose collations this server does not know:"
-            " dump it with a collation that both know, or use a newer MariaDB)"
-        )
-    if "syntax" in said:
-        return " (is it a dump of MySQL or MariaDB, in SQL?)"
-    return ""
-
-
-def _count(server: th_mariadb.Server, seed: Seed) -> int:
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        rows = th_mariadb.query(
-            connection,
-            "SELECT COUNT(*), COALESCE(SUM(table_rows), 0) FROM information_schema.tables"
-            " WHERE table_schema = %s AND table_type = 'BASE TABLE'",
-            seed.database,
-        )
-    tables, estimate = rows[0]
-    if not tables:
-        raise SeedError(
-            "seed_broken",
-            f"{seed.dump} leaves the database {seed.database!r} without a table"
-            " (does it name another database with USE?)",
-        )
-    return int(estimate)
-
-
-def _definers(server: th_mariadb.Server, seed: Seed) -> list[str]:
+def _definers(server: th_mariadb.Server, database: str) -> list[str]:
     with th_mariadb.connect(server, server.admin_file) as connection:
         rows = th_mariadb.query(
             connection,
@@ -295,9 +184,9 @@ def _definers(server: th_mariadb.Server, seed: Seed) -> list[str]:
             " UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"
             " UNION SELECT definer FROM information_schema.routines WHERE routine_schema = %s"
             " UNION SELECT definer FROM information_schema.events WHERE event_schema = %s",
-            *[seed.database] * 4,
+            *[database] * 4,
         )
-    return sorted(row[0] for row in rows)
+    return [row[0] for row in rows]
 
 
 def _can_reflink(data: Path, target_folder: Path) -> bool:

@@ -1,73 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walking side of alembic: runs in the project's own environment, one stage a process.
+"""The walking side of alembic.
 
-It runs env.py once, as ``alembic upgrade`` does, but hands alembic one migration at a time, and before each waits
-for the measuring side. The two speak JSON, one object a line, over the socket whose descriptor is the only
-argument:
-
-    measuring side                         this side
-    {"config": …, "options": …, …}
-                                           {"plan": [["from", "to"], …], "heads": "…"}
-    {"go": 0}
-                                           {"done": 0}
-    …
-                                           {"end": true}   or   {"error": {…}}
-
-The process runs code of the change under test, so nothing that it says is evidence. It must run with whatever
-Python (3.6 or later) and alembic (1.0 or later) the project has.
+Whatever in this process runs migrations through alembic, be it alembic's own upgrade or a program of the project's,
+is made to wait before each. alembic takes its steps from an iterator, so its own machinery runs them, in its own
+order and its own transactions. Works with alembic 1.0 and later; what it is to the measuring side: th_stepper.py.
 """
 
-import json
-import os
-import socket
-import sys
-import traceback
+from th_stepper import main, run_command
 
 
-def main():
-    """Walk one stage; the exit status is 0 when alembic came to its end."""
-    channel = socket.socket(fileno=int(sys.argv[1])).makefile("rw", encoding="utf-8")
+def walk(stepper):
+    """Run the stage."""
+    from alembic.runtime.migration import MigrationContext
 
-    def say(**message):
-        channel.write(json.dumps(message) + "\n")
-        channel.flush()
+    run_migrations = MigrationContext.run_migrations
 
-    request = json.loads(channel.readline())
-    sys.path[0] = os.getcwd()
-    try:
-        walk(request, say, channel.readline)
-    except BaseException as error:
-        traceback.print_exc()
-        say(error=describe(error, request["script_folders"]))
-        raise SystemExit(1) from None
-    say(end=True)
+    def run(context, **keywords):
+        function = context._migrations_fn
+        if function is not None:
+            context._migrations_fn = lambda heads, of: stepped(stepper, context, function(heads, of))
+        with stepper.watching():
+            return run_migrations(context, **keywords)
+
+    MigrationContext.run_migrations = run
+    request = stepper.request
+    if request["command"]:
+        run_command(request["command"])
+    elif request["direction"] == "down":
+        for target in request["target"] or ["base"]:
+            commands().downgrade(configuration(request), target)
+    else:
+        commands().upgrade(configuration(request), "heads")
 
 
-def walk(request, say, hear):
-    """Run alembic's environment with an upgrade function that waits before every migration."""
+def commands():
+    """alembic's own commands."""
+    from alembic import command
+
+    return command
+
+
+def configuration(request):
+    """alembic's configuration, from the project's file and what the profile sets."""
     from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
 
     config = Config(request["config"] or None, ini_section=request["section"])
     for name, value in request["options"].items():
         config.set_section_option(request["section"], name, value.replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
+    return config
 
-    def upgrade(revision, context):
-        steps = script._upgrade_revs(request["target"], revision)
-        plan = [[label(step.from_revisions), label(step.to_revisions)] for step in steps]
-        say(plan=plan, heads=label(script.get_heads()))
-        for number, step in enumerate(steps):
-            if json.loads(hear()) != {"go": number}:
-                raise RuntimeError("the measuring side has gone")
+
+def stepped(stepper, context, steps):
+    """The same steps, each when it may run. Others than migrations, such as a stamp's, pass."""
+    steps = list(steps or ())
+    migrations = [step for step in steps if hasattr(step, "is_upgrade") and hasattr(step, "revision")]
+    if steps and not migrations:
+        yield from steps
+        return
+    plan = [(label(step.from_revisions), label(step.to_revisions)) for step in migrations]
+    number = stepper.plan(plan, heads=heads(context))
+    for step in steps:
+        if step in migrations:
+            with stepper.step(number):
+                yield step
+            number += 1
+        else:
             yield step
-            say(done=number)
 
-    with EnvironmentContext(
-        config, script, fn=upgrade, as_sql=False, destination_rev=request["target"]
-    ):
-        script.run_env()
+
+def heads(context):
+    """The revisions that the version table holds at the end: heads that another one depends on are not in it."""
+    environment = context.environment_context
+    if environment is None:
+        return None
+    script = environment.script
+    return sorted(getattr(script.revision_map, "_real_heads", None) or script.get_heads())
 
 
 def label(revisions):
@@ -75,27 +82,5 @@ def label(revisions):
     return ",".join(sorted(revisions)) or "base"
 
 
-def describe(error, script_folders):
-    """What is known of an exception: its message, and the innermost line of a migration that it passed."""
-    lines = "".join(traceback.format_exception_only(type(error), error)).strip().split("\n")
-    # SQLAlchemy puts the statement on a line of its own behind the message
-    text = " ".join([lines[0]] + [line[:500] for line in lines[1:] if line.startswith("[SQL: ")])
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next(
-        (
-            frame
-            for frame in reversed(frames)
-            if any(os.path.realpath(frame[0]).startswith(folder + os.sep) for folder in script_folders)
-        ),
-        None,
-    )
-    return {
-        "text": text[:4000],
-        "import": isinstance(error, ImportError),
-        "file": place[0] if place else "",
-        "line": place[1] if place else 0,
-    }
-
-
 if __name__ == "__main__":
-    main()
+    main(walk)

@@ -20,12 +20,12 @@ options:
     description: The dataset's name.
     type: str
     required: true
-  migrations:
-    description: The profile's section C(migrations), complete.
+  profile:
+    description: The project's profile, as C(project_profile) returns it.
     type: dict
     required: true
-  program:
-    description: The walking side of alembic.
+  programs:
+    description: The folder of the walking programs.
     type: path
     required: true
   migration_time_limit:
@@ -70,8 +70,8 @@ EXAMPLES = r"""
   walk_migrations:
     job_dir: /var/lib/turbo-hipster/jobs/1
     name: user_001
-    migrations: "{{ th_profile.migrations }}"
-    program: "{{ role_path }}/files/walk_alembic.py"
+    profile: "{{ th_profile }}"
+    programs: "{{ role_path }}/files"
     watch_logs:
       - path: /var/log/syslog
 """
@@ -104,8 +104,8 @@ def main() -> None:
         argument_spec={
             "job_dir": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
-            "migrations": {"type": "dict", "required": True},
-            "program": {"type": "path", "required": True},
+            "profile": {"type": "dict", "required": True},
+            "programs": {"type": "path", "required": True},
             "migration_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 300},
             "log_limit": {"type": "int", "default": 10_000_000},
@@ -138,7 +138,7 @@ def main() -> None:
     (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
     try:
         server = th_mariadb.load(job_dir / "db" / name)
-        walk = Walk(job_dir, name, module.params["migrations"], limits, Path(module.params["program"]), watch)
+        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), watch)
         error = walk.run()
     except th_mariadb.ServerError as trouble:
         report_error(job_dir, ROLE, "server_failed", str(trouble), dataset=name)

@@ -8,22 +8,22 @@ from our clock. What the project's code says is only shown.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pymysql
-from ansible.module_utils import th_logs, th_mariadb, th_meter
-from ansible.module_utils.th_artifacts import append_event, read_json, write_text
+from ansible.module_utils import th_logs, th_mariadb
+from ansible.module_utils.th_artifacts import read_json, write_text
+from ansible.module_utils.th_commands import CommandWalker, run_data_migration
 from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_diary import Diary
+from ansible.module_utils.th_evidence import Evidence, Standing
+from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_stages import Stage, Tree
-from ansible.module_utils.th_walkers import AlembicWalker, CommandWalker, StepEnd, Surroundings, Walker, WalkError
-
-KILL_PATIENCE = 20.0
-LITTLE_SPACE = 32 << 20
-_UNKNOWN_DATABASE = 1049
+from ansible.module_utils.th_versions import owned, prefixed
+from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
 
 
 @dataclass(frozen=True)
@@ -36,224 +36,200 @@ class Limits:
 
 
 class Walk:
-    """One dataset's walk. `run` returns the error that ended it, or None when it came to its end."""
+    """One dataset's walk. `run` returns the error that ended it, or None when it came to its end.
+
+    `profile` is the project's, `programs` the folder of the walking programs.
+    """
 
     def __init__(
         self,
         job_dir: Path,
         dataset: str,
-        migrations: Mapping[str, Any],
+        profile: Mapping[str, Any],
         limits: Limits,
-        program: Path,
+        programs: Path,
         watch: th_logs.Watch = th_logs.Watch(),  # noqa: B008 - it is frozen
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
-        self._migrations, self._limits, self._program = migrations, limits, program
+        self._profile, self._limits, self._programs = profile, limits, programs
         artifacts = job_dir / "artifacts"
-        self._events = artifacts / f"walk-{dataset}.jsonl"
         self._tree = Tree(read_json(artifacts / "checkout.json"))
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
+        self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
-        self._place: dict[str, str] = {}
+        events = artifacts / f"walk-{dataset}.jsonl"
+        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
+
+    @property
+    def _databases(self) -> Sequence[Mapping[str, Any]]:
+        databases: Sequence[Mapping[str, Any]] = self._profile["databases"]
+        return databases
 
     def run(self) -> WalkError | None:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
-                with self._connection() as connection:
-                    self._log.follow_server(self._server, connection)
+                self._log.follow_server(self._server, self._evidence.connection)
                 self._walk()
             except WalkError as error:
-                found = self._explained(error)
-                self._event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                found = self._evidence.explained(error, self._job_dir)
+                self._diary.event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
                 self._log.linger()
-                self._say(f"{found.code}: {found.detail}")
+                self._diary.say(f"{found.code}: {found.detail}")
                 return found
         return None
 
     def _walk(self) -> None:
-        version = self._version()
+        start = standing = self._evidence.standing()
         change = self._tree.stages[-1]
-        if not change.heads:
-            raise WalkError("no_migrations", "the checkout has no migration scripts where the profile says")
-        if unknown := self._tree.unknown(version):
-            raise WalkError("version_unknown", f"the dataset is at {', '.join(unknown)}, which no stage knows")
+        self._check_start(change, standing)
         for item in self._tree.left_out:
-            self._event("skipped", **item)
+            self._diary.event("skipped", **item)
         for stage in self._tree.stages:
-            self._place = {"stage": stage.name}
-            if stage.kind != "change" and self._tree.reached(stage, version):
-                self._event(
-                    "skipped",
-                    name=stage.name,
-                    kind=stage.kind,
-                    commit=stage.commit,
-                    reason="the dataset is at or past it",
-                )
+            self._diary.stage = stage.name
+            if stage.kind != "change" and self._tree.reached(stage, standing.heads):
+                reason = "the dataset is at or past it"
+                self._diary.event("skipped", name=stage.name, kind=stage.kind, commit=stage.commit, reason=reason)
                 continue
-            self._stage(stage, version)
-            version = self._version()
-        self._place = {}
-        final = ",".join(version) or "base"
-        self._say(f"Final schema version is {final}")
-        self._event("final", version=final, expected=",".join(sorted(change.heads)))
+            self._stage(stage)
+            standing = self._evidence.standing()
+        if self._profile["downgrade"]:
+            self._down_and_up(change, start)
+        self._diary.stage = ""
+        final = str(self._evidence.standing())
+        self._diary.say(f"Final schema version is {final}")
+        self._diary.event("final", version=final, expected=",".join(sorted(change.heads)))
 
-    def _stage(self, stage: Stage, version: list[str]) -> None:
-        if len(stage.heads) > 1:
-            raise WalkError("several_heads", f"{stage.name} has the heads {', '.join(stage.heads)}")
-        with self._walker(stage, version) as walker:
-            plan = walker.plan()
-            target = ",".join(stage.heads)
-            self._say(f"{stage.name} ({stage.commit[:12]}): {len(plan)} migrations to {target}")
-            self._event(
-                "stage",
-                name=stage.name,
-                kind=stage.kind,
-                commit=stage.commit,
-                target=target,
-                steps=len(plan),
-            )
-            for number, (before, after) in enumerate(plan):
-                self._place = {"stage": stage.name, "from": before, "to": after}
-                self._step(walker, number, before, after)
-            self._place = {"stage": stage.name}
-            walker.finish()
+    def _check_start(self, change: Stage, standing: Standing) -> None:
+        """A dataset at what the change removes is the change's fault; at what nobody has, that of the dataset."""
+        for database in self._databases:
+            if not owned(change.heads, database["name"]):
+                problem = "the checkout has no migration scripts where the profile says"
+                raise WalkError("no_migrations", f"{database['name']}: {problem}" if database["name"] else problem)
+        unknown = self._tree.unknown(standing.heads)
+        if removed := sorted(self._tree.removed.intersection(unknown)):
+            raise WalkError("version_removed", f"the dataset is at {', '.join(removed)}, which the change removes")
+        if unknown:
+            raise WalkError("version_unknown", f"the dataset is at {', '.join(unknown)}, which no stage knows")
 
-    def _step(self, walker: Walker, number: int, before: str, after: str) -> None:
-        with self._connection() as connection:
-            base = th_meter.read(connection, self._server.datadir)
-        self._event("begin")
-        self._say(f"{before} -> {after}...", "[output]")
-        begun = time.monotonic()
+    def _stage(self, stage: Stage) -> None:
+        """Migrate every database to the end of the stage, then its data."""
+        targets = [Target(tuple(owned(stage.heads, database["name"]))) for database in self._databases]
+        for database, target in zip(self._databases, targets, strict=True):
+            if len(target.heads) > database["heads"] and database["versions"] != "django":
+                raise WalkError("several_heads", f"{stage.name} has the heads {', '.join(target.heads)}")
+        self._migrate(stage, targets)
+        for settings in self._profile["data_migrations"]:
+            self._move_data(stage, settings)
+
+    def _down_and_up(self, stage: Stage, start: Standing) -> None:
+        """Back to the last release, or to where the dataset was when there is none, and up again."""
+        release = self._tree.last_release()
+        bottom = start.heads if release is None else release
+        names = [database["name"] for database in self._databases]
+        self._migrate(stage, [Target(tuple(owned(bottom, name)), downward=True) for name in names])
+        standing = self._evidence.standing()
+        if set(standing.heads) != set(bottom):
+            where = ",".join(sorted(bottom)) or "base"
+            raise WalkError("version_mismatch", f"after the way down the database is at {standing}, not at {where}")
+        self._migrate(stage, [Target(tuple(owned(stage.heads, name))) for name in names])
+
+    def _migrate(self, stage: Stage, targets: Sequence[Target]) -> None:
+        """Bring each database to its target, one migration at a time; down in reverse order."""
+        each = list(zip(self._databases, targets, strict=True))
+        ways = {database["name"]: self._way(database, target) for database, target in each}
+        told = False
+        for database, target in reversed(each) if targets[0].downward else each:
+            name = database["name"]
+            self._diary.stage = stage.name
+            with self._walker(stage, database, target, ways[name]) as walker:
+                step = walker.next()
+                if not told:
+                    total = max(sum(map(len, ways.values())), walker.announced)
+                    self._tell_stage(stage, each, total)
+                    told = True
+                while step is not None:
+                    before, after = (_of(name, end) for end in (step.before, step.after))
+                    self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
+                    step = walker.next()
+            self._evidence.end_connections()
+
+    def _way(self, database: Mapping[str, Any], target: Target) -> list[Step]:
+        """What the trees say that is to come."""
+        name = database["name"]
+        here = [prefixed(head, name) for head in owned(self._evidence.standing().heads, name)]
+        there = [prefixed(head, name) for head in target.heads]
         try:
-            ended = walker.step(number, self._limits.migration)
-        except WalkError as error:
-            ended = StepEnd(None, error)
-        seconds = time.monotonic() - begun
-        if ended.error and ended.error.code == "migration_timed_out":
-            ended = StepEnd(None, self._timed_out(ended.error))
-        counters, version = th_meter.unmeasured(), ""
-        try:
-            with self._connection() as connection:
-                counters = th_meter.read(connection, self._server.datadir).since(base)
-                version = ",".join(self._read_version(connection)) or "base"
-        except WalkError:
-            if ended.error is None:
-                raise
-        self._event("end", seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
-        if ended.error:
-            raise ended.error
-        self._say("done", "[output]")
-        known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
-        self._say(f"{before} -> {after}: {seconds:.3f} s, {known}")
+            way = self._tree.way_down(there, here) if target.downward else self._tree.pending(there, here)
+        except ValueError as error:
+            raise WalkError("walk_failed", str(error)) from error
+        return [Step(*(",".join(owned(end.split(","), name)) or "base" for end in step)) for step in way]
+
+    def _tell_stage(self, stage: Stage, each: Sequence[tuple[Mapping[str, Any], Target]], steps: int) -> None:
+        heads = [prefixed(head, database["name"]) for database, target in each for head in target.heads]
+        target = ",".join(sorted(heads)) or "base"
+        direction = "down" if each[0][1].downward else "up"
+        self._diary.say(f"{stage.name} ({stage.commit[:12]}): {steps} migrations {direction} to {target}")
+        self._diary.event(
+            "stage",
+            name=stage.name,
+            kind=stage.kind,
+            commit=stage.commit,
+            target=target,
+            steps=steps,
+            direction=direction,
+        )
+
+    def _move_data(self, stage: Stage, settings: Mapping[str, Any]) -> None:
+        """Run a data migration to its end."""
+        around = self._surroundings(stage, self._databases[0]["name"])
+        self._diary.stage = stage.name
+        self._diary.step("data", settings["name"], "data", partial(run_data_migration, settings, around))
+        self._evidence.end_connections()
 
     @contextlib.contextmanager
-    def _walker(self, stage: Stage, version: list[str]) -> Iterator[Walker]:
+    def _walker(
+        self, stage: Stage, database: Mapping[str, Any], target: Target, pending: Sequence[Step]
+    ) -> Iterator[Walker]:
+        around = self._surroundings(stage, database["name"])
+        if database["tool"] == "command":
+            walker: Walker = CommandWalker(database, around, pending, target.downward)
+        else:
+            walker = InProcessWalker(database, around, self._programs, target, list(stage.folders))
+        with walker:
+            yield walker
+
+    def _surroundings(self, stage: Stage, database: str) -> Surroundings:
         built = self._built.get(stage.slug)
         if built is None:
             raise WalkError("environment_failed", f"the environment of {stage.name} was not built")
         home = self._job_dir / "home" / self._dataset
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        around = Surroundings(
+        return Surroundings(
             src=Path(built["src"]),
             venv=Path(built["venv"]),
             home=home,
             account=th_mariadb.read_account(self._server.job_file),
-            socket=self._server.socket,
-            database=self._server.database,
+            address=self._server.address,
+            schemas=self._server.databases,
+            database=database,
             on_line=self._log.output,
             on_tick=self._tick,
+            connected=self._evidence.connected,
             start_time_limit=self._limits.around,
         )
-        walker: Walker
-        if self._migrations["tool"] == "alembic":
-            walker = AlembicWalker(self._migrations, around, self._program, ",".join(stage.heads))
-        else:
-            try:
-                plan = self._tree.pending(stage, version)
-            except ValueError as error:
-                raise WalkError("walk_failed", str(error)) from error
-            walker = CommandWalker(self._migrations, around, plan)
-        with walker:
-            yield walker
-        self._end_connections()
 
     def _tick(self) -> None:
         self._log.tick()
-        if not self._server.running():
-            raise WalkError("server_died", self._server.last_words())
+        self._evidence.check()
 
-    def _explained(self, error: WalkError) -> WalkError:
-        """The reason behind an error, where the machine is it: a dead server or a full disk."""
-        if not self._server.running():
-            return WalkError("server_died", self._server.last_words())
-        if th_mariadb.free_bytes(self._job_dir) < LITTLE_SPACE:
-            return WalkError("disk_full", f"no space is left under {self._job_dir} ({error.detail})")
-        return error
 
-    def _timed_out(self, error: WalkError) -> WalkError:
-        doing = ""
-        with contextlib.suppress(WalkError), self._connection() as connection:
-            rows = th_mariadb.query(
-                connection,
-                "SELECT info FROM information_schema.processlist"
-                " WHERE user = %s AND info IS NOT NULL ORDER BY time_ms DESC LIMIT 1",
-                self._server.user,
-            )
-            doing = f"; it was executing: {rows[0][0][:1000]}" if rows else ""
-        self._end_connections()
-        return WalkError(error.code, error.detail + doing)
-
-    def _end_connections(self) -> None:
-        """End what the project's code has left running in the server: nothing runs into the next stage."""
-        deadline = time.monotonic() + KILL_PATIENCE
-        with contextlib.suppress(WalkError), self._connection() as connection:
-            while time.monotonic() < deadline:
-                rows = th_mariadb.query(
-                    connection,
-                    "SELECT id FROM information_schema.processlist WHERE user = %s",
-                    self._server.user,
-                )
-                if not rows:
-                    return
-                for (number,) in rows:
-                    with contextlib.suppress(pymysql.err.OperationalError):  # it has ended by itself
-                        th_mariadb.query(connection, f"KILL {int(number)}")
-                time.sleep(0.02)
-
-    def _version(self) -> list[str]:
-        with self._connection() as connection:
-            return self._read_version(connection)
-
-    def _read_version(self, connection: Any) -> list[str]:
-        try:
-            connection.select_db(self._server.database)
-        except pymysql.err.OperationalError as error:
-            if error.args[0] == _UNKNOWN_DATABASE:  # a migration has dropped it
-                return []
-            raise
-        return th_mariadb.read_version(connection, self._migrations["version_query"])
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Any]:
-        try:
-            with th_mariadb.connect(self._server, self._server.admin_file) as connection:
-                # within one transaction around all migrations, as some env.py have it, the version is written
-                # but not yet committed
-                th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
-                yield connection
-        except (pymysql.Error, OSError) as error:
-            raise WalkError("server_died", f"{error}\n{self._server.last_words()}") from error
-
-    def _event(self, event: str, **facts: Any) -> None:
-        place = {} if event in ("stage", "skipped", "final") else self._place
-        append_event(self._events, {"event": event, **place, **facts})
-
-    def _say(self, text: str, tag: str = "") -> None:
-        self._log.line(text, tag)
+def _of(name: str, revisions: str) -> str:
+    """Revisions of one database, joined by commas, as the forest of all has them."""
+    return revisions if revisions == "base" else ",".join(prefixed(one, name) for one in revisions.split(","))
 
 
 def begin_anew(events: Path) -> None:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which line of a project's files has asked for a package that cannot be installed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.th_contain import printable
+
+FILE_LIMIT = 1024 * 1024
+FILES_LIMIT = 50
+"""How many files that include each other are looked at."""
+PLACES_SHOWN = 3
+TEXT_LIMIT = 200
+
+# after these words uv names a package
+_NAMED = re.compile(
+    r"(?:Because|because|and|only|requires?|depends? on|versions? of|mismatch for|found:"
+    r"|Failed to (?:build|download|fetch|read|prepare|extract|unzip|parse)(?: [a-z]+)*)"
+    r" `?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
+)
+_ABSENT = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]*)"
+)
+_PARSE = re.compile(r"parse requirement in `(?P<file>[^`]+)` at position (?P<position>\d+)")
+_LINE = re.compile(r"in `(?P<file>[^`]+)` at (?P<line>\d+):\d+|`?(?P<other>[^`\s]+):(?P<number>\d+):\d+")
+_NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]+)")
+_REQUIREMENT = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
+_EGG = re.compile(r"#egg=(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
+_INCLUDE = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>[^\s#]+)")
+_QUOTED = re.compile(r"""["'](?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?=[<>=!~;@"'(])""")
+_OWN_NAME = re.compile(r"\s*name\s*=")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file of the checkout that names a package."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+def file_in(src: Path, name: str) -> Path | None:
+    """A regular file of the checkout; None when it is not there, or leads out of it by a symbolic link."""
+    path = Path(os.path.realpath(src / name))
+    return path if path.is_file() and path.is_relative_to(os.path.realpath(src)) else None
+
+
+def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
+    """The lines that uv's words (`said`) are about: those of the first package named there that the files have.
+
+    `files` are requirement and constraint files; pyproject.toml, setup.cfg and setup.py are looked at as well.
+    """
+    direct = _direct(src, said)
+    if direct:
+        return direct
+    lines = list(_lines(src, files))
+    missing = _NOT_THERE.search(said)
+    if missing:
+        path = os.path.relpath(missing["path"], os.path.realpath(src))
+        return [place for _, place in lines if path in place.text][:1]
+    for match in _NAMED.finditer(said):
+        if said[match.end() :].startswith(" @ file:"):
+            continue  # the checkout itself
+        wanted = normal(match["name"].rstrip(".-_"))
+        found = [place for name, place in lines if name == wanted]
+        if found:
+            return found[:PLACES_SHOWN]
+    return []
+
+
+def absent(said: str) -> set[str]:
+    """The packages that uv has not found at all, or not in the version that is asked for."""
+    return {normal((match["name"] or match["other"]).rstrip(".-_")) for match in _ABSENT.finditer(said)}
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def named(requirement: str) -> str:
+    """The package that a requirement is about; "" when it is none."""
+    match = _REQUIREMENT.match(requirement)
+    return normal(match["name"].rstrip(".-_")) if match else ""
+
+
+def _direct(src: Path, said: str) -> list[Place]:
+    """The place that uv itself tells: a file, and a position or a line in it."""
+    for pattern in (_PARSE, _LINE):
+        match = pattern.search(said)
+        if match is None:
+            continue
+        file = match["file"] if pattern is _PARSE else match["file"] or match["other"]
+        text = _text(src, _inside(src, file))
+        if text:
+            number = (
+                text.encode()[: int(match["position"])].count(b"\n") + 1
+                if pattern is _PARSE
+                else int(match["line"] or match["number"])
+            )
+            rows = text.splitlines()
+            if 0 < number <= len(rows):
+                return [_place(_inside(src, file), number, rows[number - 1])]
+    return []
+
+
+def _inside(src: Path, file: str) -> str:
+    """A file's name from the checkout."""
+    return os.path.relpath(os.path.join(src, file), src)
+
+
+def _text(src: Path, name: str) -> str:
+    path = file_in(src, name) if name and not name.startswith("..") else None
+    if path is None or path.stat().st_size > FILE_LIMIT:
+        return ""
+    return path.read_text("utf-8", "replace")
+
+
+def _lines(src: Path, files: Iterable[str]) -> Iterator[tuple[str, Place]]:
+    """All lines that name a package, with its normal name: requirement files first, then the project's own."""
+    queue = [name for name in files if "://" not in name]
+    seen: list[str] = []
+    while queue and len(seen) < FILES_LIMIT:
+        file = os.path.normpath(queue.pop(0))
+        if file in seen:
+            continue
+        seen.append(file)
+        for number, row in enumerate(_text(src, file).splitlines(), 1):
+            include = _INCLUDE.match(row)
+            if include and "://" not in include["file"]:
+                queue.append(os.path.join(os.path.dirname(file), include["file"]))
+            match = _EGG.search(row) or _REQUIREMENT.match(row)
+            if not include and row.strip() and not row.lstrip().startswith("#"):
+                yield normal(match["name"].rstrip(".-_")) if match else "", _place(file, number, row)
+    for file in ("pyproject.toml", "setup.cfg", "setup.py"):
+        for number, row in enumerate(_text(src, file).splitlines(), 1):
+            if file == "setup.cfg":
+                match = _REQUIREMENT.match(row) if row[:1].isspace() else None
+                matches = [match] if match else []
+            else:
+                matches = [] if _OWN_NAME.match(row) else list(_QUOTED.finditer(row))
+            for match in matches:
+                yield normal(match["name"].rstrip(".-_")), _place(file, number, row)
+
+
+def _place(file: str, number: int, row: str) -> Place:
+    text = re.split(r"\s#", row, maxsplit=1)[0].strip().rstrip("\\, ").strip()
+    return Place(printable(file), number, printable(text)[:TEXT_LIMIT])

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a database's version table holds to its version: the heads, in the names that all artifacts use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Revisions = Mapping[str, Mapping[str, Any]]
+
+
+def prefixed(name: str, prefix: str) -> str:
+    """A revision's name in the artifacts: ``<database>:<revision>``, or plain for the database without a name."""
+    return f"{prefix}:{name}" if prefix else name
+
+
+def owned(revisions: Iterable[str], prefix: str) -> list[str]:
+    """Those of the artifacts' revisions that are the database's own, as its tool calls them."""
+    start = prefixed("", prefix)
+    return [revision.removeprefix(start) for revision in revisions if revision.startswith(start)]
+
+
+def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions) -> list[str]:
+    """The heads that a database is at, sorted; [] for the empty one.
+
+    `rows` are those of its version table, `style` is the profile's ``versions``, `prefix` the database's name, and
+    `revisions` those of `artifacts/checkout.json`, {} when there is none. What the tree does not know is kept, so
+    that it is found to be unknown.
+    """
+    if style == "numbered":
+        return _of_numbers(rows, prefix, revisions)
+    named = {prefixed(row, prefix) for row in rows}
+    if style == "django" and revisions:
+        return _of_apps(named, prefix, revisions)
+    return sorted(named)  # alembic's rows are the heads
+
+
+def _of_numbers(rows: Iterable[str], prefix: str, revisions: Revisions) -> list[str]:
+    start = prefixed("", prefix)
+    known = {int(rest) for name in revisions if name.startswith(start) and (rest := name[len(start) :]).isdecimal()}
+    heads = set()
+    for row in rows:
+        number = int(row) if row.isdecimal() else None
+        # put under version control and not yet migrated: at 0, or just below the first script
+        if number is None or (number and number != min(known, default=0) - 1):
+            heads.add(prefixed(row if number is None else str(number), prefix))
+    return sorted(heads)
+
+
+def _of_apps(applied: set[str], prefix: str, revisions: Revisions) -> list[str]:
+    """Django's table has a row for each migration of each app, also of apps that are not the project's own."""
+    start = prefixed("", prefix)
+    apps = {_app(name) for name in revisions if name.startswith(start)}
+    rows = {row for row in applied if _app(row) in apps}
+    replaces = {name: set(facts.get("replaces") or ()) for name, facts in revisions.items() if facts.get("replaces")}
+    # a squashed migration stands for those that it replaces once they are gone from the tree (django's loader)
+    count = -1
+    while count != len(rows):
+        count = len(rows)
+        rows |= {new for new, old in replaces.items() if old <= rows and not old <= revisions.keys()}
+    stands_for = {old: new for new, olds in replaces.items() if new in rows for old in olds if old != new}
+
+    def now(name: str) -> str:
+        passed = {name}
+        while (newer := stands_for.get(name)) and newer not in passed:
+            passed.add(newer)
+            name = newer
+        return name
+
+    down: dict[str, set[str]] = {}
+    for name, facts in revisions.items():
+        below = {now(item) for item in facts.get("down") or ()}
+        down.setdefault(now(name), set()).update(below - {now(name)})
+    applied = {now(name) for name in rows}
+    heads = applied - _behind(applied, down)
+    # a circle has no head: all of it stays, so that nothing of what a database holds is lost
+    return sorted(heads | (applied - _behind(heads, down)))
+
+
+def _app(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _behind(names: Iterable[str], down: Mapping[str, set[str]]) -> set[str]:
+    """All that is below one of the names."""
+    seen: set[str] = set()
+    queue = list(names)
+    while queue:
+        for below in down.get(queue.pop(), ()):
+            if below not in seen:
+                seen.add(below)
+                queue.append(below)
+    return seen

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset's file, as far as restoring it needs it; the worker has checked it already (docs/datasets.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_dump import SeedError
+
+LIMITS = (
+    "maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read", "maximum_redo_bytes", "maximum_data_growth",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One database of a dataset: the profile's name for it, its schema's name, and its dump (None: no dump)."""
+
+    name: str
+    database: str
+    dump: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset. `server` is the external one's address and account, {} for a private server."""
+
+    path: Path
+    parts: tuple[Part, ...]
+    user: str
+    password: str
+    server: Mapping[str, Any]
+    preloaded: bool
+    reset: tuple[str, ...]
+    told: Mapping[str, Any]
+
+
+def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
+    """Read a dataset's file. `names` are the profile's databases, in its order; raises SeedError."""
+    try:
+        document = json.loads(path.read_text("utf-8-sig"))
+        if not isinstance(document, dict):
+            raise TypeError("it holds no mapping")
+        server = dict(document.get("server") or {})
+        parts = _parts(path, document, names)
+        dataset = Dataset(
+            path=path,
+            parts=parts,
+            user="" if server else str(document["db_user"]),
+            password="" if server else str(document["db_pass"]),
+            server=server,
+            preloaded=bool(document.get("preloaded", False)),
+            reset=tuple(str(word) for word in document.get("reset", ())),
+            told={
+                "limits": {key: document[key] for key in LIMITS if key in document},
+                "waivers": list(document.get("waivers", ())),
+                "remarks": {key: value for key, value in document.items() if key.startswith("_")},
+            },
+        )
+    except OSError as error:
+        raise SeedError("seed_missing", f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SeedError("seed_broken", f"{path} is not a dataset: {error}") from error
+    except KeyError as error:
+        raise SeedError("seed_broken", f"{path}: the key {error} is missing") from error
+    for part in dataset.parts:
+        if part.dump is None and not dataset.reset:
+            raise SeedError("seed_broken", f"{path}: the key 'seed_data' is missing")
+        if part.dump is not None and not part.dump.is_file():
+            raise SeedError("seed_missing", f"{part.dump} is not there (key seed_data of {path})")
+    return dataset
+
+
+def _parts(path: Path, document: Mapping[str, Any], names: Sequence[str]) -> tuple[Part, ...]:
+    several = document.get("databases")
+    given = {"": document} if several is None else dict(several)
+    missing, extra = [name for name in names if name not in given], sorted(set(given) - set(names))
+    if missing or extra:
+        # no part of a project's databases can be left out, or be there for nothing
+        said = [
+            *([f"has no part for {_listed(missing)}"] if missing else []),
+            *([f"has a part for {_listed(extra)}"] if extra else []),
+        ]
+        raise SeedError(
+            "seed_broken", f"{path} {' and '.join(said)}, but the project's profile has {_listed(sorted(names))}"
+        )
+    parts = []
+    for name in names:
+        seed = given[name].get("seed_data")
+        parts.append(Part(name, str(given[name]["database"]), path.parent / str(seed) if seed else None))
+    if len({part.database for part in parts}) < len(parts):
+        raise SeedError("seed_broken", f"{path}: two parts have the same database")
+    return tuple(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"the database {name!r}" if name else "one database without a name" for name in names)

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walking side of Django: whatever in this process runs a migration is made to wait before it.
+
+The settings module is the project's own, but for the one database, which is the dataset's. Works with Django 1.11 and
+later; what it is to the measuring side: th_stepper.py.
+"""
+
+import ast
+import contextlib
+import inspect
+import os
+
+from th_stepper import Failure, main, run_command
+
+MYSQL_ENGINE = "django.db.backends.mysql"
+GIS_ENGINE = "django.contrib.gis.db.backends.mysql"
+# where the project's database is, in OPTIONS of drivers of MySQL
+ADDRESS_OPTIONS = frozenset(
+    "db database user passwd password host port unix_socket read_default_file read_default_group ssl ssl_mode".split()
+)
+
+
+def walk(stepper):
+    """Run the stage."""
+    request = stepper.request
+    set_up(request)
+    from django.core.management import call_command
+    from django.db import connections
+
+    alias = request["alias"]
+    executor = Steps(stepper, alias).hook()
+    with remembered_statements(connections[alias]):
+        if request["command"]:
+            run_manage(request["command"])
+            return
+        if request["direction"] == "down":
+            go_down(executor, request["target"], request["script_folders"])
+        call_command("migrate", database=alias, interactive=False, skip_checks=False)
+
+
+def run_manage(command):
+    """Run the project's own command; what Django has only told a terminal is raised again."""
+    from django.core.management import CommandError
+
+    try:
+        run_command(command)
+    except Failure as failure:
+        said = getattr(failure.__cause__, "__context__", None)
+        if isinstance(said, CommandError):
+            raise said from None
+        raise
+
+
+def set_up(request):
+    """Load the settings, put the dataset's database into them, and set Django up."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = request["settings"]
+    stands_in = provide_driver()
+    if os.environ.get("DJANGO_CONFIGURATION"):  # django-configurations hooks into the settings' import
+        from configurations import importer
+
+        importer.install()
+    import django
+    from django.conf import settings
+
+    alias, databases = request["alias"], settings.DATABASES
+    if alias not in databases and alias != "default":
+        raise Failure("walk_failed", f"DATABASES of {request['settings']} has no {alias!r}")
+    replicas = [name for name, its in databases.items() if (its.get("TEST") or {}).get("MIRROR") == alias]
+    databases[alias] = pointed(databases.get(alias, {}), request["database"], request["options"])
+    for name in replicas:
+        databases[name] = dict(databases[alias])
+    if stands_in and django.VERSION < (3, 2):
+        from django.db.backends.mysql.operations import DatabaseOperations
+
+        # it expects the bytes of mysqlclient here, when DEBUG is on
+        DatabaseOperations.last_executed_query = lambda self, cursor, sql, params: str(cursor._executed)
+    django.setup()
+
+
+def provide_driver():
+    """Let PyMySQL stand in where mysqlclient cannot be imported; whether it does."""
+    try:
+        import MySQLdb  # noqa: F401 - whether it can be
+    except ImportError:
+        try:
+            import pymysql
+        except ImportError:
+            raise ImportError("neither mysqlclient nor PyMySQL is in the environment") from None
+        pymysql.version_info = (99, 0, 0, "final", 0)  # each Django wants another least version of mysqlclient
+        pymysql.install_as_MySQLdb()
+        return True
+    return False
+
+
+def pointed(before, database, options):
+    """A database's settings as they are in the project, but for which database it is."""
+    engine = before.get("ENGINE", "")
+    kept = before.get("OPTIONS") or {} if engine.endswith(".mysql") else {}
+    return {
+        **{key: value for key, value in before.items() if key != "TEST"},
+        "ENGINE": GIS_ENGINE if engine.startswith("django.contrib.gis.") else MYSQL_ENGINE,
+        "NAME": database["name"],
+        "USER": database["user"],
+        "PASSWORD": database["password"],
+        "HOST": database.get("socket") or database.get("host") or "",
+        "PORT": "" if database.get("socket") else str(database.get("port") or ""),
+        "OPTIONS": {**{key: value for key, value in kept.items() if key not in ADDRESS_OPTIONS}, **options},
+    }
+
+
+class Steps:
+    """Hooks of Django's executor, for one database: a migration that runs is a step, what is only recorded is not."""
+
+    def __init__(self, stepper, alias):
+        from django.db.migrations.executor import MigrationExecutor
+
+        self._stepper, self._alias, self._class = stepper, alias, MigrationExecutor
+        self._numbers = {}
+        self._inside = False
+
+    def hook(self):
+        """Replace what runs migrations, for good; returns the executor's class."""
+        from django.db.migrations.loader import MigrationLoader
+
+        executor, steps = self._class, self
+        migrate, apply, unapply = executor.migrate, executor.apply_migration, executor.unapply_migration
+        detect_conflicts = MigrationLoader.detect_conflicts
+
+        def migrate_announced(self, targets, plan=None, state=None, fake=False, fake_initial=False):
+            if steps._counts(self):
+                plan = self.migration_plan(targets) if plan is None else plan
+                # which initial migrations are there already is not known before their turn
+                steps._announce(self, [] if fake or fake_initial else plan)
+            return migrate(self, targets, plan=plan, state=state, fake=fake, fake_initial=fake_initial)
+
+        def apply_migration(self, state, migration, fake=False, fake_initial=False):
+            recorded = fake
+            if not fake and fake_initial and steps._counts(self):
+                recorded = self.detect_soft_applied(state, migration)[0]
+
+            def run():
+                after = apply(self, state, migration, fake=fake, fake_initial=fake_initial)
+                if migration.replaces:
+                    self.check_replacements()  # records it by its own name, as Django does after the last one
+                return after
+
+            return steps._step(self, migration, run, recorded)
+
+        def unapply_migration(self, state, migration, fake=False):
+            def run():
+                return unapply(self, state, migration, fake=fake)
+
+            return steps._step(self, migration, run, fake, backwards=True)
+
+        def conflicts(self):
+            found = detect_conflicts(self)
+            if found:
+                names = "; ".join(f"{app} has the heads {', '.join(sorted(found[app]))}" for app in sorted(found))
+                with steps._stepper.watching():
+                    raise Failure("several_heads", names)
+            return found
+
+        executor.migrate, executor.apply_migration = migrate_announced, apply_migration
+        executor.unapply_migration = unapply_migration
+        MigrationLoader.detect_conflicts = conflicts
+        return executor
+
+    def _counts(self, executor):
+        # what a migration itself migrates is part of it
+        return executor.connection.alias == self._alias and not self._inside
+
+    def _announce(self, executor, plan):
+        backwards = any(down for _, down in plan)
+        steps = [migration for migration, _ in plan]
+        if steps and not backwards:  # it runs them in this order, whatever the plan's is
+            everything = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
+            steps = [migration for migration, _ in everything if migration in set(steps)]
+        first = self._stepper.plan([step_of(executor, migration, backwards) for migration in steps])
+        self._numbers = {label(migration): first + index for index, migration in enumerate(steps)}
+
+    def _step(self, executor, migration, run, recorded, backwards=False):
+        if recorded or not self._counts(executor):
+            return run()
+        if label(migration) not in self._numbers:
+            self._announce(executor, [(migration, backwards)])
+        with self._stepper.watching(), self._stepper.step(self._numbers.pop(label(migration))):
+            self._inside = True
+            try:
+                return run()
+            except Exception as error:
+                blame(error, migration, executor.connection)
+                raise
+            finally:
+                self._inside = False
+
+
+def label(migration):
+    """A migration's name, such as ``blog.0002_author``."""
+    return f"{migration.app_label}.{migration.name}"
+
+
+def step_of(executor, migration, backwards):
+    """A migration as (from, to): the names of what it builds on in its app, and its own."""
+    node = executor.loader.graph.node_map[(migration.app_label, migration.name)]
+    below = sorted(f"{app}.{name}" for app, name in (parent.key for parent in node.parents) if app == node.key[0])
+    pair = (",".join(below) or "base", label(migration))
+    return pair[::-1] if backwards else pair
+
+
+def go_down(executor, targets, script_folders):
+    """Make the next plan of Django's the way down to where nothing but `targets`, and what they need, is left.
+
+    Of other apps than those in the script folders only goes what builds on something that goes.
+    """
+    migration_plan = executor.migration_plan
+
+    def downward(self, wanted, clean_start=False):
+        graph = self.loader.graph
+        everything = migration_plan(self, graph.leaf_nodes(), clean_start=True)
+        if clean_start:
+            return everything
+        kept = set()
+        for target in targets:
+            kept.update(graph.forwards_plan(key_of(self.loader, target)))
+        names = [(migration.app_label, migration.name) for migration, _ in reversed(everything)]
+        left = {key for key in names if key in self.loader.applied_migrations}
+        plan = []
+        for key in names:
+            if key in left - kept and in_folders(graph.nodes[key], script_folders):
+                gone = [one for one in graph.backwards_plan(key) if one in left]
+                plan.extend((graph.nodes[one], True) for one in gone)
+                left.difference_update(gone)
+        return plan
+
+    executor.migration_plan = downward
+
+
+def key_of(loader, target):
+    """A migration's key in the graph: its own, or that of the one that it has been squashed into."""
+    app, _, name = target.partition(".")
+    keys = [(app, name)] + [key for key, squashed in loader.replacements.items() if (app, name) in squashed.replaces]
+    found = next((key for key in keys if key in loader.graph.nodes), None)
+    if found is None:
+        raise Failure("walk_failed", f"there is no way back to {target}, which is no migration of this checkout")
+    return found
+
+
+def in_folders(migration, folders):
+    """Whether a migration's file is in one of the folders."""
+    return os.path.dirname(os.path.realpath(inspect.getfile(type(migration)))) in folders
+
+
+@contextlib.contextmanager
+def remembered_statements(connection):
+    """Keep the statement that has failed last, as `failed` of the connection: (exception, statement)."""
+
+    def run(execute, sql, params, many, context):
+        try:
+            return execute(sql, params, many, context)
+        except Exception as error:
+            connection.failed = (error, sql)
+            raise
+
+    connection.failed = (None, "")
+    wrappers = getattr(connection, "execute_wrappers", [])  # Django 2.0 and later
+    wrappers.append(run)
+    try:
+        yield
+    finally:
+        wrappers.remove(run)
+
+
+def blame(error, migration, connection):
+    """Add to an exception what was going on: the statement that has failed, and the operation's place in the file.
+
+    The exception is raised once more from a frame that is in that place, so that every traceback shows it.
+    """
+    failed, statement = getattr(connection, "failed", (None, ""))
+    if failed is error:
+        error.args = (f"{error}\n[SQL: {' '.join(str(statement).split())}]",)
+    try:
+        frame = frame_of_operation(error)
+        file, line = place_of(migration, frame and frame.tb_frame.f_locals["operation"])
+        code = compile("\n" * (line - 1) + "raise error", file, "exec")
+    except Exception:  # it is not worth hiding the error itself
+        return
+    if frame and frame.tb_next:
+        error.__traceback__ = frame.tb_next
+    exec(code, {"error": error})  # noqa: S102 - nothing but the two words above
+
+
+def frame_of_operation(error):
+    """Where in an exception's traceback an operation of a migration was run; None when it was none of them: Django
+    also runs statements after the last operation."""
+    from django.db.migrations.migration import Migration
+
+    trace = error.__traceback__
+    while trace:
+        frame = trace.tb_frame
+        if frame.f_code in (Migration.apply.__code__, Migration.unapply.__code__) and "operation" in frame.f_locals:
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+def place_of(migration, operation):
+    """The file and the line of an operation, or where the operations begin."""
+    kind = type(migration)
+    file = inspect.getfile(kind)
+    with open(file, "rb") as stream:
+        tree = ast.parse(stream.read())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    for node in body.body:
+        if isinstance(node, ast.Assign) and "operations" in [getattr(name, "id", "") for name in node.targets]:
+            written = getattr(node.value, "elts", [])
+            number = next((index for index, one in enumerate(kind.operations) if one is operation), None)
+            if number is not None and len(written) == len(kind.operations):
+                return file, written[number].lineno
+            return file, node.lineno
+    return file, body.lineno
+
+
+if __name__ == "__main__":
+    main(walk)

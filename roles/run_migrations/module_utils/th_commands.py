@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walking with a command of the project's own, one process a migration; and the commands that move data."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ansible.module_utils.th_contain import Contained
+from ansible.module_utils.th_walkers import TICK, Step, StepEnd, Surroundings, WalkError, describe_exit
+
+LOOK = 0.05
+"""Seconds between two looks at whether the process has connected to the server: how exact its start-up is known."""
+_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
+
+
+class CommandWalker:
+    """A `Walker` that runs a command for each of the steps that the trees say are to come."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], around: Surroundings, steps: Iterable[Step], downward: bool = False
+    ) -> None:
+        self._settings, self._around, self._left = settings, around, deque(steps)
+        self._words = settings["downgrade_command" if downward else "command"]
+        self.announced = len(self._left)
+
+    def __enter__(self) -> Self:
+        self._around.write_files(self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass  # every step has cleaned up after itself
+
+    def next(self) -> Step | None:
+        """See `Walker`."""
+        return self._left[0] if self._left else None
+
+    def run(self, time_limit: float) -> StepEnd:
+        """See `Walker`."""
+        step = self._left.popleft()
+        ran = run_command(self._settings, self._around, self._words, step.after, time_limit)
+        return StepEnd(ran.exit, ran.error(), ran.start_up)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that was run: `exit` is None when it was ended by us, `seconds` are without `start_up`."""
+
+    exit: int | None
+    last_line: str
+    seconds: float
+    start_up: float | None
+    time_limit: float
+    trouble: str = ""
+
+    def error(self) -> WalkError | None:
+        """What is wrong with it; None when it ended with status 0."""
+        if self.trouble:
+            return WalkError("walk_failed", self.trouble)
+        if self.exit is None:
+            return WalkError("migration_timed_out", f"ended after {self.time_limit:g} s")
+        if self.exit < 0:
+            return WalkError("migration_killed", f"the command {describe_exit(self.exit)}")
+        if self.exit:
+            code = "import_failed" if self.last_line.startswith(_IMPORT_ERRORS) else "migration_raised"
+            return WalkError(code, self.last_line or f"the command {describe_exit(self.exit)}")
+        return None
+
+
+def run_command(
+    settings: Mapping[str, Any], around: Surroundings, words: Iterable[str], version: str, time_limit: float
+) -> Ran:
+    """Run one command of the profile to its end, or for at most `time_limit` seconds. Raises what `on_tick` does."""
+    values = {**around.templates(settings), "version": version}
+    # found on the environment's PATH, not on ours
+    argv = ["/usr/bin/env", "--", *(word.format_map(values) for word in words)]
+    start_up: float | None = None
+    begun = time.monotonic()
+    try:
+        with (
+            around.connected() as connected,
+            Contained(
+                argv,
+                cwd=around.src / settings["workdir"],
+                env=around.environment(settings),
+                on_line=around.on_line,
+            ) as contained,
+        ):
+            begun = ticked = time.monotonic()
+            status: int | None = None
+            while (left := begun + time_limit - time.monotonic()) > 0:
+                try:
+                    status = contained.process.wait(min(left, LOOK if start_up is None else TICK))
+                    break
+                except subprocess.TimeoutExpired:
+                    if start_up is None and connected():
+                        start_up = time.monotonic() - begun
+                    if time.monotonic() - ticked >= TICK:
+                        around.on_tick()
+                        ticked = time.monotonic()
+        tail = [line for line in contained.tail if line.strip()]
+    except OSError as error:
+        return Ran(None, "", 0.0, None, time_limit, f"the command cannot be run: {error}")
+    seconds = time.monotonic() - begun - (start_up or 0.0)
+    return Ran(status, tail[-1][:4000] if tail else "", seconds, start_up, time_limit)
+
+
+def run_data_migration(settings: Mapping[str, Any], around: Surroundings, time_limit: float) -> StepEnd:
+    """Run a data migration's command until it says that there is no more to do.
+
+    `time_limit` (seconds) is for all rounds together; their start-ups are added up.
+    """
+    around.write_files(settings)
+    deadline = time.monotonic() + time_limit
+    start_up: float | None = None
+    for number in range(1, settings["rounds"] + 1):
+        ran = run_command(settings, around, settings["command"], "", max(deadline - time.monotonic(), 0.001))
+        if ran.start_up is not None:
+            start_up = (start_up or 0.0) + ran.start_up
+        if ran.exit in settings["again"] and not ran.trouble:
+            continue
+        error = ran.error()
+        if error is not None and error.code == "migration_timed_out":
+            error = WalkError(error.code, f"ended after {time_limit:g} s, in round {number}")
+        return StepEnd(ran.exit, error, start_up, number)
+    problem = f"after {settings['rounds']} rounds its command still says that there is more to do"
+    return StepEnd(None, WalkError("migration_ended", problem), start_up, settings["rounds"])

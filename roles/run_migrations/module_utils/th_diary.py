@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a walk writes down: its events, its log, and each migration with what it did to the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import th_meter
+from ansible.module_utils.th_artifacts import append_event
+from ansible.module_utils.th_evidence import Evidence
+from ansible.module_utils.th_logs import WalkLog
+from ansible.module_utils.th_stages import Tree
+from ansible.module_utils.th_walkers import StepEnd, WalkError
+
+
+class Diary:
+    """The diary of one walk, in the file `events` and in the `log`; `stage` is where the walk is, "" before and after.
+
+    `time_limit` are the seconds that a migration may take.
+    """
+
+    def __init__(self, events: Path, log: WalkLog, evidence: Evidence, tree: Tree, time_limit: float) -> None:
+        self._events, self._log, self._evidence, self._tree = events, log, evidence, tree
+        self._time_limit = time_limit
+        self._place: dict[str, str] = {}
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage that the walk is in."""
+        return self._place.get("stage", "")
+
+    @stage.setter
+    def stage(self, name: str) -> None:
+        self._place = {"stage": name} if name else {}
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Append an event, with the place that the walk is at."""
+        place = {} if event in ("stage", "skipped", "final") else self._place
+        append_event(self._events, {"event": event, **place, **facts})
+
+    def say(self, text: str, tag: str = "") -> None:
+        """Write a line of the log."""
+        self._log.line(text, tag)
+
+    def step(self, before: str, after: str, kind: str, run: Callable[[float], StepEnd]) -> None:
+        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to.
+
+        `kind` is schema, downgrade or data; the walk stays at the migration when that has failed.
+        """
+        self._place = {**self._place, "from": before, "to": after}
+        more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
+        was, base = self._evidence.standing(), self._evidence.counters()
+        self.event("begin", **more)
+        self.say(f"{before} -> {after}...", "[output]")
+        begun = time.monotonic()
+        try:
+            ended = run(self._time_limit)
+        except WalkError as error:
+            ended = StepEnd(None, error)
+        seconds = time.monotonic() - begun
+        if ended.error and ended.error.code == "migration_timed_out":
+            ended = replace(ended, error=self._timed_out(ended.error))
+        counters, version = th_meter.unmeasured(), ""
+        try:
+            counters = self._evidence.counters().since(base)
+            standing = self._evidence.standing()
+            version = standing.after(after)
+        except WalkError:
+            if ended.error is None:
+                raise
+        if ended.start_up is not None:
+            more["start_up"] = round(ended.start_up, 3)
+            seconds -= ended.start_up
+        if ended.rounds:
+            more["rounds"] = ended.rounds
+        self.event("end", **more, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
+        if ended.error:
+            raise ended.error
+        self.say("done", "[output]")
+        known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
+        self.say(f"{before} -> {after}: {seconds:.3f} s, {known}")
+        if kind != "data":
+            self._check_version(before, after, kind, was.rows, standing.rows)
+        self.stage = self.stage
+
+    def _check_version(
+        self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
+    ) -> None:
+        """Stop where going on would measure something else: the database must be where the step leads to."""
+        if after == "base":
+            arrived = before not in rows
+        elif kind == "downgrade":
+            arrived = set(after.split(",")) <= self._tree.behind(rows) and before not in rows
+        else:
+            # one that was there before was migrated in another database
+            arrived = bool(set(after.split(",")) & self._tree.behind(rows) - self._tree.behind(was))
+        if arrived:
+            return
+        at = ", ".join(rows[:10]) or "no version"
+        if rows == was:
+            raise WalkError("version_unchanged", f"it ended well, but the database is at {at} as before")
+        if foreign := sorted(set(rows) - set(was) - self._tree.revisions.keys()):
+            detail = f"the database is at {', '.join(foreign[:10])} now, which no migration has"
+            raise WalkError("version_not_in_tree", detail)
+        raise WalkError("version_mismatch", f"after {before}->{after} the database is at {at}")
+
+    def _timed_out(self, error: WalkError) -> WalkError:
+        doing = self._evidence.doing()
+        self._evidence.end_connections()
+        return WalkError(error.code, error.detail + (f"; it was executing: {doing}" if doing else ""))

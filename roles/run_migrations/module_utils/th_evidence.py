@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the measuring side asks the dataset's server, over connections of its own: none of it comes from the walk."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_versions import heads_of, prefixed
+from ansible.module_utils.th_walkers import WalkError
+
+KILL_PATIENCE = 20.0
+LITTLE_SPACE = 32 << 20
+_UNKNOWN_DATABASE = 1049
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the version tables hold: all `rows`, and the `heads` among them, which are the version. Both are sorted."""
+
+    rows: tuple[str, ...]
+    heads: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ",".join(self.heads) or "base"
+
+    def after(self, step: str) -> str:
+        """The version after a step; the step's own revision is named where the database has it but no tree does."""
+        return ",".join(sorted({*self.heads, *set(step.split(",")).intersection(self.rows)})) or "base"
+
+
+class Evidence:
+    """The server of one dataset; `databases` are the profile's, `revisions` the forest of migrations."""
+
+    def __init__(
+        self,
+        server: th_mariadb.Server,
+        databases: Sequence[Mapping[str, Any]],
+        revisions: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._server, self._databases, self._revisions = server, databases, revisions
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A connection of the administrator's that sees what is not yet committed. Raises WalkError."""
+        try:
+            with th_mariadb.connect(self._server, self._server.admin_file) as connection:
+                # within one transaction around all migrations, as some env.py have it, the version is written
+                # but not yet committed
+                th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+                yield connection
+        except (pymysql.Error, OSError) as error:
+            raise WalkError("server_died", f"{error}\n{self._server.last_words()}") from error
+
+    def counters(self) -> th_meter.Reading:
+        """Where the counters are now."""
+        with self.connection() as connection:
+            return th_meter.read(connection, self._server.datadir)
+
+    def standing(self) -> Standing:
+        """Where the databases stand."""
+        rows: list[str] = []
+        heads: list[str] = []
+        with self.connection() as connection:
+            for database in self._databases:
+                found = self._rows(connection, database)
+                rows += [prefixed(row, database["name"]) for row in found]
+                heads += heads_of(found, database["versions"], database["name"], self._revisions)
+        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Callable[[], bool]]:
+        """What tells whether somebody else has connected to the server since then. Raises WalkError."""
+        with self.connection() as connection:
+
+            def count() -> int:
+                return int(th_mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
+
+            before = count()
+            yield lambda: count() > before
+
+    def doing(self) -> str:
+        """The statement of the job's that has run for the longest time; "" for none."""
+        with contextlib.suppress(WalkError), self.connection() as connection:
+            rows = th_mariadb.query(
+                connection,
+                "SELECT info FROM information_schema.processlist"
+                " WHERE user = %s AND info IS NOT NULL ORDER BY time DESC LIMIT 1",
+                self._server.user,
+            )
+            return str(rows[0][0][:1000]) if rows else ""
+        return ""
+
+    def end_connections(self) -> None:
+        """End what the project's code has left running in the server: nothing runs into the next stage."""
+        deadline = time.monotonic() + KILL_PATIENCE
+        with contextlib.suppress(WalkError), self.connection() as connection:
+            while time.monotonic() < deadline:
+                rows = th_mariadb.query(
+                    connection,
+                    "SELECT id FROM information_schema.processlist WHERE user = %s",
+                    self._server.user,
+                )
+                if not rows:
+                    return
+                for (number,) in rows:
+                    with contextlib.suppress(pymysql.err.OperationalError):  # it has ended by itself
+                        th_mariadb.query(connection, f"KILL {int(number)}")
+                time.sleep(0.02)
+
+    def check(self) -> None:
+        """Raises WalkError when the server is gone."""
+        if not self._server.running():
+            raise WalkError("server_died", self._server.last_words())
+
+    def explained(self, error: WalkError, folder: Path) -> WalkError:
+        """The reason behind an error, where the machine is it: a dead server or a full disk."""
+        if not self._server.running():
+            return WalkError("server_died", self._server.last_words())
+        if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
+            return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
+        return error
+
+    def _rows(self, connection: Any, database: Mapping[str, Any]) -> list[str]:
+        try:
+            connection.select_db(self._server.databases[database["name"]])
+        except pymysql.err.OperationalError as error:
+            if error.args[0] == _UNKNOWN_DATABASE:  # a migration has dropped it
+                return []
+            raise
+        return th_mariadb.read_version(connection, database["version_query"])

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walking with the project's own tool in one process a stage, which stops before every migration.
+
+The other side of the talk is a program of `files/`, which runs in the project's environment: see th_stepper.py there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ansible.module_utils.th_contain import Contained, printable
+from ansible.module_utils.th_walkers import (
+    NAME_LIMIT,
+    TICK,
+    Step,
+    StepEnd,
+    Surroundings,
+    Target,
+    WalkError,
+    describe_exit,
+)
+
+MESSAGE_LIMIT = 4 << 20
+STEPS_LIMIT = 20_000
+LAST_WORDS = 5.0
+_SAID_CODES = ("several_heads",)
+"""Codes of docs/verdicts.md that the walking side may name by itself."""
+
+
+class InProcessWalker:
+    """A `Walker` that drives one of the programs in `programs`."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], around: Surroundings, programs: Path, target: Target, folders: list[str]
+    ) -> None:
+        self._settings, self._around, self._target = settings, around, target
+        self._program = programs / f"walk_{settings['tool']}.py"
+        self._folders = folders
+        self._received = b""
+        self._left: deque[tuple[int, Step]] = deque()
+        self.announced = 0
+        self._planned = False
+        self._unseen: int | None = None
+
+    def __enter__(self) -> Self:
+        self._around.write_files(self._settings)
+        self._channel, other = socket.socketpair()
+        self._channel.setblocking(False)
+        with other:
+            self._contained = Contained(
+                [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())],
+                cwd=self._around.src / self._settings["workdir"],
+                env=self._around.environment(self._settings),
+                on_line=self._around.on_line,
+                pass_fds=[other.fileno()],
+            )
+            try:
+                self._contained.__enter__()
+            except OSError as error:
+                self._channel.close()
+                raise WalkError("walk_failed", f"the environment's Python cannot be run: {error}") from error
+        self._say(self._request())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+        self._contained.__exit__()
+
+    def next(self) -> Step | None:
+        """See `Walker`."""
+        if self._unseen is not None:
+            self._say({"seen": self._unseen})
+            self._unseen = None
+        while not self._left:
+            if not self._hear_plan():
+                return None
+        return self._left[0][1]
+
+    def run(self, time_limit: float) -> StepEnd:
+        """See `Walker`."""
+        number, _ = self._left.popleft()
+        self._say({"go": number})
+        try:
+            message = self._hear(time_limit)
+        except TimeoutError:
+            return StepEnd(None, WalkError("migration_timed_out", f"ended after {time_limit:g} s"))
+        if message is None:
+            return self._ended_without_a_word()
+        if message.get("done") == number:
+            self._unseen = number
+            return StepEnd(0)
+        if "error" in message:
+            error = self._raised(message["error"], "migration_raised")
+            return StepEnd(self._exit_status() or 1, error)
+        return StepEnd(None, WalkError("migration_ended", "the walking process did not keep to its protocol"))
+
+    def _request(self) -> dict[str, Any]:
+        settings, src = self._settings, self._around.src
+        values = {**self._around.templates(settings), "version": str(self._target)}
+        command = settings["downgrade_command" if self._target.downward else "command"]
+        request: dict[str, Any] = {
+            "command": [word.format_map(values) for word in command],
+            "target": list(self._target.heads),
+            "direction": "down" if self._target.downward else "up",
+            "script_folders": [os.path.realpath(folder) for folder in self._script_folders()],
+            "url": values["url"],
+        }
+        if settings["tool"] == "alembic":
+            options = {name: text.format_map(values) for name, text in settings["options"].items()}
+            if settings["script_location"]:
+                options["script_location"] = str(src / settings["script_location"])
+            if settings["url_option"]:
+                options[settings["url_option"]] = values["url"]
+            config = str(src / settings["config"]) if settings["config"] else ""
+            request |= {"config": config, "section": settings["section"], "options": options}
+        elif settings["tool"] == "sqlalchemy_migrate":
+            there = [folder for folder in settings["repository"] if (src / folder).is_dir()]
+            request["repository"] = str(src / (there or settings["repository"])[0])
+        elif settings["tool"] == "django":
+            names = ("user", "password", "socket", "host", "port")
+            database = {**{name: values[name] for name in names}, "name": values["database"]}
+            request |= {name: settings[name] for name in ("settings", "alias", "options")} | {"database": database}
+        return request
+
+    def _script_folders(self) -> list[Path]:
+        """Where the code of migrations is; with alembic, env.py is beside the folder of the scripts."""
+        folders = [self._around.src / folder for folder in self._folders]
+        return folders + [folder.parent for folder in folders if (folder.parent / "env.py").is_file()]
+
+    def _hear_plan(self) -> bool:
+        """Take the next plan; False when there is none because the project's code has ended well."""
+        when = "after the last migration" if self._planned else "before the first migration"
+        try:
+            message = self._hear(self._around.start_time_limit)
+        except TimeoutError:
+            limit = self._around.start_time_limit
+            raise WalkError("walk_failed", f"the project's code took more than {limit:g} s {when}") from None
+        if message is None:
+            raise WalkError("walk_failed", f"the walking process {describe_exit(self._exit_status())} {when}")
+        if "error" in message:
+            raise self._raised(message["error"], "walk_failed")
+        if message.get("end") is True:
+            if not self._planned:
+                raise WalkError("walk_failed", "the project's code ended without having asked for its migrations")
+            return False
+        plan = message.get("plan")
+        if not isinstance(plan, list) or len(plan) + self.announced > STEPS_LIMIT:
+            raise WalkError("walk_failed", "the walking process gave no usable list of migrations")
+        self._compare_heads(message.get("heads"))
+        for item in plan:
+            self._left.append((self.announced, _step(item)))
+            self.announced += 1
+        self._planned = True
+        return True
+
+    def _compare_heads(self, said: object) -> None:
+        """The tool must see the scripts that were found in the repository, and no others."""
+        if said is None or self._target.downward or said == list(self._target.heads):
+            return
+        heads = printable(", ".join(map(str, said)) if isinstance(said, list) else str(said))[:NAME_LIMIT]
+        problem = f"{self._settings['tool']}'s heads are {heads}, the scripts that were found lead to {self._target}"
+        raise WalkError("walk_failed", f"{problem}: does the profile name all folders with scripts?")
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # it has gone; what follows is heard, or not, in `_hear`
+
+    def _hear(self, time_limit: float) -> dict[str, Any] | None:
+        """The next message; None when the other side has gone. Raises TimeoutError."""
+        deadline = time.monotonic() + time_limit
+        while b"\n" not in self._received:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if not select.select([self._channel], [], [], min(left, TICK))[0]:
+                self._around.on_tick()
+                if self._contained.process.poll() is None:
+                    continue
+            try:
+                chunk = self._channel.recv(65536)
+            except OSError:  # also BlockingIOError: the process has gone, though a child of its keeps the socket
+                chunk = b""
+            if not chunk or len(self._received) > MESSAGE_LIMIT:
+                return None
+            self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            return {}
+        return message if isinstance(message, dict) else {}
+
+    def _exit_status(self) -> int | None:
+        try:
+            return self._contained.process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _ended_without_a_word(self) -> StepEnd:
+        status = self._exit_status()
+        words = f"the walking process {describe_exit(status)} in the middle of it"
+        if status is not None and status < 0:
+            return StepEnd(status, WalkError("migration_killed", words))
+        return StepEnd(status or None, WalkError("migration_ended", words))
+
+    def _raised(self, error: object, code: str) -> WalkError:
+        facts = error if isinstance(error, dict) else {}
+        if facts.get("import") is True:
+            code = "import_failed"
+        elif facts.get("code") in _SAID_CODES:
+            code = str(facts["code"])
+        file, line = str(facts.get("file", ""))[:1000], facts.get("line")
+        return WalkError(
+            code,
+            printable(str(facts.get("text", "")))[:4000],
+            printable(os.path.relpath(file, self._around.src)) if file else "",
+            line if isinstance(line, int) else 0,
+        )
+
+
+def _step(item: object) -> Step:
+    if isinstance(item, list) and len(item) == 2 and all(isinstance(name, str) for name in item):
+        return Step(printable(item[0][:NAME_LIMIT]), printable(item[1][:NAME_LIMIT]))
+    raise WalkError("walk_failed", "the walking process gave no usable list of migrations")

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An installation in which each job of tests/data/jobs ends with the code that its file is named after.
+
+To try one by hand:
+
+    python -m tests.integration.recorded DIR     makes it in DIR, serves its repositories, and says what to type
+"""
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.library.gitserver import Repository, daemon
+from tests.library.toy import ENV_PY
+
+from .world import DATASET, DUMP, INDEX, PROFILE, ROOT, TABLE, program, script
+
+JOBS = ROOT / "tests" / "data" / "jobs"
+NOWHERE = "127.0.0.1:1"
+"""Nobody listens there."""
+
+Files = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is special about a job: its change, its dataset, its profile, the configuration, the playbooks.
+
+    `dataset` None is none at all, `dump` None a dump that is missing; `limits` are group variables of the playbooks,
+    `gate` further plays of the gate's; `blocked` is a path of the installation that a file stands in the way of.
+    """
+
+    files: Files = field(default_factory=lambda: script("d4", "c3"))
+    dataset: Mapping[str, Any] | None = field(default_factory=dict)
+    dump: str | None = DUMP
+    profile: Mapping[str, Any] | None = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    gate: str = ""
+    blocked: str = ""
+    advance: Files = field(default_factory=dict)
+
+
+def _migration(body: str) -> Files:
+    return script("d4", "c3", body)
+
+
+def _env_py(*lines: str) -> Files:
+    """A change that also alters env.py."""
+    return {**script("d4", "c3"), "migrations/env.py": "\n".join([ENV_PY, *lines, ""])}
+
+
+def _limited(key: str, body: str, limit: float) -> Scenario:
+    return Scenario(_migration(body), dataset={key: {"c3->d4": limit}})
+
+
+_EVERY_ROW = "op.execute(\"UPDATE t SET note = 'x'\")"
+_STEP_THAT_FAILS = """
+- name: Look at something else
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Look at something that is not there
+      ansible.builtin.command: {argv: [no-such-program-of-ours]}
+      changed_when: false
+"""
+_STEP_THAT_WRITES = """
+- name: Write where others read
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Write what is no event
+      ansible.builtin.shell: "echo nonsense >> '{{ th_job_dir }}/artifacts/walk-first.jsonl'"
+      changed_when: false
+"""
+_SPOILT = "context.configure(connection=connection)"
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "migration_unfinished": Scenario(_migration("import os; os._exit(1)")),
+    "migration_raised": Scenario(_migration("op.create_index('uq', 't', ['name'], unique=True)")),
+    "migration_killed": Scenario(_migration("import os, signal; os.killpg(0, signal.SIGKILL)")),
+    "migration_ended": Scenario(_migration("import os; os._exit(0)")),
+    "migration_timed_out": Scenario(
+        _migration("op.execute('SELECT SLEEP(900)')"), limits={"run_migrations_time_limit": 2}
+    ),
+    "migration_too_long": _limited("maximum_migration_times", "op.execute('SELECT SLEEP(0.4)')", 0.1),
+    "migration_changed_rows": _limited("XInnodb_rows_changed", _EVERY_ROW, 500),
+    "migration_read_rows": _limited("Innodb_rows_read", _EVERY_ROW, 500),
+    "migration_redo_bytes": _limited("maximum_redo_bytes", _EVERY_ROW, 1000),
+    "migration_data_growth": _limited(
+        "maximum_data_growth", "op.execute('CREATE TABLE u AS SELECT * FROM seq_1_to_50000')", 1000
+    ),
+    "version_mismatch": Scenario(_env_py("engine.connect().exec_driver_sql('TRUNCATE alembic_version')")),
+    "version_unchanged": Scenario(
+        {
+            **script("d4", "c3"),
+            "migrations/env.py": ENV_PY.replace('context.config.get_main_option("sqlalchemy.url")', '"sqlite:///x.db"'),
+        }
+    ),
+    "version_not_in_tree": Scenario(
+        {
+            **script("d4", "c3"),
+            "migrations/env.py": ENV_PY.replace(
+                _SPOILT,
+                "context.configure(connection=connection, on_version_apply=lambda ctx, **_: "
+                "ctx.connection.exec_driver_sql(\"UPDATE alembic_version SET version_num = 'zz'\"))",
+            ),
+        }
+    ),
+    "version_removed": Scenario(
+        {"migrations/versions/c3_.py": None, **script("d4", "b2")}, dump=DUMP.replace("('a1')", "('c3')")
+    ),
+    "version_unknown": Scenario(dump=DUMP.replace("('a1')", "('zz')")),
+    "several_heads": Scenario({**script("d4", "c3"), **script("d5", "c3")}),
+    "change_not_run": Scenario({**script("a0", None), **script("a1", "a0", TABLE)}),
+    "migration_unreadable": Scenario(
+        {"migrations/versions/d4_.py": script("d4", "c3")["migrations/versions/d4_.py"].replace("'d4'", "'d' + str(4)")}
+    ),
+    "no_migrations": Scenario({f"migrations/versions/{name}_.py": None for name in ("a1", "b2", "c3")}),
+    "no_migrations_run": Scenario({"README": "words"}, dump=DUMP.replace("('a1')", "('c3')")),
+    "import_failed": Scenario(_migration("import no_such_module")),
+    "walk_failed": Scenario(_env_py("raise RuntimeError('at the end')")),
+    "environment_failed": Scenario({**script("d4", "c3"), "requirements.txt": "no-such-package-of-ours==1.2.3\n"}),
+    "checkout_ref_gone": Scenario(),
+    "checkout_failed": Scenario(
+        {".gitmodules": '[submodule "x"]\n\tpath = x\n\turl = https://127.0.0.1:1/x\n'}
+    ),
+    "merge_conflict": Scenario({**script("d4", "c3"), "README": "mine"}, advance={"README": "theirs"}),
+    "job_timed_out": Scenario(_migration("op.execute('SELECT SLEEP(900)')"), config={"job_time_limit": 12}),
+    "test_failed": Scenario(gate=_STEP_THAT_FAILS, dataset=None, config={"plugin": "other"}),
+    "bad_request": Scenario(),
+    "seed_missing": Scenario(dump=None),
+    "seed_broken": Scenario(dump=DUMP[: DUMP.index("-- Dump completed")]),
+    "no_dataset": Scenario(dataset=None),
+    "not_tested": Scenario(limits={"run_migrations_skipped": True}),
+    "artifacts_damaged": Scenario(gate=_STEP_THAT_WRITES),
+    "no_profile": Scenario(profile=None),
+    "profile_wrong": Scenario(profile={"releases": ["stable/none"]}),
+    "playbook_failed": Scenario(gate=_STEP_THAT_FAILS),
+    "git_unreachable": Scenario(limits={"checkout_fetch_attempts": 1}),
+    "index_unreachable": Scenario(
+        profile={
+            "install": {
+                **PROFILE["install"],
+                "environment": {"UV_DEFAULT_INDEX": f"http://{NOWHERE}/simple", "UV_HTTP_RETRIES": "0"},
+            }
+        }
+    ),
+    "disk_full": Scenario(),
+    "server_failed": Scenario(limits={"restore_datasets_server_options": ["--no-such-option-of-ours"]}),
+    "server_unreachable": Scenario(
+        dataset={"server": {"host": "127.0.0.1", "port": 1, "user": "root", "password_file": "password"}}
+    ),
+    "server_died": Scenario(
+        _migration(
+            "import os, time\n"
+            "os.system('pkill -KILL -f -- --datadir=' + os.path.dirname(os.path.dirname(os.environ['HOME'])))\n"
+            "time.sleep(60)"
+        )
+    ),
+    "job_folder": Scenario(blocked="jobs"),
+    "upload_failed": Scenario(blocked="logs"),
+    "canceled": Scenario(_migration("op.execute('SELECT SLEEP(900)')")),
+}
+"""By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
+
+
+class Installation:
+    """The installation of the recorded jobs in `root`, with its repositories served at `url`."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.url = root, url
+        self._base = Repository(root / "base")
+        self._base.commit(
+            {
+                "alembic.ini": "[alembic]\nscript_location = migrations\nsqlalchemy.url =\n",
+                "migrations/env.py": ENV_PY,
+                "requirements.txt": "",
+                "README": "ours",
+                **script("a1", None, TABLE),
+            },
+            "The beginning",
+        )
+        self._base.commit(script("b2", "a1", "op.add_column('t', sa.Column('note', sa.String(9)))"), "Add notes")
+        self._base.git("branch", "stable/1")
+        self._base.commit(script("c3", "b2", INDEX), "Index the names")
+
+    def add(self, code: str) -> list[str]:
+        """Make what the job of a code needs; the words after ``th run`` that run it."""
+        scenario, arguments = SCENARIOS[code], recorded(code)
+        self._repository(scenario, arguments)
+        project, home = arguments["ZUUL_PROJECT"], self.root / code
+        if scenario.profile is not None:
+            path = home / "projects" / f"{project}.yaml"
+            path.parent.mkdir(parents=True)
+            path.write_text(yaml.safe_dump({**PROFILE, **scenario.profile}))
+        datasets = home / "datasets"
+        datasets.mkdir(parents=True)
+        if scenario.dataset is not None:
+            limits = {key: value for key, value in DATASET.items() if isinstance(value, str)}
+            (datasets / "first.json").write_text(json.dumps({**limits, "project": project, **scenario.dataset}))
+            (datasets / "password").touch(0o600)
+            if scenario.dump is not None:
+                (datasets / "seed.sql").write_text(scenario.dump)
+        words = ["-c", str(self._configure(code, scenario)), "--params", str(JOBS / f"{code}.json")]
+        return words if NOWHERE in arguments["ZUUL_URL"] else [*words, "--url", self.url]
+
+    def _repository(self, scenario: Scenario, arguments: Mapping[str, str]) -> None:
+        folder = self.root / "served" / arguments["ZUUL_PROJECT"]
+        shutil.copytree(self._base.folder, folder, symlinks=True)
+        repository = Repository(folder)
+        if "gone" not in arguments["ZUUL_REF"] and not arguments["ZUUL_REF"].startswith("-"):
+            repository.change(arguments["ZUUL_REF"], scenario.files)
+        if ".gitmodules" in scenario.files:
+            self._add_submodule(repository, arguments["ZUUL_REF"])
+        if scenario.advance:
+            repository.commit(scenario.advance, "What was merged in the meantime")
+
+    @staticmethod
+    def _add_submodule(repository: Repository, ref: str) -> None:
+        repository.git("checkout", "--quiet", "--detach", ref)
+        repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},x")
+        repository.git("commit", "--quiet", "--message", "A submodule")
+        repository.git("update-ref", ref, "HEAD")
+        repository.git("checkout", "--quiet", "--force", "master")
+
+    def _configure(self, code: str, scenario: Scenario) -> Path:
+        home, config = self.root / code, dict(scenario.config)
+        plugin = config.pop("plugin", "gate_real_db_upgrade")
+        job: dict[str, Any] = {"name": "gate", "plugin": plugin}
+        if plugin == "gate_real_db_upgrade":
+            job["datasets_dir"] = str(home / "datasets")
+        shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir", "environments_dir")}
+        document = {
+            "zuul_server": {"gearman_host": "embedded", "git_url": self.url},
+            "jobs_working_dir": str(home / "jobs"),
+            "pip_download_cache": str(self.root / "packages"),
+            "projects_dir": str(home / "projects"),
+            "jobs": [job],
+            "publish_logs": {"path": str(home / "logs"), "prepend_url": (home / "logs").as_uri()},
+            **shared,
+            **config,
+        }
+        (home / "projects").mkdir(exist_ok=True)
+        if scenario.limits or scenario.gate:
+            document["ansible_dir"] = str(self._playbooks(home, plugin, scenario))
+        if scenario.blocked == "logs":
+            arguments = recorded(code)
+            stone = home / "logs" / arguments["LOG_PATH"].partition("/")[0]
+            stone.parent.mkdir()
+            stone.touch()
+        path = home / "config.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def _playbooks(self, home: Path, plugin: str, scenario: Scenario) -> Path:
+        """A copy of the playbooks as an operator might have edited them."""
+        folder = home / "ansible"
+        for name in ("playbooks", "roles", "inventory"):
+            shutil.copytree(ROOT / name, folder / name)
+        shutil.copy(ROOT / "ansible.cfg", folder)
+        limits = dict(scenario.limits)
+        skipped = limits.pop("run_migrations_skipped", False)
+        (folder / "inventory" / "group_vars" / "all" / "zz.yaml").write_text(yaml.safe_dump(limits))
+        gate = folder / "playbooks" / plugin / "run.yaml"
+        if skipped:
+            (folder / "playbooks" / "run-migrations.yaml").write_text("- hosts: localhost\n  gather_facts: false\n")
+        if plugin != "gate_real_db_upgrade":
+            gate.parent.mkdir()
+            gate.write_text(f"---{scenario.gate}")
+        else:
+            gate.write_text(gate.read_text() + scenario.gate)
+        return folder
+
+
+def recorded(code: str) -> dict[str, str]:
+    """The recorded arguments of a job."""
+    document: dict[str, str] = json.loads((JOBS / f"{code}.json").read_text())
+    return document
+
+
+def arguments_of(number: int, code: str) -> dict[str, str]:
+    """The arguments that are recorded for a code, as Zuul would send them."""
+    ref = f"refs/zuul/master/Z{code.encode().hex()}"
+    base = f"{number:02d}/1{number:02d}/1"
+    given = {
+        "ZUUL_UUID": f"recorded-{code}".replace("_", "-"),
+        "ZUUL_PROJECT": f"recorded/{code.replace('_', '-')}",
+        "ZUUL_PIPELINE": "check",
+        "ZUUL_URL": "git://127.0.0.1:9418",
+        "ZUUL_VOTING": "1",
+        "ZUUL_BRANCH": "master",
+        "ZUUL_REF": ref,
+        "ZUUL_CHANGE": f"1{number:02d}",
+        "ZUUL_PATCHSET": "1",
+        "BASE_LOG_PATH": base,
+        "LOG_PATH": f"{base}/check/gate/recorde",
+    }
+    special = {
+        "checkout_ref_gone": {"ZUUL_REF": f"{ref}gone"},
+        "bad_request": {"ZUUL_REF": "--upload-pack=x"},
+        "git_unreachable": {"ZUUL_URL": f"git://{NOWHERE}"},
+    }
+    return {**given, **special.get(code, {})}
+
+
+def record() -> None:
+    """Write the files of tests/data/jobs anew."""
+    for number, code in enumerate(SCENARIOS):
+        (JOBS / f"{code}.json").write_text(json.dumps(arguments_of(number, code), indent=1) + "\n")
+
+
+def main() -> None:
+    """Make the installation, and serve it until interrupted."""
+    root = Path(sys.argv[1]).absolute()
+    (root / "served").mkdir(parents=True)
+    with daemon(root / "served") as url:
+        installation = Installation(root, url)
+        for code in SCENARIOS:
+            print(f"{code}:\n    {program('th')} run {' '.join(installation.add(code))}")
+        print("Serving until interrupted.")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One recorded job a verdict code, run by `th run --params`: what it answers is what docs/verdicts.md says."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.support import wait_until
+from tests.library.gitserver import daemon
+from worker.outcome import CODES, Outcome
+
+from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
+from .world import PATIENCE, ROOT, program
+
+# What no job can cause: it takes somebody who stops a worker as a service, a database of the operator's own that was
+# tampered with or is shared, or a defect of ours. Each has tests of its own.
+ELSEWHERE = {
+    "worker_stopped": "tests/integration/test_ends.py",
+    "worker_failed": "tests/unit/test_cli.py",
+    "seed_changed": "tests/library/test_external.py",
+    "limit_not_measurable": "tests/library/test_external.py",
+}
+DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
+SPECIAL = {"disk_full", "job_folder", "canceled", "bad_request"}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    root = tmp_path_factory.mktemp("recorded")
+    (root / "served").mkdir()
+    with daemon(root / "served") as url:
+        yield Installation(root, url)
+
+
+def documented(code: str) -> Outcome:
+    """What docs/verdicts.md says that a message of this code makes of a job."""
+    outcomes = "|".join(outcome.name for outcome in Outcome)
+    found = re.search(rf"^\| `{code}` \|.*?\| ({outcomes}) \|", DOCUMENT, re.MULTILINE)
+    assert found, code
+    return Outcome[found[1]]
+
+
+def run(words: list[str], status: int) -> dict[str, Any]:
+    """Run the job to its end; what it prints as JSON."""
+    done = subprocess.run(
+        [program("th"), "run", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_every_code_has_a_recorded_job_or_a_reason_to_have_none() -> None:
+    assert set(CODES) == SCENARIOS.keys() | ELSEWHERE.keys()
+    assert {path.stem for path in JOBS.glob("*.json")} == SCENARIOS.keys()
+    for code, place in ELSEWHERE.items():
+        assert code in (ROOT / place).read_text(), f"{place} has no test of {code}"
+
+
+@pytest.mark.parametrize(("number", "code"), list(enumerate(SCENARIOS)))
+def test_what_is_recorded_is_what_zuul_would_send(number: int, code: str) -> None:
+    assert recorded(code) == arguments_of(number, code)
+
+
+@pytest.mark.parametrize("code", [code for code in SCENARIOS if code not in SPECIAL])
+def test_a_recorded_job_ends_as_documented(installation: Installation, code: str) -> None:
+    outcome = documented(code)
+    document = run(installation.add(code), outcome.exit_code)
+    codes = [message["code"] for message in document["messages"]]
+    assert code in codes
+    assert document["result"] == outcome.name
+    (message, *_) = (message for message in document["messages"] if message["code"] == code)
+    assert message["fault"] == document["fault"] == CODES[code].fault.value
+    assert message["explanation"] and message["remedy"]
+    if document["url"]:
+        published = json.loads((Path(document["url"].removeprefix("file://")) / "result.json").read_text())
+        assert published["messages"] == document["messages"] and published["result"] == document["result"]
+
+
+def test_wrong_arguments(installation: Installation) -> None:
+    done = subprocess.run(
+        [program("th"), "run", *installation.add("bad_request")],
+        capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("th: --ref (ZUUL_REF): ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("code", "size"), [("disk_full", "60m"), ("job_folder", "4k")])
+def test_a_disk_that_is_full(installation: Installation, code: str, size: str) -> None:
+    """A file system of its own, small and full: in a mount namespace, which needs no root."""
+    words = installation.add(code)
+    jobs = installation.root / code / "jobs"
+    jobs.mkdir()
+    fill = f"head -c 1m /dev/zero >{jobs}/.full 2>/dev/null;" if code == "job_folder" else ""
+    command = " ".join([program("th"), "run", *words, "--json"])
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+         f"mount -t tmpfs -o size={size} none {jobs} && {{ {fill} exec {command}; }}"],
+        capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == documented(code).exit_code, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert [message["code"] for message in document["messages"]] == [code]
+    assert document["fault"] == "machine" and "Traceback" not in done.stderr
+
+
+def test_a_job_that_is_interrupted(installation: Installation) -> None:
+    words = installation.add("canceled")
+    with subprocess.Popen(
+        [program("th"), "run", *words, "--json"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: "c3 -> d4" in process.stderr.readline() if process.stderr else False, PATIENCE)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == documented("canceled").exit_code
+    document = json.loads(output)
+    assert document["result"] == "CANCELED" and [item["code"] for item in document["messages"]] == ["canceled"]

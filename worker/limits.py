@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dataset allows a migration to do, and which excess somebody has waived (docs/datasets.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker import untrusted as safe
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit: the dataset's key, the measured value, the message when it is over, the unit, its name for people."""
+
+    key: str
+    value: str
+    code: str
+    unit: str
+    name: str
+
+
+LIMITS = (
+    Limit("maximum_migration_times", "seconds", "migration_too_long", "s", "time"),
+    Limit("XInnodb_rows_changed", "rows_changed", "migration_changed_rows", "rows", "rows changed"),
+    Limit("Innodb_rows_read", "rows_read", "migration_read_rows", "rows", "rows read"),
+    Limit("maximum_redo_bytes", "redo_bytes", "migration_redo_bytes", "bytes", "redo log"),
+    Limit("maximum_data_growth", "data_bytes", "migration_data_growth", "bytes", "data growth"),
+)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """An excess that somebody has accepted: of one migration (``from->to``), for one limit's key or "" for all."""
+
+    migration: str
+    limit: str
+    reason: str
+    bug: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason and the bug, in one line."""
+        return f"{self.reason} ({self.bug})" if self.bug else self.reason
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All limits of a dataset: `tables` by key, those in `warn_only` are reported and fail nothing."""
+
+    tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    warn_only: frozenset[str] = frozenset()
+    waivers: tuple[Waiver, ...] = ()
+
+    def allowed(self, key: str, from_: str, to: str) -> float | None:
+        """What a migration is allowed; None when there is no limit for it.
+
+        Its own limit counts, else that of its database (``api:default``), else ``default``.
+        """
+        table = self.tables.get(key, {})
+        database, colon, _ = (from_ if to == "base" else to).partition(":")
+        for name in (f"{from_}->{to}", f"{database}:default" if colon else "default", "default"):
+            if name in table:
+                return table[name]
+        return None
+
+    def of_databases(self, key: str) -> dict[str, float]:
+        """The defaults of single databases, by their name."""
+        end = ":default"
+        return {name.removesuffix(end): limit for name, limit in self._table(key) if name.endswith(end)}
+
+    def of_migrations(self, key: str) -> dict[str, float]:
+        """The limits of single migrations, by ``from->to``."""
+        return {name: limit for name, limit in self._table(key) if "->" in name}
+
+    def _table(self, key: str) -> list[tuple[str, float]]:
+        return list(self.tables.get(key, {}).items())
+
+    def waivers_of(self, from_: str, to: str) -> tuple[Waiver, ...]:
+        """The waivers for a migration."""
+        return tuple(waiver for waiver in self.waivers if waiver.migration == f"{from_}->{to}")
+
+    def excuse(self, key: str, from_: str, to: str) -> str:
+        """Why a migration's excess over a limit does not count; "" when it does."""
+        for waiver in self.waivers_of(from_, to):
+            if waiver.limit in ("", key):
+                return f"waived: {waiver.why}"
+        return "this limit only warns" if key in self.warn_only else ""
+
+
+def read(limits: object, waivers: object) -> tuple[Limits, int]:
+    """The limits and waivers of `dataset-<name>.json`, and how many of its entries cannot be understood."""
+    tables: dict[str, dict[str, float]] = {}
+    warn_only: set[str] = set()
+    unusable = int(limits is not None and not isinstance(limits, dict))
+    for key, table in safe.items(limits):
+        entries = dict(safe.items(table))
+        flag = entries.pop("warn_only", False)
+        if flag is True:
+            warn_only.add(key)
+        tables[key] = {step: limit for step, item in entries.items() if (limit := safe.number(item)) is not None}
+        unusable += not isinstance(table, dict) or not isinstance(flag, bool) or len(tables[key]) < len(entries)
+    found = [_waiver(item) for item in safe.mappings(waivers)]
+    usable = tuple(waiver for waiver in found if waiver is not None)
+    unusable += waivers is not None and not isinstance(waivers, list)
+    unusable += len(safe.sequence(waivers)) - len(usable)
+    return Limits(tables, frozenset(warn_only), usable), unusable
+
+
+def _waiver(item: Mapping[str, Any]) -> Waiver | None:
+    """A waiver; None without its migration or its reason, or for a limit that there is not: it must not waive all."""
+    migration, limit = safe.version(item.get("migration")), item.get("limit", "")
+    reason = safe.text(item.get("reason"), safe.MAX_NAME)
+    if not migration or not reason or limit not in ("", *(known.key for known in LIMITS)):
+        return None
+    return Waiver(migration, limit, reason, safe.name(item.get("bug")))
+
+
+def plain(value: float) -> str:
+    """A number as people write it: ``1,234,567``, ``61.25``."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A verdict in one line, and in a few sentences about how the job was done: what a reader sees first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.artifacts import DATA, DOWNGRADE
+from worker.checkout import Checkout
+from worker.outcome import CODES, Fault, Outcome
+from worker.untrusted import brief
+from worker.untrusted import text as text_of
+from worker.verdict import Verdict
+
+HEADLINES = {
+    Outcome.SUCCESS: "The migrations run on every dataset, within all limits.",
+    Outcome.WARNING: "The migrations run, but go over a limit.",
+    Outcome.FAILURE: "The migrations do not run on real data.",
+    Outcome.INFRASTRUCTURE: "The change could not be tested.",
+    Outcome.CANCELED: "The job was canceled before its end.",
+}
+FAULTS = {
+    Fault.NONE: "",
+    Fault.CHANGE: "The fault is the change's: its author can mend it.",
+    Fault.DATASET: "The fault is the dataset's: whoever keeps the datasets can mend it.",
+    Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can mend it.",
+    Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
+}
+_EXCUSED = "The migrations run on every dataset. What is over a limit is waived, or is a limit that only warns."
+_LIMITS = (
+    "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
+    "migration_data_growth",
+)  # fmt: skip
+# The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
+_TYPICAL = ("migration_unfinished", *_LIMITS)
+_SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with what it is about
+_LONGEST_REASON = 300
+_MOST_NAMES = 5
+
+
+def line(verdict: Verdict) -> str:
+    """The verdict, whose fault it is, and what that means, in one line."""
+    return f"{verdict.outcome.name}{whose(verdict.fault)}: {headline(verdict)}"
+
+
+def whose(fault: Fault) -> str:
+    """Whose fault it is, in brackets: the change's is told apart from ours."""
+    if fault is Fault.NONE:
+        return ""
+    return f" (not the change's fault, but the {fault.value}'s)" if fault.ours else " (change's fault)"
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    weighty = verdict.weighty
+    if weighty and verdict.outcome in (Outcome.WARNING, Outcome.FAILURE):
+        if any(message.code in _TYPICAL for message in weighty):
+            return HEADLINES[verdict.outcome]
+        return weighty[0].kind.explanation
+    if verdict.outcome is Outcome.SUCCESS and verdict.messages:
+        return _EXCUSED
+    return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
+
+
+def reason(verdict: Verdict) -> str:
+    """What has made the verdict what it is, where, and what was said of it: of the first message that tells it."""
+    bad = [message for message in verdict.messages if message.counts and message.code != "migration_unfinished"]
+    if not bad:
+        return ""
+    first = next((message for message in bad if message.fault is verdict.fault), bad[0])
+    text = first.text.partition(" - ")[2] or first.text
+    place = f"{first.file}:{first.line}" if first.file and first.line else first.file
+    where = ", ".join(part for part in (f"on {first.dataset}" if first.dataset else "", place) if part)
+    said = (first.detail.splitlines() or [""])[-1 if first.code in _SAID_LAST else 0]
+    return text_of(": ".join(part for part in (f"{text} ({where})" if where else text, said) if part), _LONGEST_REASON)
+
+
+def told(verdict: Verdict) -> list[str]:
+    """All messages as one line each, for who cannot have the report; the first says what it is, and whose."""
+    return [line(verdict), *(message.text for message in verdict.messages)]
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a reader has to know about how the job was done."""
+    found = verdict.artifacts
+    if found is None:
+        return []
+    return [
+        *(_second_try(verdict)),
+        *(_touched(verdict, found.checkout) if found.checkout else []),
+        *_further(verdict),
+    ]
+
+
+def _second_try(verdict: Verdict) -> list[str]:
+    first = verdict.artifacts.first_try if verdict.artifacts else None
+    if first is None:
+        return []
+    texts = [CODES[item.code].text if item.code in CODES else item.code for item in first.problems]
+    reason = "; ".join(dict.fromkeys(text.partition(" - ")[2] or text for text in texts))
+    return [f"This is the second try. Trouble of ours ended the first after {first.seconds:.0f} s: {reason}."]
+
+
+def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
+    told = []
+    change = any(stage.kind == "change" for stage in checkout.stages)
+    if change and not checkout.by_change and not checkout.removed:
+        told.append(
+            "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
+            f"{_walked(verdict, checkout)}, and then with the change's code."
+        )
+    if checkout.removed:
+        told.append(f"The change removes {_names(sorted(checkout.removed))}.")
+    if checkout.tip_left_out:
+        told.append(f"The branch's tip was left out: {checkout.tip_left_out}.")
+    told += [f"{name} was left out: {reason}." for name, reason in checkout.left_out]
+    return told
+
+
+def _walked(verdict: Verdict, checkout: Checkout) -> str:
+    tip = next((stage.name for stage in checkout.stages if stage.kind == "tip"), "")
+    whole = all(result.walk is not None and result.walk.final is not None for result in verdict.datasets)
+    where = f"the tip of {tip}" if tip else "the end of its branch"
+    return f"the datasets were walked to {where}" if whole else f"the datasets had to be walked to {where}"
+
+
+def _further(verdict: Verdict) -> list[str]:
+    rows = [row.migration for result in verdict.datasets for row in result.migrations]
+    data = dict.fromkeys(row.to for row in rows if row.kind == DATA)
+    down = dict.fromkeys(row.from_ for row in rows if row.kind == DOWNGRADE)
+    told = []
+    if data:
+        told.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
+    if down:
+        told.append(f"Walked down as well: {_names(list(down))}.")
+    return told
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(map(brief, names[:_MOST_NAMES])) + more
