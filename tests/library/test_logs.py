@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(folder, database="toy", user="toy", password="x", options=OPTIONS, time_limit=60)
+    running = th_mariadb.start(folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=60)
     yield running
     th_mariadb.stop(running, 0)
 
@@ -323,8 +324,14 @@ def test_what_others_said_in_several_lines_does_not_begin_like_ours(tmp_path: Pa
 
 def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: th_mariadb.Server) -> None:
     log = merged(job_dir)
-    with th_mariadb.connect(server, server.job_file) as connection:
-        log.follow_server(server, connection)
+    log.follow_server(server, lambda: th_mariadb.connect(server, server.job_file))
     log.close()
     (said,) = texts(job_dir / "log")
     assert said.startswith("slow statements are not logged: ") and "denied" in said
+
+
+def test_nothing_is_asked_of_an_external_server(job_dir: Path, server: th_mariadb.Server) -> None:
+    log = merged(job_dir)
+    log.follow_server(replace(server, private=False), lambda: pytest.fail("it was asked"))
+    log.close()
+    assert not texts(job_dir / "log")

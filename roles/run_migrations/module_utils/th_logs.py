@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,21 +88,25 @@ class WalkLog:
         with self._lock:
             self._followers[f"[{tag}]"] = follower
 
-    def follow_server(self, server: th_mariadb.Server, connection: Any) -> None:
-        """Follow a private server's error log, and have it write one of slow statements. A server of others has none.
+    def follow_server(
+        self, server: th_mariadb.Server, connection: Callable[[], contextlib.AbstractContextManager[Any]]
+    ) -> None:
+        """Follow a private server's error log, and have it write one of slow statements.
 
-        `connection` is the administrator's.
+        `connection` gives the administrator's. The logs of an external server tell of others, too: nothing is done.
         """
         if not server.private:
             return
         self.follow("sqlerr", server.error_log, ours=True)
-        if self._slow:
+        if not self._slow:
+            return
+        with connection() as admin:
             try:
-                log_slow_statements(connection, slow_log(server), self._slow)
+                log_slow_statements(admin, slow_log(server), self._slow)
             except pymysql.err.MySQLError as error:
                 self.line(f"slow statements are not logged: {error}")
-            else:
-                self.follow("sqlslo", slow_log(server), ours=True)
+                return
+        self.follow("sqlslo", slow_log(server), ours=True)
 
     def line(self, text: str, tag: str = "") -> None:
         """Log a line of the walk itself, after all that the followed files have said until now."""

@@ -72,8 +72,7 @@ class Walk:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
-                with self._evidence.connection() as connection:
-                    self._log.follow_server(self._server, connection)
+                self._log.follow_server(self._server, self._evidence.connection)
                 self._walk()
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
