@@ -126,8 +126,9 @@ def _read_node(path: str, content: bytes) -> _Node:
             here = True
             _read_class(statement, constants, node)
         elif isinstance(statement, ast.ImportFrom):
-            here = here or any((one.asname or one.name) in ("Migration", "*") for one in statement.names)
-            node.computed = node.computed or here
+            brought = any((one.asname or one.name) in ("Migration", "*") for one in statement.names)
+            here = here or brought
+            node.computed = node.computed or brought
         elif isinstance(statement, ast.Assign | ast.If | ast.Try):
             assigned = any(isinstance(one, ast.Name | ast.ClassDef) and _named(one) for one in ast.walk(statement))
             here = here or assigned
@@ -156,14 +157,16 @@ def _constants(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
 
 def _read_class(migration: ast.ClassDef, constants: Mapping[str, ast.expr], node: _Node) -> None:
     known = {**constants, **_constants(migration.body)}
-    for name, keys in (
-        ("dependencies", node.dependencies),
-        ("run_before", node.run_before),
-        ("replaces", node.replaces),
-    ):
+    lists = {"dependencies": node.dependencies, "run_before": node.run_before, "replaces": node.replaces}
+    for name, keys in lists.items():
         if name in known:
             for item in _items(known[name], known, node):
                 keys.extend(_key(item, known))
+    for statement in migration.body:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.FunctionDef):
+            for part in ast.walk(statement):  # set in an ``if``, or by ``+=``
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in lists:
+                    node.computed = True
 
 
 def _items(value: ast.expr, known: Mapping[str, ast.expr], node: _Node) -> Iterator[ast.expr]:
