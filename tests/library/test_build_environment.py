@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import uv_path
@@ -236,6 +237,16 @@ def test_packages_as_they_were_on_a_day(work: Workplace, tmp_path: Path) -> None
     assert found == {"": "dated==3.0", "2022-01-15": "dated==1.0", "2022-01-16": "dated==2.0"}
     work.params["profile"]["exclude_newer"] = "2021-01-01"
     work.fails("environment_failed", "pyproject.toml:8: dependencies = ['dated']: ")
+
+
+def test_packages_of_a_day_from_the_real_index(tmp_path: Path, job_dir: Path) -> None:
+    work = Workplace(tmp_path, job_dir)
+    defaults = yaml.safe_load((ROOT / "roles" / "build_environment" / "defaults" / "main.yaml").read_text())
+    work.params["pass_environment"] = defaults["build_environment_pass_environment"]
+    work.params["profile"]["exclude_newer"] = "2022-01-15"
+    work.install |= {"packages": ["requests"], "project": "none"}
+    work.src.mkdir()
+    assert {"requests==2.27.1", "urllib3==1.26.8", "certifi==2021.10.8"} <= {*work.build()["packages"]}
 
 
 def test_an_index_without_days(work: Workplace) -> None:

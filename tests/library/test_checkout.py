@@ -567,6 +567,8 @@ def test_what_the_migrations_use_beside_themselves(work: Workplace, repository: 
             "alembic.ini": "[alembic]\nsqlalchemy.url = x\n",
             "app/migrations/script.py.mako": "x",
             f"{VERSIONS}/data/words.json": "{}",
+            f"{VERSIONS}/README": "x",
+            f"{VERSIONS}/EXPAND_HEAD": "d",
             f"{VERSIONS}/c.py": "# a word\n" + script("c", "b"),
             f"{VERSIONS}/d.py": script("d", "c"),
             "app/models.py": "x",

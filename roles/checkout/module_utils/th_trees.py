@@ -72,7 +72,7 @@ class Forest:
         return sorted(
             path
             for path in self._git.differing(self._repository, base, change)
-            if path not in known and not path.endswith(_NO_CODE) and not places.isdisjoint(_up(path))
+            if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
         )
 
 
@@ -83,7 +83,8 @@ def _up(path: str) -> Iterator[str]:
         path = posixpath.dirname(path)
 
 
-_NO_CODE = (".md", ".rst", ".txt", ".mako", "README")
+_NO_CODE = ("", ".md", ".rst", ".txt", ".mako")
+"""Ends of files' names that no migration uses; without one there are README, LICENSE, neutron's EXPAND_HEAD."""
 
 
 class TreeReader:
