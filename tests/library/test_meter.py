@@ -120,6 +120,10 @@ class TestExternal:
         found = self.reading(*answers)
         assert found.since(found) == dict.fromkeys(th_meter.NAMES)
 
+    def test_how_often_the_account_has_connected(self) -> None:
+        assert th_meter.connections(Fake(("performance_schema.users", [(7,)])), self.SERVER) == 7
+        assert th_meter.connections(Fake(("processlist", [(1,)])), self.SERVER) == 1
+
     def test_a_connection_that_is_lost_is_not_taken_for_a_server_that_does_not_count(self) -> None:
         class Lost(Fake):
             def execute(self, statement: str, values: Any) -> None:

@@ -16,9 +16,12 @@ import pytest
 from ansible.module_utils import th_external, th_mariadb, th_meter
 from ansible.module_utils.th_dump import _DEFINER
 from ansible.module_utils.th_external import own_name
+from ansible.module_utils.th_walk import Limits, Walk
 
+from . import toy
 from .conftest import ROOT, load_module
 
+PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 restore_dataset = load_module("restore_datasets", "restore_dataset")
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--userstat=ON", "--performance-schema=ON"]
@@ -305,6 +308,72 @@ class TestCounters:
             for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
                 jobs.external.ask(f"GRANT {right} TO th@localhost")
         assert counters == dict.fromkeys(th_meter.NAMES)
+
+
+class TestWalk:
+    """The walk of a dataset that is on an external server."""
+
+    ROWS = "op.execute('INSERT INTO numbers SELECT seq, seq FROM seq_1_to_1000')"
+    CHAIN = {  # noqa: RUF012
+        "a1": (None, ""),
+        "b2": ("a1", "op.create_table('numbers', sa.Column('id', sa.Integer), sa.Column('more', sa.Integer))"),
+        "c3": ("b2", ROWS),
+    }
+
+    def walk(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        job_dir = Path(options["job_dir"])
+        (job_dir / "results").mkdir(exist_ok=True)
+        toy.write(job_dir / "src", self.CHAIN)
+        toy.artifacts(job_dir, job_dir / "src", self.CHAIN)
+        Walk(job_dir, "toy", toy.profile(), Limits(30, 30, 100_000), PROGRAMS).run()
+        return toy.events(job_dir, "toy")
+
+    def test_each_migration_is_measured_apart_from_others_work(self, jobs: Jobs) -> None:
+        options = jobs.options()
+        jobs.restore(options)
+        with ThreadPoolExecutor(1) as pool:
+            busy = [True]
+
+            def work() -> None:
+                while busy:
+                    jobs.external.ask("UPDATE others.t SET id = 3 - id")
+                jobs.external.ask("UPDATE others.t SET id = 1")
+
+            others = pool.submit(work)
+            try:
+                events = self.walk(options)
+            finally:
+                busy.clear()
+            others.result()
+        assert events[-1] == {**events[-1], "event": "final", "version": "c3", "expected": "c3"}
+        ends = {event["to"]: event for event in events if event["event"] == "end"}
+        assert list(ends) == ["b2", "c3"]
+        counters = ends["c3"]["counters"]
+        assert 1000 <= counters["rows_changed"] <= 1002, "the rows, and the version"
+        assert counters["redo_bytes"] is None
+
+    def test_a_connection_that_is_lost_ends_the_walk(self, jobs: Jobs) -> None:
+        options = jobs.options()
+        _, server = jobs.restore(options)
+        ((connection,),) = jobs.external.ask(f"SELECT IS_USED_LOCK('{server.user}')")
+        jobs.external.ask(f"KILL {connection}")
+        os.kill(server.pid, signal.SIGTERM)
+        os.waitpid(server.pid, 0)
+        (error,) = [event for event in self.walk(options) if event["event"] == "error"]
+        assert error["code"] == "server_unreachable"
+
+
+    def test_the_jobs_connections_are_told_from_others(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            for statement in ("SELECT 1", "SET GLOBAL userstat = OFF"):
+                jobs.external.ask(statement)
+                before = th_meter.connections(connection, server)
+                jobs.external.ask("SELECT 1")
+                assert th_meter.connections(connection, server) == before
+                ask(server, "SELECT 1")
+                assert th_meter.connections(connection, server) == before + 1
+            jobs.external.ask("SET GLOBAL userstat = ON")
 
 
 class TestTrouble:

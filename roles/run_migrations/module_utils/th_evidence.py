@@ -45,10 +45,13 @@ class Evidence:
         revisions: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
+        self._gone = "server_died" if server.private else "server_unreachable"
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
         """A connection of the administrator's that sees what is not yet committed. Raises WalkError."""
+        if not self._server.private:
+            self.check()  # without its locks, what is there may be another job's
         try:
             with th_mariadb.connect(self._server, self._server.admin_file) as connection:
                 # within one transaction around all migrations, as some env.py have it, the version is written
@@ -56,7 +59,7 @@ class Evidence:
                 th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
                 yield connection
         except (pymysql.Error, OSError) as error:
-            raise WalkError("server_died", f"{error}\n{self._server.last_words()}") from error
+            raise WalkError(self._gone, f"{error}\n{self._server.last_words()}") from error
 
     def counters(self) -> th_meter.Reading:
         """Where the counters are now."""
@@ -78,12 +81,8 @@ class Evidence:
     def connected(self) -> Iterator[Callable[[], bool]]:
         """What tells whether somebody else has connected to the server since then. Raises WalkError."""
         with self.connection() as connection:
-
-            def count() -> int:
-                return int(th_mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
-
-            before = count()
-            yield lambda: count() > before
+            before = th_meter.connections(connection, self._server)
+            yield lambda: th_meter.connections(connection, self._server) > before
 
     def doing(self) -> str:
         """The statement of the job's that has run for the longest time; "" for none."""
@@ -117,12 +116,12 @@ class Evidence:
     def check(self) -> None:
         """Raises WalkError when the server is gone."""
         if not self._server.running():
-            raise WalkError("server_died", self._server.last_words())
+            raise WalkError(self._gone, self._server.last_words())
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server or a full disk."""
         if not self._server.running():
-            return WalkError("server_died", self._server.last_words())
+            return WalkError(self._gone, self._server.last_words())
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
         return error

@@ -85,6 +85,22 @@ def read(connection: Any, place: th_mariadb.Server | Path) -> Reading:
     return Reading({name: int(value) for name, value in rows}, _size(place))
 
 
+def connections(connection: Any, server: th_mariadb.Server) -> int:
+    """How often anybody has connected to a private server; how often the job's account has to an external one."""
+    if server.private:
+        return int(th_mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
+    counted = _asked(connection, "SELECT @@userstat")
+    views = ("information_schema.user_statistics", "performance_schema.users")
+    for view in views if counted and int(counted[0][0]) else views[1:]:
+        rows = _asked(connection, f"SELECT total_connections FROM {view} WHERE user = %s", server.user)  # noqa: S608
+        if rows:
+            return int(rows[0][0])
+    rows = th_mariadb.query(
+        connection, "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s", server.user
+    )
+    return int(rows[0][0])  # those that are there now: a short one can be missed
+
+
 def _of_account(connection: Any, user: str) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = _asked(connection, "SELECT @@userstat")
