@@ -651,6 +651,10 @@ def test_history_and_trees_that_cannot_be_walked(toy: Project) -> None:
     walked = toy.walk()
     assert walked.error is not None and walked.error["import"] is True
     assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 4
+    toy.write({"people/migrations/0004_lost.py": migration("people", "0003_fill", "no comma", "between")})
+    walked = toy.walk()
+    assert walked.error is not None and walked.error["text"].startswith("SyntaxError: invalid syntax")
+    assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 8
     toy.write({"people/migrations/0004_lost.py": migration("people", "0002_email")})
     sql(toy.server, "DELETE FROM django_migrations")
     for command in ([], ["python", "manage.py", "migrate"]):
