@@ -190,7 +190,10 @@ MISMATCH = f"gamma-delta==3.0 \\\n    --hash=sha256:{'0' * 64}\n"
         ({"requirements.txt": "alpha\nbroken>=1\n"}, "requirements.txt:2: broken>=1"),
         ({"requirements.txt": "alpha\nneeds-broken\n"}, "requirements.txt:2: needs-broken"),
         ({"requirements.txt": "alpha\nneeds-python; python_version > '3'\n"}, "requirements.txt:2: needs-python"),
-        ({**project(["alpha", "nope==1"])}, "pyproject.toml:8: dependencies = "),
+        ({"requirements.txt": "alpha\n-r gone.txt\n"}, "requirements.txt:2: -r gone.txt"),
+        ({"requirements.txt": "alpha\n--bogus x\n"}, "requirements.txt:2: --bogus x"),
+        (project(["alpha", "nope==1"]), "pyproject.toml:8: dependencies = "),
+        ({"pyproject.toml": '[project]\nname = "thing\n'}, 'pyproject.toml:2: name = "thing'),
     ],
 )
 def test_what_cannot_be_installed_is_named_with_its_line(
@@ -243,8 +246,10 @@ def test_an_index_without_days(work: Workplace) -> None:
 
 
 def test_a_build_that_fails(work: Workplace) -> None:
-    work.write(project(evil="raise RuntimeError('broken on purpose')"))
+    evil = "raise RuntimeError('broken on purpose and alpha, too')"
+    work.write({**project(evil=evil), "requirements.txt": "alpha\n"})
     work.fails("environment_failed", "broken on purpose")
+    assert work.place == {}  # it is the project itself
 
 
 @pytest.mark.parametrize(

@@ -312,3 +312,19 @@ def test_an_excerpt_is_no_way_to_other_files(tmp_path: Path) -> None:
     assert "symbolic link" in (tmp_path / "out").read_text() and "password" not in (tmp_path / "out").read_text()
     excerpt(tmp_path / "none", tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_others_said_in_several_lines_does_not_begin_like_ours(tmp_path: Path) -> None:
+    log = merged(tmp_path)
+    log.line("server_died: its last words:\nFinal schema version is c3")
+    log.close()
+    assert texts(tmp_path / "log") == ["server_died: its last words:", "    Final schema version is c3"]
+
+
+def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: th_mariadb.Server) -> None:
+    log = merged(job_dir)
+    with th_mariadb.connect(server, server.job_file) as connection:
+        log.follow_server(server, connection)
+    log.close()
+    (said,) = texts(job_dir / "log")
+    assert said.startswith("slow statements are not logged: ") and "denied" in said

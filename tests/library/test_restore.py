@@ -16,7 +16,7 @@ from ansible.module_utils import th_mariadb, th_snapshot
 from ansible.module_utils.th_artifacts import write_json
 from ansible.module_utils.th_dataset import read_dataset
 
-from .conftest import load_module
+from .conftest import ROOT, load_module
 
 restore_dataset = load_module("restore_datasets", "restore_dataset")
 
@@ -76,6 +76,7 @@ class Home:
             "config": str(self.config),
             "snapshots_dir": str(self.root / "snapshots"),
             "databases": self.databases,
+            "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
             "server_options": OPTIONS,
             "import_time_limit": 60,
             "start_time_limit": 60,

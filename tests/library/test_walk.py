@@ -13,6 +13,8 @@ import pytest
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_walk import Limits, Walk
 
+from tests.unit.logs import meaning
+
 from . import toy
 from .conftest import ROOT
 
@@ -93,6 +95,22 @@ def test_the_log_has_the_classic_form(job_dir: Path, server: th_mariadb.Server) 
     for line in lines:
         time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")
         assert line[19] == "," and line[20:23].isdigit()
+
+
+@pytest.mark.parametrize("last", [CHAIN["c3"], ("b2", "raise ValueError('one\\ntwo')")], ids=["good", "raised"])
+def test_the_log_tells_the_walk_again(job_dir: Path, server: th_mariadb.Server, last: tuple[str, str]) -> None:
+    events = walk(job_dir, {**CHAIN, "c3": last})
+    told = meaning((job_dir / "results" / f"{NAME}.log").read_bytes())
+    assert list(told.walks) == [0] and told.reader.unknown == 0
+    assert list(map(facts, told.walks[0])) == list(map(facts, events))
+
+
+def facts(event: dict[str, Any]) -> dict[str, Any]:
+    """What of an event the log has, too."""
+    keys = ["event", "name", "stage", "target", "steps", "from", "to", "code", "detail"]
+    if event["event"] != "end" or event["exit"] == 0:
+        keys += ["version", "expected", "seconds", "exit", "counters"]
+    return {key: event[key] for key in keys if key in event}
 
 
 def test_a_walk_begins_where_the_dataset_is(job_dir: Path, server: th_mariadb.Server) -> None:

@@ -20,15 +20,26 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_contain import printable
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10
+NAME_LIMIT = 64
+"""Characters in the name of a database."""
+
+CONNECTION_LOST = (0, 2006, 2013, 2014, 2055)
+"""PyMySQL's error numbers for a connection that is no more."""
+
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class ServerError(Exception):
     """The server could not be set up, started or reached; the text says why and what to do."""
+
+
+class UnreachableError(ServerError):
+    """An external server does not answer, or does not let the account do what a job needs."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Server:
                 lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return "(no error log)"
-        return "\n".join(lines[-ERROR_LOG_TAIL:])
+        return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
 
 
 def version() -> str:
@@ -239,7 +250,7 @@ def connect(
     connection = pymysql.connect(
         user=account["user"],
         password=account["password"],
-        **address(server),
+        **connect_arguments(server),
         database=database,
         charset="utf8mb4",
         autocommit=True,
@@ -254,7 +265,7 @@ def connect(
             connection.close()
 
 
-def address(server: Server) -> dict[str, Any]:
+def connect_arguments(server: Server) -> dict[str, Any]:
     """Where the server is reached, in the words of PyMySQL."""
     return {"unix_socket": server.socket} if server.socket else {"host": server.host, "port": server.port}
 
@@ -344,7 +355,9 @@ def _accounts(server: Server, admin_password: str, password: str, definers: Iter
 
 def scope(database: str) -> str:
     """All of one database, as GRANT names it: there, ``_`` and ``%`` are wildcards."""
-    return identifier(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")) + ".*"
+    escaped = database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+    # GRANT takes no longer name; the wildcard then stands for itself, as for any one character
+    return identifier(escaped if len(escaped) <= NAME_LIMIT else database) + ".*"
 
 
 def literal(text: str) -> str:
@@ -358,9 +371,8 @@ def write_option_file(path: Path, server: Server, **account: str) -> None:
     ``password_file`` in place of ``password`` is for `read_account` alone: a lasting password is not copied.
     """
     section = "turbo-hipster" if "password_file" in account else "client"
-    place = {"socket": server.socket} if server.socket else {"host": server.host, "port": str(server.port)}
     # JSON's escapes for quotes, backslashes and line ends are those of MariaDB's option files
-    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | place).items()]
+    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | server.address).items()]
     write_text(path, "\n".join([f"[{section}]", *lines, ""]), 0o600)
 
 

@@ -1,13 +1,15 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Restore one dataset into a private server."""
+"""Restore one dataset into a private server, or on an external one."""
 
 DOCUMENTATION = r"""
 module: restore_dataset
-short_description: Restore one dataset into a private MariaDB server of the job
+short_description: Restore one dataset into a private MariaDB server of the job, or on an external one
 description:
-  - Imports the dataset's dump into a snapshot, once; clones the snapshot into the job's folder; starts a server on
-    the clone, on a unix socket and without network; and reads the version that the database holds.
+  - Imports the dataset's dumps into a snapshot, once; clones the snapshot into the job's folder; starts a server on
+    the clone, on a unix socket and without network; and reads the versions that the databases hold.
+  - On an external server, loads the dumps into databases of the job's own, or makes preloaded databases the seed's
+    again and proves it.
   - A dump that cannot be used is a finding, not a failure of the task; it is written to C(artifacts/errors.jsonl)
     and returned as RV(restored=false), so that the job's other datasets are tested nevertheless.
 options:
@@ -34,6 +36,10 @@ options:
     type: list
     elements: dict
     required: true
+  lock_program:
+    description: The program that holds the job's locks on an external server.
+    type: path
+    required: true
   server_options:
     description: Options of mariadbd.
     type: list
@@ -58,6 +64,7 @@ EXAMPLES = r"""
     config: /var/lib/turbo-hipster/datasets/user_001.json
     snapshots_dir: /var/lib/turbo-hipster/snapshots
     databases: "{{ th_profile.databases }}"
+    lock_program: "{{ role_path }}/files/hold_locks.py"
 """
 
 RETURN = r"""
@@ -86,6 +93,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import append_event, forget_errors, read_json, report_error, write_json
 from ansible.module_utils.th_dataset import Dataset, read_dataset
 from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_external import release
+from ansible.module_utils.th_guest import as_guest
 from ansible.module_utils.th_snapshot import Seed, clone, snapshot
 from ansible.module_utils.th_versions import heads_of
 
@@ -107,6 +116,8 @@ def told_apart() -> Iterator[None]:
         yield
     except SeedError as error:
         raise RestoreError(error.code, str(error)) from error
+    except th_mariadb.UnreachableError as error:
+        raise RestoreError("server_unreachable", str(error)) from error
     except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError("server_failed", str(error)) from error
     except OSError as error:
@@ -121,12 +132,12 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
         dataset = read_dataset(Path(options["config"]), [one["name"] for one in options["databases"]])
         remove_former(folder)
         folder.mkdir(mode=0o700, parents=True)
-        server, facts = privately(folder, dataset, options)
+        server, facts = (as_guest if dataset.server else privately)(folder, dataset, options)
         try:
             revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions", {})
             facts |= look(server, options["databases"], revisions)
         except BaseException:
-            th_mariadb.stop(server, 0)  # nobody else would
+            leave(server)  # nobody else would
             raise
     return {"name": options["name"], **facts, **dataset.told}
 
@@ -188,10 +199,19 @@ def look(
     }
 
 
+def leave(server: th_mariadb.Server, time_limit: float = 0) -> None:
+    """Stop a private server; drop what the job has on an external one."""
+    if server.private:
+        th_mariadb.stop(server, time_limit)
+    else:
+        with contextlib.suppress(th_mariadb.ServerError):  # the next job there does it
+            release(server)
+
+
 def remove_former(folder: Path) -> None:
     """Stop and remove what an earlier run by hand has left of this dataset."""
     if (folder / "server.json").exists():
-        th_mariadb.stop(th_mariadb.load(folder))
+        leave(th_mariadb.load(folder), 15)
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -205,6 +225,7 @@ def main() -> None:
             "config": {"type": "path", "required": True},
             "snapshots_dir": {"type": "path", "required": True},
             "databases": {"type": "list", "elements": "dict", "required": True},
+            "lock_program": {"type": "path", "required": True},
             "server_options": {"type": "list", "elements": "str", "default": []},
             "import_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 120},
@@ -220,13 +241,14 @@ def main() -> None:
     except RestoreError as trouble:
         report_error(job_dir, ROLE, trouble.code, str(trouble), dataset=name)
         module.exit_json(changed=True, restored=False, code=trouble.code, msg=f"{name}: {trouble}")
+    private = facts["server"]["private"]
     write_json(job_dir / "artifacts" / f"dataset-{name}.json", facts)
     append_event(
         job_dir / "artifacts" / f"walk-{name}.jsonl",
         {
             "event": "restored",
             "method": facts["method"],
-            "seconds": round(facts["seconds"]["clone"] + facts["seconds"]["start"], 3),
+            "seconds": round(sum(facts["seconds"].values()) - (facts["seconds"]["import"] if private else 0), 3),
             "version": ",".join(facts["version"]) or "base",
         },
     )

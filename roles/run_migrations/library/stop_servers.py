@@ -1,10 +1,12 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Stop the private servers of a job."""
+"""Stop the private servers of a job, and drop what it has on external ones."""
 
 DOCUMENTATION = r"""
 module: stop_servers
-short_description: Stop the private servers of a job
+short_description: Stop the private servers of a job, and drop what it has on external ones
+description:
+  - An external server that does not answer is a warning: the next job there drops what this one has left.
 options:
   job_dir:
     description: The job's folder.
@@ -25,7 +27,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 stopped:
-  description: The datasets whose server was running.
+  description: The datasets whose private server was running, or that had something on an external one.
   type: list
   returned: always
 """
@@ -34,6 +36,7 @@ from pathlib import Path
 
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_external import release
 
 
 def main() -> None:
@@ -50,7 +53,13 @@ def main() -> None:
             server = th_mariadb.load(file.parent)
         except th_mariadb.ServerError as error:
             module.fail_json(msg=str(error))
-        if server.running():
+        if not server.private and server.pid:
+            try:
+                release(server)
+            except th_mariadb.ServerError as error:
+                module.warn(str(error))
+            stopped.append(file.parent.name)
+        elif server.running():
             th_mariadb.stop(server, module.params["time_limit"])
             stopped.append(file.parent.name)
     module.exit_json(changed=bool(stopped), stopped=stopped)

@@ -61,7 +61,7 @@ class Evidence:
     def counters(self) -> th_meter.Reading:
         """Where the counters are now."""
         with self.connection() as connection:
-            return th_meter.read(connection, self._server.datadir)
+            return th_meter.read(connection, self._server)
 
     def standing(self) -> Standing:
         """Where the databases stand."""

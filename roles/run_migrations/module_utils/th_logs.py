@@ -69,7 +69,7 @@ class WalkLog:
 
     def __init__(self, log: CappedLog, watch: Watch = Watch()) -> None:
         self._log = log
-        self._heartbeat = watch.heartbeat
+        self._heartbeat, self._slow = watch.heartbeat, watch.slow
         self._followers: dict[str, Follower] = {}
         self._held: list[tuple[float, int, str, str, bool]] = []
         self._held_bytes = self._number = 0
@@ -80,12 +80,28 @@ class WalkLog:
         for tag, path in watch.files:
             self.follow(tag, path)
 
-    def follow(self, tag: str, path: Path | str, prompt: bool = False) -> None:
-        """Log what is added to a file from now on, as ``[tag]``; for `prompt` see `Follower`."""
-        follower = Follower(path, prompt=prompt)
+    def follow(self, tag: str, path: Path | str, ours: bool = False) -> None:
+        """Log what is added to a file from now on, as ``[tag]``; for `ours` see `Follower`."""
+        follower = Follower(path, ours=ours)
         follower.seen(time.time())
         with self._lock:
             self._followers[f"[{tag}]"] = follower
+
+    def follow_server(self, server: th_mariadb.Server, connection: Any) -> None:
+        """Follow a private server's error log, and have it write one of slow statements. A server of others has none.
+
+        `connection` is the administrator's.
+        """
+        if not server.private:
+            return
+        self.follow("sqlerr", server.error_log, ours=True)
+        if self._slow:
+            try:
+                log_slow_statements(connection, slow_log(server), self._slow)
+            except pymysql.err.MySQLError as error:
+                self.line(f"slow statements are not logged: {error}")
+            else:
+                self.follow("sqlslo", slow_log(server), ours=True)
 
     def line(self, text: str, tag: str = "") -> None:
         """Log a line of the walk itself, after all that the followed files have said until now."""
@@ -94,7 +110,8 @@ class WalkLog:
             now = self._now()
             for follower in self._followers.values():
                 follower.seen(now)
-            self._hold(now, tag, text, True)
+            # what others have said may have several lines: the later ones do not begin like ours
+            self._hold(now, tag, text.replace("\n", "\n    "), True)
             self._release(now - HOLD)
 
     def output(self, text: str) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a migration made the private server do: counters read over the measuring side's own connection."""
+"""What a migration made the server do: counters read over the measuring side's own connection.
+
+What can be measured depends on the server. A private one counts for this job alone: MySQL and Percona in InnoDB,
+MariaDB 10.11 in the handlers. On an external one only what is counted for the job's own account is told.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pymysql
 from ansible.module_utils import th_mariadb
 
-# MySQL and Percona count in InnoDB; MariaDB 10.11 has none of these and counts in the handlers instead.
 _INNODB_CHANGED = ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted")
 _HANDLER_CHANGED = ("Handler_write", "Handler_update", "Handler_delete")
-_NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool")
+_HANDLER_READ = tuple(f"Handler_read_{how}" for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next"))
+_NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#ib_redo")
+# MariaDB and MySQL 5.7; MySQL 8
+_TABLESPACES = ("INNODB_SYS_TABLESPACES", "INNODB_TABLESPACES")
 NAMES = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The server's counters at one moment, and the data directory's size in bytes."""
+    """The server's counters at one moment, and the size of the job's data in bytes (None: cannot be told).
+
+    With `account`, they are those of the job's account on a server that others use, too.
+    """
 
     status: Mapping[str, int]
-    data_bytes: int
+    data_bytes: int | None
+    account: bool = False
 
     def since(self, before: Reading) -> dict[str, int | None]:
         """What happened between two readings: the `counters` of an `end` event; None is "cannot be measured"."""
@@ -31,14 +42,21 @@ class Reading:
         def delta(*names: str) -> int | None:
             if not all(name in self.status and name in before.status for name in names):
                 return None
-            return sum(self.status[name] - before.status[name] for name in names)
+            grown = sum(self.status[name] - before.status[name] for name in names)
+            return grown if grown >= 0 else None  # somebody has set the counters back
 
         innodb = all(name in self.status for name in (*_INNODB_CHANGED, "Innodb_rows_read"))
+        if self.account or not innodb:
+            changed, read = delta(*_HANDLER_CHANGED), delta("Rows_read")
+        else:
+            changed, read = delta(*_INNODB_CHANGED), delta("Innodb_rows_read")
+        sizes = (self.data_bytes, before.data_bytes)
         return {
-            "rows_changed": delta(*(_INNODB_CHANGED if innodb else _HANDLER_CHANGED)),
-            "rows_read": delta("Innodb_rows_read" if innodb else "Rows_read"),
-            "redo_bytes": delta("Innodb_os_log_written"),
-            "data_bytes": self.data_bytes - before.data_bytes,
+            "rows_changed": changed,
+            "rows_read": read,
+            # one log holds what everybody writes
+            "redo_bytes": None if self.account else delta("Innodb_os_log_written"),
+            "data_bytes": None if sizes[0] is None or sizes[1] is None else sizes[0] - sizes[1],
         }
 
 
@@ -47,15 +65,79 @@ def unmeasured() -> dict[str, int | None]:
     return dict.fromkeys(NAMES)
 
 
-def read(connection: Any, datadir: Path) -> Reading:
-    """Read the counters. The statement itself moves none of them (on MariaDB, not `Rows_read` either)."""
+def read(connection: Any, place: th_mariadb.Server | Path) -> Reading:
+    """Read the counters of a server, or of the private one with this data directory.
+
+    On a private server the statement itself moves none of them (on MariaDB, not `Rows_read` either).
+    """
+    if isinstance(place, th_mariadb.Server):
+        if not place.private:
+            return Reading(_of_account(connection, place.user), _files(connection, place), account=True)
+        place = place.datadir
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place} is no data directory of a private server")
     wanted = (*_INNODB_CHANGED, "Innodb_rows_read", *_HANDLER_CHANGED, "Rows_read", "Innodb_os_log_written")
     rows = th_mariadb.query(
         connection,
         f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(['%s'] * len(wanted))})",
         *wanted,
     )
-    return Reading({name: int(value) for name, value in rows}, _size(datadir))
+    return Reading({name: int(value) for name, value in rows}, _size(place))
+
+
+def _of_account(connection: Any, user: str) -> dict[str, int]:
+    """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
+    rows = _asked(connection, "SELECT @@userstat")
+    if rows and int(rows[0][0]):
+        rows = _asked(
+            connection,
+            "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
+            " WHERE user = %s",
+            user,
+        )
+        if rows:  # without the right to see it, there is no row; the account itself has been here before
+            return dict(zip(("Rows_read", *_HANDLER_CHANGED), (int(value) for value in rows[0]), strict=True))
+    rows = _asked(
+        connection,
+        "SELECT variable_name, variable_value FROM performance_schema.status_by_user"
+        " WHERE user = %s AND variable_name LIKE 'Handler\\_%%'",
+        user,
+    )
+    found = {str(name): int(value) for name, value in rows or ()}
+    if not all(name in found for name in (*_HANDLER_CHANGED, *_HANDLER_READ)):
+        return {}
+    changed = {name: found[name] for name in _HANDLER_CHANGED}
+    return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
+
+
+def _files(connection: Any, server: th_mariadb.Server) -> int | None:
+    """Bytes of the files of the job's tables."""
+    folders = [_encoded(database) for database in server.databases.values()]
+    for view in _TABLESPACES:
+        rows = _asked(
+            connection,
+            f"SELECT COALESCE(SUM(file_size), 0) FROM information_schema.{view}"  # noqa: S608 - names of our own
+            f" WHERE SUBSTRING_INDEX(name, '/', 1) IN ({', '.join(['%s'] * len(folders))})",
+            *folders,
+        )
+        if rows is not None:
+            return int(rows[0][0])
+    return None
+
+
+def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+    """The rows; None where this server does not know of it, or this account may not see it."""
+    try:
+        return th_mariadb.query(connection, sql, *values)
+    except (pymysql.err.ProgrammingError, pymysql.err.InternalError, pymysql.err.OperationalError) as error:
+        if error.args[0] in th_mariadb.CONNECTION_LOST:
+            raise
+        return None
+
+
+def _encoded(name: str) -> str:
+    """A name as the server writes it in names of files."""
+    return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
 
 
 def _size(folder: Path) -> int:

@@ -59,7 +59,7 @@ class Walk:
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
-        self._watch, self._log = watch, th_logs.WalkLog(log, watch)
+        self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
         self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
 
@@ -72,7 +72,8 @@ class Walk:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
-                self._follow_server()
+                with self._evidence.connection() as connection:
+                    self._log.follow_server(self._server, connection)
                 self._walk()
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
@@ -81,16 +82,6 @@ class Walk:
                 self._diary.say(f"{found.code}: {found.detail}")
                 return found
         return None
-
-    def _follow_server(self) -> None:
-        if not self._server.private:
-            return  # its logs tell of others, and are not ours to read
-        self._log.follow("sqlerr", self._server.error_log, prompt=True)
-        if self._watch.slow:
-            slow = th_logs.slow_log(self._server)
-            with self._evidence.connection() as connection:
-                th_logs.log_slow_statements(connection, slow, self._watch.slow)
-            self._log.follow("sqlslo", slow, prompt=True)
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()

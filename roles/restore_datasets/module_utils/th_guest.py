@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restoring a dataset on an external server: into databases of the job's own, or into preloaded ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import th_external, th_mariadb, th_seal
+from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_dataset import Dataset
+from ansible.module_utils.th_dump import SeedError, count, load_dump
+from ansible.module_utils.th_snapshot import identity_of
+
+OWN_CHARSET = ("utf8mb4", "utf8mb4_general_ci")
+"""Of databases of the job's own, as on private servers."""
+
+
+def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tuple[th_mariadb.Server, dict[str, Any]]:
+    """The job's part of the dataset's external server, and how it went.
+
+    Whatever goes wrong leaves nothing on the server. Raises SeedError (also ``seed_changed``), ServerError.
+    """
+    begun = time.monotonic()
+    given = {**dataset.server, "password_file": str(dataset.path.parent / str(dataset.server["password_file"]))}
+    schemas = {part.name: part.database for part in dataset.parts}
+    server = th_external.describe(folder, given, schemas, dataset.preloaded)
+    patience = options["import_time_limit"]
+    server = th_external.hold_locks(server, Path(options["lock_program"]), patience)
+    try:
+        with th_external.administrating(server) as connection:
+            th_external.drop_dead(connection, server)
+            if not server.preloaded:
+                th_external.make_databases(connection, server, *OWN_CHARSET)
+            th_external.make_account(connection, server)
+        started = time.monotonic()
+        if dataset.reset:
+            _run_reset(dataset, server, options)
+        else:
+            _load(dataset, server, options["import_time_limit"])
+        loaded = time.monotonic()
+        seconds = {"import": round(loaded - started, 3), "clone": 0.0, "start": round(started - begun, 3)}
+        if server.preloaded:
+            _prove(dataset, server, options)
+            seconds["proof"] = round(time.monotonic() - loaded, 3)
+        rows, size = _size(server)
+    except BaseException:
+        _leave(server)
+        raise
+    method = "reset" if dataset.reset else "reload" if server.preloaded else "import"
+    return server, {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows}
+
+
+def _leave(server: th_mariadb.Server) -> None:
+    try:
+        th_external.release(server)
+    except th_mariadb.ServerError:
+        pass  # the next job drops it; what went wrong before is what counts
+
+
+def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> None:
+    for part in dataset.parts:
+        assert part.dump is not None
+        database = server.databases[part.name]
+        if server.preloaded:
+            with th_external.administrating(server, time_limit) as connection:
+                th_external.empty_database(connection, database)
+        # as the job's account: a dump can do nothing to anybody else's data
+        load_dump(server, server.job_file, part.dump, database, time_limit, own_definers=True)
+        count(server, server.job_file, part.dump, database)
+
+
+def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:
+    """Run the operator's command, without a shell; what it prints is only shown when it fails."""
+    place = {"TH_DATASET": options["name"], "TH_DATABASES": " ".join(server.databases.values())}
+    try:
+        done = subprocess.run(
+            dataset.reset,
+            cwd=dataset.path.parent,
+            env={**os.environ, **place},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=options["import_time_limit"],
+            check=False,
+        )
+    except OSError as error:
+        raise SeedError("seed_broken", f"{dataset.path}: reset: {dataset.reset[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SeedError("seed_broken", f"{dataset.path}: reset did not end in {error.timeout:g} s") from error
+    if done.returncode != 0:
+        said = done.stdout.strip()[-1000:]
+        raise SeedError("seed_broken", f"{dataset.path}: reset ended with status {done.returncode}: {said}")
+
+
+def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:
+    """Compare the databases with the seal, or make it when the dataset is new. Raises SeedError ``seed_changed``."""
+    place = [server.socket, server.host, server.port, sorted(server.databases.values())]
+    name = f"{options['name']}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
+    path = Path(options["snapshots_dir"]) / "seals" / name
+    seed = {"reset": list(dataset.reset), "dumps": [identity_of(part.dump) for part in dataset.parts if part.dump]}
+    with th_external.administrating(server, options["import_time_limit"]) as connection:
+        found = th_seal.seal(connection, server.databases.values())
+        version = th_mariadb.flavour(connection)[1]
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        known = {}
+    except (OSError, ValueError) as error:
+        raise SeedError("seed_changed", f"{path}, the seed's seal, cannot be read: {error}") from error
+    if known.get("seed") != seed:  # new, or the operator has given it another dump
+        write_text(path, json.dumps({"server": version, "seed": seed, "objects": found}, indent=1) + "\n", 0o600)
+        return
+    if said := th_seal.differences(known["objects"], found):
+        more = f", and {len(said) - 20} more" if len(said) > 20 else ""
+        other = f" It was made on the server's version {known['server']}." if known["server"] != version else ""
+        raise SeedError(
+            "seed_changed",
+            f"after the reset, {'; '.join(said[:20])}{more}. The seal is {path}: remove it to accept what is there"
+            f" now.{other}",
+        )
+
+
+def _size(server: th_mariadb.Server) -> tuple[int, int]:
+    names = list(server.databases.values())
+    with th_external.administrating(server) as connection:
+        rows = th_mariadb.query(
+            connection,
+            "SELECT COALESCE(SUM(table_rows), 0), COALESCE(SUM(data_length + index_length), 0)"  # noqa: S608
+            f" FROM information_schema.tables WHERE table_schema IN ({', '.join(['%s'] * len(names))})",
+            *names,
+        )
+    return int(rows[0][0]), int(rows[0][1])

@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets on an external server: a real second mariadbd on a port of this machine, with other people's data on it."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from ansible.module_utils import th_external, th_mariadb, th_meter
+from ansible.module_utils.th_dump import _DEFINER
+from ansible.module_utils.th_external import own_name
+
+from .conftest import ROOT, load_module
+
+restore_dataset = load_module("restore_datasets", "restore_dataset")
+
+OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--userstat=ON", "--performance-schema=ON"]
+GRANTS = [
+    "CREATE USER th@localhost IDENTIFIED BY 'secret word'",
+    "GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO th@localhost",
+    "GRANT SELECT ON mysql.user TO th@localhost",
+    "GRANT SELECT ON mysql.proc TO th@localhost",
+    r"GRANT ALL ON `th\_%`.* TO th@localhost WITH GRANT OPTION",
+    "GRANT ALL ON `shop`.* TO th@localhost WITH GRANT OPTION",
+    "GRANT SELECT ON performance_schema.* TO th@localhost",
+    "CREATE USER reader@localhost IDENTIFIED BY 'secret word'",
+    "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@localhost",
+]
+DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
+CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('a1');
+CREATE TABLE users (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50), born timestamp NULL, KEY by_name (name));
+INSERT INTO users (name, born) VALUES ('one', '2001-02-03 04:05:06'), ('zwei ü 😀', NULL), (NULL, NULL);
+/*!50001 CREATE ALGORITHM=UNDEFINED */
+/*!50013 DEFINER=`app`@`10.0.%` SQL SECURITY DEFINER */
+/*!50001 VIEW `names` AS select `users`.`id` AS `id`, `users`.`name` AS `name` from `users` */;
+DELIMITER ;;
+/*!50003 CREATE*/ /*!50017 DEFINER=`app`@`10.0.%`*/ /*!50003 TRIGGER upper BEFORE UPDATE ON users
+FOR EACH ROW SET NEW.name = UPPER(NEW.name) */;;
+CREATE DEFINER=`app`@`10.0.%` PROCEDURE twice() BEGIN SELECT 1; SELECT 2; END ;;
+/*!50106 CREATE*/ /*!50117 DEFINER=`app`@`10.0.%`*/ /*!50106 EVENT nightly ON SCHEDULE EVERY 1 DAY
+STARTS '2026-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO DELETE FROM users */;;
+DELIMITER ;
+-- Dump completed on 2026-01-01  0:00:00
+"""
+
+
+class External:
+    """Somebody's server: reached by network, without rights for us but those that docs/datasets.md asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        folder.mkdir()
+        th_mariadb.install(folder, OPTIONS, 60)
+        network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
+        self.server = th_mariadb.start(
+            folder,
+            databases={"": "shop", "others": "others"},
+            user="somebody",
+            password="x",
+            options=[*OPTIONS, *network],
+            time_limit=60,
+        )
+        for statement in [*GRANTS, "CREATE TABLE others.t (id int)", "INSERT INTO others.t VALUES (1)"]:
+            self.ask(statement)
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        with th_mariadb.connect(self.server, self.server.admin_file) as connection:
+            return th_mariadb.query(connection, statement)
+
+    def ours(self) -> list[str]:
+        """What jobs have on it: databases and accounts."""
+        databases = self.ask(r"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'th\_%'")
+        return sorted(row[0] for row in databases + self.ask(r"SELECT user FROM mysql.user WHERE user LIKE 'th\_%'"))
+
+
+class Jobs:
+    """A dataset on the external server, and jobs that restore it."""
+
+    def __init__(self, root: Path, external: External) -> None:
+        self.root, self.external, self.count = root, external, 0
+        self.dump = root / "toy.sql"
+        self.dump.write_text(DUMP)
+        self.password = root / "th.password"
+        self.password.write_text("secret word\n")
+        self.password.chmod(0o600)
+        self.keys: dict[str, Any] = {
+            "project": "org/toy",
+            "type": "mysql",
+            "database": "shop",
+            "seed_data": "toy.sql",
+            "server": {"host": "127.0.0.1", "port": external.port, "user": "th", "password_file": "th.password"},
+        }
+        self.time_limit = 60
+        self.started: list[th_mariadb.Server] = []
+
+    def options(self) -> dict[str, Any]:
+        self.count += 1
+        config = self.root / f"toy{self.count}.json"
+        config.write_text(json.dumps(self.keys))
+        query = "SELECT version_num FROM alembic_version"
+        names = self.keys.get("databases", {"": None})
+        return {
+            "job_dir": str(self.root / f"job{self.count}"),
+            "name": "toy",
+            "config": str(config),
+            "snapshots_dir": str(self.root / "snapshots"),
+            "databases": [{"name": name, "versions": "alembic", "version_query": query} for name in names],
+            "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
+            "server_options": [],
+            "import_time_limit": self.time_limit,
+            "start_time_limit": 60,
+        }
+
+    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], th_mariadb.Server]:
+        options = options or self.options()
+        facts = restore_dataset.restore(options)
+        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        self.started.append(server)
+        return facts, server
+
+    def failure(self) -> tuple[str, str]:
+        before = self.external.ours()
+        with pytest.raises(restore_dataset.RestoreError) as caught:
+            self.restore()
+        assert self.external.ours() == before, "what was begun is undone"
+        assert "secret word" not in str(caught.value)
+        return caught.value.code, str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
+    made = External(tmp_path_factory.mktemp("external") / "server")
+    yield made
+    th_mariadb.stop(made.server, 0)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
+    made = Jobs(tmp_path, external)
+    yield made
+    for server in made.started:
+        th_external.release(server)
+    assert external.ours() == []
+    assert external.ask("SELECT * FROM others.t") == [(1,)]
+
+
+@pytest.fixture
+def preloaded(jobs: Jobs) -> Jobs:
+    jobs.keys["preloaded"] = True
+    return jobs
+
+
+def ask(server: th_mariadb.Server, statement: str) -> list[tuple[Any, ...]]:
+    """A statement of the job's own account."""
+    with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
+        return th_mariadb.query(connection, statement)
+
+
+class TestOwnDatabases:
+    def test_a_dataset_is_restored_into_a_database_of_the_jobs_own(self, jobs: Jobs) -> None:
+        facts, server = jobs.restore()
+        name = own_name(Path(server.folder))
+        assert server.database == f"{name}_shop" and server.user == name and server.running()
+        assert (server.host, server.port, server.socket) == ("127.0.0.1", jobs.external.port, "")
+        assert facts["version"] == ["a1"] and facts["method"] == "import" and facts["bytes"] > 0
+        assert facts["server"]["flavour"] == "MariaDB" and facts["server"]["private"] is False
+        assert facts["databases"] == [{"name": "", "database": f"{name}_shop", "version": ["a1"]}]
+        assert len(ask(server, "SELECT * FROM users")) == 3
+        assert jobs.external.ask("SHOW TABLES IN shop") == []
+
+    def test_what_ran_in_somebody_elses_name_runs_in_the_jobs(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        ask(server, "UPDATE users SET name = 'changed' WHERE id = 1")
+        assert ask(server, "SELECT name FROM names WHERE id = 1") == [("CHANGED",)]
+        assert ask(server, "SELECT event_name FROM information_schema.events") == [("nightly",)]
+
+    def test_the_jobs_account_has_its_database_and_nothing_more(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        assert {row[0] for row in ask(server, "SHOW DATABASES")} == {"information_schema", server.database}
+        for statement in ("SELECT * FROM others.t", "CREATE DATABASE th_more", "CREATE USER x", "DROP DATABASE shop"):
+            with pytest.raises(pymysql.err.MySQLError, match="denied"):
+                ask(server, statement)
+
+    def test_a_dump_reaches_nobody_elses_data(self, jobs: Jobs) -> None:
+        jobs.dump.write_text("DROP TABLE others.t;\n" + DUMP)
+        code, text = jobs.failure()
+        assert code == "seed_broken" and "denied" in text
+
+    def test_no_password_is_copied_or_shown(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        for path in Path(server.folder).parent.parent.rglob("*"):
+            assert path.is_dir() or "secret word" not in path.read_text()
+        assert os.stat(server.job_file).st_mode & 0o777 == 0o600
+        command = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        assert b"secret word" not in command and b"th.password" not in command
+
+    def test_jobs_side_by_side(self, jobs: Jobs) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            (_, first), (_, second) = pool.map(jobs.restore, [jobs.options(), jobs.options()])
+        ask(first, "DELETE FROM users")
+        assert first.database != second.database and len(ask(second, "SELECT * FROM users")) == 3
+        th_external.release(first)
+        assert not first.running() and second.running()
+        assert len(ask(second, "SELECT * FROM users")) == 3
+
+    def test_what_a_dead_job_has_left_is_dropped_by_the_next(self, jobs: Jobs) -> None:
+        _, dead = jobs.restore()
+        _, alive = jobs.restore()
+        os.kill(dead.pid, signal.SIGKILL)
+        os.waitpid(dead.pid, 0)
+        deadline = time.monotonic() + 10
+        while jobs.external.ask(f"SELECT IS_FREE_LOCK('{dead.user}')") != [(1,)] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert dead.database in jobs.external.ours()
+        _, third = jobs.restore()
+        names = [name for server in (alive, third) for name in (server.user, server.database)]
+        assert jobs.external.ours() == sorted(names)
+
+    def test_the_locks_end_with_the_jobs_folder(self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        program = jobs.root / "hold_locks.py"
+        options = jobs.options()
+        program.write_text(Path(options["lock_program"]).read_text().replace("PERIOD = 10.0", "PERIOD = 0.1"))
+        _, server = jobs.restore({**options, "lock_program": str(program)})
+        assert server.running()
+        Path(server.folder).rename(jobs.root / "gone")
+        assert os.waitpid(server.pid, 0)[1] == 0
+        (jobs.root / "gone").rename(server.folder)
+
+    def test_a_job_that_is_run_again_begins_anew(self, jobs: Jobs) -> None:
+        options = jobs.options()
+        _, first = jobs.restore(options)
+        ask(first, "DELETE FROM users")
+        _, second = jobs.restore(options)
+        assert second.database == first.database and len(ask(second, "SELECT * FROM users")) == 3
+        assert not first.running()
+
+    def test_several_databases(self, jobs: Jobs) -> None:
+        part = {"database": jobs.keys.pop("database"), "seed_data": jobs.keys.pop("seed_data")}
+        jobs.keys["databases"] = {"main": part, "api": {**part, "database": "shop-api_" + "x" * 50}}
+        facts, server = jobs.restore()
+        assert facts["version"] == ["api:a1", "main:a1"]
+        assert all(len(name) <= 64 and name.startswith(server.user) for name in server.databases.values())
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            both = th_meter.read(connection, server).data_bytes
+            ask(server, f"DROP DATABASE {th_mariadb.identifier(server.databases['api'])}")
+            assert both == 2 * th_meter.read(connection, server).data_bytes > 0
+
+
+class TestCounters:
+    def measured(self, server: th_mariadb.Server, *statements: str) -> dict[str, Any]:
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            base = th_meter.read(connection, server)
+            for statement in statements:
+                ask(server, statement)
+            return dict(th_meter.read(connection, server).since(base))
+
+    def test_only_what_the_job_does_counts(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        ask(server, "CREATE TABLE numbers (id int PRIMARY KEY, text varchar(100)) ENGINE=InnoDB")
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            base = th_meter.read(connection, server)
+            jobs.external.ask("INSERT INTO others.t SELECT seq FROM others.seq_1_to_5000")
+            jobs.external.ask("DELETE FROM others.t WHERE id > 1 OR id IS NULL")
+            jobs.external.ask("DELETE FROM others.t")
+            jobs.external.ask("INSERT INTO others.t VALUES (1)")
+            counters = th_meter.read(connection, server).since(base)
+        assert counters == {"rows_changed": 0, "rows_read": 0, "redo_bytes": None, "data_bytes": 0}
+        counters = self.measured(server, "INSERT INTO numbers SELECT seq, REPEAT('x', 100) FROM seq_1_to_5000")
+        assert counters["rows_changed"] == 5000 and counters["redo_bytes"] is None
+        assert counters["data_bytes"] > 500_000
+        assert self.measured(server, "UPDATE numbers SET text = 'y'")["rows_changed"] == 5000
+        assert self.measured(server, "SELECT COUNT(text) FROM numbers")["rows_read"] == 5000
+        counters = self.measured(server, "ALTER TABLE numbers MODIFY text varchar(90), ALGORITHM=COPY")
+        assert counters["rows_changed"] == counters["rows_read"] == 5000
+
+    def test_without_user_statistics_the_performance_schema_tells(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        jobs.external.ask("SET GLOBAL userstat = OFF")
+        try:
+            ask(server, "CREATE TABLE numbers (id int PRIMARY KEY, more int) AS SELECT seq AS id FROM seq_1_to_5000")
+            jobs.external.ask("UPDATE others.t SET id = 1")
+            counters = self.measured(server, "UPDATE numbers SET more = 1")
+            assert counters["rows_changed"] == 5000 and 5000 <= counters["rows_read"] < 5100
+            counters = self.measured(server, "ALTER TABLE numbers MODIFY more bigint, ALGORITHM=COPY")
+            assert counters["rows_changed"] == 5000 and 5000 <= counters["rows_read"] < 5100
+        finally:
+            jobs.external.ask("SET GLOBAL userstat = ON")
+
+    def test_an_account_that_may_see_nothing_measures_nothing(self, jobs: Jobs) -> None:
+        _, server = jobs.restore()
+        for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
+            jobs.external.ask(f"REVOKE {right} FROM th@localhost")
+        try:
+            counters = self.measured(server, "UPDATE users SET name = 'x'")
+        finally:
+            for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
+                jobs.external.ask(f"GRANT {right} TO th@localhost")
+        assert counters == dict.fromkeys(th_meter.NAMES)
+
+
+class TestTrouble:
+    def test_a_server_that_is_not_there(self, jobs: Jobs) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            jobs.keys["server"]["port"] = free.getsockname()[1]
+        code, text = jobs.failure()
+        assert code == "server_unreachable" and str(jobs.keys["server"]["port"]) in text
+
+    def test_a_wrong_password(self, jobs: Jobs) -> None:
+        jobs.password.write_text("another\n")
+        code, text = jobs.failure()
+        assert code == "server_unreachable" and "Access denied for user 'th'" in text
+
+    @pytest.mark.parametrize(("mode", "words"), [(0o644, "chmod 600"), (None, "No such file")])
+    def test_a_password_file_that_cannot_be_used(self, jobs: Jobs, mode: int | None, words: str) -> None:
+        jobs.password.unlink() if mode is None else jobs.password.chmod(mode)
+        code, text = jobs.failure()
+        assert code == "server_unreachable" and words in text and str(jobs.password) in text
+
+    @pytest.mark.parametrize("preloaded", [False, True])
+    def test_an_account_that_may_only_read(self, jobs: Jobs, preloaded: bool) -> None:
+        jobs.keys |= {"preloaded": preloaded}
+        jobs.keys["server"]["user"] = "reader"
+        code, text = jobs.failure()
+        assert code == "server_unreachable" and "denied" in text and "docs/datasets.md" in text
+
+    def test_a_dump_that_cannot_be_loaded(self, jobs: Jobs) -> None:
+        jobs.dump.write_text("this is not SQL\n")
+        code, text = jobs.failure()
+        assert code == "seed_broken" and "syntax" in text
+
+    def test_the_end_of_a_job_whose_server_is_gone(self, jobs: Jobs, tmp_path: Path) -> None:
+        gone = External(tmp_path / "gone")
+        jobs.keys["server"]["port"] = gone.port
+        options = jobs.options()
+        restore_dataset.restore(options)
+        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        th_mariadb.stop(gone.server, 0)
+        with pytest.raises(th_mariadb.ServerError, match="cannot be reached"):
+            th_external.release(server)
+        assert not server.running()
+
+
+TAMPERED = [
+    ("UPDATE shop.users SET name = 'eins' WHERE id = 1", "rows of users (shop) differ"),
+    ("INSERT INTO shop.users VALUES (4, 'vier', NULL)", "rows of users (shop) differ"),
+    ("DELETE FROM shop.users WHERE id = 3", "rows of users (shop) differ"),
+    ("ALTER TABLE shop.users ADD COLUMN more int", "the definition of table users (shop) differs"),
+    ("ALTER TABLE shop.users DROP INDEX by_name", "the definition of table users (shop) differs"),
+    ("ALTER TABLE shop.users AUTO_INCREMENT = 1000", "the definition of table users (shop) differs"),
+    ("CREATE TRIGGER shop.more BEFORE INSERT ON shop.users FOR EACH ROW SET NEW.name = 'x'", "trigger more (shop)"),
+    ("DROP TRIGGER shop.upper", "trigger upper (shop) is missing"),
+    ("CREATE TABLE shop.extra (id int)", "table extra (shop) is not the seed's"),
+    ("DROP TABLE shop.alembic_version", "table alembic_version (shop) is missing"),
+    ("CREATE OR REPLACE VIEW shop.names AS SELECT id FROM shop.users", "the definition of view names (shop) differs"),
+    ("DROP PROCEDURE shop.twice", "procedure twice (shop) is missing"),
+    ("CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO DELETE FROM shop.users", "event e (shop) is not the seed's"),
+    ("CREATE SEQUENCE shop.s", "table s (shop) is not the seed's"),
+    ("ALTER DATABASE shop COLLATE latin1_bin", "the definition of database (shop) differs"),
+]
+
+
+class TestPreloaded:
+    def test_it_is_reloaded_from_its_dump_before_each_job(self, preloaded: Jobs) -> None:
+        facts, server = preloaded.restore()
+        assert server.database == "shop" and server.preloaded and facts["method"] == "reload"
+        assert facts["version"] == ["a1"] and facts["seconds"]["proof"] >= 0
+        for statement in ("DELETE FROM users", "DROP VIEW names", "CREATE TABLE more (id int)", "DROP PROCEDURE twice"):
+            ask(server, statement)
+        th_external.release(server)
+        assert preloaded.external.ask("SHOW TABLES IN shop"), "it stays"
+        _, server = preloaded.restore()
+        assert len(ask(server, "SELECT * FROM users")) == 3
+        (seal,) = (preloaded.root / "snapshots" / "seals").iterdir()
+        assert seal.stat().st_mode & 0o777 == 0o600
+
+    def test_another_dump_is_another_seed(self, preloaded: Jobs) -> None:
+        _, server = preloaded.restore()
+        th_external.release(server)
+        preloaded.dump.write_text(DUMP.replace("'one'", "'another'"))
+        _, server = preloaded.restore()
+        assert ask(server, "SELECT name FROM users WHERE id = 1") == [("another",)]
+
+    def test_one_job_at_a_time(self, preloaded: Jobs) -> None:
+        _, first = preloaded.restore()
+        preloaded.time_limit = 1
+        code, text = preloaded.failure()
+        assert code == "server_failed" and "another job has held shop" in text
+        preloaded.time_limit = 60
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(preloaded.restore)
+            time.sleep(1)
+            assert not second.done()
+            th_external.release(first)
+            assert second.result(timeout=50)[0]["version"] == ["a1"]
+
+    def test_a_job_that_died_blocks_nobody(self, preloaded: Jobs) -> None:
+        _, dead = preloaded.restore()
+        os.kill(dead.pid, signal.SIGKILL)
+        os.waitpid(dead.pid, 0)
+        _, server = preloaded.restore()
+        assert preloaded.external.ours() == [server.user]
+
+    def test_a_database_that_is_not_there(self, preloaded: Jobs) -> None:
+        preloaded.keys["database"] = "nowhere"
+        code, text = preloaded.failure()
+        assert code == "server_unreachable" and "nowhere" in text
+
+
+class TestOperatorsReset:
+    """The operator's own command makes the database the seed's again, or so it says."""
+
+    @pytest.fixture
+    def reset(self, preloaded: Jobs) -> Callable[[str], Jobs]:
+        external = preloaded.external
+        account = f"--defaults-file={external.server.admin_file}"
+        client = [th_mariadb.tool("mariadb"), account, "--default-character-set=utf8mb4"]
+        program = preloaded.root / "reset"
+        del preloaded.keys["seed_data"]
+        preloaded.keys["reset"] = ["./reset", "to the seed"]
+
+        def write(then: str) -> Jobs:
+            external.ask("DROP DATABASE IF EXISTS shop")
+            external.ask("CREATE DATABASE shop")
+            dump = DUMP.replace("`app`@`10.0.%`", "`somebody`@`localhost`")
+            (preloaded.root / "all.sql").write_text(dump)
+            (preloaded.root / "then.sql").write_text(then)
+            drop = "DROP DATABASE shop; CREATE DATABASE shop"
+            program.write_text(
+                "#!/bin/sh -e\n"
+                'test "$1" = "to the seed" && test "$TH_DATASET $TH_DATABASES" = "toy shop"\n'
+                f"{' '.join(client)} -e '{drop}'\n"
+                f"{' '.join(client)} shop < all.sql\n{' '.join(client)} shop < then.sql\n"
+            )
+            program.chmod(0o755)
+            return preloaded
+
+        return write
+
+    def test_it_is_run_before_each_job(self, reset: Callable[[str], Jobs]) -> None:
+        jobs = reset("")
+        facts, server = jobs.restore()
+        assert facts["method"] == "reset" and facts["version"] == ["a1"]
+        ask(server, "DELETE FROM users")
+        th_external.release(server)
+        _, server = jobs.restore()
+        assert len(ask(server, "SELECT * FROM users")) == 3
+
+    @pytest.mark.parametrize(("statement", "said"), TAMPERED)
+    def test_what_is_not_the_seeds_is_found(
+        self, reset: Callable[[str], Jobs], statement: str, said: str
+    ) -> None:
+        jobs = reset("")
+        _, server = jobs.restore()
+        th_external.release(server)
+        (jobs.root / "then.sql").write_text(statement)
+        code, text = jobs.failure()
+        assert code == "seed_changed" and said in text
+        (seal,) = (jobs.root / "snapshots" / "seals").iterdir()
+        assert str(seal) in text
+        if statement == TAMPERED[0][0]:  # the operator takes it
+            seal.unlink()
+            assert jobs.restore()[0]["version"] == ["a1"]
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [("#!/bin/sh\necho no snapshot\nexit 3\n", "status 3: no snapshot"), (None, "No such file")],
+    )
+    def test_a_command_that_fails(self, reset: Callable[[str], Jobs], content: str | None, words: str) -> None:
+        jobs = reset("")
+        program = jobs.root / "reset"
+        program.write_text(content) if content else program.unlink()
+        code, text = jobs.failure()
+        assert code == "seed_broken" and words in text
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes"),
+    [
+        (b"/*!50013 DEFINER=`a``b`@`%` SQL SECURITY DEFINER */\n", b"/*!50013  SQL SECURITY DEFINER */\n"),
+        (b"/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 X", b"/*!50003 CREATE*/ /*!50017 */ /*!50003 X"),
+        (b"CREATE DEFINER=`a`@`b` PROCEDURE x()\n", b"CREATE  PROCEDURE x()\n"),
+        (b"CREATE OR REPLACE ALGORITHM=MERGE DEFINER='a'@'%' VIEW v\n", b"CREATE OR REPLACE ALGORITHM=MERGE  VIEW v\n"),
+        (b"INSERT INTO t VALUES ('CREATE DEFINER=`a`@`b`');\n", b"INSERT INTO t VALUES ('CREATE DEFINER=`a`@`b`');\n"),
+    ],
+)  # fmt: skip
+def test_definers_are_taken_out_where_a_dump_has_them(line: bytes, becomes: bytes) -> None:
+    assert (_DEFINER.sub(rb"\1", line, count=1) if _DEFINER.match(line) else line) == becomes
