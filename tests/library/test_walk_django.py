@@ -638,6 +638,34 @@ def test_the_projects_own_command(toy: Project) -> None:
     assert (none.error, none.plans) == (None, [])
 
 
+def test_a_program_that_migrates_several_times_and_keeps_a_failure_to_itself(toy: Project) -> None:
+    toy.write(
+        {
+            "set_up.py": """
+                from django.core.management import call_command
+
+                call_command("migrate", "shop", "0001")
+                call_command("migrate", "shop")
+                try:
+                    call_command("migrate")
+                except Exception as error:
+                    raise SystemExit(0)
+            """,
+            "people/migrations/0004_fails.py": migration(
+                "people", "0003_fill", "migrations.RunPython(lambda *_: 1 / 0)"
+            ),
+        }
+    )
+    walked = toy.walk(command=["python", "set_up.py"])
+    assert [[after for _, after in plan] for plan in walked.plans] == [
+        ["people.0001_initial", "shop.0001_initial"],
+        ["shop.0002_index", "shop.0003_total"],
+        ["people.0002_email", "people.0003_fill", "people.0004_fails"],
+    ]
+    assert len(walked.done) == 6
+    assert walked.error is not None and walked.error["text"] == "ZeroDivisionError: division by zero"
+
+
 def test_history_and_trees_that_cannot_be_walked(toy: Project) -> None:
     toy.walk()
     sql(toy.server, "DELETE FROM django_migrations WHERE name = '0002_email'")
@@ -651,6 +679,10 @@ def test_history_and_trees_that_cannot_be_walked(toy: Project) -> None:
     walked = toy.walk()
     assert walked.error is not None and walked.error["import"] is True
     assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 4
+    toy.write({"people/migrations/0004_lost.py": migration("people", "0003_fill", "no comma", "between")})
+    walked = toy.walk()
+    assert walked.error is not None and walked.error["text"].startswith("SyntaxError: invalid syntax")
+    assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 8
     toy.write({"people/migrations/0004_lost.py": migration("people", "0002_email")})
     sql(toy.server, "DELETE FROM django_migrations")
     for command in ([], ["python", "manage.py", "migrate"]):

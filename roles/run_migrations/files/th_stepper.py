@@ -127,12 +127,16 @@ def describe(error, script_folders):
     if isinstance(error, Failure):
         return {"text": str(error)[:4000], "code": error.code, "import": False, "file": "", "line": 0}
     lines = "".join(traceback.format_exception_only(type(error), error)).strip().split("\n")
+    passed = [frame[:2] for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):  # its message comes last, and its file was never run
+        lines.reverse()
+        passed.append((error.filename or "", error.lineno or 0))
     # SQLAlchemy puts the statement on a line of its own behind the message
     text = " ".join([lines[0]] + [line[:500] for line in lines[1:] if line.startswith("[SQL: ")])
     place = next(
         (
             frame
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            for frame in reversed(passed)
             if any(os.path.realpath(frame[0]).startswith(folder + os.sep) for folder in script_folders)
         ),
         None,
