@@ -146,7 +146,7 @@ class Walk:
             name = database["name"]
             self._diary.stage = stage.name
             with self._walker(stage, database, target, ways[name]) as walker:
-                step = walker.next()
+                step, seen = walker.next(), set[str]()
                 if not told:
                     total = max(sum(map(len, ways.values())), walker.announced)
                     self._tell_stage(stage, each, total)
@@ -154,8 +154,17 @@ class Walk:
                 while step is not None:
                     before, after = (_of(name, end) for end in (step.before, step.after))
                     self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
+                    seen.add(after)
                     step = walker.next()
             self._evidence.end_connections()
+            if not target.downward and database["versions"] != "django":
+                self._check_seen({_of(name, one.after) for one in ways[name]} - seen)
+
+    def _check_seen(self, others: set[str]) -> None:
+        """None of the migrations that have not waited for the walk may be in the database."""
+        if unseen := sorted(others & self._tree.behind(self._evidence.standing().rows)):
+            problem = "did not run where the walk sees it: does the command start another process, or only stamp?"
+            raise WalkError("walk_failed", f"{', '.join(unseen[:10])} {problem}")
 
     def _way(self, database: Mapping[str, Any], target: Target) -> list[Step]:
         """What the trees say that is to come."""
@@ -198,7 +207,9 @@ class Walk:
         if database["tool"] == "command":
             walker: Walker = CommandWalker(database, around, pending, target.downward)
         else:
-            walker = InProcessWalker(database, around, self._programs, target, list(stage.folders))
+            walker = InProcessWalker(
+                database, around, self._programs, target, list(stage.folders), bool(pending)
+            )
         with walker:
             yield walker
 
