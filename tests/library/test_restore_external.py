@@ -180,6 +180,15 @@ class TestOwnDatabases:
         assert len(ask(server, "SELECT * FROM users")) == 3
         assert jobs.external.ask("SHOW TABLES IN shop") == []
 
+    def test_a_server_that_is_reached_by_its_socket(self, jobs: Jobs) -> None:
+        del jobs.keys["server"]["host"], jobs.keys["server"]["port"]
+        jobs.keys["server"]["socket"] = jobs.external.server.socket
+        facts, server = jobs.restore()
+        assert server.address == {"socket": jobs.external.server.socket} and facts["server"]["private"] is False
+        assert len(ask(server, "SELECT * FROM users")) == 3
+        th_external.release(server)
+        assert Path(jobs.external.server.socket).exists()
+
     def test_what_ran_in_somebody_elses_name_runs_in_the_jobs(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         ask(server, "UPDATE users SET name = 'changed' WHERE id = 1")

@@ -4,8 +4,8 @@
 A lock of the server (GET_LOCK) ends with its connection, so whatever ends this process frees it: the job's end, the
 end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks`,
 `patience` (seconds), `user` (the job's) and `drop` (statements), says ``held`` or what went wrong on stdout, and goes
-on until it is ended (SIGTERM), FOLDER is gone or the connection is. Ended by SIGTERM or for want of its folder, it drops
-what the job has on the server: so it is dropped also when the job was canceled, or its worker has died.
+on until it is ended (SIGTERM), FOLDER is gone or the connection is. Ended by SIGTERM or for want of its folder, it
+drops what the job has on the server: so it is dropped also when the job was canceled, or its worker has died.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def main() -> int:
                 if cursor.fetchone() != (1,):
                     print("busy", flush=True)
                     return 1
-    except (pymysql.Error, OSError) as error:
+    except (pymysql.Error, OSError, RuntimeError) as error:  # RuntimeError: a way to log in that it cannot do
         print(f"failed {error}", flush=True)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
