@@ -28,7 +28,8 @@ class Checkout:
 
     `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
     adds or alters, `added` those that it adds, `removed` those that it takes away. The revisions of a database with
-    a name begin with it and a colon.
+    a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
+    not tell.
     """
 
     commit: str = ""
@@ -41,6 +42,7 @@ class Checkout:
     by_change: frozenset[str] = frozenset()
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    touch_known: bool = True
     left_out: tuple[tuple[str, str], ...] = ()
     tip_left_out: str = ""
     seconds: float = 0.0
@@ -112,6 +114,7 @@ def read(folder: Path) -> Checkout | None:
         by_change=frozenset(_versions(touched.get("added")) + _versions(touched.get("altered"))),
         added=frozenset(_versions(touched.get("added"))),
         removed=frozenset(_versions(touched.get("removed"))),
+        touch_known="touched" in document,
         left_out=tuple(
             (safe.name(item.get("name")), safe.name(item.get("reason")))
             for item in safe.mappings(document.get("left_out"))

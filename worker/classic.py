@@ -36,7 +36,7 @@ class LogReader:
         self.server = ("", "")
         self._walks = Walks()
         self._reader = LineReader()
-        self._ours = False
+        self._ours = self._lost = False
         self._present = 0
         self._exception = ""
         self._source = ("", 0)
@@ -90,8 +90,9 @@ class LogReader:
         getattr(self, f"_on_{said.kind}")(*said.words)
 
     def _on_step(self, from_: str, to: str, done: str) -> None:
-        if self._ours and self._walks.running:
+        if self._ours and self._walks.running and not self._lost:
             return  # the worker says nothing while a migration runs, so the migration has
+        self._lost = False
         self._walks.begin(from_, to, alone=self._ours)
         self._begin_anew()
         if done:
@@ -124,10 +125,10 @@ class LogReader:
         self._present = 0
         self._begin_anew()
 
-    def _on_our_stage(self, name: str, commit: str, steps: str, target: str) -> None:
+    def _on_our_stage(self, name: str, commit: str, steps: str, way: str, target: str) -> None:
         self._ours = True
         kind = "change" if name.startswith("change ") or commit.startswith(name) else "release"
-        self._walks.pause(Stage(name, kind, commit, target, int(steps)))
+        self._walks.pause(Stage(name, kind, commit, target, int(steps), down=way == "down"))
         self._walks.tell_stage(self._walks.recent)
         self._begin_anew()
 
@@ -200,7 +201,7 @@ class LogReader:
     def _on_mysql_error(self, text: str) -> None:
         if not self._failed and not any(walk.migrations for walk in self.walks):
             self._failed = True
-            self._walks.fail(self._walks.recent, None, _SEED[text[6:10]], text, ("", 0))
+            self._walks.fail(self._walks.recent, None, _SEED[text[6:10]], text)
 
     def _on_server(self, version: str, rest: str) -> None:
         flavour = next((name for name in ("MariaDB", "Percona") if name in version + rest), "MySQL")
@@ -208,7 +209,7 @@ class LogReader:
 
     def _on_source(self, file: str, line: str) -> None:
         if _SCRIPT.search(file):
-            self._source = (file, int(line))
+            self._source = ("/".join(file.strip("/").split("/")[-6:]), int(line))
 
     def _on_exception(self, text: str) -> None:
         self._exception = text
@@ -218,7 +219,10 @@ class LogReader:
 
     def _on_cut(self, _: str) -> None:
         self.cuts += 1
-        self._walks.cut()
+        if self._ours:  # the worker names what it has measured, behind the cut, too
+            self._lost = True
+        else:
+            self._walks.cut()
 
     def _more(self, text: str) -> None:
         if self._error and self._error[2] < _MAX_DETAIL:
@@ -235,7 +239,8 @@ class LogReader:
             return
         (code, details, _), self._error = self._error, None
         detail = "\n".join(details).rstrip()[:_MAX_DETAIL]
-        self._walks.fail(self._walks.recent, None, code, detail, ("", 0))
+        # the worker names a stage when it has begun; before that, what fails is of a stage that is not known
+        self._walks.fail(self._walks.recent, None, code, detail, stage_known=not self._walks.stage.over)
 
 
 def _instant(at: float) -> str:

@@ -214,9 +214,12 @@ class Job:
             folder.report("playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir) -> Message | None:
-        """Publish the results, with a time limit of its own, whatever has become of the job."""
+        """Publish the results, in up to two tries with a time limit of their own, whatever has become of the job."""
         limit = self._config.upload_time_limit
         end = self._run(folder, UPLOAD_PLAYBOOK, limit, lambda: False, None)
+        if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
+            # what was found out may have taken hours: it is not given up for a moment's trouble
+            end = self._run(folder, UPLOAD_PLAYBOOK, limit, lambda: False, None)
         folder.end_processes()
         if end.status == "successful":
             return None

@@ -23,7 +23,7 @@ BY_THE_END = (
 # What ended a migration, by the walk's error code; the message that names the migration carries the detail.
 _ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")
 # What can be wrong with the version after a migration that says that all is well.
-_VERSION = ("version_unchanged", "version_not_in_tree")
+_VERSION = ("version_unchanged", "version_not_in_tree", "version_mismatch")
 _OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate|oom[- ]kill", re.IGNORECASE)
 _MOST_NAMES = 10
 
@@ -98,11 +98,17 @@ def message_of(problem: Problem) -> Message:
     if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
         code = "server_out_of_memory"
     if code in (*_ENDED_BADLY, *_VERSION):
-        return Message.of(code, brief(problem.from_), brief(problem.to), **fields)
+        return _of_step(code, problem, fields)
     if code in CODES and "%" not in CODES[code].text:
         return Message.of(code, **fields)
     fields["detail"] = f"{code}: {problem.detail}"
     return Message.of("playbook_failed", **fields)
+
+
+def _of_step(code: str, step: Migration | Problem, fields: Mapping[str, Any]) -> Message:
+    """The message of a code for a migration, which is named in its text where that has a place for it."""
+    named = (brief(step.from_), brief(step.to)) if "%s->%s" in CODES[code].text else ()
+    return Message.of(code, *named, **fields)
 
 
 def _take_problem(problems: list[Problem], migration: Migration) -> Problem | None:
@@ -200,32 +206,34 @@ def _wrong_version(
     migration: Migration, before: str, checkout: Checkout, problem: Problem | None, place: Mapping[str, Any]
 ) -> Message | None:
     """What is wrong with the version that the database was at after a migration that says that it has ended."""
-    step, version = (brief(migration.from_), brief(migration.to)), set(migration.version.split(","))
-    detail = f"after {step[0]}->{step[1]} the database was at {brief(migration.version) or 'no version'}"
+    version = set(migration.version.split(","))
+    step = f"{brief(migration.from_)}->{brief(migration.to)}"
+    detail = f"after {step} the database was at {brief(migration.version) or 'no version'}"
     if problem and problem.code in _VERSION:
         told = {**place, "file": problem.file or place["file"], "line": problem.line}
-        return Message.of(problem.code, *step, **{**told, "detail": problem.detail or detail})
-    if _at_its_version(migration, before):
+        return _of_step(problem.code, migration, {**told, "detail": problem.detail or detail})
+    if _at_its_version(migration, before, checkout):
         return None
-    strangers = sorted(version - {"base", ""} - set(checkout.down)) if checkout.down else []
-    if strangers:
+    code = "version_mismatch"
+    if strangers := sorted(version - {"base", ""} - set(checkout.down)) if checkout.down else []:
+        code = "version_not_in_tree"
         detail += "" if some(strangers) in detail else f", of which no migration is {some(strangers)}"
-        return Message.of("version_not_in_tree", *step, **{**place, "detail": detail})
-    if version == set(before.split(",")):
-        return Message.of("version_unchanged", *step, **{**place, "detail": detail})
-    return Message.of("version_mismatch", **{**place, "detail": detail})
+    elif version == set(before.split(",")):
+        code = "version_unchanged"
+    return _of_step(code, migration, {**place, "detail": detail})
 
 
-def _at_its_version(migration: Migration, before: str) -> bool:
+def _at_its_version(migration: Migration, before: str, checkout: Checkout) -> bool:
     """Whether the database is where the migration says that it leads; of a data migration nothing is asked."""
-    version, wanted = set(migration.version.split(",")), set(migration.to.split(","))
+    version, was = set(migration.version.split(",")), set(before.split(","))
+    wanted, gone = set(migration.to.split(",")), set(migration.from_.split(","))
     if migration.kind == DATA:
         return True
     if migration.kind == SCHEMA:
-        return wanted <= version
-    gone = set(migration.from_.split(","))
-    if wanted == {"base"}:  # of this database, or this branch: the others stay as they were
-        return bool(migration.version) and version - {"base"} <= set(before.split(",")) - gone
+        return wanted <= version and not wanted <= was
+    if wanted == {"base"}:  # of this database, or this branch: what it stood on may come to light, nothing else
+        below = {revision for one in gone for revision in checkout.down.get(one, ())}
+        return bool(migration.version) and version - {"base"} <= (was | below) - gone
     return wanted <= version and version.isdisjoint(gone)
 
 
@@ -242,7 +250,7 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
     if problem.code == "import_failed":
         return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
     if problem.code in _VERSION:
-        return [Message.of(problem.code, *step, **told)]
+        return [_of_step(problem.code, migration, told)]
     code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
     return [unfinished, Message.of(code, *step, **told)]
 

@@ -97,10 +97,12 @@ def read(limits: object, waivers: object) -> tuple[Limits, int]:
     for key, table in safe.items(limits):
         entries = dict(safe.items(table))
         flag = entries.pop("warn_only", False)
+        name = safe.name(key)
         if flag is True:
-            warn_only.add(key)
-        tables[key] = {step: limit for step, item in entries.items() if (limit := safe.number(item)) is not None}
-        unusable += not isinstance(table, dict) or not isinstance(flag, bool) or len(tables[key]) < len(entries)
+            warn_only.add(name)
+        numbers = {safe.version(step): safe.number(limit) for step, limit in entries.items()}
+        tables[name] = {step: limit for step, limit in numbers.items() if limit is not None}
+        unusable += not isinstance(table, dict) or not isinstance(flag, bool) or len(tables[name]) < len(entries)
     found = [_waiver(item) for item in safe.mappings(waivers)]
     usable = tuple(waiver for waiver in found if waiver is not None)
     unusable += waivers is not None and not isinstance(waivers, list)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from worker import untrusted
@@ -21,6 +21,7 @@ from worker import untrusted
 _STAMP = re.compile(rb"(?:(\d{4})-)?(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,6}))?Z? ?")
 _REST_OF_STAMP = re.compile(rb"[0-5]\d,\d{3} ")
 _SYSLOG_STAMP = re.compile(rb"([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d) ")
+_MAX_TEXT = 4000
 _HOUR = 3600.0
 _YEAR = 366 * 86400.0
 _BEAT = 100.0  # more than what lies between two signs of life
@@ -60,15 +61,15 @@ _OUTPUT = tuple(
         ("will", r"Test will migrate from (\d{1,6}) to (\d{1,6})$"),
         ("restart", r"(Restarting mysql|MySQL counters before upgrade:)$"),
         ("mysql_error", r"(ERROR (?:1045|1049) .*)"),
-        ("source", r'\s*File "[^"]*?([^"/]+(?:/[^"/]+){0,5})", line (\d{1,7})\b'),
+        ("source", r'\s*File "([^"]{1,1000})", line (\d{1,7})\b'),
         ("exception", r"\(?(?:[A-Za-z_][\w.]*)?(?:Error|Exception)\b.*"),
     )
 )
 _OURS = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        ("measured", rf"{_REVISION} -> {_REVISION}: (\d{{1,9}}\.\d{{1,6}}) s(?:, (.*))?$"),
-        ("our_stage", rf"(\S.{{0,200}}) \(([0-9a-f]{{7,40}})\): (\d{{1,6}}) \w+ to {_REVISION}$"),
+        ("measured", rf"{_REVISION} -> {_REVISION}: (\d{{1,9}}\.\d{{1,6}}) s(?:, ?(.*))?$"),
+        ("our_stage", rf"(\S.{{0,200}}) \(([0-9a-f]{{7,40}})\): (\d{{1,6}}) \w+(?: (up|down))? to {_REVISION}$"),
         ("final", rf"Final schema version is {_REVISION}$"),
         ("error", r"([a-z]+(?:_[a-z]+)+): (.*)"),
         ("script", r"\[script exit code = (-?\d{1,10})\]$"),
@@ -132,13 +133,11 @@ class LineReader:
         self._minute = b""
         self._at = 0.0
 
-    def read(self, line: bytes) -> Iterator[Said]:
+    def read(self, line: bytes) -> Iterable[Said]:
         """What a line says; more than one thing when lines were torn into each other."""
         if line.find(b" [", 28) < 0:
-            yield self._one(line)
-        else:
-            for part in _TORN.split(line):
-                yield self._one(part)
+            return (self._one(line),)
+        return map(self._one, _TORN.split(line))
 
     def _one(self, line: bytes) -> Said:
         if line[:17] == self._minute and _REST_OF_STAMP.match(line, 17):
@@ -202,4 +201,6 @@ def _rule(rules: tuple[tuple[str, re.Pattern[str]], ...], text: str, at: float, 
 
 
 def _text(data: bytes) -> str:
-    return untrusted.text(data.decode("utf-8", "replace"), 4000)
+    text = data.decode("utf-8", "replace")
+    # most lines are plain, and a log has many
+    return text if len(text) <= _MAX_TEXT and text.isascii() and text.isprintable() else untrusted.text(text, _MAX_TEXT)

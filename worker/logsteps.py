@@ -17,7 +17,9 @@ READINGS = {
 
 @dataclass
 class Stage:
-    """A stage as the log has it. `kind` is release, tip or change; the rest is empty where the log does not tell."""
+    """A stage as the log has it. `kind` is release, tip or change; the rest is empty where the log does not tell.
+    `begun` counts its migrations.
+    """
 
     name: str
     kind: str = "change"
@@ -25,6 +27,12 @@ class Stage:
     target: str = ""
     steps: int | None = None
     down: bool = False
+    begun: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all of its migrations have begun, as far as it is known how many there are."""
+        return self.steps is not None and self.begun >= self.steps
 
 
 @dataclass
@@ -55,7 +63,8 @@ class Walk:
     `first` and `last` are versions, "" before anything is known; `final` is "" where the log does not come to an end.
     `seconds` is the sum over those migrations whose time is known, `untimed` counts those that ended without one.
     `stages` are (name, kind, commit). `follows` is the number of the walk that this one turned out to go on with: a
-    piece of the log is missing between them. `since` and `touched` are numbers of lines.
+    piece of the log is missing between them. `since` and `touched` are numbers of lines. `ended` is the
+    last migration that has ended well.
     """
 
     number: int
@@ -72,6 +81,7 @@ class Walk:
     touched: int = 0
     stage: Stage | None = None
     open: Step | None = None
+    ended: tuple[str, str] | None = None
 
     @property
     def runs(self) -> bool:

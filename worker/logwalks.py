@@ -23,6 +23,7 @@ event says so."""
 Event = dict[str, Any]
 
 _MAX_STAGES = 100
+_UNTOLD = "log"  # the stage of a log that names none
 
 
 class Walks:
@@ -35,7 +36,7 @@ class Walks:
     def __init__(self) -> None:
         self.all = [Walk(0)]
         self.recent = self.all[0]
-        self.stage = Stage("log")
+        self.stage = Stage(_UNTOLD)
         self.events: list[tuple[int, Event]] = []
         self.full = False
         self.line = 0
@@ -58,12 +59,14 @@ class Walks:
         self.tell_stage(walk)
         before = {name: value for name, (period, value) in self._readings.items() if period == self._period}
         self._period += 1
-        kind = "data" if from_ == "data" else "downgrade" if is_down(from_, to) else ""
+        down = is_down(from_, to) or (self.stage.down and alone)
+        kind = "data" if from_ == "data" else "downgrade" if down else ""
         walk.open = Step(from_, to, kind, self.now, before, self._period)
         walk.migrations += 1
+        self.stage.begun += 1
         if kind != "data":
             walk.first = walk.first or from_
-        self.emit(walk, "begin", self.place(walk) | ({"kind": kind} if kind else {}))
+        self.emit(walk, "begin", self.place(walk, kind=True))
 
     def done(self) -> None:
         """A migration has ended well: the one that runs, or one of them."""
@@ -129,20 +132,33 @@ class Walks:
         at = [walk for walk in self.all if walk.last == version and not walk.final]
         return self.recent if self.recent in at or not at else at[-1]
 
-    def fail(self, walk: Walk, exit_status: int | None, code: str, detail: str, source: tuple[str, int]) -> None:
-        """Something went wrong: with the migration that runs, or beside it."""
+    def fail(
+        self,
+        walk: Walk,
+        exit_status: int | None,
+        code: str,
+        detail: str,
+        source: tuple[str, int] = ("", 0),
+        stage_known: bool = True,
+    ) -> None:
+        """Something went wrong: with the migration that runs, or beside it. `source` is a file and a line in it."""
         place = self.place(walk)
         if walk.open and walk.runs:
             passed = seconds(walk.open.begun, self.now)
             none = dict.fromkeys(COUNTERS)
-            self.emit(walk, "end", {**place, "seconds": passed, "exit": exit_status, "version": "", "counters": none})
+            place_of_end = self.place(walk, kind=True)
+            self.emit(
+                walk, "end", {**place_of_end, "seconds": passed, "exit": exit_status, "version": "", "counters": none}
+            )
             walk.seconds += passed or 0.0
             walk.unfinished += 1
             walk.open = None
             place |= {"file": source[0], "line": source[1]} if source[0] else {}
         else:
             self.settle(walk)
-            place = {"stage": self.stage.name}
+            place = {"stage": self.stage.name} if stage_known and self.stage.name != _UNTOLD else {}
+            if code.startswith("version_") and walk.ended:  # found out behind a migration that had ended well
+                place = {"stage": self.stage.name, "from": walk.ended[0], "to": walk.ended[1]}
         self.emit(walk, "error", {"code": code, "detail": detail, **place})
 
     def settle(self, walk: Walk) -> None:
@@ -151,20 +167,24 @@ class Walks:
         if step is None:
             return
         if step.ended:
-            facts = {**self.place(walk), "seconds": step.seconds, "exit": 0}
+            facts = {**self.place(walk, kind=True), "seconds": step.seconds, "exit": 0}
             facts["version"] = step.version or walk.last or step.to
             facts["counters"] = {name: step.counters.get(name, delta(step, name)) for name in COUNTERS}
             self.emit(walk, "end", facts, step.at)
+            walk.ended = (step.from_, step.to)
             walk.seconds += step.seconds or 0.0
             walk.untimed += step.seconds is None
         else:
             walk.unfinished += 1
         walk.open = None
 
-    def place(self, walk: Walk) -> Event:
-        """Where a walk is, in the words of an event."""
+    def place(self, walk: Walk, kind: bool = False) -> Event:
+        """Where a walk is, in the words of an event; with the kind of its migration where that is asked for."""
         place: Event = {"stage": walk.stage.name if walk.stage else self.stage.name}
-        return place | ({"from": walk.open.from_, "to": walk.open.to} if walk.open else {})
+        if walk.open:
+            place |= {"kind": walk.open.kind} if kind and walk.open.kind else {}
+            place |= {"from": walk.open.from_, "to": walk.open.to}
+        return place
 
     def tell_stage(self, walk: Walk) -> None:
         """Give the stage of what comes next in a walk, once."""

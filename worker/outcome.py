@@ -136,10 +136,17 @@ class Message:
         """What to look at."""
         return self.kind.look.replace("<dataset>", self.dataset) if self.dataset else self.kind.look
 
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return _WAY_DOWN if self.step == "downgrade" and self.code in _OF_THE_WAY else self.kind.remedy
+
 
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
 _NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
+_WAY_DOWN = "Mend the migration's way down; where it has none, the project's profile must not ask for downgrades."
+_OF_THE_WAY = ("migration_raised", "migration_ended", "version_unchanged", "version_mismatch")
 _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"
 _LOG = "the dataset's log, <dataset>.log"

@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from worker import untrusted
 
 # The share of a job, in percent, at which each role begins; measured on warm jobs, and only a sign of life.
 _BEGIN = {"project": 1, "checkout": 2, "build_environment": 8, "restore_datasets": 30, "run_migrations": 40}
 _WALK_BEGIN, _WALK_END = 42, 95
-_LINE_LIMIT = 65536
+_LINE_LIMIT = untrusted.MAX_LINE
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ProgressReader:
         while True:
             position = stream.tell()
             line = stream.readline(_LINE_LIMIT)
-            if not line.endswith("\n"):
+            if not line.endswith("\n") and len(line) < _LINE_LIMIT:
                 stream.seek(position)
                 return lines
             lines.append(line)
@@ -78,18 +80,27 @@ class ProgressReader:
             event = json.loads(line)
             kind = event["event"]
             if kind in ("stage", "skipped"):
+                down = event.get("direction") == "down"
                 self._passed[dataset] += 1
-                self._stage[dataset] = str(event["name"])
+                self._stage[dataset] = f"{event['name']}{', down' if down else ''}"
                 self._steps[dataset] = (0, int(event.get("steps", 0)))
             elif kind in ("begin", "end"):
-                done, steps = self._steps[dataset]
-                done += kind == "end"
-                self._steps[dataset] = (done, steps)
-                number = min(done + (kind == "begin"), steps)
-                text = f"{dataset}: {event['from']} -> {event['to']} ({number}/{steps} of {self._stage[dataset]})"
-                self._say("run_migrations", self._walk_percent(), text)
+                self._step(dataset, kind, event)
         except (ValueError, KeyError, TypeError):
             return  # what is written there is read properly, and judged, at the end
+
+    def _step(self, dataset: str, kind: str, event: dict[str, Any]) -> None:
+        done, steps = self._steps[dataset]
+        to = untrusted.brief(str(event["to"]))
+        if event.get("kind") == "data":
+            text = f"{dataset}: data migration {to} (of {self._stage[dataset]})"
+        else:
+            done += kind == "end"
+            self._steps[dataset] = (done, steps)
+            number = min(done + (kind == "begin"), steps)
+            from_ = untrusted.brief(str(event["from"]))
+            text = f"{dataset}: {from_} -> {to} ({number}/{steps} of {self._stage[dataset]})"
+        self._say("run_migrations", self._walk_percent(), untrusted.name(text))
 
     def _walk_percent(self) -> int:
         total = max(self._count_stages() * len(self._datasets), 1)

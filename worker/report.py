@@ -129,7 +129,7 @@ def render_text(verdict: Verdict, url: str = "") -> str:
         lines.append("  ".join((message.text, *about, f"({_whose(message)})")))
         place = f"{message.file}:{message.line}" if message.file and message.line else message.file
         lines += [f"    {line}" for line in (*message.detail.splitlines(), place) if line]
-        lines += [f"    {message.explanation}", f"    {message.kind.remedy}", ""]
+        lines += [f"    {message.explanation}", f"    {message.remedy}", ""]
     lines += summary.notes(verdict)
     if url:
         lines.append(f"Report: {url}")
@@ -167,7 +167,7 @@ def _message(message: Message) -> dict[str, Any]:
         "excuse": message.excuse,
         "explanation": message.explanation,
         "look": message.look,
-        "remedy": message.kind.remedy,
+        "remedy": message.remedy,
         "stage": message.stage,
         "kind": message.step,
         "from": message.from_,

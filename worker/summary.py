@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from worker.artifacts import DATA, DOWNGRADE
 from worker.checkout import Checkout
+from worker.human import seconds
 from worker.outcome import CODES, Fault, Outcome
 from worker.untrusted import brief
 from worker.untrusted import text as text_of
@@ -34,7 +35,8 @@ _LIMITS = (
 # The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
 _TYPICAL = ("migration_unfinished", *_LIMITS)
 _SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with what it is about
-_LONGEST_REASON = 300
+_LONGEST_REASON, _LONGEST_NOTE = 300, 1000
+_MOST_NOTES = 30
 _MOST_NAMES = 5
 
 
@@ -85,11 +87,8 @@ def notes(verdict: Verdict) -> list[str]:
     found = verdict.artifacts
     if found is None:
         return []
-    return [
-        *(_second_try(verdict)),
-        *(_touched(verdict, found.checkout) if found.checkout else []),
-        *_further(verdict),
-    ]
+    told = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else []), *_further(verdict)]
+    return [text_of(note, _LONGEST_NOTE) for note in told[:_MOST_NOTES]]
 
 
 def _second_try(verdict: Verdict) -> list[str]:
@@ -98,13 +97,13 @@ def _second_try(verdict: Verdict) -> list[str]:
         return []
     texts = [CODES[item.code].text if item.code in CODES else item.code for item in first.problems]
     reason = "; ".join(dict.fromkeys(text.partition(" - ")[2] or text for text in texts))
-    return [f"This is the second try. Trouble of ours ended the first after {first.seconds:.0f} s: {reason}."]
+    return [f"This is the second try. Trouble of ours ended the first after {seconds(first.seconds)}: {reason}."]
 
 
 def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
     told = []
     change = any(stage.kind == "change" for stage in checkout.stages)
-    if change and not checkout.by_change and not checkout.removed:
+    if change and checkout.touch_known and not checkout.by_change and not checkout.removed:
         told.append(
             "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
             f"{_walked(verdict, checkout)}, and then with the change's code."

@@ -22,6 +22,10 @@ INTERESTING = [
     "migration_raised",
     "too_many_rows",
     "three_datasets",
+    "five_datasets_fail_in_five_ways",
+    "success_with_waivers",
+    "success_with_a_long_version",
+    "two_databases",
     "disk_full",
     "canceled",
     "hostile_text",
@@ -94,6 +98,85 @@ def test_the_verdict_is_seen_without_scrolling(chromium: Chromium, tmp_path: Pat
     chromium.open(page(tmp_path, "migration_raised"), PHONE, 800)
     for selector in ("h1", ".message h3"):
         assert chromium.value(f"document.querySelector({selector!r}).getBoundingClientRect().bottom") < 800
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("migration_raised", ["the change's fault", "failed to complete", "user_001", "unique_isbn.py:17", "1062"]),
+        ("data_migration_raised", ["the change's fault", "data->fill-isbn", "fill.py:40", "no ISBN in row 17"]),
+        ("server_died", ["not the change's fault", "The private database server died"]),
+        ("two_databases", ["not the change's fault", "api:81->api:82", "1,001 rows, the limit is 1,000 rows"]),
+        ("environment_failed", ["the change's fault", "Could not build the virtual environment"]),
+    ],
+)
+def test_the_head_says_what_is_wrong_where_and_whose_it_is(
+    chromium: Chromium, tmp_path: Path, name: str, words: list[str]
+) -> None:
+    chromium.open(page(tmp_path, name), DESK)
+    head = chromium.value("document.querySelector('header').innerText")
+    assert [word for word in words if word not in head] == []
+    assert chromium.value("document.querySelector('header').getBoundingClientRect().bottom") < 450
+
+
+def test_every_dataset_is_named_in_the_head_with_what_became_of_it(chromium: Chromium, tmp_path: Path) -> None:
+    chromium.open(page(tmp_path, "five_datasets_fail_in_five_ways"), DESK)
+    head = chromium.value("[...document.querySelectorAll('header li')].map((item) => item.innerText)")
+    assert [" ".join(item.split()) for item in head] == [
+        "user_001 ✗ FAILURE", "user_002 ✗ FAILURE", "user_003 ✗ FAILURE", "user_004 ! WARNING",
+        "user_005 ⚙ INFRASTRUCTURE",
+    ]  # fmt: skip
+    shown = chromium.visible_text()
+    for words in ("Duplicate entry", "ALTER TABLE books", "left the version unchanged", "limit is 60 s", "signal 11"):
+        assert words in shown
+
+
+def test_a_waived_excess_is_shown_beside_its_migration_and_looks_like_no_failure(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    chromium.open(page(tmp_path, "success_with_waivers"), DESK)
+    row = chromium.value("document.querySelector('.migrations tbody tr').innerText")
+    for words in ("over the limit of 2,000,000 rows", "waived: the index has to be built once", "bugs.example.org/138"):
+        assert words in row
+    assert "_6e20a5d8f3c6_bugs" in row, "the remark is beside its migration"
+    assert chromium.value("document.querySelectorAll('.message.warning, .message.failure').length") == 0
+    assert "does not count" in chromium.visible_text()
+
+
+def test_a_version_of_many_heads_is_there_on_demand(chromium: Chromium, tmp_path: Path) -> None:
+    chromium.open(page(tmp_path, "success_with_a_long_version"), DESK)
+    assert "30 heads" in chromium.visible_text()
+    assert "voucher.0021" not in chromium.visible_text()
+    chromium.value("document.querySelectorAll('.heads').forEach((each) => { each.open = true })")
+    assert "voucher.0021" in chromium.visible_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("success_without_a_migration", "The change touches no migration. Models and helpers matter as well"),
+        ("success_without_the_tip", "The branch's tip was left out: the change alters the migration 5d17f4c9e6b5"),
+        ("success_at_the_second_try", "This is the second try. Trouble of ours ended the first after 12.50 s: The git"),
+        ("success_with_a_data_migration", "Data migrations were run after the schema's: fill-isbn."),
+        ("success_down_and_up_again", "Walked down as well: 6e20a5d8f3c6, 5d17f4c9e6b5, 4c83e2b5d0a4."),
+        ("two_databases", "stable/victoria was left out: it has a migration that the change alters."),
+    ],
+)
+def test_how_it_was_done_is_said_in_plain_words(
+    chromium: Chromium, tmp_path: Path, name: str, words: str
+) -> None:
+    chromium.open(page(tmp_path, name), DESK)
+    assert words in chromium.value("document.querySelector('.notes').innerText")
+
+
+def test_downgrades_and_data_migrations_are_marked_and_the_start_is_apart(chromium: Chromium, tmp_path: Path) -> None:
+    chromium.open(page(tmp_path, "success_with_a_data_migration"), DESK)
+    rows = chromium.value("[...document.querySelectorAll('.migrations tbody tr')].map((row) => row.innerText)")
+    (data,) = [row for row in rows if "data migration" in row]
+    assert "31.50 s" in data and "in 14 rounds and 1.90 s to start" in data
+    shutil.rmtree(tmp_path / "artifacts")
+    chromium.open(page(tmp_path, "success_down_and_up_again"), DESK)
+    assert chromium.value("document.querySelectorAll('.sort').length") == 3
 
 
 def test_the_migrations_that_matter_come_first_and_the_others_on_demand(chromium: Chromium, tmp_path: Path) -> None:

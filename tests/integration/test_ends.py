@@ -8,9 +8,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
-import pytest
-
 from tests.functional.support import wait_until
 from tests.library.gitserver import daemon, free_port, silence
 
@@ -75,13 +72,6 @@ def test_a_stop_while_git_waits_for_its_server(world: World, worker: Worker) -> 
     assert answer.result == "CANCELED"
 
 
-def test_a_migration_that_takes_too_long_is_ended(world: World) -> None:
-    with working(world, ansible_dir=world.ansible(run_migrations_time_limit=2)) as worker:
-        answer = worker.run(world.migration(SLEEP))
-    assert answer.codes == ["migration_unfinished", "migration_timed_out"]
-    assert "SELECT SLEEP(900)" in answer.said() and answer.document["fault"] == "change"
-
-
 def test_a_job_that_takes_too_long_is_ended(world: World) -> None:
     with working(world, job_time_limit=15) as worker:
         begun = time.monotonic()
@@ -124,45 +114,11 @@ def test_with_the_c_server(world: World) -> None:
         assert answer.result is not None and answer.result.startswith("FAILURE")
 
 
-def test_no_space_left_on_the_device(world: World, tmp_path: Path) -> None:
-    """A file system of its own, small and full: in a mount namespace, which needs no root."""
-    small = tmp_path / "small"
-    small.mkdir()
-    config = world.configure(
-        jobs_working_dir=str(small / "jobs"), snapshots_dir=str(world.root / "snapshots"),
-        environments_dir=str(world.root / "environments"), git_working_dir=str(world.root / "git"),
-        pip_download_cache=str(world.root / "pip"),
-    )  # fmt: skip
-    words = arguments(world, world.migration("pass"))
-    script = f"mount -t tmpfs -o size=60m none {small} && exec {program('th')} run -c {config} {words}"
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "No space is left on the worker's disk" in done.stdout
-    assert "Traceback" not in done.stderr
-    assert not [
-        process for process in psutil.process_iter(["cmdline"]) if str(small) in " ".join(process.info["cmdline"] or [])
-    ]
-
-
 def arguments(world: World, given: dict[str, str]) -> str:
     return (
         f"--job {JOB} --project {given['ZUUL_PROJECT']} --url {given['ZUUL_URL']} --ref {given['ZUUL_REF']} "
         f"--branch {given['ZUUL_BRANCH']} --commit {given['ZUUL_COMMIT']} --change {given['ZUUL_CHANGE']} --patchset 1"
     )
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [("pass", 0), ("raise RuntimeError('no')", 1)],
-)
-def test_th_run_says_it_by_its_exit_status(world: World, body: str, status: int) -> None:
-    given = world.migration(body)
-    done = world.th("run", "-c", str(world.configure()), *arguments(world, given).split())
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_th_run_with_wrong_usage_and_with_trouble_of_ours(world: World) -> None:

@@ -92,65 +92,9 @@ def test_a_change_of_a_released_migration_runs_as_the_change_has_it(world: World
     assert [(row["stage"].split()[0], row["to"], row["by_change"]) for row in rows] == [("change", "b2", True)]
 
 
-def test_a_migration_that_cannot_be_read_is_no_success(world: World, worker: Worker) -> None:
-    computed = script("d4", "c3", "raise RuntimeError('never seen')")["migrations/versions/d4_.py"]
-    answer = worker.run(
-        world.change({"migrations/versions/d4_.py": computed.replace("revision = 'd4'", "revision = 'd' + str(4)", 1)})
-    )
-    assert answer.codes == ["migration_unreadable"] and "d4_.py" in answer.said()
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("raise RuntimeError('because')", "RuntimeError: because"),
-        ("import os; os._exit(0)", "status 0"),
-        ("import os; os._exit(7)", "status 7"),
-        ("import os, signal; os.killpg(0, signal.SIGKILL)", "SIGKILL"),
-    ],
-)
-def test_a_migration_that_does_not_come_to_its_end(world: World, worker: Worker, body: str, words: str) -> None:
-    answer = worker.run(world.migration(body))
-    assert answer.result is not None
-    assert answer.result.startswith(f"{UNFINISHED}\nWARNING - Migration c3->d4 failed to complete")
-    assert words in answer.said()
-    assert answer.document["fault"] == "change"
-
-
-def test_two_heads(world: World, worker: Worker) -> None:
-    answer = worker.run(world.change({**script("d4", "c3"), **script("d5", "c3")}))
-    assert answer.codes == ["several_heads"] and "d4, d5" in answer.said()
-    assert answer.document["fault"] == "change"
-
-
-def test_a_module_that_is_not_there(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("import no_such_module"))
-    assert answer.result is not None
-    assert answer.result.startswith("FAILURE - Could not import required module.")
-
-
-def test_a_project_without_migrations(world: World, worker: Worker) -> None:
-    gone = {f"migrations/versions/{name}_.py": None for name in ("a1", "b2", "c3")}
-    answer = worker.run(world.change(gone))
-    assert answer.codes == ["no_migrations"]
-
-
-def test_requirements_that_cannot_be_installed(world: World, worker: Worker) -> None:
-    answer = worker.run(world.change({"requirements.txt": "no-such-package-of-ours==1.2.3\n"}))
-    assert answer.codes == ["environment_failed"] and "no-such-package-of-ours" in answer.said()
-    assert answer.document["fault"] == "change" and answer.result is not None
-
-
-def test_a_ref_that_does_not_exist(world: World, worker: Worker) -> None:
-    answer = worker.run(world.arguments(ZUUL_REF="refs/zuul/master/Zffff", ZUUL_COMMIT="f" * 40, ZUUL_CHANGE="9"))
-    assert answer.codes == ["checkout_ref_gone"] and answer.finals == ["fail"]
-
-
 @pytest.mark.parametrize(
     ("dump", "code", "words"),
     [
-        (None, "seed_missing", "seed.sql"),
-        (DUMP[:200].encode(), "seed_broken", ""),
         (b"this is not SQL", "seed_broken", "syntax"),
         (gzip.compress(DUMP.encode()), "seed_broken", ""),
         (b"-- PostgreSQL database dump\nCOPY t FROM stdin;\n", "seed_broken", "PostgreSQL"),
@@ -168,25 +112,6 @@ def test_a_dump_that_cannot_be_used(world: World, worker: Worker, dump: bytes | 
         good.write_bytes(kept)
     assert answer.codes == [code] and words in answer.said()
     assert answer.result is None and answer.document["fault"] == "dataset"
-
-
-def test_a_project_without_a_profile(world: World, worker: Worker) -> None:
-    answer = worker.run({**world.migration("pass"), "ZUUL_PROJECT": "org/unheard-of"})
-    assert answer.codes == ["no_profile"] and "org/unheard-of.yaml" in answer.said()
-
-
-def test_a_profile_that_is_wrong(world: World, worker: Worker) -> None:
-    world.profile({**PROFILE, "releases": ["stable/none"]})
-    try:
-        answer = worker.run(world.migration("pass"))
-    finally:
-        world.profile(PROFILE)
-    assert answer.codes == ["profile_wrong"] and "stable/none" in answer.said()
-
-
-def test_a_job_without_datasets(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("pass"), "gate-none")
-    assert answer.codes == ["no_dataset"] and answer.result is None
 
 
 def test_wrong_arguments_are_named_and_nothing_is_run(world: World, worker: Worker) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import uv_path
@@ -190,7 +191,10 @@ MISMATCH = f"gamma-delta==3.0 \\\n    --hash=sha256:{'0' * 64}\n"
         ({"requirements.txt": "alpha\nbroken>=1\n"}, "requirements.txt:2: broken>=1"),
         ({"requirements.txt": "alpha\nneeds-broken\n"}, "requirements.txt:2: needs-broken"),
         ({"requirements.txt": "alpha\nneeds-python; python_version > '3'\n"}, "requirements.txt:2: needs-python"),
-        ({**project(["alpha", "nope==1"])}, "pyproject.toml:8: dependencies = "),
+        ({"requirements.txt": "alpha\n-r gone.txt\n"}, "requirements.txt:2: -r gone.txt"),
+        ({"requirements.txt": "alpha\n--bogus x\n"}, "requirements.txt:2: --bogus x"),
+        (project(["alpha", "nope==1"]), "pyproject.toml:8: dependencies = "),
+        ({"pyproject.toml": '[project]\nname = "thing\n'}, 'pyproject.toml:2: name = "thing'),
     ],
 )
 def test_what_cannot_be_installed_is_named_with_its_line(
@@ -235,6 +239,16 @@ def test_packages_as_they_were_on_a_day(work: Workplace, tmp_path: Path) -> None
     work.fails("environment_failed", "pyproject.toml:8: dependencies = ['dated']: ")
 
 
+def test_packages_of_a_day_from_the_real_index(tmp_path: Path, job_dir: Path) -> None:
+    work = Workplace(tmp_path, job_dir)
+    defaults = yaml.safe_load((ROOT / "roles" / "build_environment" / "defaults" / "main.yaml").read_text())
+    work.params["pass_environment"] = defaults["build_environment_pass_environment"]
+    work.params["profile"]["exclude_newer"] = "2022-01-15"
+    work.install |= {"packages": ["requests"], "project": "none"}
+    work.src.mkdir()
+    assert {"requests==2.27.1", "urllib3==1.26.8", "certifi==2021.10.8"} <= {*work.build()["packages"]}
+
+
 def test_an_index_without_days(work: Workplace) -> None:
     work.params["profile"]["exclude_newer"] = "2022-01-15"
     work.write(project(["alpha"]))
@@ -243,8 +257,10 @@ def test_an_index_without_days(work: Workplace) -> None:
 
 
 def test_a_build_that_fails(work: Workplace) -> None:
-    work.write(project(evil="raise RuntimeError('broken on purpose')"))
+    evil = "raise RuntimeError('broken on purpose and alpha, too')"
+    work.write({**project(evil=evil), "requirements.txt": "alpha\n"})
     work.fails("environment_failed", "broken on purpose")
+    assert work.place == {}  # it is the project itself
 
 
 @pytest.mark.parametrize(

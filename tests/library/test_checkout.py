@@ -13,10 +13,11 @@ from unittest.mock import Mock
 
 import pytest
 from ansible.module_utils.th_contain import CappedLog
-from ansible.module_utils.th_git import Git, GitError, Patience, join_url, submodule_problem
+from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_submodules import submodule_problem
 
 from .conftest import load_module
 from .gitserver import Repository, daemon, free_port, git, script, silence
@@ -510,6 +511,8 @@ def test_a_branch_that_is_no_release_is_walked_to_from_those_before_it(work: Wor
     document = work.run(branch="stable/3.5")
     assert [stage["name"] for stage in document["stages"]] == ["stable/2", "stable/3", "stable/3.5", "change 7,1"]
     assert document["left_out"] == [{"name": "four", "kind": "release", "reason": "it comes after stable/3.5"}]
+    assert work.log().count("ls-remote") == 1
+    assert work.run("again", branch="stable/3.5")["left_out"] and "ls-remote" not in work.log("again")
     repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": script("d", "c")}, on="stable/4")
     document = work.run(branch="stable/4")  # a release by its ref
     assert [stage["name"] for stage in document["stages"]] == ["stable/2", "stable/3", "stable/4", "change 7,1"]
@@ -564,6 +567,8 @@ def test_what_the_migrations_use_beside_themselves(work: Workplace, repository: 
             "alembic.ini": "[alembic]\nsqlalchemy.url = x\n",
             "app/migrations/script.py.mako": "x",
             f"{VERSIONS}/data/words.json": "{}",
+            f"{VERSIONS}/README": "x",
+            f"{VERSIONS}/EXPAND_HEAD": "d",
             f"{VERSIONS}/c.py": "# a word\n" + script("c", "b"),
             f"{VERSIONS}/d.py": script("d", "c"),
             "app/models.py": "x",

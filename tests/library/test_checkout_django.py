@@ -158,6 +158,8 @@ def test_the_files_that_matter(path: str, matters: bool) -> None:
         (migration('[("shop", "0001_initial")] if x else []'), "dependencies are computed"),
         (b"from other import Migration", "dependencies are computed"),
         (migration("d", above="d = e + e\ne = d + d"), "dependencies are computed"),
+        (migration("[]", more='dependencies += [("shop", "0002_b")]'), "dependencies are computed"),
+        (migration("[]", more="if x: dependencies = y"), "dependencies are computed"),
     ],
 )
 def test_what_cannot_be_read_is_reported_where_it_matters(content: bytes, reason: str) -> None:

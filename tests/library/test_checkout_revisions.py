@@ -217,12 +217,12 @@ def test_sql_scripts_belong_to_their_version() -> None:
         "v/helpers.py": [],
     }
     files = dict.fromkeys(alters, b"text()")
-    tree = read_tree(files.items(), "numbered")
+    tree = read_tree(files.items(), "sqlalchemy_migrate")
     assert tree.order() == ["1", "2", "3", "20131122214245"]
     assert tree.revisions["1"].file == "v/001_a_mysql_upgrade.sql"  # it is taken rather than Python
     assert len(tree.revisions["1"].others) == 3
     for name, altered in alters.items():
-        other = read_tree({**files, name: b"other()"}.items(), "numbered").revisions
+        other = read_tree({**files, name: b"other()"}.items(), "sqlalchemy_migrate").revisions
         assert [one for one in other if other[one].digest != tree.revisions[one].digest] == altered, name
 
 

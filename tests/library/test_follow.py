@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.th_contain import printable
-from ansible.module_utils.th_follow import LINE_LIMIT, POLL_LIMIT, Follower, moment
+from ansible.module_utils.th_follow import DISK_LIMIT, LINE_LIMIT, POLL_LIMIT, Follower, moment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,11 +244,11 @@ def test_no_text_is_too_odd_for_a_time(text: str, start: str) -> None:
 
 @given(st.lists(st.tuples(FORMS, st.integers(0, 9), st.booleans()), max_size=30), st.booleans())
 def test_times_never_fall_and_are_never_in_the_future(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, bool]], prompt: bool
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, bool]], ours: bool
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
     path.touch()
-    follower, last, now = Follower(path, prompt=prompt), 0.0, NOW - 30
+    follower, last, now = Follower(path, ours=ours), 0.0, NOW - 30
     follower.seen(now)
     for form, digit, poll in lines:
         with open(path, "a") as stream:
@@ -258,7 +258,7 @@ def test_times_never_fall_and_are_never_in_the_future(
         if poll:
             for at, _ in follower.poll(now):
                 assert last <= at <= now
-                assert not prompt or at >= NOW - 30
+                assert not ours or at >= NOW - 30
                 last = at
 
 
@@ -275,3 +275,32 @@ def test_a_line_is_placed_by_its_own_time(tmp_path: Path) -> None:
     placed = [at for at, _ in follower.poll(now + 1)]
     assert placed[:2] == pytest.approx(stamps[:2], abs=0.01)
     assert placed[2] == pytest.approx(now, abs=1)  # of another clock: when the file was written
+
+
+def test_a_log_of_our_server_does_not_fill_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    follower = Follower(path, ours=True)
+    line = b"x" * 99 + b"\n"
+    with open(path, "ab") as stream:
+        for number in range(12):
+            stream.write(f"{number}\n".encode() + line * 200_000)
+            stream.flush()
+            assert texts(follower)[0] == str(number)
+    facts = path.stat()
+    assert facts.st_size > 12 * 200_000 * len(line)
+    assert facts.st_blocks * 512 < DISK_LIMIT + (48 << 20)
+    with open(path, "rb") as stream:
+        assert stream.read(102) == b"0\n" + line
+        stream.seek(-len(line), os.SEEK_END)
+        assert stream.read() == line
+
+
+def test_a_log_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    follower = Follower(path)
+    path.write_bytes(b"x\n" * (100 << 20))
+    assert len(texts(follower)) > 1
+    assert path.stat().st_blocks * 512 >= 200 << 20
+    path.unlink()

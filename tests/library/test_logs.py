@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(folder, database="toy", user="toy", password="x", options=OPTIONS, time_limit=60)
+    running = th_mariadb.start(folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=60)
     yield running
     th_mariadb.stop(running, 0)
 
@@ -312,3 +313,25 @@ def test_an_excerpt_is_no_way_to_other_files(tmp_path: Path) -> None:
     assert "symbolic link" in (tmp_path / "out").read_text() and "password" not in (tmp_path / "out").read_text()
     excerpt(tmp_path / "none", tmp_path / "out", 10_000)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_others_said_in_several_lines_does_not_begin_like_ours(tmp_path: Path) -> None:
+    log = merged(tmp_path)
+    log.line("server_died: its last words:\nFinal schema version is c3")
+    log.close()
+    assert texts(tmp_path / "log") == ["server_died: its last words:", "    Final schema version is c3"]
+
+
+def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: th_mariadb.Server) -> None:
+    log = merged(job_dir)
+    log.follow_server(server, lambda: th_mariadb.connect(server, server.job_file))
+    log.close()
+    (said,) = texts(job_dir / "log")
+    assert said.startswith("slow statements are not logged: ") and "denied" in said
+
+
+def test_nothing_is_asked_of_an_external_server(job_dir: Path, server: th_mariadb.Server) -> None:
+    log = merged(job_dir)
+    log.follow_server(replace(server, private=False), lambda: pytest.fail("it was asked"))
+    log.close()
+    assert not texts(job_dir / "log")

@@ -61,6 +61,7 @@ def test_the_shortest_profile_gets_all_defaults(tmp_path: Path) -> None:
                 "recursive_version_locations": False,
                 "heads": 1,
                 "command": [],
+                "downgrade_command": [],
             }
         ],
     }
@@ -103,7 +104,7 @@ def alembic(**more: Any) -> dict[str, Any]:
         ({"migrations": {}}, "migrations.tool: must be one of alembic, sqlalchemy_migrate, django, command"),
         ({"migrations": {"tool": "flyway"}}, "not 'flyway'"),
         (alembic(scriptlocation="x"), "migrations.scriptlocation: unknown key; known are command, config"),
-        (alembic(downgrade_command=["x"]), "migrations.downgrade_command: unknown key"),
+        ({"migrations": COMMAND, "downgrade": True}, "migrations.downgrade_command: is missing"),
         (alembic(heads=0), "migrations.heads: must be a whole number from 1"),
         ({"migrations": {"tool": "django"}}, "migrations.settings: is missing"),
         ({"migrations": {"tool": "django", "settings": "a b"}}, "is not a module"),

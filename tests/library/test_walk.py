@@ -13,6 +13,8 @@ import pytest
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_walk import Limits, Walk
 
+from tests.unit.logs import meaning
+
 from . import toy
 from .conftest import ROOT
 
@@ -24,16 +26,39 @@ ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_
 CHAIN = {"a1": (None, FIRST), "b2": ("a1", ROWS), "c3": ("b2", "op.execute('UPDATE t SET name = NULL')")}
 
 
-@pytest.fixture
-def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
-    folder = job_dir / "db" / NAME
+def start(folder: Path) -> th_mariadb.Server:
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(
-        folder, databases={"": "toy"}, user="toy", password='it\'s "odd" %s\\', options=OPTIONS, time_limit=60
+    password = 'it\'s "odd" %s\\'
+    return th_mariadb.start(
+        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60
     )
-    yield running
-    th_mariadb.stop(running, 0)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+    server = start(tmp_path_factory.mktemp("server") / "db" / NAME)
+    yield server
+    th_mariadb.stop(server, 0)
+
+
+@pytest.fixture
+def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
+    """The server with an empty database, as the job's."""
+    with th_mariadb.connect(running, running.admin_file) as connection:
+        th_mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
+        th_mariadb.query(connection, "CREATE DATABASE toy")
+    (job_dir / "db").mkdir()
+    (job_dir / "db" / NAME).symlink_to(running.folder)
+    return running
+
+
+@pytest.fixture
+def own_server(job_dir: Path) -> Iterator[th_mariadb.Server]:
+    """A server that a test may destroy."""
+    server = start(job_dir / "db" / NAME)
+    yield server
+    th_mariadb.stop(server, 0)
 
 
 def walk(
@@ -93,6 +118,22 @@ def test_the_log_has_the_classic_form(job_dir: Path, server: th_mariadb.Server) 
     for line in lines:
         time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")
         assert line[19] == "," and line[20:23].isdigit()
+
+
+@pytest.mark.parametrize("last", [CHAIN["c3"], ("b2", "raise ValueError('one\\ntwo')")], ids=["good", "raised"])
+def test_the_log_tells_the_walk_again(job_dir: Path, server: th_mariadb.Server, last: tuple[str, str]) -> None:
+    events = walk(job_dir, {**CHAIN, "c3": last})
+    told = meaning((job_dir / "results" / f"{NAME}.log").read_bytes())
+    assert list(told.walks) == [0] and told.reader.unknown == 0
+    assert list(map(facts, told.walks[0])) == list(map(facts, events))
+
+
+def facts(event: dict[str, Any]) -> dict[str, Any]:
+    """What of an event the log has, too."""
+    keys = ["event", "name", "stage", "target", "steps", "from", "to", "code", "detail"]
+    if event["event"] != "end" or event["exit"] == 0:
+        keys += ["version", "expected", "seconds", "exit", "counters"]
+    return {key: event[key] for key in keys if key in event}
 
 
 def test_a_walk_begins_where_the_dataset_is(job_dir: Path, server: th_mariadb.Server) -> None:
@@ -233,8 +274,8 @@ def test_a_lie_about_the_version_is_seen(job_dir: Path, server: th_mariadb.Serve
     assert events[-1] | {"at": ""} == {"event": "final", "version": "base", "expected": "a1", "at": ""}
 
 
-def test_a_server_that_dies(job_dir: Path, server: th_mariadb.Server) -> None:
-    body = f"import os, time; os.kill({server.pid}, {signal.SIGKILL}); time.sleep(60)"
+def test_a_server_that_dies(job_dir: Path, own_server: th_mariadb.Server) -> None:
+    body = f"import os, time; os.kill({own_server.pid}, {signal.SIGKILL}); time.sleep(60)"
     begun = time.monotonic()
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)})
     assert time.monotonic() - begun < 20

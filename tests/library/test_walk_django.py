@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk import Limits, Walk
 
 from . import toy as alembic_toy
@@ -139,7 +141,7 @@ class Project:
                 walked = self._talk(ours, request, before)
             finally:
                 ours.close()
-                status = process.wait(60)
+                status = process.wait(300)
         walked.output = output.read_text()
         assert status == (1 if walked.error else 0), walked.output
         return walked
@@ -171,6 +173,29 @@ class Project:
             assert walked.error or message == {"end": True}
             break
         return walked
+
+
+def measured(project: Project, **profile: Any) -> list[dict[str, Any]]:
+    """The events of the real measuring side's walk, with the tree as the checkout reads it."""
+    job_dir = Path(project.server.folder).parents[1]
+    files = [(str(path.relative_to(project.folder)), path.read_bytes()) for path in project.folder.glob("**/*.py")]
+    tree, folders = read_django_tree([(name, content) for name, content in files if may_matter(name)])
+    assert not tree.unreadable
+    stage = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40}
+    revisions = {
+        name: {"down": list(one.before), "file": one.file, "replaces": list(one.replaces)}
+        for name, one in tree.revisions.items()
+    }
+    checkout = {"stages": [{**stage, "heads": tree.heads(), "folders": folders}], "revisions": revisions}
+    built = {"stage": "change", "src": str(project.folder), "venv": str(project.venv), "python": "3", "packages": []}
+    artifacts = job_dir / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    (artifacts / "checkout.json").write_text(json.dumps(checkout))
+    (artifacts / "environment.json").write_text(json.dumps({"environments": [built]}))
+    (artifacts / "walk-toy.jsonl").unlink(missing_ok=True)
+    database = {"tool": "django", "settings": "settings", "options": {"charset": "utf8mb4"}}
+    Walk(job_dir, "toy", alembic_toy.profile(database, **profile), Limits(300, 300, 100_000), PROGRAMS).run()
+    return alembic_toy.events(job_dir, "toy")
 
 
 OSCAR = {
@@ -240,53 +265,53 @@ RENAMED = ["basket.0010_json_basket_option", "order.0008_surcharge", "order.0012
 
 @pytest.fixture
 def oscar(tmp_path: Path, venv: Path, database: th_mariadb.Server) -> Project:
+    """It is in the checkout, as where it is developed; its dependencies are in the environment."""
     project = Project(tmp_path / "src", venv, database)
     project.write(OSCAR)
+    (installed,) = (venv / "lib").glob("*/site-packages/oscar")
+    shutil.copytree(installed, project.folder / "oscar", ignore=shutil.ignore_patterns("static", "locale"))
     return project
 
 
-def test_a_real_project_from_empty_stopped_in_the_middle_and_failing_on_its_data(oscar: Project) -> None:
-    apps = next((oscar.venv / "lib").glob("*/site-packages/oscar/apps"))
-    oscar.request["script_folders"] = [os.path.realpath(path) for path in apps.glob("**/migrations")]
-    walked = oscar.walk(before=lambda name: name != "order.0009_surcharge")
-    everything = walked.plans[0]
-    names, first = [after for _, after in everything], len(walked.done)
+def test_a_real_project_from_empty_stopped_on_its_way_failing_on_its_data_and_finished(oscar: Project) -> None:
+    stop = "voucher.0010_auto_20210224_0712"
+    first = oscar.walk(before=lambda name: name != stop)
+    everything = first.plans[0]
+    names = [after for _, after in everything]
     assert len(everything) == len(set(names)) == 156
-    assert 70 < first == names.index("order.0009_surcharge")
-    assert [name for name in recorded(oscar.server) if name in names] == names[:first]
+    assert len(first.done) == names.index(stop) > 100
+    assert all(value is not None for counters in first.done for value in counters.values())
+    assert all(counters["rows_changed"] for counters in first.done)  # at least the row of django_migrations
+    assert [name for name in recorded(oscar.server) if name in names] == names[: len(first.done)]
 
     # what its unique constraint of 2021 refuses: the names of vouchers were made unique, those of sets were not
-    def same_names(name: str) -> bool:
-        if name == "voucher.0010_auto_20210224_0712":
-            values = "('Spring', 1, 8, '', NOW(), NOW(), NOW())"
-            names = "(name, count, code_length, description, date_created, start_datetime, end_datetime)"
-            sql(oscar.server, f"INSERT INTO voucher_voucherset {names} VALUES {values}, {values}")
-        return True
-
-    failed = oscar.walk(before=same_names)
-    assert failed.plans[0] == everything[first:]
-    assert failed.error is not None
-    text = failed.error["text"]
-    assert text.startswith("django.db.utils.IntegrityError: (1062, \"Duplicate entry 'Spring' for key")
-    assert "[SQL: ALTER TABLE `voucher_voucherset` ADD CONSTRAINT" in text
-    assert failed.error["file"] == str(apps / "voucher" / "migrations" / "0010_auto_20210224_0712.py")
-    assert failed.error["line"] == 18
-    assert recorded(oscar.server)[-1] == "voucher.0009_make_voucher_names_unique"
+    values = "('Spring', 1, 8, '', NOW(), NOW(), NOW())"
+    columns = "(name, count, code_length, description, date_created, start_datetime, end_datetime)"
+    sql(oscar.server, f"INSERT INTO voucher_voucherset {columns} VALUES {values}, {values}")
+    stage, *_, end, error = measured(oscar)
+    assert stage["target"].split(",")[0].startswith("address.") and stage["steps"] == len(names) - len(first.done)
+    assert (error["code"], error["from"], error["to"]) == (
+        "migration_raised",
+        "voucher.0009_make_voucher_names_unique",
+        stop,
+    )
+    assert "IntegrityError: (1062, \"Duplicate entry 'Spring' for key" in error["detail"]
+    assert "[SQL: ALTER TABLE `voucher_voucherset` ADD CONSTRAINT" in error["detail"]
+    assert (error["file"], error["line"]) == ("oscar/apps/voucher/migrations/0010_auto_20210224_0712.py", 18)
+    assert (end["event"], end["exit"]) == ("end", 1)
 
     # the server takes no DDL back: the migration's first operation has been done
     unique = "table_name = 'voucher_voucher' AND column_name = 'name' AND non_unique = 0"
     ((index,),) = sql(oscar.server, f"SELECT index_name FROM information_schema.statistics WHERE {unique}")
     sql(oscar.server, "DELETE FROM voucher_voucherset", f"ALTER TABLE voucher_voucher DROP INDEX {index}")
-    last = oscar.walk()
-    assert last.error is None, last.output
+    events = measured(oscar)
+    ends = [(one["from"], one["to"]) for one in events if one["event"] == "end"]
+    assert ends == everything[len(first.done) :]
+    assert events[-1]["event"] == "final" and events[-1]["version"] == events[-1]["expected"]
     assert [name for name in recorded(oscar.server) if name in names] == names
     # three have got other names since, by which Django records them, too
     assert sorted(set(recorded(oscar.server)) - set(names)) == RENAMED
     assert len(recorded(oscar.server)) == 159
-    counters = walked.done + failed.done + last.done
-    assert len(counters) == 156
-    assert all(value is not None for one in counters for value in one.values())
-    assert all(one["rows_changed"] for one in counters)  # at least the row of django_migrations
 
 
 def test_the_order_is_that_of_migrate_plan(oscar: Project) -> None:
@@ -311,7 +336,7 @@ def test_the_order_is_that_of_migrate_plan(oscar: Project) -> None:
 TOY = {
     "settings.py": """
         SECRET_KEY = "none"
-        INSTALLED_APPS = ["people", "shop"]
+        INSTALLED_APPS = ["people", "shop.apps.Shop"]
         AUTH_USER_MODEL = "people.Person"
         DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
         DATABASES = {
@@ -371,6 +396,12 @@ TOY = {
             operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
     """,
     "shop/__init__.py": "",
+    "shop/apps.py": """
+        from django.apps import AppConfig
+
+        class Shop(AppConfig):
+            name = "shop"
+    """,
     "shop/models.py": """
         from django.conf import settings
         from django.db import models
@@ -607,6 +638,34 @@ def test_the_projects_own_command(toy: Project) -> None:
     assert (none.error, none.plans) == (None, [])
 
 
+def test_a_program_that_migrates_several_times_and_keeps_a_failure_to_itself(toy: Project) -> None:
+    toy.write(
+        {
+            "set_up.py": """
+                from django.core.management import call_command
+
+                call_command("migrate", "shop", "0001")
+                call_command("migrate", "shop")
+                try:
+                    call_command("migrate")
+                except Exception as error:
+                    raise SystemExit(0)
+            """,
+            "people/migrations/0004_fails.py": migration(
+                "people", "0003_fill", "migrations.RunPython(lambda *_: 1 / 0)"
+            ),
+        }
+    )
+    walked = toy.walk(command=["python", "set_up.py"])
+    assert [[after for _, after in plan] for plan in walked.plans] == [
+        ["people.0001_initial", "shop.0001_initial"],
+        ["shop.0002_index", "shop.0003_total"],
+        ["people.0002_email", "people.0003_fill", "people.0004_fails"],
+    ]
+    assert len(walked.done) == 6
+    assert walked.error is not None and walked.error["text"] == "ZeroDivisionError: division by zero"
+
+
 def test_history_and_trees_that_cannot_be_walked(toy: Project) -> None:
     toy.walk()
     sql(toy.server, "DELETE FROM django_migrations WHERE name = '0002_email'")
@@ -620,6 +679,10 @@ def test_history_and_trees_that_cannot_be_walked(toy: Project) -> None:
     walked = toy.walk()
     assert walked.error is not None and walked.error["import"] is True
     assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 4
+    toy.write({"people/migrations/0004_lost.py": migration("people", "0003_fill", "no comma", "between")})
+    walked = toy.walk()
+    assert walked.error is not None and walked.error["text"].startswith("SyntaxError: invalid syntax")
+    assert walked.error["file"].endswith("people/migrations/0004_lost.py") and walked.error["line"] == 8
     toy.write({"people/migrations/0004_lost.py": migration("people", "0002_email")})
     sql(toy.server, "DELETE FROM django_migrations")
     for command in ([], ["python", "manage.py", "migrate"]):
@@ -662,41 +725,10 @@ def test_settings_that_do_not_fit(toy: Project) -> None:
     assert walked.error is not None and '(1045, "Access denied' in walked.error["text"]
 
 
-TOY_TREE = {
-    "people.0001_initial": [],
-    "people.0002_email": ["people.0001_initial"],
-    "people.0003_fill": ["people.0002_email", "shop.0002_index"],
-    "shop.0001_initial": ["people.0001_initial"],
-    "shop.0002_index": ["shop.0001_initial"],
-    "shop.0003_total": ["shop.0002_index"],
-}
-
-
-def measured(toy: Project, tree: Mapping[str, list[str]], more: Mapping[str, Any] | None = None, **profile: Any) -> Any:
-    """The events of the real measuring side's walk."""
-    job_dir = Path(toy.server.folder).parents[1]
-    below = {name for down in tree.values() for name in down}
-    stage = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40}
-    folders = [str(path.relative_to(toy.folder)) for path in toy.folder.glob("*/migrations")]
-    stages = [{**stage, "heads": sorted(set(tree) - below), "folders": folders}]
-    revisions = {
-        name: {"down": down, "file": "{}/migrations/{}.py".format(*name.split("."))} for name, down in tree.items()
-    }
-    built = {"stage": "change", "src": str(toy.folder), "venv": str(toy.venv), "python": "3", "packages": []}
-    artifacts = job_dir / "artifacts"
-    artifacts.mkdir(exist_ok=True)
-    (artifacts / "checkout.json").write_text(json.dumps({"stages": stages, "revisions": revisions}))
-    (artifacts / "environment.json").write_text(json.dumps({"environments": [built]}))
-    (artifacts / "walk-toy.jsonl").unlink(missing_ok=True)
-    database = {"tool": "django", "settings": "settings", "options": {"charset": "utf8mb4"}, **(more or {})}
-    Walk(job_dir, "toy", alembic_toy.profile(database, **profile), Limits(60, 60, 100_000), PROGRAMS).run()
-    return alembic_toy.events(job_dir, "toy")
-
-
 def test_the_walk_of_a_dataset(toy: Project) -> None:
     # migrations of other packages are walked, too
     toy.write({"settings.py": TOY["settings.py"].replace('["people"', '["django.contrib.contenttypes", "people"')})
-    events = measured(toy, TOY_TREE)
+    events = measured(toy)
     ends = [event for event in events if event["event"] == "end"]
     assert [(end["from"], end["to"]) for end in ends if not end["to"].startswith("contenttypes")] == TOY_PLAN, events
     assert len(ends) == 8
@@ -707,7 +739,7 @@ def test_the_walk_of_a_dataset(toy: Project) -> None:
 
 def test_the_walk_of_a_dataset_down_and_up(toy: Project) -> None:
     toy.walk(before=lambda name: name != "people.0003_fill")
-    events = measured(toy, TOY_TREE, downgrade=True)
+    events = measured(toy, downgrade=True)
     ends = [(event["from"], event["to"], event.get("kind")) for event in events if event["event"] == "end"]
     last = [("people.0002_email", "people.0003_fill"), ("shop.0002_index", "shop.0003_total")]
     down = [(above, below, "downgrade") for below, above in reversed(last)]
@@ -737,14 +769,13 @@ def test_what_a_dataset_is_told_of_its_failures(toy: Project) -> None:
             """,
         }
     )
-    tree = {**TOY_TREE, "people.0004_fails": ["people.0003_fill"]}
-    found = measured(toy, tree)[-1]
+    found = measured(toy)[-1]
     assert (found["code"], found["to"]) == ("migration_raised", "people.0004_fails")
     assert found["detail"] == "ZeroDivisionError: division by zero"
     assert (found["file"], found["line"]) == ("people/migrations/0004_fails.py", 8)
     (toy.folder / "people" / "migrations" / "0004_fails.py").unlink()
-    found = measured(toy, TOY_TREE)[-1]
+    found = measured(toy)[-1]
     assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "shop.0002_index", "shop.0003_total")
-    toy.write({"shop/apps.py": "", "shop/migrations/0003_other.py": migration("shop", "0002_index")})
-    found = measured(toy, {**TOY_TREE, "shop.0003_other": ["shop.0002_index"]})[-1]
+    toy.write({"shop/apps.py": TOY["shop/apps.py"], "shop/migrations/0003_other.py": migration("shop", "0002_index")})
+    found = measured(toy)[-1]
     assert (found["code"], found["detail"]) == ("several_heads", "shop has the heads 0003_other, 0003_total")

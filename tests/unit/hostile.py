@@ -24,23 +24,34 @@ def write(folder: Path, hostile: str) -> None:
     """Write artifacts of one dataset to a folder; the walk ends in a failure of the change."""
     step = {"stage": hostile, "from": hostile, "to": "w" * 380}
     last = {"stage": hostile, "from": "w" * 380, "to": hostile}
+    counters = {"rows_read": 10**17, "data_bytes": 2}
     documents = {
         "checkout.json": {
             "commit": hostile, "subject": hostile, "branch": hostile, "tip_left_out": hostile,
             "stages": [{"name": hostile, "slug": "change", "kind": hostile, "commit": hostile, "heads": [hostile]}],
-            "revisions": {hostile: {"file": hostile}}, "touched": {"added": [hostile]},
+            "revisions": {hostile: {"file": hostile, "replaces": [hostile]}},
+            "touched": {"added": [hostile], "removed": [hostile]},
+            "left_out": [{"name": hostile, "reason": hostile}],
         },
+        "first-try.json": {"seconds": 1e300, "messages": [{"code": hostile, "detail": hostile, "dataset": hostile}]},
         "environment.json": {"environments": [{"stage": "change", "python": hostile, "packages": [hostile]}]},
         f"dataset-{DATASET}.json": {
             "server": {"version": hostile}, "version": [hostile], "method": hostile, "bytes": -5, "rows": 10**18,
-            "limits": {"Innodb_rows_read": {"default": 3, hostile: 5}},
+            "limits": {
+                "Innodb_rows_read": {"default": 3, hostile: 5, f"{hostile}:default": 7},
+                "maximum_data_growth": {"default": 1, "warn_only": True},
+            },
+            "waivers": [{"migration": f"{'w' * 380}->{hostile}", "reason": hostile, "bug": hostile}],
+            "databases": [{"name": hostile, "database": hostile, "version": [hostile, "w" * 9000]}],
             "remarks": {hostile: hostile, "long": "w" * 3000},
         },
     }  # fmt: skip
     events = [
         {"event": "skipped", "name": hostile, "reason": hostile},
         {"event": "begin", **step},
-        {"event": "end", **step, "exit": 0, "seconds": -3, "version": "w" * 380, "counters": {"rows_read": 10**17}},
+        {"event": "end", **step, "exit": 0, "seconds": -3, "version": "w" * 380, "counters": counters},
+        {"event": "begin", "kind": "data", "from": "data", "to": hostile},
+        {"event": "end", "kind": "data", "from": "data", "to": hostile, "exit": 0, "rounds": 10**18, "start_up": -1},
         {"event": "begin", **last},
         {"event": "end", **last, "exit": -11, "seconds": 1e300, "counters": {}},
         {"event": "error", "code": "migration_killed", **last, "detail": hostile + "w" * 2500, "file": hostile},

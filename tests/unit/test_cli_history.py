@@ -13,7 +13,7 @@ import pytest
 from tests.unit.logs import FOLDER, LOGS
 from worker import artifacts
 from worker.cli.main import th
-from worker.judge import plain
+from worker.limits import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,9 +83,11 @@ def test_all_recorded_logs_together(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("midnight", 0, set()),
         ("downgrade", 0, set()),
         ("ours", 0, set()),
-        ("lines_missing", 1, {"migration_unfinished", "migration_failed"}),
-        ("version_not_written", 1, {"version_mismatch"}),
-        ("timed_out", 1, {"migration_unfinished", "migration_too_long"}),
+        ("lines_missing", 1, {"migration_unfinished", "migration_ended"}),
+        ("raised", 1, {"migration_unfinished", "migration_raised"}),
+        ("version_not_written", 1, {"version_unchanged"}),
+        ("ours_down_and_up", 1, {"version_unchanged"}),
+        ("timed_out", 1, {"migration_unfinished", "migration_timed_out"}),
         ("import_failed", 1, {"import_failed"}),
         ("no_migrations", 1, {"no_migrations_run"}),
         ("seed_missing", 3, {"seed_missing"}),
@@ -96,6 +98,12 @@ def test_the_verdict_on_it(
 ) -> None:
     found, document = verdict(imported(tmp_path, log), capsys)
     assert (found, {message["code"] for message in document["messages"]}) == (status, codes)
+
+
+def test_nothing_is_said_of_what_the_change_touches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = imported(tmp_path, "good")
+    assert th(["verdict", "--write", str(folder)]) == 0
+    assert "touches no migration" not in capsys.readouterr().out + (folder / "index.html").read_text("utf-8")
 
 
 def test_the_rows_of_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

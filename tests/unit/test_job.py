@@ -54,7 +54,7 @@ class Stage:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.acts, self.limits = root, list[Act](), list[int]()
         self.told: list[Progress] = []
-        self.published = root / "published"
+        self.published, self.uploads = root / "published", list[str]()
         (root / "datasets" / "user_001").mkdir(parents=True)
         (root / "datasets" / "user_001" / "config.json").write_text(json.dumps(DATASET))
         (root / "datasets" / "user_001" / "seed.sql").write_text("")
@@ -77,8 +77,10 @@ class Stage:
     def play(self, playbook: Path, *, job_yaml: Path, time_limit: int, **_: Any) -> PlaybookRun:
         """What stands in for ansible-runner."""
         if playbook.name == "upload-logs.yaml":
-            shutil.copytree(job_yaml.parent / "results", self.published)
-            return PlaybookRun("successful", 0)
+            status = self.uploads.pop(0) if self.uploads else "successful"
+            if status == "successful":
+                shutil.copytree(job_yaml.parent / "results", self.published)
+            return PlaybookRun(status, 0, "Publish", "a network file system that is away")
         self.limits.append(time_limit)
         return self.acts.pop(0)(job_yaml.parent)
 
@@ -215,3 +217,18 @@ def test_nothing_of_the_first_try_is_left_where_the_second_works(stage: Stage) -
 
     stage.run(leaves("git_unreachable"), act)
     assert seen == [["artifacts", "job.yaml", "results", "runner"]]
+
+
+@pytest.mark.parametrize(
+    ("uploads", "zuul", "url"),
+    [
+        (["failed", "successful"], "SUCCESS", "http://logs/42/42/3/check/gate/8d1b/"),
+        (["failed", "failed"], None, ""),
+        (["timeout"], None, ""),
+    ],
+)
+def test_an_upload_that_fails_is_tried_once_more(stage: Stage, uploads: list[str], zuul: str | None, url: str) -> None:
+    stage.uploads = list(uploads)
+    result = stage.run(leaves("success"))
+    assert (result.verdict.gearman_result(), result.url, stage.uploads) == (zuul, url, [])
+    assert ("upload_failed" in [message.code for message in result.verdict.messages]) == (zuul is None)

@@ -9,7 +9,7 @@ import pytest
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
     "errors giturl documents jobentry config request untrusted outcome datasetfile datasets jobdir runner checkout "
-    "limits artifacts textlog logline logsteps logwalks classic judge verdict summary human report publish progress "
+    "limits artifacts textlog logline logsteps logwalks classic judge verdict human summary report publish progress "
     "job gearman builds process service cli"
 ).split()
 ONLY_USER = {"gear": "gearman", "ansible_runner": "runner", "ansible": None}

@@ -127,6 +127,16 @@ def test_a_message_is_filled_in() -> None:
     assert (message.counts, message.outcome) == (True, Outcome.WARNING)
 
 
+def test_a_way_down_has_a_remedy_of_its_own() -> None:
+    assert "way down" in Message.of("migration_raised", "b", "a", step="downgrade").remedy
+    assert Message.of("migration_raised", "a", "b").remedy == CODES["migration_raised"].remedy
+    assert Message.of("migration_too_long", "b", "a", step="downgrade").remedy == CODES["migration_too_long"].remedy
+
+
+def test_a_message_says_where_to_look_with_its_datasets_name() -> None:
+    assert "user_001.log" in Message.of("migration_raised", "a", "b", dataset="user_001").look
+
+
 def test_a_message_that_is_excused_does_not_count() -> None:
     message = Message.of("migration_too_long", "a", "b", excuse="waived: known")
     assert (message.counts, message.outcome, message.level) == (False, Outcome.SUCCESS, "WARNING")

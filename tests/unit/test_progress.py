@@ -60,3 +60,28 @@ def test_what_is_no_event_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "walk-d.jsonl").write_text('nonsense\n[]\n{"event": "begin"}\n{"event": "stage"}\n\n')
     reader.poll()
     assert told == []
+
+
+def test_steps_down_and_data_migrations_are_told_as_such(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    reader = ProgressReader(tmp_path, ["d"], told.append)
+    data = {"kind": "data", "from": "data", "to": "online"}
+    append(
+        tmp_path / "walk-d.jsonl",
+        stage("change", 1), step("begin", "b"), step("end", "b"), {"event": "begin", **data}, {"event": "end", **data},
+        {**stage("change", 1), "direction": "down"}, {**step("begin", "b"), "kind": "downgrade"},
+    )  # fmt: skip
+    reader.poll()
+    assert [progress.text for progress in told][2:] == [
+        "d: data migration online (of change)",
+        "d: a -> b (1/1 of change, down)",
+    ]
+
+
+def test_a_line_that_is_too_long_holds_nothing_up_and_a_long_version_is_shortened(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    reader = ProgressReader(tmp_path, ["d"], told.append)
+    path = tmp_path / "walk-d.jsonl"
+    append(path, {"event": "error", "detail": "x" * 300_000}, stage("one\x1b[2J", 1), step("begin", "b," * 9000))
+    reader.poll()
+    assert [progress.text for progress in told] == ["d: a -> b and 9000 more (1/1 of one\ufffd[2J)"]

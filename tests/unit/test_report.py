@@ -129,7 +129,7 @@ def test_the_page_is_well_formed_and_says_it_all(walked: Case) -> None:
     assert shown.title == f"{found.outcome.name} · library/catalog · change 42,3"
     assert summary.headline(found) in shown.words
     for message in found.messages:
-        told = (message.explanation, message.look, message.kind.remedy)
+        told = (message.explanation, message.look, message.remedy)
         more = () if message.code == "migration_unfinished" else told  # the next message says it
         for text in (message.text, message.detail, message.code, *more):
             assert " ".join(text.split()) in shown.words

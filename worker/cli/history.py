@@ -15,9 +15,8 @@ from typing import Any
 from worker import documents, textlog
 from worker.classic import LogReader
 from worker.cli.display import Display, display
-from worker.datasets import LIMITS
 from worker.errors import ConfigError, UsageError
-from worker.limits import plain
+from worker.limits import LIMITS, plain
 from worker.logsteps import Walk
 from worker.logwalks import MAX_WALKS
 
@@ -113,12 +112,13 @@ def _names(logs: list[str], wanted: str | None) -> list[str]:
 
 def _limits(path: Path | None) -> dict[str, Any]:
     if path is None:
-        return {}
+        return {"limits": {}}
     try:
         document = documents.read_mapping(path)
     except ConfigError as error:
         raise UsageError(f"--limits: {error}") from error
-    return {key: document[key] for key in LIMITS if key in document}
+    found: dict[str, Any] = {"limits": {limit.key: document[limit.key] for limit in LIMITS if limit.key in document}}
+    return found | ({"waivers": document["waivers"]} if "waivers" in document else {})
 
 
 @contextlib.contextmanager
@@ -184,7 +184,7 @@ def _write(artifacts: Path, logs: list[_Log], limits: dict[str, Any]) -> None:
                 "server": {"flavour": flavour, "version": version},
                 "version": dataset.first().split(",") if dataset.first() not in ("", "base") else [],
                 "method": "log",
-                "limits": limits,
+                **limits,
                 "remarks": {"_imported_from": Path(log.path).name},
             }
             _dump(artifacts / f"dataset-{dataset.name}.json", facts)
@@ -197,7 +197,7 @@ def _write(artifacts: Path, logs: list[_Log], limits: dict[str, Any]) -> None:
         {"name": name, "slug": "change" if kind == "change" else name, "kind": kind, "commit": commit, "heads": []}
         for name, (kind, commit) in stages.items()
     ]
-    _dump(artifacts / "checkout.json", {"stages": entries, "revisions": {}, "touched": {}})
+    _dump(artifacts / "checkout.json", {"stages": entries, "revisions": {}})
 
 
 def _dump(path: Path, document: dict[str, Any]) -> None:

@@ -118,6 +118,7 @@ from ansible.module_utils.th_contain import CappedLog, base_environment
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_submodules import check_out_submodules
 from ansible.module_utils.th_uv import (
     PIP_NAMES,
     Python,
@@ -285,7 +286,7 @@ class Builder:
             with mirror.locked():
                 git.clone_mirror(mirror.path, src, join_url(base, project))
             git.checkout(src, commit)
-            git.submodules(src, commit)
+            check_out_submodules(git, src, commit)
         except GitError as error:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None

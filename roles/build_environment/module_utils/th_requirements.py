@@ -26,8 +26,13 @@ _NAMED = re.compile(
 _ABSENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]*)"
 )
-_PARSE = re.compile(r"parse requirement in `(?P<file>[^`]+)` at position (?P<position>\d+)")
-_LINE = re.compile(r"in `(?P<file>[^`]+)` at (?P<line>\d+):\d+|`?(?P<other>[^`\s]+):(?P<number>\d+):\d+")
+# where uv itself tells the place
+_POSITION = re.compile(r"in `(?P<file>[^`]+)` at position (?P<position>\d+)")
+_LINE = re.compile(
+    r"`?(?P<file>[^`\s]+):(?P<line>\d+):\d+|Invalid `(?P<toml>pyproject\.toml)`.*? at line (?P<number>\d+)"
+)
+# what a build has printed names anything
+_BUILDS_WORDS = re.compile(r"\[std(?:out|err)\].*?(?=hint: |$)")
 _NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]+)")
 _REQUIREMENT = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
 _EGG = re.compile(r"#egg=(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -59,6 +64,7 @@ def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
 
     `files` are requirement and constraint files; pyproject.toml, setup.cfg and setup.py are looked at as well.
     """
+    said = _BUILDS_WORDS.sub("", said)
     direct = _direct(src, said)
     if direct:
         return direct
@@ -95,22 +101,19 @@ def named(requirement: str) -> str:
 
 def _direct(src: Path, said: str) -> list[Place]:
     """The place that uv itself tells: a file, and a position or a line in it."""
-    for pattern in (_PARSE, _LINE):
-        match = pattern.search(said)
-        if match is None:
-            continue
-        file = match["file"] if pattern is _PARSE else match["file"] or match["other"]
-        text = _text(src, _inside(src, file))
-        if text:
-            number = (
-                text.encode()[: int(match["position"])].count(b"\n") + 1
-                if pattern is _PARSE
-                else int(match["line"] or match["number"])
-            )
-            rows = text.splitlines()
-            if 0 < number <= len(rows):
-                return [_place(_inside(src, file), number, rows[number - 1])]
-    return []
+    at_position, at_line = _POSITION.search(said), _LINE.search(said)
+    if at_position:
+        file = _inside(src, at_position["file"])
+        text = _text(src, file)
+        number = text.encode()[: int(at_position["position"])].count(b"\n") + 1
+    elif at_line:
+        file = _inside(src, at_line["file"] or at_line["toml"])
+        text = _text(src, file)
+        number = int(at_line["line"] or at_line["number"])
+    else:
+        return []
+    rows = text.splitlines()
+    return [_place(file, number, rows[number - 1])] if 0 < number <= len(rows) else []
 
 
 def _inside(src: Path, file: str) -> str:

@@ -72,7 +72,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,50 +81,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import write_json
 from ansible.module_utils.th_contain import CappedLog, printable
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url, mask
+from ansible.module_utils.th_history import History
 from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_submodules import check_out_submodules
 from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, reason_to_leave_out
 
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
 NO_COMMIT = re.compile(r"0{40,64}")
 SUBJECT_LIMIT = 200
-DETAIL_LIMIT = 1000
-CONFLICTS_SHOWN = 10
 HELPERS_LIMIT = 100
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to check out: the fields of the job that matter here, all text, "" when not given."""
-
-    project: str
-    url: str
-    origin: str
-    ref: str
-    commit: str
-    branch: str
-    newrev: str
-    change: str
-    patchset: str
-
-    @classmethod
-    def of(cls, job: Mapping[str, Any], origin: str) -> Request:
-        """Take the fields out of ``th_job``. Raises StepError for one that git could misunderstand."""
-        values = {name: str(job.get(name) or "") for name in cls.__dataclass_fields__}
-        values["origin"] = origin or values["url"]
-        for name in ("ref", "branch"):
-            if values[name] and not REF.fullmatch(values[name]):
-                raise StepError("checkout_failed", f"th_job.{name}: {values[name]!r} is not the name of a ref.")
-        for name in ("commit", "newrev"):
-            if values[name] and not COMMIT.fullmatch(values[name]):
-                raise StepError("checkout_failed", f"th_job.{name}: {values[name]!r} is not a commit.")
-        for name in ("url", "origin"):
-            base = values[name]
-            if not base or base.startswith("-") or "::" in base.partition("/")[0] or not base.isprintable():
-                raise StepError("checkout_failed", f"th_job.url: {mask(base)!r} is not the URL of a git server.")
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -146,6 +113,7 @@ class Checkout:
         self._request = request
         self._profile = profile
         self._src = src
+        self._history = History(git, src)
 
     def run(self) -> dict[str, Any]:
         """Do all of it; returns the document of checkout.json. Raises StepError."""
@@ -214,7 +182,7 @@ class Checkout:
         if not expected:
             return fetched
         commit: str | None = self._git.commit(self._src, expected)
-        if commit is None or not self._contains(fetched, commit):
+        if commit is None or not self._history.contains(fetched, commit):
             raise StepError(
                 "checkout_ref_gone",
                 f"{request.ref} at {url} is {fetched} now and does not hold {expected}: recheck the change.",
@@ -235,26 +203,6 @@ class Checkout:
             raise StepError("checkout_ref_gone", f"{mask(join_url(request.origin, request.project))} has no {name}.")
         return commit
 
-    def _contains(self, descendant: str, ancestor: str) -> bool:
-        return self._run_yes_no("merge-base", "--is-ancestor", ancestor, descendant)
-
-    def _run_yes_no(self, *words: str) -> bool:
-        try:
-            self._git.run(*words, cwd=self._src)
-        except GitError as error:
-            if error.exit == 1:
-                return False
-            raise
-        return True
-
-    def _merge_base(self, one: str, other: str) -> str | None:
-        try:
-            return str(self._git.text("merge-base", one, other, cwd=self._src))
-        except GitError as error:
-            if error.exit == 1:
-                return None
-            raise
-
     def _branch(self) -> str:
         """The target branch; "" when what is under test has none, such as a tag."""
         request = self._request
@@ -274,15 +222,15 @@ class Checkout:
         git.checkout(self._src, commit)
         branch = self._branch()
         tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
-        git.submodules(self._src, tip)
+        check_out_submodules(git, self._src, tip)
         if branch and tip is None:
             raise StepError(
                 "checkout_ref_gone",
                 f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
             )
-        base = self._merge_base(commit, tip) if tip else None
+        base = self._history.merge_base(commit, tip) if tip else None
         if tip:
-            self._refuse_conflicts(commit, tip, base, branch)
+            self._history.refuse_conflicts(commit, tip, base, branch)
         reader = Forest(git, self._src, self._profile["databases"])
         change_tree = reader.read(commit)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
@@ -332,18 +280,6 @@ class Checkout:
             ],
         }
 
-    def _refuse_conflicts(self, commit: str, tip: str, base: str | None, branch: str) -> None:
-        """A change that cannot be merged into its branch is nothing to test."""
-        if base in (commit, tip):
-            return
-        if base is None:
-            raise StepError("merge_conflict", f"The change and {branch} have no history in common.")
-        files = [printable(path) for path in self._git.conflicts(self._src, tip, commit)]
-        if files:
-            more = f" and {len(files) - CONFLICTS_SHOWN} more" if len(files) > CONFLICTS_SHOWN else ""
-            detail = f"The change cannot be merged into {branch}: {', '.join(files[:CONFLICTS_SHOWN])}{more}"
-            raise StepError("merge_conflict", f"{detail[:DETAIL_LIMIT]}: rebase it.", file=files[0][:DETAIL_LIMIT])
-
     def _helpers(
         self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
     ) -> list[str]:
@@ -351,27 +287,18 @@ class Checkout:
         found = reader.helpers(base, commit, names) if base else []
         return [printable(path) for path in found[:HELPERS_LIMIT]]
 
-    def _is_later(self, branch: str) -> Callable[[str], bool]:
-        """Whether a release's commit comes after a target branch that is none of the profile's releases.
-
-        They are compared by where they have left the main branch; nothing is later than that.
-        """
-        main = str(self._mirror.default_branch())
-        trunk = self._git.commit(self._src, f"refs/remotes/origin/{main}") if main else None
-        target = self._git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
-        fork = self._merge_base(target, trunk) if trunk and target and main != branch else None
-
-        def later(release: str) -> bool:
-            other = self._merge_base(release, trunk) if fork and trunk else None
-            return bool(fork and other) and not self._contains(str(fork), str(other))
-
-        return later
-
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
         """The releases up to the target branch: name, commit, and whether it comes after the branch all the same."""
         releases: Sequence[Mapping[str, str]] = self._profile["releases"]
         listed = any(branch in (release["name"], release["ref"]) for release in releases)
-        later = None if listed or not releases else self._is_later(branch)
+        later = (
+            None
+            if listed or not releases
+            else self._history.later_than(
+                self._git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None,
+                self._mirror.main_branch(),
+            )
+        )
         for release in releases:
             name, ref = release["name"], release["ref"]
             if branch in (name, ref):

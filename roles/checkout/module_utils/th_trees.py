@@ -6,7 +6,7 @@ from __future__ import annotations
 import configparser
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,29 @@ class Forest:
 
         Of a migration that is `touched` no file is one; of another, SQL scripts for other servers or downwards are.
         """
-        every = [
+        places = {
             place
             for reader in self._readers.values()
             for commit in (base, change)
             for place in (*reader.places(commit).folders, *reader.places(commit).helpers)
-        ]
-        places = [place for place in dict.fromkeys(every) if place not in ("", ".")]
-        differing: list[str] = self._git.differing(self._repository, base, change, places)
+        } - {"", "."}
         known = self.read(base).files(touched) | self.read(change).files(touched)
-        return sorted(path for path in differing if path not in known and not path.endswith(_NO_CODE))
+        return sorted(
+            path
+            for path in self._git.differing(self._repository, base, change)
+            if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
+        )
 
 
-_NO_CODE = (".md", ".rst", ".txt", ".mako", "README")
+def _up(path: str) -> Iterator[str]:
+    """A path, and the folders that it is in."""
+    while path:
+        yield path
+        path = posixpath.dirname(path)
+
+
+_NO_CODE = ("", ".md", ".rst", ".txt", ".mako")
+"""Ends of files' names that no migration uses; without one there are README, LICENSE, neutron's EXPAND_HEAD."""
 
 
 class TreeReader:
@@ -135,7 +145,8 @@ class TreeReader:
         for folder in self._migrations["version_locations"]:
             folder = posixpath.normpath(folder)
             places = Places((folder,), helpers=(posixpath.dirname(folder),))
-            tree = read_tree(self._files(commit, places, lambda path: path.endswith((".py", ".sql"))), "numbered")
+            files = self._files(commit, places, lambda path: path.endswith((".py", ".sql")))
+            tree = read_tree(files, "sqlalchemy_migrate")
             if tree.revisions:
                 return tree, places
         return Tree(), Places()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,10 +35,8 @@ _Key = tuple[str, str]
 def may_matter(path: str) -> bool:
     """Whether a file of a repository can be a migration, or say what an app is called."""
     folder, _, name = path.rpartition("/")
-    if name == "apps.py":
-        return True
     parts = folder.split("/")
-    return (
+    return name == "apps.py" or (
         parts[-1] == MIGRATIONS
         and name.endswith(".py")
         and not NOT_OF_THE_PROJECT.intersection(parts)
@@ -67,7 +66,11 @@ def read_django_tree(
     """
     content = dict(files)
     folders = {posixpath.dirname(path) for path in content if posixpath.basename(path) != "apps.py"}
-    chosen = [folder for folder in apps if folder in folders] if apps else sorted(folders, key=_depth)
+    chosen = (
+        [folder for folder in apps if folder in folders]
+        if apps
+        else sorted(folders, key=lambda one: (one.count("/"), one))
+    )
     nodes: dict[_Key, _Node] = {}
     unreadable: list[Unreadable] = []
     of_label: dict[str, str] = {}
@@ -90,10 +93,6 @@ def read_django_tree(
         nodes.update({(label, name): node for name, node in found.items()})
     unreadable += _computed(nodes, content)
     return Tree(_revisions(nodes), tuple(unreadable)), sorted(of_label.values())
-
-
-def _depth(folder: str) -> tuple[int, str]:
-    return folder.count("/"), folder
 
 
 def _is_module(path: str, folder: str) -> bool:
@@ -126,21 +125,20 @@ def _read_node(path: str, content: bytes) -> _Node:
             here = True
             _read_class(statement, constants, node)
         elif isinstance(statement, ast.ImportFrom):
-            here = here or any((one.asname or one.name) in ("Migration", "*") for one in statement.names)
-            node.computed = node.computed or here
+            brought = any((one.asname or one.name) in ("Migration", "*") for one in statement.names)
+            here = here or brought
+            node.computed = node.computed or brought
         elif isinstance(statement, ast.Assign | ast.If | ast.Try):
-            assigned = any(isinstance(one, ast.Name | ast.ClassDef) and _named(one) for one in ast.walk(statement))
+            assigned = any(
+                (isinstance(one, ast.ClassDef) and one.name == "Migration")
+                or (isinstance(one, ast.Name) and one.id == "Migration" and isinstance(one.ctx, ast.Store))
+                for one in ast.walk(statement)
+            )
             here = here or assigned
             node.computed = node.computed or assigned
     if not here:
         raise UnreadableError("it has no class Migration")
     return node
-
-
-def _named(node: ast.Name | ast.ClassDef) -> bool:
-    if isinstance(node, ast.ClassDef):
-        return node.name == "Migration"
-    return node.id == "Migration" and isinstance(node.ctx, ast.Store)
 
 
 def _constants(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
@@ -156,14 +154,15 @@ def _constants(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
 
 def _read_class(migration: ast.ClassDef, constants: Mapping[str, ast.expr], node: _Node) -> None:
     known = {**constants, **_constants(migration.body)}
-    for name, keys in (
-        ("dependencies", node.dependencies),
-        ("run_before", node.run_before),
-        ("replaces", node.replaces),
-    ):
-        if name in known:
-            for item in _items(known[name], known, node):
-                keys.extend(_key(item, known))
+    lists = {"dependencies": node.dependencies, "run_before": node.run_before, "replaces": node.replaces}
+    for name, keys in lists.items():
+        for item in _items(known[name], known, node) if name in known else ():
+            keys.extend(_key(item, known))
+    for statement in migration.body:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.FunctionDef):
+            for part in ast.walk(statement):  # set in an ``if``, or by ``+=``
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in lists:
+                    node.computed = True
 
 
 def _items(value: ast.expr, known: Mapping[str, ast.expr], node: _Node) -> Iterator[ast.expr]:
@@ -211,9 +210,7 @@ def _text(expression: ast.expr, known: Mapping[str, ast.expr]) -> str:
 
 def _computed(nodes: Mapping[_Key, _Node], content: Mapping[str, bytes]) -> Iterator[Unreadable]:
     """Migrations whose dependencies are computed, where that leaves open what they come after in their own app."""
-    sizes: dict[str, int] = {}
-    for app, _ in nodes:
-        sizes[app] = sizes.get(app, 0) + 1
+    sizes = Counter(app for app, _ in nodes)
     for (app, _), node in nodes.items():
         if node.computed and sizes[app] > 1 and not any(one == app for one, _ in node.dependencies):
             reason = "its dependencies are computed, not written out"

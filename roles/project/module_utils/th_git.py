@@ -42,7 +42,6 @@ LOCAL_TIME_LIMIT = 600.0
 TREE_FILES_LIMIT = 20_000
 TREE_BYTES_LIMIT = 64 * 1024 * 1024
 FILE_LIMIT = 1024 * 1024
-SUBMODULE_DEPTH = 10
 
 _CONFIG = {
     "core.hooksPath": "/dev/null",
@@ -68,8 +67,7 @@ _FSCK_CONFIG = {
 _GONE = ("couldn't find remote ref", "did not contain", "not our ref", "unadvertised object")
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
-_REMOTE_PROTOCOLS = "http:https:git:ssh"
-_SCP_FORM = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/|:).+")
+REMOTE_PROTOCOLS = "http:https:git:ssh"
 
 
 def mask(words: str) -> str:
@@ -139,7 +137,7 @@ class Git:
 
     def __init__(self, log: CappedLog, bases: Sequence[str], patience: Patience) -> None:
         self._log = log
-        self._bases = tuple(bases)
+        self.bases = tuple(bases)
         self._patience = patience
         self._secrets = [base.partition("://")[2].rpartition("@")[0] for base in bases if mask(base) != base]
         config = dict(_CONFIG)
@@ -190,7 +188,7 @@ class Git:
         """
         config = self._config | (_FSCK_CONFIG if fsck else {})
         environment = self._environment | {
-            "GIT_ALLOW_PROTOCOL": _REMOTE_PROTOCOLS + (":file" if local else ""),
+            "GIT_ALLOW_PROTOCOL": REMOTE_PROTOCOLS + (":file" if local else ""),
             "GIT_CONFIG_COUNT": str(len(config)),
         }
         for index, (key, value) in enumerate(config.items()):
@@ -320,12 +318,10 @@ class Git:
                 raise StepError("checkout_failed", f"{where} of {commit[:12]} holds too many files to read.")
         return self._blobs(repository, found)
 
-    def differing(self, repository: Path, one: str, other: str, places: Sequence[str]) -> list[str]:
-        """The files below some folders, or of these names, that differ between two commits."""
-        if not places:
-            return []
+    def differing(self, repository: Path, one: str, other: str) -> list[str]:
+        """The files that differ between two commits."""
         words = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", one, other, "--")
-        listing = self.run(*words, *(f":(literal){place}" for place in places), cwd=repository, quiet=True)
+        listing = self.run(*words, cwd=repository, quiet=True)
         return [path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path]
 
     def conflicts(self, repository: Path, one: str, other: str) -> list[str]:
@@ -364,85 +360,3 @@ class Git:
             files.append((path, output[end + 1 : end + 1 + size]))
             position = end + 1 + size + 1
         return files
-
-    def submodules(self, repository: Path, merged: str | None, depth: int = 0) -> int:
-        """Check out the submodules of a fresh checkout, theirs too; returns how many.
-
-        `merged` is a commit whose submodules are nobody's fault. Raises StepError: ``checkout_failed`` for one
-        whose URL is not allowed, whose commit is not there, or whose server does not answer and is a foreign
-        one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer.
-        """
-        if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
-            return 0
-        if depth >= SUBMODULE_DEPTH:
-            raise StepError("checkout_failed", f"Submodules are nested more than {SUBMODULE_DEPTH} deep.")
-        self.run("submodule", "--quiet", "init", cwd=repository)
-        count = 0
-        urls = self._submodule_urls(repository, "--local")
-        for name, url in urls:
-            problem = submodule_problem(url, self._bases)
-            if problem:
-                raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
-            count += 1
-        if not count:
-            return 0
-        local = next(filter(is_local, self._bases), "")
-        try:
-            self.remote(local, "submodule", "--quiet", "update", "--force", "--checkout", cwd=repository)
-        except GitError as error:
-            former = self._submodule_urls(repository, f"--blob={merged}:.gitmodules") if merged else []
-            known = {url for _, url in former}
-            brought = [url for _, url in urls if url not in known and not self._below_bases(url)]
-            by_change = error.gone or any(not self.answers(url) for url in brought)
-            code = "checkout_failed" if by_change else "git_unreachable"
-            raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
-        listing = self.run("ls-files", "-z", "--stage", cwd=repository, quiet=True)
-        for entry in listing.split(b"\0"):
-            meta, _, path = entry.partition(b"\t")
-            if meta.startswith(b"160000 "):
-                below = repository / os.fsdecode(path)
-                if (below / ".git").exists():
-                    count += self.submodules(below, None, depth + 1)
-        return count
-
-    def _below_bases(self, url: str) -> bool:
-        return any(url.startswith(mask(base).rstrip("/") + "/") for base in self._bases)
-
-    def _submodule_urls(self, repository: Path, source: str) -> list[tuple[str, str]]:
-        """The names and URLs of submodules; `source` is an option of ``git config``.
-
-        ``--local`` has what ``git submodule init`` has settled on, relative URLs resolved.
-        """
-        try:
-            listing = self.run(
-                "config", source, "-z", "--get-regexp", r"^submodule\..*\.url$", cwd=repository, quiet=True
-            )
-        except GitError:
-            return []
-        found = []
-        for entry in listing.decode("utf-8", "replace").split("\0"):
-            key, _, url = entry.partition("\n")
-            if key:
-                found.append((key[len("submodule.") : -len(".url")], url))
-        return found
-
-
-def submodule_problem(url: str, bases: Sequence[str]) -> str:
-    """Why a submodule's URL is not allowed; "" when it is."""
-    shown = printable(mask(url))
-    if not url or url.startswith("-") or not url.isprintable() or " " in url or "\\" in url:
-        return f"{shown!r} is not a URL"
-    if is_local(url):
-        path = os.path.realpath(url.removeprefix("file://"))
-        for base in bases:
-            root = os.path.realpath(base.removeprefix("file://"))
-            if is_local(base) and os.path.commonpath([path, root]) == root:
-                return ""
-        return f"{shown} is on this machine, outside of the repositories"
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme in _REMOTE_PROTOCOLS.split(":"):
-        host = rest.partition("/")[0].rpartition("@")[2]
-        return f"{shown} names no host" if not host or host.startswith(("-", ":")) else ""
-    if not separator and _SCP_FORM.fullmatch(url):
-        return ""
-    return f"{shown} is not an http, https, git or ssh URL"

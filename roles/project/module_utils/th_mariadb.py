@@ -20,6 +20,7 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_contain import printable
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
@@ -114,7 +115,7 @@ class Server:
                 lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return "(no error log)"
-        return "\n".join(lines[-ERROR_LOG_TAIL:])
+        return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
 
 
 def version() -> str:

@@ -78,6 +78,19 @@ class Mirror:
                 return line[len("ref: refs/heads/") : -len("\tHEAD")]
         return ""
 
+    def main_branch(self) -> str:
+        """The branch that the server's HEAD was when it was last asked; it is asked once. "" when it is none."""
+        try:
+            name: str = self._git.text("config", "--get", "turbohipster.main", cwd=self.path)
+        except GitError:
+            name = ""
+        if not name or self._git.commit(self.path, f"refs/heads/{name}") is None:
+            name = self.default_branch()
+            if name:
+                with self.locked():
+                    self._git.run("config", "turbohipster.main", name, cwd=self.path)
+        return name
+
     def _fetch(self) -> None:
         refspecs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head")

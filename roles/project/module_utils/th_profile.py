@@ -270,6 +270,10 @@ def check_profile(document: Any) -> dict[str, Any]:
     profile = fields(PROFILE)("", document)
     profile["databases"] = _databases(document)
     del profile["migrations"]
+    for one in profile["databases"]:
+        if profile["downgrade"] and one["command"] and not one["downgrade_command"]:
+            where = f"databases.{one['name']}" if one["name"] else "migrations"
+            raise WrongKey(f"{where}.downgrade_command", "is missing: with a command, downgrade: true needs it")
     names = [one["name"] for one in profile["databases"]]
     profile["data_migrations"] = _data_migrations(names)("data_migrations", profile["data_migrations"])
     profile["releases"] = list_of(_release(profile))("releases", profile["releases"])

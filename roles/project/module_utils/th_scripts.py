@@ -23,7 +23,8 @@ NAME_LIMIT = 255
 
 _VARIABLES = ("revision", "down_revision", "depends_on")
 _ALEMBIC_FILE = re.compile(r"(?!\.#|__init__).*\.py", re.DOTALL)
-_NUMBERED_FILE = re.compile(r"(\d{1,14})_.*\.py|(\d{3,14}).*\.(?:py|sql)", re.DOTALL)
+_NUMBERED_FILE = re.compile(r"(\d{1,14})_.*\.py", re.DOTALL)
+_SQLALCHEMY_MIGRATE_FILE = re.compile(r"(\d{3,14}).*\.(?:py|sql)", re.DOTALL)
 # <number>_<description>_<database>_<operation>.sql, of which sqlalchemy-migrate takes the server's, else the default
 _SQL_FILE = re.compile(r"\d+(?:_.*)?_(?:mysql|default)_upgrade\.sql|\d+_upgrade\.sql", re.DOTALL)
 
@@ -31,10 +32,10 @@ _SQL_FILE = re.compile(r"\d+(?:_.*)?_(?:mysql|default)_upgrade\.sql|\d+_upgrade\
 def read_tree(files: Iterable[tuple[str, bytes]], style: str = "alembic") -> Tree:
     """Read a tree from the files (path, content) of the versions folders.
 
-    `style` is ``alembic`` or ``numbered``. Files that are no migrations are left aside.
+    `style` is ``alembic``, ``numbered`` or ``sqlalchemy_migrate``. Files that are no migrations are left aside.
     """
-    if style == "numbered":
-        return _read_numbered(files)
+    if style != "alembic":
+        return _read_numbered(files, _NUMBERED_FILE if style == "numbered" else _SQLALCHEMY_MIGRATE_FILE)
     revisions: dict[str, Revision] = {}
     unreadable: list[Unreadable] = []
     labels: dict[str, str] = {}
@@ -64,17 +65,17 @@ class UnreadableError(Exception):
     """A script that cannot be understood; the text is the reason."""
 
 
-def _read_numbered(files: Iterable[tuple[str, bytes]]) -> Tree:
+def _read_numbered(files: Iterable[tuple[str, bytes]], name: re.Pattern[str]) -> Tree:
     scripts: dict[int, dict[str, bytes]] = {}
     unreadable: list[Unreadable] = []
     for path, content in sorted(files):
-        match = _NUMBERED_FILE.fullmatch(path.rpartition("/")[2])
+        match = name.fullmatch(path.rpartition("/")[2])
         if match is None:
             continue
-        version = scripts.setdefault(int(match[1] or match[2]), {})
+        version = scripts.setdefault(int(match[1]), {})
         other = next((one for one in version if one.endswith(".py")), "") if path.endswith(".py") else ""
         if other:
-            reason = f"version {int(match[1] or match[2])} is in {other} already"
+            reason = f"version {int(match[1])} is in {other} already"
             unreadable.append(Unreadable(path, reason, sha256(content)))
         else:
             version[path] = content

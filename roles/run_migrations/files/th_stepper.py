@@ -20,6 +20,7 @@ whatever Python (3.6 or later) the project has.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -40,12 +41,14 @@ class Failure(Exception):  # noqa: N818 - a reason, not always an error
 class Stepper:
     """The talk with the measuring side. `request` is what it has asked for.
 
-    `raised` is what a migration has raised last, which a program of the project's may have kept to itself.
+    `raised` is what a migration has raised last, which a program of the project's may have kept to itself; it ends the
+    walk there and then when the program tries again.
     """
 
     def __init__(self, descriptor):
         self._channel = socket.socket(fileno=descriptor).makefile("rw", encoding="utf-8")
         self._count = 0
+        self._within = False
         self.raised = None
         self.request = json.loads(self._channel.readline())
 
@@ -56,6 +59,9 @@ class Stepper:
 
     def plan(self, steps, **facts):
         """Announce the migrations that are to come, as (from, to); returns the number of the first."""
+        if self._within and self.raised is not None:
+            self.report(self.raised)
+            os._exit(1)
         self.raised = None
         first, self._count = self._count, self._count + len(steps)
         self.say(plan=[list(step) for step in steps], **facts)
@@ -65,7 +71,9 @@ class Stepper:
     def step(self, number):
         """Around one migration: waits until it may run, says that it is done, and waits until that was looked at."""
         self._wait_for({"go": number})
+        self._within = True
         yield
+        self._within = False
         self.say(done=number)
         self._wait_for({"seen": number})
 
@@ -82,13 +90,24 @@ class Stepper:
             self.raised = error
             raise
 
+    def report(self, error):
+        """Say what has ended the walk."""
+        traceback.print_exception(type(error), error, error.__traceback__)
+        sys.stderr.flush()
+        self.say(error=describe(error, self.request["script_folders"]))
 
-def main(walk):
-    """Walk one stage with `walk(stepper)`; the exit status is 0 when it came to its end."""
+
+def main(walk, *modules):
+    """Walk one stage with `walk(stepper)`; the exit status is 0 when it came to its end.
+
+    `modules` are imported from the environment before the checkout is on the path, which may have others by that name.
+    """
     stepper = Stepper(int(sys.argv[1]))
-    sys.path[0] = os.getcwd()
     error = None
     try:
+        for module in modules:
+            importlib.import_module(module)
+        sys.path[0] = os.getcwd()
         walk(stepper)
     except BaseException as found:
         error = found
@@ -96,30 +115,49 @@ def main(walk):
     if error is None:
         stepper.say(end=True)
         return
-    traceback.print_exception(type(error), error, error.__traceback__)
-    sys.stderr.flush()
-    stepper.say(error=describe(error, stepper.request["script_folders"]))
+    stepper.report(error)
     raise SystemExit(1)
 
 
 def run_command(argv):
     """Run a program of the project's, a Python script on PATH or ``python -m module``, in this process."""
     name, arguments = argv[0], argv[1:]
-    path = shutil.which(name) or name
-    module = os.path.basename(name).startswith("python") and arguments[:1] == ["-m"]
-    if os.path.basename(name).startswith("python") and not module:
-        path, arguments = arguments[0], arguments[1:]
-    sys.argv = [path, *arguments]
+    if os.path.basename(name).startswith("python") and arguments:
+        name, arguments = arguments[0], arguments[1:]
+    ended = None
     try:
-        if module:
-            sys.argv = arguments[1:]
-            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        if name == "-m":
+            name, sys.argv = arguments[0], arguments
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
+            path = script(name)
+            sys.argv, sys.path[0] = [path, *arguments], os.path.dirname(path)
             runpy.run_path(path, run_name="__main__")
     except SystemExit as end:
-        # a text is what Python would print, with status 1
-        if end.code not in (None, 0):
-            raise Failure("walk_failed", f"{os.path.basename(name)} ended with status {end.code}") from end
+        ended = end
+    if ended is not None and ended.code not in (None, 0):
+        raise reason(os.path.basename(name), ended)
+
+
+def reason(name, end):
+    """Why a program has ended: what it was handling when it gave up, for some tell it nobody."""
+    if isinstance(end.code, str):  # what Python would print, with status 1
+        return Failure("walk_failed", f"{name} ended with: {end.code}")
+    if isinstance(end.__context__, Exception):
+        return end.__context__
+    return Failure("walk_failed", f"{name} ended with status {end.code}")
+
+
+def script(name):
+    """The path of a Python script."""
+    path = shutil.which(name) or os.path.abspath(name)
+    if not os.path.isfile(path):
+        raise Failure("walk_failed", f"there is no command {name} in the environment")
+    with open(path, "rb") as stream:
+        start = stream.read(200)
+    if b"\0" in start or (start[:2] == b"#!" and b"python" not in start and b"exec" not in start):
+        raise Failure("walk_failed", f"{name} is not written in Python: the walk cannot stop between its migrations")
+    return path
 
 
 def describe(error, script_folders):
@@ -127,12 +165,16 @@ def describe(error, script_folders):
     if isinstance(error, Failure):
         return {"text": str(error)[:4000], "code": error.code, "import": False, "file": "", "line": 0}
     lines = "".join(traceback.format_exception_only(type(error), error)).strip().split("\n")
+    passed = [frame[:2] for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):  # its message comes last, and its file was never run
+        lines.reverse()
+        passed.append((error.filename or "", error.lineno or 0))
     # SQLAlchemy puts the statement on a line of its own behind the message
     text = " ".join([lines[0]] + [line[:500] for line in lines[1:] if line.startswith("[SQL: ")])
     place = next(
         (
             frame
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            for frame in reversed(passed)
             if any(os.path.realpath(frame[0]).startswith(folder + os.sep) for folder in script_folders)
         ),
         None,

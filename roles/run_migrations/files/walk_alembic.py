@@ -19,8 +19,11 @@ def walk(stepper):
         function = context._migrations_fn
         if function is not None:
             context._migrations_fn = lambda heads, of: stepped(stepper, context, function(heads, of))
-        with stepper.watching():
-            return run_migrations(context, **keywords)
+        try:
+            with stepper.watching():
+                return run_migrations(context, **keywords)
+        finally:
+            context._migrations_fn = function
 
     MigrationContext.run_migrations = run
     request = stepper.request
@@ -83,4 +86,4 @@ def label(revisions):
 
 
 if __name__ == "__main__":
-    main(walk)
+    main(walk, "alembic.command", "alembic.config", "alembic.runtime.migration")

@@ -173,8 +173,9 @@ class Steps:
         backwards = any(down for _, down in plan)
         steps = [migration for migration, _ in plan]
         if steps and not backwards:  # it runs them in this order, whatever the plan's is
+            wanted = set(steps)
             everything = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
-            steps = [migration for migration, _ in everything if migration in set(steps)]
+            steps = [migration for migration, _ in everything if migration in wanted]
         first = self._stepper.plan([step_of(executor, migration, backwards) for migration in steps])
         self._numbers = {label(migration): first + index for index, migration in enumerate(steps)}
 

@@ -12,25 +12,33 @@ def walk(stepper):
     from migrate.versioning import schema
 
     changeset, runchange = schema.ControlledSchema.changeset, schema.ControlledSchema.runchange
-    numbers = {}
+    to_come, numbers = [], {}
 
-    def plan(controlled, version=None):
+    def look(controlled, version=None):
         found = changeset(controlled, version)
-        steps = [(ver, ver + found.step) for ver, _ in found]
-        number = stepper.plan([(str(before), str(after)) for before, after in steps])
-        numbers.update((step, number + index) for index, step in enumerate(steps))
+        to_come[:] = [(before, before + found.step) for before, _ in found]
         return found
 
-    def run(controlled, ver, change, step):
-        with stepper.watching(), stepper.step(numbers[(ver, ver + step)]):
-            return runchange(controlled, ver, change, step)
+    def run(controlled, before, change, step):
+        this = (before, before + step)
+        if this not in numbers:  # to look is not yet to migrate
+            steps = list(to_come) if this in to_come else [this]
+            number = stepper.plan([(label(controlled, start), label(controlled, end)) for start, end in steps])
+            numbers.update((one, number + index) for index, one in enumerate(steps))
+        with stepper.watching(), stepper.step(numbers.pop(this)):
+            return runchange(controlled, before, change, step)
 
-    schema.ControlledSchema.changeset, schema.ControlledSchema.runchange = plan, run
+    schema.ControlledSchema.changeset, schema.ControlledSchema.runchange = look, run
     request = stepper.request
     if request["command"]:
         run_command(request["command"])
     else:
         migrate(request, schema)
+
+
+def label(controlled, number):
+    """A version in words: what is below the first script is the empty database."""
+    return str(number) if number >= min(controlled.repository.versions.versions) else "base"
 
 
 def migrate(request, schema):
@@ -57,4 +65,4 @@ def migrate(request, schema):
 
 
 if __name__ == "__main__":
-    main(walk)
+    main(walk, "migrate.versioning.schema", "migrate.versioning.repository")

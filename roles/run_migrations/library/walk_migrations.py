@@ -87,6 +87,7 @@ detail:
   returned: always
 """
 
+import signal
 from pathlib import Path
 
 from ansible.module_utils import th_logs, th_mariadb
@@ -125,6 +126,8 @@ def main() -> None:
     limits = Limits(
         module.params["migration_time_limit"], module.params["start_time_limit"], module.params["log_limit"]
     )
+    # the walk's log is closed on the way out
+    signal.signal(signal.SIGTERM, lambda *_: module.exit_json(failed=True, msg="terminated"))
     try:
         files = th_logs.watched(module.params["watch_logs"])
     except ValueError as trouble:

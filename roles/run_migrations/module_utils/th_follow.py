@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import errno
 import os
@@ -17,6 +18,9 @@ from ansible.module_utils.th_contain import printable
 LINE_LIMIT = 4096
 POLL_LIMIT = 256 << 10
 LATE = 60.0
+DISK_LIMIT = 64 << 20
+_HOLE = 16 << 20
+_PUNCH = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE (fallocate(2))
 _CHUNK = 64 << 10
 _WITNESS = 64
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -30,6 +34,7 @@ _ISO = re.compile(
 _SHORT = re.compile(r"(?:# Time: )?(\d\d)(\d\d)(\d\d) {1,2}" + _CLOCK, re.ASCII)
 # syslog as in RFC 3164
 _BSD = re.compile(r"(?:<\d{1,3}>)?(" + "|".join(_MONTHS) + r") ([ \d]\d) " + _CLOCK, re.ASCII)
+_libc = ctypes.CDLL(None, use_errno=True)
 _REPLACED = re.compile("\N{REPLACEMENT CHARACTER}{9,}")
 
 
@@ -38,14 +43,18 @@ class Follower:
 
     Of the file as it is now only what comes later is told, unless `whole`. One poll reads at most `limit` bytes: of
     more, the beginning and the end, with a line that says how much is left out. Lines are printable, `LINE_LIMIT`
-    bytes at most; blank ones are left out. `prompt` says that the file's writer keeps nothing back, so that a line is
-    younger than the poll before it. No poll ends with an error: what cannot be read is said in a line, once.
+    bytes at most; blank ones are left out. No poll ends with an error: what cannot be read is said in a line, once.
+
+    `ours` says that the file is written by a server of ours: it keeps nothing back, so that a line is younger than the
+    poll before it; and of what was read, the disk is given back all but the beginning and the end (`DISK_LIMIT` bytes
+    together), without a change of the file's size.
     """
 
     def __init__(
-        self, path: Path | str, *, whole: bool = False, prompt: bool = False, limit: int = POLL_LIMIT
+        self, path: Path | str, *, whole: bool = False, ours: bool = False, limit: int = POLL_LIMIT
     ) -> None:
-        self._path, self._prompt, self._limit = Path(path), prompt, limit
+        self._path, self._ours, self._limit = Path(path), ours, limit
+        self._hole = DISK_LIMIT // 2  # up to where the disk was given back
         self._file = -1
         self._offset = 0
         self._witness = b""  # the last bytes that were read: a file that has others there is another one
@@ -97,12 +106,13 @@ class Follower:
             yield from self._added()  # between the last look and the new file's beginning
             yield from self._unfinished()
             os.close(self._file)
-            self._file, self._offset, self._witness = following, 0, b""
+            self._file, self._offset, self._witness, self._hole = following, 0, b"", DISK_LIMIT // 2
             yield from self._added()
 
     def _opened(self) -> int:
         # a link could lead to what the other side may not read; a pipe would keep us waiting
-        file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        mode = os.O_RDWR if self._ours else os.O_RDONLY
+        file = os.open(self._path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             raise OSError(0, "it is not a regular file")
@@ -123,7 +133,7 @@ class Follower:
         size, self._changed = facts.st_size, facts.st_mtime
         if size < self._offset or self._read(self._offset - len(self._witness), self._offset) != self._witness:
             yield from self._unfinished()
-            self._offset, self._witness = 0, b""
+            self._offset, self._witness, self._hole = 0, b"", DISK_LIMIT // 2
             yield f"{self._path.name} was emptied and begins anew"
         if size - self._offset > self._limit:
             yield from self._lines(self._offset + self._limit // 2)
@@ -134,6 +144,13 @@ class Follower:
             yield f"... {start - self._offset} bytes of {self._path.name} left out here ..."
             self._offset, self._witness, self._said = start, b"", None
         yield from self._lines(size)
+        if self._ours:
+            self._give_back(self._offset - DISK_LIMIT // 2)
+
+    def _give_back(self, end: int) -> None:
+        if end - self._hole >= _HOLE:  # a file system that cannot do it keeps what it has
+            _libc.fallocate(self._file, _PUNCH, ctypes.c_int64(self._hole), ctypes.c_int64(end - self._hole))
+            self._hole = end
 
     def _lines(self, end: int) -> Iterator[str]:
         while chunk := self._read(self._offset, min(end, self._offset + _CHUNK)):
@@ -167,7 +184,7 @@ class Follower:
         latest = max(self._seen, min(self._changed, now))
         at = self._said
         # no time, or one of another clock or zone; or the beginning of a slow statement, as MariaDB has it
-        if at is None or not now - LATE <= at <= now or (self._prompt and at < self._seen):
+        if at is None or not now - LATE <= at <= now or (self._ours and at < self._seen):
             at = latest
         self._last = max(self._last, min(at, latest))
         return self._last

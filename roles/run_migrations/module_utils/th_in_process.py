@@ -37,12 +37,22 @@ _SAID_CODES = ("several_heads",)
 
 
 class InProcessWalker:
-    """A `Walker` that drives one of the programs in `programs`."""
+    """A `Walker` that drives one of the programs in `programs`.
+
+    `folders` are where the scripts are; `pending` says whether there is anything to migrate: where there is not, a
+    program of the project's may end without having asked its tool.
+    """
 
     def __init__(
-        self, settings: Mapping[str, Any], around: Surroundings, programs: Path, target: Target, folders: list[str]
+        self,
+        settings: Mapping[str, Any],
+        around: Surroundings,
+        programs: Path,
+        target: Target,
+        folders: list[str],
+        pending: bool,
     ) -> None:
-        self._settings, self._around, self._target = settings, around, target
+        self._settings, self._around, self._target, self._pending = settings, around, target, pending
         self._program = programs / f"walk_{settings['tool']}.py"
         self._folders = folders
         self._received = b""
@@ -149,7 +159,7 @@ class InProcessWalker:
         if "error" in message:
             raise self._raised(message["error"], "walk_failed")
         if message.get("end") is True:
-            if not self._planned:
+            if not self._planned and self._pending:
                 raise WalkError("walk_failed", "the project's code ended without having asked for its migrations")
             return False
         plan = message.get("plan")

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class WalkLog:
 
     def __init__(self, log: CappedLog, watch: Watch = Watch()) -> None:
         self._log = log
-        self._heartbeat = watch.heartbeat
+        self._heartbeat, self._slow = watch.heartbeat, watch.slow
         self._followers: dict[str, Follower] = {}
         self._held: list[tuple[float, int, str, str, bool]] = []
         self._held_bytes = self._number = 0
@@ -80,12 +81,32 @@ class WalkLog:
         for tag, path in watch.files:
             self.follow(tag, path)
 
-    def follow(self, tag: str, path: Path | str, prompt: bool = False) -> None:
-        """Log what is added to a file from now on, as ``[tag]``; for `prompt` see `Follower`."""
-        follower = Follower(path, prompt=prompt)
+    def follow(self, tag: str, path: Path | str, ours: bool = False) -> None:
+        """Log what is added to a file from now on, as ``[tag]``; for `ours` see `Follower`."""
+        follower = Follower(path, ours=ours)
         follower.seen(time.time())
         with self._lock:
             self._followers[f"[{tag}]"] = follower
+
+    def follow_server(
+        self, server: th_mariadb.Server, connection: Callable[[], contextlib.AbstractContextManager[Any]]
+    ) -> None:
+        """Follow a private server's error log, and have it write one of slow statements.
+
+        `connection` gives the administrator's. The logs of an external server tell of others, too: nothing is done.
+        """
+        if not server.private:
+            return
+        self.follow("sqlerr", server.error_log, ours=True)
+        if not self._slow:
+            return
+        with connection() as admin:
+            try:
+                log_slow_statements(admin, slow_log(server), self._slow)
+            except pymysql.err.MySQLError as error:
+                self.line(f"slow statements are not logged: {error}")
+                return
+        self.follow("sqlslo", slow_log(server), ours=True)
 
     def line(self, text: str, tag: str = "") -> None:
         """Log a line of the walk itself, after all that the followed files have said until now."""
@@ -94,7 +115,8 @@ class WalkLog:
             now = self._now()
             for follower in self._followers.values():
                 follower.seen(now)
-            self._hold(now, tag, text, True)
+            # what others have said may have several lines: the later ones do not begin like ours
+            self._hold(now, tag, text.replace("\n", "\n    "), True)
             self._release(now - HOLD)
 
     def output(self, text: str) -> None:

@@ -59,7 +59,7 @@ class Walk:
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
-        self._watch, self._log = watch, th_logs.WalkLog(log, watch)
+        self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
         self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
 
@@ -72,7 +72,7 @@ class Walk:
         """Walk all stages."""
         with contextlib.closing(self._log):
             try:
-                self._follow_server()
+                self._log.follow_server(self._server, self._evidence.connection)
                 self._walk()
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
@@ -81,16 +81,6 @@ class Walk:
                 self._diary.say(f"{found.code}: {found.detail}")
                 return found
         return None
-
-    def _follow_server(self) -> None:
-        if not self._server.private:
-            return  # its logs tell of others, and are not ours to read
-        self._log.follow("sqlerr", self._server.error_log, prompt=True)
-        if self._watch.slow:
-            slow = th_logs.slow_log(self._server)
-            with self._evidence.connection() as connection:
-                th_logs.log_slow_statements(connection, slow, self._watch.slow)
-            self._log.follow("sqlslo", slow, prompt=True)
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()
@@ -156,7 +146,7 @@ class Walk:
             name = database["name"]
             self._diary.stage = stage.name
             with self._walker(stage, database, target, ways[name]) as walker:
-                step = walker.next()
+                step, seen = walker.next(), set[str]()
                 if not told:
                     total = max(sum(map(len, ways.values())), walker.announced)
                     self._tell_stage(stage, each, total)
@@ -164,8 +154,17 @@ class Walk:
                 while step is not None:
                     before, after = (_of(name, end) for end in (step.before, step.after))
                     self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
+                    seen.add(after)
                     step = walker.next()
             self._evidence.end_connections()
+            if not target.downward and database["versions"] != "django":
+                self._check_seen({_of(name, one.after) for one in ways[name]} - seen)
+
+    def _check_seen(self, others: set[str]) -> None:
+        """None of the migrations that have not waited for the walk may be in the database."""
+        if unseen := sorted(others & self._tree.behind(self._evidence.standing().rows)):
+            problem = "did not run where the walk sees it: does the command start another process, or only stamp?"
+            raise WalkError("walk_failed", f"{', '.join(unseen[:10])} {problem}")
 
     def _way(self, database: Mapping[str, Any], target: Target) -> list[Step]:
         """What the trees say that is to come."""
@@ -208,7 +207,9 @@ class Walk:
         if database["tool"] == "command":
             walker: Walker = CommandWalker(database, around, pending, target.downward)
         else:
-            walker = InProcessWalker(database, around, self._programs, target, list(stage.folders))
+            walker = InProcessWalker(
+                database, around, self._programs, target, list(stage.folders), bool(pending)
+            )
         with walker:
             yield walker
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The submodules of a checkout: fetched from servers that are allowed, and whose fault it is when they cannot be."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_git import REMOTE_PROTOCOLS, Git, GitError, is_local, mask
+from ansible.module_utils.th_step import StepError
+
+SUBMODULE_DEPTH = 10
+
+_SCP_FORM = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/|:).+")
+
+
+def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: int = 0) -> int:
+    """Check out the submodules of a fresh checkout, theirs too; returns how many.
+
+    `merged` is a commit whose submodules are nobody's fault. Raises StepError: ``checkout_failed`` for one
+    whose URL is not allowed, whose commit is not there, or whose server does not answer and is a foreign
+    one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer.
+    """
+    if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
+        return 0
+    if depth >= SUBMODULE_DEPTH:
+        raise StepError("checkout_failed", f"Submodules are nested more than {SUBMODULE_DEPTH} deep.")
+    git.run("submodule", "--quiet", "init", cwd=repository)
+    urls = _urls(git, repository, "--local")
+    for name, url in urls:
+        problem = submodule_problem(url, git.bases)
+        if problem:
+            raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
+    if not urls:
+        return 0
+    local = next(filter(is_local, git.bases), "")
+    try:
+        git.remote(local, "submodule", "--quiet", "update", "--force", "--checkout", cwd=repository)
+    except GitError as error:
+        former = _urls(git, repository, f"--blob={merged}:.gitmodules") if merged else []
+        known = {url for _, url in former}
+        brought = [url for _, url in urls if url not in known and not _below(url, git.bases)]
+        by_change = error.gone or any(not git.answers(url) for url in brought)
+        code = "checkout_failed" if by_change else "git_unreachable"
+        raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
+    count = len(urls)
+    listing = git.run("ls-files", "-z", "--stage", cwd=repository, quiet=True)
+    for entry in listing.split(b"\0"):
+        meta, _, path = entry.partition(b"\t")
+        if meta.startswith(b"160000 "):
+            below = repository / os.fsdecode(path)
+            if (below / ".git").exists():
+                count += check_out_submodules(git, below, None, depth + 1)
+    return count
+
+
+def _below(url: str, bases: Sequence[str]) -> bool:
+    return any(url.startswith(mask(base).rstrip("/") + "/") for base in bases)
+
+
+def _urls(git: Git, repository: Path, source: str) -> list[tuple[str, str]]:
+    """The names and URLs of submodules; `source` is an option of ``git config``.
+
+    ``--local`` has what ``git submodule init`` has settled on, relative URLs resolved.
+    """
+    words = ("config", source, "-z", "--get-regexp", r"^submodule\..*\.url$")
+    try:
+        listing = git.run(*words, cwd=repository, quiet=True)
+    except GitError:
+        return []
+    found = []
+    for entry in listing.decode("utf-8", "replace").split("\0"):
+        key, _, url = entry.partition("\n")
+        if key:
+            found.append((key[len("submodule.") : -len(".url")], url))
+    return found
+
+
+def submodule_problem(url: str, bases: Sequence[str]) -> str:
+    """Why a submodule's URL is not allowed; "" when it is."""
+    shown = printable(mask(url))
+    if not url or url.startswith("-") or not url.isprintable() or " " in url or "\\" in url:
+        return f"{shown!r} is not a URL"
+    if is_local(url):
+        path = os.path.realpath(url.removeprefix("file://"))
+        for base in bases:
+            root = os.path.realpath(base.removeprefix("file://"))
+            if is_local(base) and os.path.commonpath([path, root]) == root:
+                return ""
+        return f"{shown} is on this machine, outside of the repositories"
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in REMOTE_PROTOCOLS.split(":"):
+        host = rest.partition("/")[0].rpartition("@")[2]
+        return f"{shown} names no host" if not host or host.startswith(("-", ":")) else ""
+    if not separator and _SCP_FORM.fullmatch(url):
+        return ""
+    return f"{shown} is not an http, https, git or ssh URL"
