@@ -8,7 +8,7 @@ import pytest
 
 from worker import documents
 
-from .world import DUMP, JOB, PROFILE, Worker, World, script
+from .world import DUMP, INDEX, JOB, PROFILE, Worker, World, script
 
 UNFINISHED = "FAILURE - Did not find the end of a migration after a start"
 
@@ -166,6 +166,60 @@ def test_a_project_that_is_migrated_by_a_command(world: World, worker: Worker) -
     # the branch's tip does not read TOY_URL: the first of its migrations fails, which is what is reported
     assert answer.codes[0] == "migration_unfinished"
     assert answer.document["datasets"][0]["migrations"][0]["stage"] == "master"
+
+
+MOVE = """
+import os, sys, sqlalchemy as sa
+with sa.create_engine(os.environ["TOY_URL"]).begin() as connection:
+    moved = connection.execute(sa.text("UPDATE t SET name = 'moved' WHERE name <> 'moved' LIMIT 400")).rowcount
+sys.exit(1 if moved else 0)
+"""
+DATA = {
+    "name": "move", "command": ["python", "-c", MOVE], "again": [1], "rounds": 9, "environment": {"TOY_URL": "{url}"},
+}  # fmt: skip
+
+
+def test_down_to_the_last_release_and_up_again_with_data_migrations(world: World, worker: Worker) -> None:
+    world.profile({**PROFILE, "downgrade": True, "data_migrations": [DATA]})
+    world.dataset("first", XInnodb_rows_changed={"default": 500, "data->move": 2000})
+    try:
+        wider = INDEX.replace("['name']", "['name', 'id']")
+        answer = worker.run(world.change(script("c3", "b2", wider, "op.drop_index('ix_name', 't')")))
+    finally:
+        world.profile(PROFILE)
+        world.dataset("first")
+    assert answer.result == "SUCCESS", answer.said()
+    rows = answer.document["datasets"][0]["migrations"]
+    assert [(row["kind"], row["from"], row["to"], row["by_change"]) for row in rows] == [
+        ("schema", "a1", "b2", False), ("data", "data", "move", False), ("schema", "b2", "c3", True),
+        ("data", "data", "move", True), ("downgrade", "c3", "b2", True), ("schema", "b2", "c3", True),
+    ]  # fmt: skip
+    assert [(row["rounds"], row["rows_changed"] > 900) for row in rows if row["kind"] == "data"] == [
+        (4, True), (1, False),
+    ]  # fmt: skip
+    assert all(row["start_up"] for row in rows if row["kind"] == "data")
+    assert {"Data migrations were run after the schema's: move.", "Walked down as well: c3."} <= set(
+        answer.document["notes"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("downgrade", "fault", "step"),
+    [("raise RuntimeError('never down')", "change", ("d4", "c3")), ("pass", "operator", ("c3", "b2"))],
+)
+def test_a_way_down_that_fails(
+    world: World, worker: Worker, downgrade: str, fault: str, step: tuple[str, str]
+) -> None:
+    world.profile({**PROFILE, "downgrade": True})
+    try:
+        answer = worker.run(world.change(script("d4", "c3", "pass", downgrade)))
+    finally:
+        world.profile(PROFILE)
+    assert answer.codes == ["migration_unfinished", "migration_raised"], answer.said()
+    failed = answer.document["messages"][1]
+    assert (failed["kind"], failed["from"], failed["to"], failed["fault"]) == ("downgrade", *step, fault)
+    assert (answer.document["fault"], answer.document["ours"]) == (fault, fault != "change")
+    assert "way down" in failed["remedy"]
 
 
 def test_the_published_job_is_complete_and_holds_no_secret(world: World, worker: Worker) -> None:

@@ -57,9 +57,9 @@ DATASET: dict[str, Any] = {
 }
 
 
-def script(revision: str, down: Any, body: str = "pass") -> dict[str, str]:
+def script(revision: str, down: Any, body: str = "pass", downgrade: str = "") -> dict[str, str]:
     """A migration as a file of the repository."""
-    return {f"migrations/versions/{revision}_.py": toy.migration(revision, down, body)}
+    return {f"migrations/versions/{revision}_.py": toy.migration(revision, down, body, downgrade)}
 
 
 class Answer:
@@ -107,7 +107,8 @@ class World:
         self.repository.commit({**base, **script("a1", None, TABLE)}, "The beginning")
         self.repository.commit(script("b2", "a1", "op.add_column('t', sa.Column('note', sa.String(9)))"), "Add notes")
         self.repository.git("branch", "stable/1")
-        self.repository.commit(script("c3", "b2", INDEX), "Index the names")
+        no_way_back = "raise NotImplementedError('no way back')"
+        self.repository.commit(script("c3", "b2", INDEX, no_way_back), "Index the names")
         self.profile(PROFILE)
         self.dataset("first")
         self.config_path = root / "config.yaml"
