@@ -7,10 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from worker import documents
-from worker.datasetfile import LIMITS, SUFFIXES, Dataset, load, name_of
+from worker.datasetfile import LIMITS, SUFFIXES, Dataset, Server, load, name_of
 from worker.errors import ConfigError, DatasetError
 
-__all__ = ["LIMITS", "SUFFIXES", "Dataset", "find", "load", "name_of", "select", "unknown"]
+__all__ = ["LIMITS", "SUFFIXES", "Dataset", "Server", "find", "load", "name_of", "select", "unknown"]
 
 
 def find(datasets_dir: Path) -> list[Path]:

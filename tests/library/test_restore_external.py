@@ -180,6 +180,15 @@ class TestOwnDatabases:
         assert len(ask(server, "SELECT * FROM users")) == 3
         assert jobs.external.ask("SHOW TABLES IN shop") == []
 
+    def test_a_server_that_is_reached_by_its_socket(self, jobs: Jobs) -> None:
+        del jobs.keys["server"]["host"], jobs.keys["server"]["port"]
+        jobs.keys["server"]["socket"] = jobs.external.server.socket
+        facts, server = jobs.restore()
+        assert server.address == {"socket": jobs.external.server.socket} and facts["server"]["private"] is False
+        assert len(ask(server, "SELECT * FROM users")) == 3
+        th_external.release(server)
+        assert Path(jobs.external.server.socket).exists()
+
     def test_what_ran_in_somebody_elses_name_runs_in_the_jobs(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         ask(server, "UPDATE users SET name = 'changed' WHERE id = 1")
@@ -228,6 +237,16 @@ class TestOwnDatabases:
         names = [name for server in (alive, third) for name in (server.user, server.database)]
         assert jobs.external.ours() == sorted(names)
 
+    def test_what_a_canceled_job_has_is_dropped_at_once(self, jobs: Jobs) -> None:
+        """A worker that cancels a job, or finds what a dead one has left, ends its processes."""
+        _, server = jobs.restore()
+        with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
+            th_mariadb.query(connection, "BEGIN")
+            th_mariadb.query(connection, "UPDATE users SET name = 'x'")
+            os.kill(server.pid, signal.SIGTERM)
+            assert os.waitpid(server.pid, 0)[1] == 0
+            assert jobs.external.ours() == []
+
     def test_the_locks_end_with_the_jobs_folder(self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
         program = jobs.root / "hold_locks.py"
         options = jobs.options()
@@ -236,6 +255,7 @@ class TestOwnDatabases:
         assert server.running()
         Path(server.folder).rename(jobs.root / "gone")
         assert os.waitpid(server.pid, 0)[1] == 0
+        assert jobs.external.ours() == []
         (jobs.root / "gone").rename(server.folder)
 
     def test_a_job_that_is_run_again_begins_anew(self, jobs: Jobs) -> None:
@@ -357,7 +377,7 @@ class TestWalk:
         _, server = jobs.restore(options)
         ((connection,),) = jobs.external.ask(f"SELECT IS_USED_LOCK('{server.user}')")
         jobs.external.ask(f"KILL {connection}")
-        os.kill(server.pid, signal.SIGTERM)
+        os.kill(server.pid, signal.SIGKILL)
         os.waitpid(server.pid, 0)
         (error,) = [event for event in self.walk(options) if event["event"] == "error"]
         assert error["code"] == "server_unreachable"
@@ -462,7 +482,7 @@ class TestPreloaded:
         _, first = preloaded.restore()
         preloaded.time_limit = 1
         code, text = preloaded.failure()
-        assert code == "server_failed" and "another job has held shop" in text
+        assert code == "server_unreachable" and "another job has held shop" in text
         preloaded.time_limit = 60
         with ThreadPoolExecutor(1) as pool:
             second = pool.submit(preloaded.restore)
@@ -548,7 +568,7 @@ class TestOperatorsReset:
         program = jobs.root / "reset"
         program.write_text(content) if content else program.unlink()
         code, text = jobs.failure()
-        assert code == "seed_broken" and words in text
+        assert code == "seed_changed" and words in text
 
 
 @pytest.mark.parametrize(

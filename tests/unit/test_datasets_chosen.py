@@ -2,6 +2,7 @@
 """Which datasets a job tests, what it reports when there are none, and what `th check` says of it."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,29 @@ def test_a_dump_that_is_not_there(place: Place) -> None:
     assert "none.sql cannot be read" in failed
 
 
-def test_a_password_that_others_can_read(place: Place) -> None:
-    server = {"host": "127.0.0.1", "user": "th", "password_file": "th.password"}
+def external(place: Place, port: int) -> None:
+    server = {"host": "127.0.0.1", "port": port, "user": "th", "password_file": "th.password"}
     place.dataset("little", db_user=None, db_pass=None, server=server)
+
+
+def test_a_password_that_others_can_read(place: Place) -> None:
+    external(place, 1)
     assert "cannot be read" in place.failed()[0]
     password = place.root / "datasets/th.password"
     password.write_text("secret\n")
     password.chmod(0o644)
     assert "can be read by others: chmod 600" in place.failed()[0]
     password.chmod(0o600)
-    assert place.failed() == []
+    assert "does not answer" in place.failed()[0]
+
+
+def test_an_external_server_is_asked_whether_it_is_there(place: Place) -> None:
+    password = place.root / "datasets/th.password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        external(place, port)
+        assert place.failed() == []
+    (failed,) = place.failed()
+    assert f"server: 127.0.0.1:{port} does not answer" in failed

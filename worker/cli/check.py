@@ -22,6 +22,7 @@ FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
 
 _GEARMAN_SECONDS = 3.0
+_SERVER_SECONDS = 3.0
 _PROFILE_SECONDS = 60.0
 _PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
 _TOOLS = {
@@ -145,6 +146,9 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         return Check(False, "dataset", text, "give the dataset a part for each database of the profile")
     if dataset.server and (problem := _password_problem(dataset.server.password_file)):
         return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "mend it")
+    if dataset.server and (problem := _unreachable(dataset.server)):
+        text = f"{dataset.config_path}: server: {dataset.server.place} does not answer: {problem}"
+        return Check(False, "dataset", text, "start it, or correct host, port or socket")
     seeds = [str(part.seed) for part in dataset.parts if part.seed]
     place = [f"on {dataset.server.place}{' (preloaded)' if dataset.preloaded else ''}"] if dataset.server else []
     return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {', '.join(seeds + place)}")
@@ -168,6 +172,19 @@ def _password_problem(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return f"{path} cannot be read by this user"
     return f"{path} can be read by others: chmod 600 {path}" if mode & 0o077 else ""
+
+
+def _unreachable(server: datasets.Server) -> str:
+    try:
+        if server.socket:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(_SERVER_SECONDS)
+                client.connect(server.socket)
+        else:
+            socket.create_connection((server.host, server.port), _SERVER_SECONDS).close()
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _chosen(settings: Config) -> Iterator[Check]:

@@ -16,7 +16,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,9 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
     held = th_mariadb.save(replace(server, pid=process.pid))
     assert process.stdin is not None and process.stdout is not None
     with process.stdin as said, process.stdout as heard:
-        said.write(json.dumps({"connect": connect, "locks": locks, "patience": patience}).encode())
+        request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
+        request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+        said.write(json.dumps(request).encode())
         said.close()
         waits = patience * len(locks) + 60
         answer = heard.readline() if select.select([heard], [], [], waits)[0] else b"busy"
@@ -187,13 +189,19 @@ def release(server: Server) -> None:
 
 
 def _drop(connection: Any, user: str, databases: list[str]) -> None:
-    query(connection, f"SET SESSION lock_wait_timeout = {LOCK_WAIT}")
     for (number,) in query(connection, "SELECT id FROM information_schema.processlist WHERE user = %s", user):
         with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself, or is not ours to end
             query(connection, f"KILL {int(number)}")
-    for database in databases:
-        query(connection, f"DROP DATABASE IF EXISTS {identifier(database)}")
-    query(connection, f"DROP USER IF EXISTS {literal(user)}@'%'")
+    for statement in _to_drop(user, databases):
+        query(connection, statement)
+
+
+def _to_drop(user: str, databases: Iterable[str]) -> list[str]:
+    return [
+        f"SET SESSION lock_wait_timeout = {LOCK_WAIT}",
+        *(f"DROP DATABASE IF EXISTS {identifier(database)}" for database in databases),
+        f"DROP USER IF EXISTS {literal(user)}@'%'",
+    ]
 
 
 def _place(server: Server) -> str:

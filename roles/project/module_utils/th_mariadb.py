@@ -247,17 +247,20 @@ def connect(
 ) -> Iterator[pymysql.connections.Connection[Any]]:
     """A connection with the account of an option file; rows come as tuples, autocommit is on."""
     account = read_account(option_file)
-    connection = pymysql.connect(
-        user=account["user"],
-        password=account["password"],
-        **connect_arguments(server),
-        database=database,
-        charset="utf8mb4",
-        autocommit=True,
-        connect_timeout=max(1, int(time_limit)),
-        read_timeout=max(1, int(time_limit)),
-        write_timeout=max(1, int(time_limit)),
-    )
+    try:
+        connection = pymysql.connect(
+            user=account["user"],
+            password=account["password"],
+            **connect_arguments(server),
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=max(1, int(time_limit)),
+            read_timeout=max(1, int(time_limit)),
+            write_timeout=max(1, int(time_limit)),
+        )
+    except RuntimeError as error:  # PyMySQL's for a way to log in that needs another package
+        raise ServerError(f"nobody can log in as {account['user']}: {error}") from error
     try:
         yield connection
     finally:

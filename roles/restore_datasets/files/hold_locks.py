@@ -2,14 +2,19 @@
 """Hold a job's locks on an external server for as long as the job lives: ``hold_locks.py FOLDER``.
 
 A lock of the server (GET_LOCK) ends with its connection, so whatever ends this process frees it: the job's end, the
-end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks` and
-`patience` (seconds), says ``held`` or what went wrong on stdout, and goes on until FOLDER is gone or the connection is.
+end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks`,
+`patience` (seconds), `user` (the job's) and `drop` (statements), says ``held`` or what went wrong on stdout, and goes
+on until it is ended (SIGTERM), FOLDER is gone or the connection is. Ended by SIGTERM or for want of its folder, it
+drops what the job has on the server: so it is dropped also when the job was canceled, or its worker has died.
 """
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import time
+from typing import Any
 
 import pymysql
 
@@ -30,20 +35,39 @@ def main() -> int:
                 if cursor.fetchone() != (1,):
                     print("busy", flush=True)
                     return 1
-    except (pymysql.Error, OSError) as error:
+    except (pymysql.Error, OSError, RuntimeError) as error:  # RuntimeError: a way to log in that it cannot do
         print(f"failed {error}", flush=True)
         return 1
-    print("held", flush=True)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        print("held", flush=True)
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 1)
         while os.path.isdir(folder):
             time.sleep(PERIOD)
             connection.ping(reconnect=False)
     except (pymysql.Error, OSError) as error:
         print(f"the connection that held the job's locks was lost: {error}", file=sys.stderr, flush=True)
         return 1
+    except SystemExit:
+        pass
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    drop(request)
     return 0
+
+
+def drop(request: dict[str, Any]) -> None:
+    """Drop what the job has on the server; what remains is dropped by the next job there."""
+    with contextlib.suppress(pymysql.Error, OSError):
+        connection = pymysql.connect(**request["connect"], read_timeout=60, autocommit=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (request["user"],))
+            for (number,) in cursor.fetchall():
+                with contextlib.suppress(pymysql.Error):  # it has ended by itself, or is not ours to end
+                    cursor.execute(f"KILL {int(number)}")
+            for statement in request["drop"]:
+                with contextlib.suppress(pymysql.Error):
+                    cursor.execute(statement)
 
 
 if __name__ == "__main__":

@@ -110,27 +110,29 @@ class RestoreError(Exception):
 
 
 @contextlib.contextmanager
-def told_apart() -> Iterator[None]:
-    """Turn whatever can go wrong into a RestoreError with the code that says whose it is."""
+def told_apart(server_code: str) -> Iterator[None]:
+    """Turn whatever can go wrong into a RestoreError with the code that says whose it is.
+
+    `server_code` is the one for trouble with the database server.
+    """
     try:
         yield
     except SeedError as error:
         raise RestoreError(error.code, str(error)) from error
-    except th_mariadb.UnreachableError as error:
-        raise RestoreError("server_unreachable", str(error)) from error
     except (th_mariadb.ServerError, pymysql.Error) as error:
-        raise RestoreError("server_failed", str(error)) from error
+        raise RestoreError(server_code, str(error)) from error
     except OSError as error:
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "server_failed"
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else server_code
         raise RestoreError(code, str(error)) from error
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:
     """Do it all; returns the facts for the artifact."""
     folder = Path(options["job_dir"]) / "db" / options["name"]
-    with told_apart():
-        dataset = read_dataset(Path(options["config"]), [one["name"] for one in options["databases"]])
+    with told_apart("server_failed"):
         remove_former(folder)
+        dataset = read_dataset(Path(options["config"]), [one["name"] for one in options["databases"]])
+    with told_apart("server_unreachable" if dataset.server else "server_failed"):
         folder.mkdir(mode=0o700, parents=True)
         server, facts = (as_guest if dataset.server else privately)(folder, dataset, options)
         try:

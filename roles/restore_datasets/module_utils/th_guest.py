@@ -77,7 +77,10 @@ def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> Non
 
 
 def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:
-    """Run the operator's command, without a shell; what it prints is only shown when it fails."""
+    """Run the operator's command, without a shell; what it prints is only shown when it fails.
+
+    Raises SeedError ``seed_changed`` when it fails.
+    """
     place = {"TH_DATASET": options["name"], "TH_DATABASES": " ".join(server.databases.values())}
     try:
         done = subprocess.run(
@@ -93,12 +96,12 @@ def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str
             check=False,
         )
     except OSError as error:
-        raise SeedError("seed_broken", f"{dataset.path}: reset: {dataset.reset[0]}: {error.strerror}") from error
+        raise SeedError("seed_changed", f"{dataset.path}: reset: {dataset.reset[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise SeedError("seed_broken", f"{dataset.path}: reset did not end in {error.timeout:g} s") from error
+        raise SeedError("seed_changed", f"{dataset.path}: reset did not end in {error.timeout:g} s") from error
     if done.returncode != 0:
         said = done.stdout.strip()[-1000:]
-        raise SeedError("seed_broken", f"{dataset.path}: reset ended with status {done.returncode}: {said}")
+        raise SeedError("seed_changed", f"{dataset.path}: reset ended with status {done.returncode}: {said}")
 
 
 def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:
