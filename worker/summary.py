@@ -118,7 +118,8 @@ def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
 
 def _walked(verdict: Verdict, checkout: Checkout) -> str:
     tip = next((stage.name for stage in checkout.stages if stage.kind == "tip"), "")
-    whole = all(result.walk is not None and result.walk.final is not None for result in verdict.datasets)
+    walks = [result.walk for result in verdict.datasets]
+    whole = bool(walks) and all(walk is not None and walk.final is not None for walk in walks)
     where = f"the tip of {tip}" if tip else "the end of its branch"
     return f"the datasets were walked to {where}" if whole else f"the datasets had to be walked to {where}"
 

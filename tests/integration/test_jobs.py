@@ -58,6 +58,26 @@ def test_a_change_over_the_limits(world: World, worker: Worker) -> None:
     assert answer.codes == ["migration_changed_rows"]
 
 
+def test_an_excess_that_is_waived_or_only_warns_is_told_and_fails_nothing(world: World, worker: Worker) -> None:
+    world.dataset(
+        "first",
+        Innodb_rows_read={"default": 900, "warn_only": True},
+        waivers=[{"migration": "c3->d4", "limit": "XInnodb_rows_changed", "reason": "filled once", "bug": "bug 7"}],
+    )
+    try:
+        answer = worker.run(world.migration("op.execute(\"UPDATE t SET note = 'x'\")"))
+    finally:
+        world.dataset("first")
+    assert answer.result == "SUCCESS" and answer.finals == ["complete"]
+    told = {message["code"]: message["excuse"] for message in answer.document["messages"] if message["to"] == "d4"}
+    assert told == {
+        "migration_changed_rows": "waived: filled once (bug 7)",
+        "migration_read_rows": "this limit only warns",
+    }
+    assert answer.data[-1]["messages"][0].startswith("SUCCESS: The migrations run on every dataset. What is over")
+    assert not any(message["counts"] for message in answer.document["messages"])
+
+
 def test_three_datasets_are_three_tests(world: World, worker: Worker) -> None:
     world.dataset("one", "three")
     world.dataset("two", "three", dump=DUMP.replace("% 500", "").encode())

@@ -19,12 +19,14 @@ from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
 from .world import PATIENCE, ROOT, program
 
 # What no job can cause: it takes somebody who stops a worker as a service, a database of the operator's own that was
-# tampered with or is shared, or a defect of ours. Each has tests of its own.
+# tampered with or is shared, a machine without memory, or a defect of ours. Each has tests of its own.
 ELSEWHERE = {
     "worker_stopped": "tests/integration/test_ends.py",
-    "worker_failed": "tests/unit/test_cli.py",
-    "seed_changed": "tests/library/test_external.py",
-    "limit_not_measurable": "tests/library/test_external.py",
+    "worker_failed": "tests/data/walks/worker_failed/expected.json",
+    "retry_timed_out": "tests/unit/test_job.py",
+    "server_out_of_memory": "tests/unit/test_job.py",
+    "seed_changed": "tests/library/test_restore_external.py",
+    "limit_not_measurable": "tests/data/walks/limit_not_measurable/expected.json",
 }
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 SPECIAL = {"disk_full", "job_folder", "canceled", "bad_request"}

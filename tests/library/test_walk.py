@@ -4,88 +4,38 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_walk import Limits, Walk
 
 from tests.unit.logs import meaning
 
 from . import toy
-from .conftest import ROOT
-
-NAME = "toy"
-PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
-OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
-FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
-ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_1000\")"
-CHAIN = {"a1": (None, FIRST), "b2": ("a1", ROWS), "c3": ("b2", "op.execute('UPDATE t SET name = NULL')")}
-
-
-def start(folder: Path) -> th_mariadb.Server:
-    folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
-    password = 'it\'s "odd" %s\\'
-    return th_mariadb.start(
-        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60
-    )
+from .toy import CHAIN, FIRST, NAME, error, kinds, walk
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = start(tmp_path_factory.mktemp("server") / "db" / NAME)
+    server = toy.start(tmp_path_factory.mktemp("server") / "toy")
     yield server
     th_mariadb.stop(server, 0)
 
 
 @pytest.fixture
 def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
-    """The server with an empty database, as the job's."""
-    with th_mariadb.connect(running, running.admin_file) as connection:
-        th_mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
-        th_mariadb.query(connection, "CREATE DATABASE toy")
-    (job_dir / "db").mkdir()
-    (job_dir / "db" / NAME).symlink_to(running.folder)
-    return running
+    return toy.emptied(running, job_dir)
 
 
 @pytest.fixture
 def own_server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     """A server that a test may destroy."""
-    server = start(job_dir / "db" / NAME)
+    server = toy.start(job_dir / "db" / NAME)
     yield server
     th_mariadb.stop(server, 0)
-
-
-def walk(
-    job_dir: Path,
-    revisions: Mapping[str, tuple[Any, str]],
-    database: Mapping[str, Any] = toy.DATABASE,
-    env_py: str = toy.ENV_PY,
-    time_limit: float = 30,
-    log_bytes: int = 100_000,
-    start_time_limit: float = 30,
-    **more: Any,
-) -> list[dict[str, Any]]:
-    toy.write(job_dir / "src", revisions, env_py)
-    toy.artifacts(job_dir, job_dir / "src", revisions)
-    limits = Limits(time_limit, start_time_limit, log_bytes)
-    Walk(job_dir, NAME, toy.profile(database, **more), limits, PROGRAMS).run()
-    return toy.events(job_dir, NAME)
-
-
-def kinds(events: list[dict[str, Any]]) -> list[str]:
-    return [event["event"] for event in events]
-
-
-def error(events: list[dict[str, Any]]) -> dict[str, Any]:
-    found = [event for event in events if event["event"] == "error"]
-    assert len(found) == 1, events
-    return found[0]
 
 
 def test_each_migration_is_measured(job_dir: Path, server: th_mariadb.Server) -> None:

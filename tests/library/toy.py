@@ -1,12 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small project with alembic migrations, written to a folder, and the artifacts that say where it is."""
+"""A small project with alembic migrations, written to a folder, the artifacts that say where it is, and its walk."""
+
+from __future__ import annotations
 
 import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ansible.module_utils import th_mariadb
+
+NAME = "toy"
+PROGRAMS = Path(__file__).resolve().parents[2] / "roles" / "run_migrations" / "files"
+OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
+
+FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
+ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_1000\")"
+CHAIN: dict[str, Any] = {
+    "a1": (None, FIRST),
+    "b2": ("a1", ROWS),
+    "c3": ("b2", "op.execute('UPDATE t SET name = NULL')"),
+}
 
 ENV_PY = """
 from alembic import context
@@ -40,33 +57,45 @@ def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, An
     return check_profile({"migrations": dict(database), **more})
 
 
-def migration(revision: str, down: str | Sequence[str] | None, body: str = "pass") -> str:
+def migration(
+    revision: str,
+    down: str | Sequence[str] | None,
+    body: str = "pass",
+    downgrade: str = "",
+    depends_on: str | Sequence[str] | None = None,
+) -> str:
     """The source of a migration whose `upgrade` does `body`."""
-    return (
+    text = (
         f'"""{revision}"""\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
         f"revision = {revision!r}\ndown_revision = {down!r}\n\n\n"
         "def upgrade():\n" + textwrap.indent(textwrap.dedent(body).strip() or "pass", "    ") + "\n"
     )
+    if depends_on:
+        text += f"\n\ndepends_on = {depends_on!r}\n"
+    if downgrade:
+        text += "\n\ndef downgrade():\n" + textwrap.indent(textwrap.dedent(downgrade).strip(), "    ") + "\n"
+    return text
 
 
-def write(src: Path, revisions: Mapping[str, tuple[Any, str]], env_py: str = ENV_PY) -> None:
-    """Write the project: `revisions` maps a revision to what it builds on and the body of its `upgrade`."""
+def write(src: Path, revisions: Mapping[str, Sequence[Any]], env_py: str = ENV_PY) -> None:
+    """Write the project: `revisions` maps a revision to what it builds on and the body of its `upgrade`, that of its
+    `downgrade`, and what it depends on (see `migration`)."""
     versions = src / "migrations" / "versions"
     versions.mkdir(parents=True, exist_ok=True)
     (src / "alembic.ini").write_text("[alembic]\nscript_location = migrations\nsqlalchemy.url =\n")
     (src / "migrations" / "env.py").write_text(env_py)
-    for revision, (down, body) in revisions.items():
-        (versions / f"{revision}_.py").write_text(migration(revision, down, body))
+    for revision, facts in revisions.items():
+        (versions / f"{revision}_.py").write_text(migration(revision, *facts))
 
 
-def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, tuple[Any, str]]) -> None:
+def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]]) -> None:
     """Write checkout.json and environment.json for one stage, the change; the environment is this interpreter's."""
     tree = {
         revision: {
-            "down": [] if down is None else [down] if isinstance(down, str) else list(down),
+            "down": [one for named in (facts[0], *facts[3:]) for one in _names(named)],
             "file": f"migrations/versions/{revision}_.py",
         }
-        for revision, (down, _) in revisions.items()
+        for revision, facts in revisions.items()
     }
     below = {name for facts in tree.values() for name in facts["down"]}
     heads = sorted(set(tree) - below)
@@ -77,6 +106,66 @@ def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, tuple[Any, str]]
     (job_dir / "results").mkdir(exist_ok=True)
     (job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"stages": [stage], "revisions": tree}))
     (job_dir / "artifacts" / "environment.json").write_text(json.dumps({"environments": [built]}))
+
+
+def _names(named: str | Sequence[str] | None) -> Sequence[str]:
+    return [] if named is None else [named] if isinstance(named, str) else named
+
+
+def start(folder: Path) -> th_mariadb.Server:
+    """A server in `folder`, with the toy's database and user."""
+    from ansible.module_utils import th_mariadb
+
+    folder.mkdir(parents=True)
+    th_mariadb.install(folder, OPTIONS, 60)
+    password = 'it\'s "odd" %s\\'
+    return th_mariadb.start(
+        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60
+    )
+
+
+def emptied(server: th_mariadb.Server, job_dir: Path) -> th_mariadb.Server:
+    """The server, its database empty, as the one of a job."""
+    from ansible.module_utils import th_mariadb
+
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        th_mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
+        th_mariadb.query(connection, "CREATE DATABASE toy")
+    (job_dir / "db").mkdir()
+    (job_dir / "db" / NAME).symlink_to(server.folder)
+    return server
+
+
+def walk(
+    job_dir: Path,
+    revisions: Mapping[str, Sequence[Any]],
+    database: Mapping[str, Any] = DATABASE,
+    env_py: str = ENV_PY,
+    time_limit: float = 30,
+    log_bytes: int = 100_000,
+    start_time_limit: float = 30,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Write the project and walk it; gives the events of all walks of the job."""
+    from ansible.module_utils.th_walk import Limits, Walk
+
+    write(job_dir / "src", revisions, env_py)
+    artifacts(job_dir, job_dir / "src", revisions)
+    limits = Limits(time_limit, start_time_limit, log_bytes)
+    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS).run()
+    return events(job_dir, NAME)
+
+
+def kinds(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What kind each of the events is."""
+    return [event["event"] for event in events]
+
+
+def error(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The one error of the events."""
+    found = [event for event in events if event["event"] == "error"]
+    assert len(found) == 1, events
+    return found[0]
 
 
 def events(job_dir: Path, dataset: str) -> list[dict[str, Any]]:

@@ -213,8 +213,7 @@ def _computed(nodes: Mapping[_Key, _Node], content: Mapping[str, bytes]) -> Iter
     sizes = Counter(app for app, _ in nodes)
     for (app, _), node in nodes.items():
         if node.computed and sizes[app] > 1 and not any(one == app for one, _ in node.dependencies):
-            reason = "its dependencies are computed, not written out"
-            yield Unreadable(node.file, reason, sha256(content[node.file]))
+            yield Unreadable(node.file, "its dependencies are computed, not written out", sha256(content[node.file]))
 
 
 def _label(folder: str, content: Mapping[str, bytes], labels: Mapping[str, str]) -> str:
@@ -246,10 +245,8 @@ def _label_of_config(content: bytes, plain: str) -> str:
             if label or name:
                 label = label or name.rpartition(".")[2]
                 found[label] = found.get(label, False) or chosen
-    defaults = [label for label, chosen in found.items() if chosen]
-    if len(found) == 1 or defaults:
-        return (defaults or list(found))[0]
-    return plain
+    likely = [label for label, chosen in found.items() if chosen or len(found) == 1]
+    return likely[0] if likely else plain
 
 
 def _revisions(nodes: Mapping[_Key, _Node]) -> dict[str, Revision]:

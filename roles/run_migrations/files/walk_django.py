@@ -31,24 +31,11 @@ def walk(stepper):
     executor = Steps(stepper, alias).hook()
     with remembered_statements(connections[alias]):
         if request["command"]:
-            run_manage(request["command"])
+            run_command(request["command"])
             return
         if request["direction"] == "down":
             go_down(executor, request["target"], request["script_folders"])
         call_command("migrate", database=alias, interactive=False, skip_checks=False)
-
-
-def run_manage(command):
-    """Run the project's own command; what Django has only told a terminal is raised again."""
-    from django.core.management import CommandError
-
-    try:
-        run_command(command)
-    except Failure as failure:
-        said = getattr(failure.__cause__, "__context__", None)
-        if isinstance(said, CommandError):
-            raise said from None
-        raise
 
 
 def set_up(request):
@@ -322,4 +309,4 @@ def place_of(migration, operation):
 
 
 if __name__ == "__main__":
-    main(walk)
+    main(walk, "django")
