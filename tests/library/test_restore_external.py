@@ -491,6 +491,13 @@ class TestPreloaded:
             th_external.release(first)
             assert second.result(timeout=50)[0]["version"] == ["a1"]
 
+    def test_two_datasets_of_one_job_do_not_wait_for_each_other(self, preloaded: Jobs) -> None:
+        options = preloaded.options()
+        preloaded.restore(options)
+        with pytest.raises(restore_dataset.RestoreError, match="dataset toy of this job has the preloaded") as caught:
+            restore_dataset.restore({**options, "name": "other"})
+        assert caught.value.code == "seed_broken"
+
     def test_a_job_that_died_blocks_nobody(self, preloaded: Jobs) -> None:
         _, dead = preloaded.restore()
         os.kill(dead.pid, signal.SIGKILL)

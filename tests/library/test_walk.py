@@ -15,7 +15,7 @@ from ansible.module_utils import th_mariadb
 from tests.unit.logs import meaning
 
 from . import toy
-from .toy import CHAIN, FIRST, NAME, error, kinds, walk
+from .toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +319,199 @@ def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, 
     found = error(walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}))
     assert time.monotonic() - begun < 20
     assert found["code"] == "migration_ended" and "status 3" in found["detail"]
+
+
+def test_what_depends_on_another_branch(job_dir: Path, server: th_mariadb.Server) -> None:
+    tree = {
+        "a1": (None, FIRST),
+        "x1": (None, "op.create_table('x', sa.Column('id', sa.Integer))"),
+        "x2": ("x1", "op.execute('INSERT INTO x VALUES (1)')"),
+        "b2": ("a1", "op.execute('INSERT INTO t SELECT id, id FROM x')", "", "x2"),
+    }
+    events = walk(job_dir, tree)
+    ends = [event for event in events if event["event"] == "end"]
+    assert {end["to"] for end in ends} == tree.keys() and ends[-1]["to"] == "b2"
+    assert (ends[-1]["from"], ends[-1]["version"], events[-1]["version"]) == ("a1,x2", "b2", "b2")
+    assert events[-1]["expected"] == "b2" and ends[-1]["counters"]["rows_read"] >= 1
+
+
+def test_several_heads_by_design(job_dir: Path, server: th_mariadb.Server) -> None:
+    tree = {"a1": (None, FIRST), "b2": ("a1", ""), "b3": ("a1", "")}
+    events = walk(job_dir, tree, {**toy.DATABASE, "heads": 2})
+    assert (events[-1]["event"], events[-1]["version"], events[-1]["expected"]) == ("final", "b2,b3", "b2,b3")
+    versions = [event["version"] for event in events if event["event"] == "end"]
+    assert versions[0] == "a1" and versions[1] in ("b2", "b3") and versions[2] == "b2,b3"
+
+
+ASYNC_ENV_PY = """
+import asyncio
+from alembic import context
+from sqlalchemy import create_engine, pool
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool)
+
+async def migrate():
+    with engine.connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+
+asyncio.run(migrate())
+"""
+
+
+def test_migrations_within_an_event_loop(job_dir: Path, server: th_mariadb.Server) -> None:
+    events = walk(job_dir, CHAIN, env_py=ASYNC_ENV_PY)
+    assert [event["version"] for event in events if event["event"] == "end"] == ["a1", "b2", "c3"]
+
+
+def applied(statement: str) -> str:
+    """An env.py that executes a statement after each migration."""
+    text = toy.ENV_PY.replace("connection=connection)", "connection=connection, on_version_apply=applied)")
+    return f"def applied(ctx, **_):\n    ctx.connection.exec_driver_sql({statement!r})\n" + text
+
+
+def test_a_version_that_no_migration_has(job_dir: Path, server: th_mariadb.Server) -> None:
+    found = error(walk(job_dir, CHAIN, env_py=applied("UPDATE alembic_version SET version_num = 'z9'")))
+    assert (found["code"], found["from"], found["to"]) == ("version_not_in_tree", "base", "a1")
+    assert "z9" in found["detail"]
+
+
+def test_a_version_that_stays(job_dir: Path, server: th_mariadb.Server) -> None:
+    walk(job_dir, {"a1": CHAIN["a1"]})
+    events = walk(job_dir, CHAIN, env_py=applied("UPDATE alembic_version SET version_num = 'a1'"))
+    found = error(events)
+    assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "a1", "b2")
+    assert events[-2]["exit"] == 0 and events[-2]["version"] == "a1"
+
+
+UP_AND_DOWN = {
+    "a1": (None, FIRST, "op.drop_table('t')"),
+    "b2": ("a1", ROWS, "op.execute('DELETE FROM t')"),
+    "c3": ("b2", "op.add_column('t', sa.Column('more', sa.Integer))", "op.drop_column('t', 'more')"),
+}
+
+
+def way(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [
+        (event.get("kind", "schema"), event["from"], event["to"], event["version"])
+        for event in events
+        if event["event"] == "end"
+    ]
+
+
+def test_down_to_where_the_dataset_was_and_up_again(job_dir: Path, server: th_mariadb.Server) -> None:
+    events = walk(job_dir, UP_AND_DOWN, downgrade=True)
+    up = [("schema", "base", "a1", "a1"), ("schema", "a1", "b2", "b2"), ("schema", "b2", "c3", "c3")]
+    down = [("downgrade", "c3", "b2", "b2"), ("downgrade", "b2", "a1", "a1"), ("downgrade", "a1", "base", "base")]
+    assert way(events) == up + down + up
+    stages = [(event["direction"], event["steps"], event["target"]) for event in events if event["event"] == "stage"]
+    assert stages == [("up", 3, "c3"), ("down", 3, "base"), ("up", 3, "c3")]
+    deleted = [event for event in events if event["event"] == "end" and event["to"] == "a1"][1]
+    assert deleted["counters"]["rows_changed"] >= 1000
+    assert events[-1]["event"] == "final" and events[-1]["version"] == "c3"
+
+
+def test_down_to_the_last_release(job_dir: Path, server: th_mariadb.Server) -> None:
+    walk(job_dir, {name: UP_AND_DOWN[name] for name in ("a1", "b2")})
+    (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
+    events = walk(job_dir, UP_AND_DOWN, downgrade=True, release=["b2"])
+    assert events[0]["event"] == "skipped"
+    assert way(events) == [("schema", "b2", "c3", "c3"), ("downgrade", "c3", "b2", "b2"), ("schema", "b2", "c3", "c3")]
+
+
+@pytest.mark.parametrize(
+    ("tool", "change"),
+    [
+        ("alembic", {}),
+        ("alembic", {"downgrade_command": ["alembic", "-c", "{files}/own.ini", "downgrade", "{version}"]}),
+        ("command", {"downgrade_command": ["alembic", "-c", "{files}/own.ini", "downgrade", "{version}"]}),
+    ],
+)
+def test_a_downgrade_that_raises(job_dir: Path, server: th_mariadb.Server, tool: str, change: dict[str, Any]) -> None:
+    tree = {**UP_AND_DOWN, "c3": ("b2", "", "raise RuntimeError('no way back')")}
+    database = {**COMMAND, **change} if tool == "command" else {**toy.DATABASE, **change}
+    env_py = toy.ENV_PY
+    if change:
+        database |= {"files": COMMAND["files"], "environment": COMMAND["environment"]}
+    if tool == "command":
+        env_py = COMMAND_ENV_PY
+    elif change:
+        database |= {"command": ["alembic", "-c", "{files}/own.ini", "upgrade", "{version}"]}
+        env_py = COMMAND_ENV_PY
+    events = walk(job_dir, tree, database, env_py, downgrade=True)
+    found = error(events)
+    assert (found["code"], found["from"], found["to"]) == ("migration_raised", "c3", "b2")
+    assert found["detail"] == "RuntimeError: no way back"
+    assert way(events)[-1] == ("downgrade", "c3", "b2", "c3")
+    assert tool == "command" or found["file"] == "migrations/versions/c3_.py"
+
+
+def test_a_downgrade_that_is_not_there(job_dir: Path, server: th_mariadb.Server) -> None:
+    tree = {**UP_AND_DOWN, "c3": ("b2", "")}
+    found = error(walk(job_dir, tree, downgrade=True))
+    assert found["code"] == "walk_failed" and "has no attribute 'downgrade'" in found["detail"]
+
+
+def test_a_downgrade_that_leaves_the_version(job_dir: Path, server: th_mariadb.Server) -> None:
+    walk(job_dir, UP_AND_DOWN)
+    (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
+    command = {**COMMAND, "downgrade_command": ["true"]}
+    found = error(walk(job_dir, UP_AND_DOWN, command, COMMAND_ENV_PY, downgrade=True, release=["b2"]))
+    assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "c3", "b2")
+
+
+def test_the_start_of_a_command_is_no_part_of_the_migration(job_dir: Path, server: th_mariadb.Server) -> None:
+    env_py = "import time\ntime.sleep(1.5)\n" + COMMAND_ENV_PY
+    events = walk(job_dir, {"a1": (None, "op.execute('SELECT SLEEP(1)')")}, COMMAND, env_py)
+    (end,) = [event for event in events if event["event"] == "end"]
+    assert end["start_up"] >= 1.5 and 1 <= end["seconds"] < end["start_up"] + 1
+
+
+def data(body: str, **more: Any) -> list[dict[str, Any]]:
+    """A data migration that does `body`."""
+    script = f"import os, sys, pymysql\nurl, place = sys.argv[1:]\n{body}"
+    command = ["python", "-c", script.replace("{", "{{").replace("}", "}}"), "{url}", "{files}"]
+    return [{"name": "move", "command": command, **more}]
+
+
+CONNECT = """
+import urllib.parse
+at = urllib.parse.urlsplit(url)
+connection = pymysql.connect(
+    user=at.username, password=urllib.parse.unquote(at.password), database=at.path[1:], autocommit=True,
+    unix_socket=urllib.parse.parse_qs(at.query)["unix_socket"][0],
+)
+cursor = connection.cursor()
+"""
+
+
+def test_data_is_moved_in_rounds(job_dir: Path, server: th_mariadb.Server) -> None:
+    body = CONNECT + "sys.exit(7 if cursor.execute('DELETE FROM t LIMIT 400') else 0)"
+    events = walk(job_dir, CHAIN, data_migrations=data(body, again=[7]))
+    (end,) = [event for event in events if event["event"] == "end" and event.get("kind") == "data"]
+    assert (end["from"], end["to"], end["exit"], end["rounds"], end["version"]) == ("data", "move", 0, 4, "c3")
+    assert end["counters"]["rows_changed"] == 1000 and end["start_up"] > 0
+    assert events[-1]["event"] == "final" and kinds(events)[-3:] == ["begin", "end", "final"]
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "code", "words", "rounds"),
+    [
+        ("sys.exit(7)", {"again": [7], "rounds": 3}, "migration_ended", "after 3 rounds", 3),
+        ("sys.exit(2)", {"again": [7]}, "migration_raised", "ended with status 2", 1),
+        ("raise RuntimeError('own')", {}, "migration_raised", "RuntimeError: own", 1),
+        ("os.kill(os.getpid(), 9)", {}, "migration_killed", "SIGKILL", 1),
+        ("import no_such_module", {}, "import_failed", "no_such_module", 1),
+        ("import time; time.sleep(60)", {}, "migration_timed_out", "ended after 4 s, in round 1", 1),
+        ("import time; time.sleep(1); sys.exit(7)", {"again": [7]}, "migration_timed_out", "ended after 4 s", None),
+    ],
+)
+def test_data_that_cannot_be_moved(
+    job_dir: Path, server: th_mariadb.Server, body: str, more: dict[str, Any], code: str, words: str, rounds: int
+) -> None:
+    events = walk(job_dir, {"a1": (None, FIRST)}, data_migrations=data(body, **more), time_limit=4)
+    found = error(events)
+    assert (found["code"], found["from"], found["to"]) == (code, "data", "move") and words in found["detail"]
+    assert events[-2]["event"] == "end" and events[-2]["kind"] == "data"
+    assert rounds is None or events[-2]["rounds"] == rounds

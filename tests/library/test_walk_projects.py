@@ -340,3 +340,77 @@ def test_numbered_migrations(job: Job, checkout: Callable[..., Checkout], comman
     ]
     assert [end["version"] for end in found] == [str(n) for n in range(1, 8)]
     assert events[-1]["version"] == events[-1]["expected"] == "7"
+
+
+MANAGE = """
+import sys
+from migrate.exceptions import DatabaseAlreadyControlledError
+from migrate.versioning import api
+
+verb, url, version = sys.argv[1:]
+try:
+    api.version_control(url, "db", 215)
+except DatabaseAlreadyControlledError:
+    pass
+print("at", api.db_version(url, "db"), "of", api.version("db"))
+api.upgrade(url, "db", version) if verb == "upgrade" else api.downgrade(url, "db", version)
+"""
+NUMBERED = {
+    "manage.py": MANAGE,
+    "migrate.cfg": "[db_settings]\nrepository_id=toy\nversion_table=migrate_version\nrequired_dbs=[]\n",
+    "versions/__init__.py": "",
+    "versions/216_first.py": """
+import sqlalchemy as sa
+
+table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(9)))
+
+def upgrade(engine):
+    table.create(engine)
+
+def downgrade(engine):
+    table.drop(engine)
+""",
+    "versions/217_mysql_upgrade.sql": "INSERT INTO t (name) SELECT seq FROM seq_1_to_50;\nUPDATE t SET name = 'x';\n",
+    "versions/217_mysql_downgrade.sql": "DELETE FROM t;\n",
+    "versions/217_default_upgrade.sql": "this is for other servers;\n",
+    "versions/218_placeholder.py": "def upgrade(engine):\n    pass\n\ndef downgrade(engine):\n    pass\n",
+}
+FAILS = "def upgrade(engine):\n    engine.execute('UPDATE t SET nothing = 1')\n"
+
+
+def numbered(tmp_path: Path, venv: Path, *names: str, **more: str) -> Checkout:
+    repository = Repository(tmp_path / f"numbered-{len(names)}-{len(more)}")
+    files = {f"db/{name}": text for name, text in NUMBERED.items() if not name[9:12].isdigit() or name[9:12] in names}
+    files |= {f"db/versions/{name[1:]}.py": text for name, text in more.items()}
+    return Checkout(repository, repository.commit(files), repository.folder, venv)
+
+
+@pytest.mark.parametrize("command", [["python", "db/manage.py"], []], ids=["command", "tool"])
+def test_scripts_of_sql_and_the_way_down(
+    job: Job, environments: Callable[[str], Path], tmp_path: Path, command: list[str]
+) -> None:
+    up, down = ([*command, verb, "{url}", "{version}"] if command else [] for verb in ("upgrade", "downgrade"))
+    migrations = {"tool": "sqlalchemy_migrate", "repository": ["elsewhere", "db"]}
+    described = {"migrations": {**migrations, "command": up, "downgrade_command": down}, "downgrade": True}
+    venv = environments("2022")
+    old, new = numbered(tmp_path, venv, "216"), numbered(tmp_path, venv, "216", "217", "218")
+    events = job.walk(described, old, new)
+    assert [(end["from"], end["to"], end["version"]) for end in ends(events)] == [
+        ("base", "216", "216"),
+        ("216", "217", "217"),
+        ("217", "218", "218"),
+        ("216", "217", "217"),
+        ("217", "218", "218"),
+    ]
+    assert ends(events)[1]["counters"]["rows_changed"] == 101
+    downwards = [(end["from"], end["to"], end["version"]) for end in ends(events, "downgrade")]
+    assert downwards == [("218", "217", "217"), ("217", "216", "216")]
+    assert events[-1]["version"] == events[-1]["expected"] == "218"
+
+
+def test_a_numbered_migration_that_raises(job: Job, environments: Callable[[str], Path], tmp_path: Path) -> None:
+    change = numbered(tmp_path, environments("2022"), "216", "217", "218", _219_fails=FAILS)
+    found = error(job.walk({"migrations": {"tool": "sqlalchemy_migrate", "repository": ["db"]}}, change))
+    assert (found["code"], found["from"], found["to"]) == ("migration_raised", "218", "219")
+    assert "Unknown column 'nothing'" in found["detail"] and "[SQL: UPDATE t SET nothing = 1]" in found["detail"]
+    assert (found["file"], found["line"]) == ("db/versions/219_fails.py", 2)

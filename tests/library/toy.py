@@ -88,8 +88,9 @@ def write(src: Path, revisions: Mapping[str, Sequence[Any]], env_py: str = ENV_P
         (versions / f"{revision}_.py").write_text(migration(revision, *facts))
 
 
-def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]]) -> None:
-    """Write checkout.json and environment.json for one stage, the change; the environment is this interpreter's."""
+def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]], release: Sequence[str] = ()) -> None:
+    """Write checkout.json and environment.json for one stage, the change, and before it for a release that has the
+    heads `release`; the environment is this interpreter's."""
     tree = {
         revision: {
             "down": [one for named in (facts[0], *facts[3:]) for one in _names(named)],
@@ -99,12 +100,19 @@ def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]]) 
     }
     below = {name for facts in tree.values() for name in facts["down"]}
     heads = sorted(set(tree) - below)
-    stage: dict[str, Any] = {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40}
-    stage |= {"heads": heads, "folders": ["migrations/versions"]}
+    stages: list[dict[str, Any]] = [
+        {"name": "change 1,1", "slug": "change", "kind": "change", "commit": "1" * 40, "heads": heads}
+    ]
+    if release:
+        stages.insert(
+            0, {"name": "stable/1", "slug": "1", "kind": "release", "commit": "2" * 40, "heads": list(release)}
+        )
+    for stage in stages:
+        stage["folders"] = ["migrations/versions"]
     built = {"stage": "change", "src": str(src), "venv": sys.prefix, "python": "3", "packages": []}
     (job_dir / "artifacts").mkdir(exist_ok=True)
     (job_dir / "results").mkdir(exist_ok=True)
-    (job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"stages": [stage], "revisions": tree}))
+    (job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"stages": stages, "revisions": tree}))
     (job_dir / "artifacts" / "environment.json").write_text(json.dumps({"environments": [built]}))
 
 
@@ -144,13 +152,15 @@ def walk(
     time_limit: float = 30,
     log_bytes: int = 100_000,
     start_time_limit: float = 30,
+    release: Sequence[str] = (),
     **more: Any,
 ) -> list[dict[str, Any]]:
-    """Write the project and walk it; gives the events of all walks of the job."""
+    """Write the project and walk it; gives the events of all walks of the job. `release` are the heads of a release
+    that the dataset is at already."""
     from ansible.module_utils.th_walk import Limits, Walk
 
     write(job_dir / "src", revisions, env_py)
-    artifacts(job_dir, job_dir / "src", revisions)
+    artifacts(job_dir, job_dir / "src", revisions, release)
     limits = Limits(time_limit, start_time_limit, log_bytes)
     Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS).run()
     return events(job_dir, NAME)

@@ -31,6 +31,7 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
     given = {**dataset.server, "password_file": str(dataset.path.parent / str(dataset.server["password_file"]))}
     schemas = {part.name: part.database for part in dataset.parts}
     server = th_external.describe(folder, given, schemas, dataset.preloaded)
+    _check_alone(server)
     patience = options["import_time_limit"]
     server = th_external.hold_locks(server, Path(options["lock_program"]), patience)
     try:
@@ -55,6 +56,20 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         raise
     method = "reset" if dataset.reset else "reload" if server.preloaded else "import"
     return server, {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows}
+
+
+def _check_alone(server: th_mariadb.Server) -> None:
+    """A dataset that waits for a preloaded database that another one of its own job has would wait for ever."""
+    for file in Path(server.folder).parent.glob("*/server.json"):
+        other = th_mariadb.load(file.parent)
+        both = set(server.databases.values()) & set(other.databases.values())
+        if server.preloaded and other.preloaded and other.address == server.address and both and other.running():
+            name = file.parent.name
+            raise SeedError(
+                "seed_broken",
+                f"the dataset {name} of this job has the preloaded database {min(both)} already: give them one each, or"
+                " let the job choose one of the two",
+            )
 
 
 def _leave(server: th_mariadb.Server) -> None:

@@ -29,7 +29,8 @@ _VOLATILE = ("Created",)  # a trigger's: when it was made
 
 
 def seal(connection: Any, databases: Iterable[str]) -> Seal:
-    """What the databases are like now. Reads every row."""
+    """What the databases are like now. Reads every row. Raises UnreachableError for what this account may not see."""
+    query(connection, "SET SESSION sql_mode = ''")  # with some modes, definitions are written in another way
     return {database: _database(connection, database) for database in databases}
 
 
