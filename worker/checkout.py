@@ -27,7 +27,8 @@ class Checkout:
     """What was checked out; `files` maps a revision to its file, `down` to those that must have run before it.
 
     `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
-    adds or alters, `added` those that it adds, `removed` those that it takes away. The revisions of a database with
+    adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the
+    other files of the migrations' that it touches. The revisions of a database with
     a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
     not tell.
     """
@@ -42,6 +43,7 @@ class Checkout:
     by_change: frozenset[str] = frozenset()
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    helpers: tuple[str, ...] = ()
     touch_known: bool = True
     left_out: tuple[tuple[str, str], ...] = ()
     tip_left_out: str = ""
@@ -114,6 +116,7 @@ def read(folder: Path) -> Checkout | None:
         by_change=frozenset(_versions(touched.get("added")) + _versions(touched.get("altered"))),
         added=frozenset(_versions(touched.get("added"))),
         removed=frozenset(_versions(touched.get("removed"))),
+        helpers=tuple(safe.name(path) for path in safe.sequence(touched.get("helpers"))),
         touch_known="touched" in document,
         left_out=tuple(
             (safe.name(item.get("name")), safe.name(item.get("reason")))

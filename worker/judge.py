@@ -140,8 +140,8 @@ def _migration(
         "step": migration.kind,
         "file": file,
     }
-    if migration.kind == DOWNGRADE and not by_change:
-        place["blame"] = Fault.OPERATOR  # who wants it walked down; the change does not touch it
+    if migration.kind == DOWNGRADE and not by_change and not checkout.helpers:
+        place["blame"] = Fault.OPERATOR  # who wants it walked down; the change has no part in it
     messages: list[Message] = []
     result = "ok"
     if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:

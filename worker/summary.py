@@ -108,6 +108,8 @@ def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
             "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
             f"{_walked(verdict, checkout)}, and then with the change's code."
         )
+    if checkout.helpers:
+        told.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
     if checkout.removed:
         told.append(f"The change removes {_names(sorted(checkout.removed))}.")
     if checkout.tip_left_out:

@@ -30,7 +30,7 @@ def write(folder: Path, hostile: str) -> None:
             "commit": hostile, "subject": hostile, "branch": hostile, "tip_left_out": hostile,
             "stages": [{"name": hostile, "slug": "change", "kind": hostile, "commit": hostile, "heads": [hostile]}],
             "revisions": {hostile: {"file": hostile, "replaces": [hostile]}},
-            "touched": {"added": [hostile], "removed": [hostile]},
+            "touched": {"added": [hostile], "removed": [hostile], "helpers": [hostile]},
             "left_out": [{"name": hostile, "reason": hostile}],
         },
         "first-try.json": {"seconds": 1e300, "messages": [{"code": hostile, "detail": hostile, "dataset": hostile}]},

@@ -95,6 +95,11 @@ def test_migrations_that_the_change_removes_are_named(tmp_path: Path) -> None:
     assert told == ["The change removes r0, r1, r2, r3, r4 and 2 more."]
 
 
+def test_files_that_the_migrations_run_with_are_named(tmp_path: Path) -> None:
+    told = without_a_walk(tmp_path, [], touched={"added": [], "helpers": ["db/env.py", "db/types.py"]})
+    assert told[1:] == ["The change touches what the migrations run with: db/env.py, db/types.py."]
+
+
 def test_all_that_was_left_out_is_said_and_has_an_end(tmp_path: Path) -> None:
     left = [{"name": f"stable/{number}", "reason": "it lacks a migration"} for number in range(99)]
     told = without_a_walk(tmp_path, [], left_out=left, tip_left_out="the change alters it")

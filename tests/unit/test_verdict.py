@@ -93,6 +93,16 @@ def test_a_step_down_is_the_changes_when_what_it_leaves_is() -> None:
     ]
 
 
+def test_a_way_down_that_fails_is_not_the_changes_unless_it_touches_what_it_runs_with(tmp_path: Path) -> None:
+    shutil.copytree(case("downgrade_of_the_branch_raised").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkout.json"
+    document = json.loads(path.read_text())
+    for helpers, fault in (([], Fault.OPERATOR), (["catalog/db/env.py"], Fault.CHANGE)):
+        document["touched"]["helpers"] = helpers
+        path.write_text(json.dumps(document))
+        assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).fault is fault
+
+
 def test_a_data_migration_of_the_change_is_its_own() -> None:
     last = case("success_with_a_data_migration").verdict().datasets[0].migrations[-1]
     assert (last.by_change, last.migration.kind, last.migration.rounds) == (True, "data", 14)
