@@ -28,6 +28,10 @@ FAULTS = {
     Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
 }
 _EXCUSED = "The migrations run on every dataset. What is over a limit is waived, or is a limit that only warns."
+_WAY_DOWN = {
+    Outcome.WARNING: "The migrations can be taken back, but go over a limit.",
+    Outcome.FAILURE: "The migrations cannot be taken back on real data.",
+}
 _LIMITS = (
     "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
     "migration_data_growth",
@@ -56,6 +60,8 @@ def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
     weighty = verdict.weighty
     if weighty and verdict.outcome in (Outcome.WARNING, Outcome.FAILURE):
+        if all(message.code in _TYPICAL and message.step == DOWNGRADE for message in weighty):
+            return _WAY_DOWN[verdict.outcome]
         if any(message.code in _TYPICAL for message in weighty):
             return HEADLINES[verdict.outcome]
         return weighty[0].kind.explanation

@@ -50,6 +50,20 @@ def test_the_reason_is_one_that_the_verdict_blames() -> None:
     assert summary.reason(verdict.of_messages(said)) == "A migration of the change was not run (on b): x"
 
 
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        ("downgrade_raised", "The migrations cannot be taken back on real data."),
+        ("downgrade_too_long", "The migrations can be taken back, but go over a limit."),
+        ("migration_raised", "The migrations do not run on real data."),
+        ("success_with_waivers", "The migrations run on every dataset. What is over a limit is waived, "),
+        ("too_much_written", "The migrations run, but go over a limit."),
+    ],
+)
+def test_the_headline_says_what_is_so(name: str, headline: str) -> None:
+    assert summary.headline(case(name).verdict()).startswith(headline)
+
+
 def test_of_a_traceback_the_reason_is_the_last_line() -> None:
     said = Message.of("walk_failed", detail="Traceback\n  File x\nKeyError: 'url'")
     assert summary.reason(verdict.of_messages([said])) == "The migration environment failed: KeyError: 'url'"
