@@ -27,7 +27,7 @@ RAISES = {"a1": (None, FIRST), "b2": ("a1", "raise RuntimeError('own')"), "c3": 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "toy")
+    server = toy.start(tmp_path_factory.mktemp("server") / "toy", password="secret")
     yield server
     th_mariadb.stop(server, 0)
 
@@ -162,3 +162,8 @@ def test_folders_of_the_checkout_that_are_called_like_packages(job_dir: Path, se
         (job_dir / "src" / name).mkdir(parents=True)
         (job_dir / "src" / name / "__init__.py").write_text("raise RuntimeError('the wrong one')\n")
     assert went_to_its_end(run(job_dir, "", command=["alembic", "upgrade", "heads"]))
+
+
+def test_a_url_that_goes_through_configparser(job_dir: Path, server: th_mariadb.Server) -> None:
+    body = "config.set_main_option('sqlalchemy.url', os.environ['TOY_URL'])\nupgrade()"
+    assert went_to_its_end(run(job_dir, body))

@@ -111,7 +111,8 @@ class Surroundings:
             quote(part, safe="") for part in (self.account["user"], self.account["password"], schema)
         )
         if place := self.address.get("socket"):
-            return f"{scheme}://{user}:{password}@localhost/{name}?unix_socket={quote(place, safe='')}&charset=utf8mb4"
+            # no % where it can be helped: many a project gives the URL to configparser as it is
+            return f"{scheme}://{user}:{password}@localhost/{name}?unix_socket={quote(place)}&charset=utf8mb4"
         return f"{scheme}://{user}:{password}@{self.address['host']}:{self.address['port']}/{name}?charset=utf8mb4"
 
     def environment(self, settings: Mapping[str, Any]) -> dict[str, str]:
