@@ -97,10 +97,11 @@ def test_a_program_that_keeps_a_migrations_error_to_itself(job_dir: Path, server
     [
         ("pass", "ended without having asked for its migrations"),
         ("subprocess.run([sys.executable, '-m', 'alembic', 'upgrade', 'heads'], check=True)", "without having asked"),
-        ("command.stamp(config, 'heads')", "without having asked"),
+        ("command.stamp(config, 'heads')", "a1, b2, c3 did not run where the walk sees it"),
         ("upgrade('a1'); subprocess.run(['alembic', 'upgrade', 'heads'], check=True)", "b2, c3 did not run where"),
         ("upgrade('a1'); command.stamp(config, 'heads')", "b2, c3 did not run where the walk sees it"),
         ("sys.exit(3)", "manage.py ended with status 3"),
+        ("print('no such setting\\n'); sys.exit(3)", "manage.py ended with status 3: no such setting"),
         ("sys.exit('no such setting')", "manage.py ended with: no such setting"),
         ("try:\n    {}['setting']\nexcept KeyError:\n    sys.exit(1)", "KeyError: 'setting'"),
         ("upgrade('nowhere')", "Can't locate revision"),

@@ -85,6 +85,7 @@ def stepped(stepper, context, steps):
     steps = list(steps or ())
     migrations = [step for step in steps if hasattr(step, "is_upgrade") and hasattr(step, "revision")]
     if steps and not migrations:
+        stepper.plan([])
         yield from steps
         return
     plan = [(label(step.from_revisions), label(step.to_revisions)) for step in migrations]

@@ -228,14 +228,19 @@ class InProcessWalker:
 
     def _raised(self, error: object, code: str) -> WalkError:
         facts = error if isinstance(error, dict) else {}
+        text = str(facts.get("text", ""))
         if facts.get("import") is True:
             code = "import_failed"
         elif facts.get("code") in _SAID_CODES:
             code = str(facts["code"])
+        elif facts.get("code") == "ended":  # the reason may be what it has said last
+            self._exit_status()
+            last = self._contained.last_line(LAST_WORDS)
+            text = f"{text}: {last}" if last else text
         file, line = str(facts.get("file", ""))[:1000], facts.get("line")
         return WalkError(
             code,
-            printable(str(facts.get("text", "")))[:4000],
+            printable(text)[:4000],
             printable(os.path.relpath(file, self._around.src)) if file else "",
             line if isinstance(line, int) else 0,
         )
