@@ -420,6 +420,18 @@ def test_down_to_the_last_release(job_dir: Path, server: th_mariadb.Server) -> N
     assert way(events) == [("schema", "b2", "c3", "c3"), ("downgrade", "c3", "b2", "b2"), ("schema", "b2", "c3", "c3")]
 
 
+def test_the_way_down_takes_new_branches_along(job_dir: Path, server: th_mariadb.Server) -> None:
+    drop = "op.execute('SELECT 1')"
+    old = {"a1": (None, FIRST, drop), "b2": ("a1", "", drop)}
+    walk(job_dir, old)
+    (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
+    new = {"c2": ("a1", "", drop), "x1": (None, "", drop), "x2": ("x1", "", drop, "b2")}
+    events = walk(job_dir, {**old, **new}, {**toy.DATABASE, "heads": 2}, downgrade=True, release=["b2"])
+    down = [(start, end, version) for kind, start, end, version in way(events) if kind == "downgrade"]
+    assert down == [("c2", "a1", "x2"), ("x2", "b2,x1", "b2,x1"), ("x1", "base", "b2")]
+    assert events[-1]["version"] == events[-1]["expected"] == "c2,x2"
+
+
 @pytest.mark.parametrize(
     ("tool", "change"),
     [

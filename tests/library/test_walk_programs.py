@@ -27,7 +27,7 @@ RAISES = {"a1": (None, FIRST), "b2": ("a1", "raise RuntimeError('own')"), "c3": 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "toy")
+    server = toy.start(tmp_path_factory.mktemp("server") / "toy", password="secret")
     yield server
     th_mariadb.stop(server, 0)
 
@@ -97,10 +97,11 @@ def test_a_program_that_keeps_a_migrations_error_to_itself(job_dir: Path, server
     [
         ("pass", "ended without having asked for its migrations"),
         ("subprocess.run([sys.executable, '-m', 'alembic', 'upgrade', 'heads'], check=True)", "without having asked"),
-        ("command.stamp(config, 'heads')", "without having asked"),
+        ("command.stamp(config, 'heads')", "a1, b2, c3 did not run where the walk sees it"),
         ("upgrade('a1'); subprocess.run(['alembic', 'upgrade', 'heads'], check=True)", "b2, c3 did not run where"),
         ("upgrade('a1'); command.stamp(config, 'heads')", "b2, c3 did not run where the walk sees it"),
         ("sys.exit(3)", "manage.py ended with status 3"),
+        ("print('no such setting\\n'); sys.exit(3)", "manage.py ended with status 3: no such setting"),
         ("sys.exit('no such setting')", "manage.py ended with: no such setting"),
         ("try:\n    {}['setting']\nexcept KeyError:\n    sys.exit(1)", "KeyError: 'setting'"),
         ("upgrade('nowhere')", "Can't locate revision"),
@@ -162,3 +163,8 @@ def test_folders_of_the_checkout_that_are_called_like_packages(job_dir: Path, se
         (job_dir / "src" / name).mkdir(parents=True)
         (job_dir / "src" / name / "__init__.py").write_text("raise RuntimeError('the wrong one')\n")
     assert went_to_its_end(run(job_dir, "", command=["alembic", "upgrade", "heads"]))
+
+
+def test_a_url_that_goes_through_configparser(job_dir: Path, server: th_mariadb.Server) -> None:
+    body = "config.set_main_option('sqlalchemy.url', os.environ['TOY_URL'])\nupgrade()"
+    assert went_to_its_end(run(job_dir, body))

@@ -355,6 +355,7 @@ except DatabaseAlreadyControlledError:
 print("at", api.db_version(url, "db"), "of", api.version("db"))
 api.upgrade(url, "db", version) if verb == "upgrade" else api.downgrade(url, "db", version)
 """
+NOTHING = "def upgrade(engine):\n    pass\n\ndef downgrade(engine):\n    pass\n"
 NUMBERED = {
     "manage.py": MANAGE,
     "migrate.cfg": "[db_settings]\nrepository_id=toy\nversion_table=migrate_version\nrequired_dbs=[]\n",
@@ -373,7 +374,7 @@ def downgrade(engine):
     "versions/217_mysql_upgrade.sql": "INSERT INTO t (name) SELECT seq FROM seq_1_to_50;\nUPDATE t SET name = 'x';\n",
     "versions/217_mysql_downgrade.sql": "DELETE FROM t;\n",
     "versions/217_default_upgrade.sql": "this is for other servers;\n",
-    "versions/218_placeholder.py": "def upgrade(engine):\n    pass\n\ndef downgrade(engine):\n    pass\n",
+    "versions/218_placeholder.py": NOTHING,
 }
 FAILS = "def upgrade(engine):\n    engine.execute('UPDATE t SET nothing = 1')\n"
 
@@ -406,6 +407,21 @@ def test_scripts_of_sql_and_the_way_down(
     downwards = [(end["from"], end["to"], end["version"]) for end in ends(events, "downgrade")]
     assert downwards == [("218", "217", "217"), ("217", "216", "216")]
     assert events[-1]["version"] == events[-1]["expected"] == "218"
+
+
+@pytest.mark.parametrize("tool", ["sqlalchemy_migrate", "command"])
+def test_numbered_migrations_down_to_nothing(
+    job: Job, environments: Callable[[str], Path], tmp_path: Path, tool: str
+) -> None:
+    up, down = (["python", "db/manage.py", verb, "{url}", "{version}"] for verb in ("upgrade", "downgrade"))
+    place = {"version_locations": ["db/versions"], "versions": "numbered"}
+    migrations = {"tool": tool, **(place if tool == "command" else {"repository": ["db"]})}
+    described = {"migrations": {**migrations, "command": up, "downgrade_command": down}, "downgrade": True}
+    events = job.walk(described, numbered(tmp_path, environments("2022"), "216", _217_next=NOTHING))
+    assert [(end["from"], end["to"]) for end in ends(events)] == [("base", "216"), ("216", "217")] * 2
+    downwards = [(end["from"], end["to"], end["version"]) for end in ends(events, "downgrade")]
+    assert downwards == [("217", "216", "216"), ("216", "base", "base")]
+    assert events[-1]["version"] == events[-1]["expected"] == "217"
 
 
 def test_a_numbered_migration_that_raises(job: Job, environments: Callable[[str], Path], tmp_path: Path) -> None:

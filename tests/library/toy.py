@@ -120,13 +120,12 @@ def _names(named: str | Sequence[str] | None) -> Sequence[str]:
     return [] if named is None else [named] if isinstance(named, str) else named
 
 
-def start(folder: Path) -> th_mariadb.Server:
+def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> th_mariadb.Server:
     """A server in `folder`, with the toy's database and user."""
     from ansible.module_utils import th_mariadb
 
     folder.mkdir(parents=True)
     th_mariadb.install(folder, OPTIONS, 60)
-    password = 'it\'s "odd" %s\\'
     return th_mariadb.start(
         folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60
     )

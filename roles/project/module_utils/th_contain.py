@@ -144,6 +144,12 @@ class Contained:
         assert self._process is not None
         return self._process
 
+    def last_line(self, patience: float) -> str:
+        """The last line that is not empty, once the output has ended or `patience` (seconds) has; "" for none."""
+        if self._reader is not None:
+            self._reader.join(patience)
+        return next((line.strip() for line in reversed(tuple(self.tail)) if line.strip()), "")
+
     def _read(self) -> None:
         assert self.process.stdout is not None
         rest = b""

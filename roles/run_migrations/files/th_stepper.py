@@ -92,7 +92,9 @@ class Stepper:
 
     def report(self, error):
         """Say what has ended the walk."""
-        traceback.print_exception(type(error), error, error.__traceback__)
+        if not isinstance(error, Failure):
+            traceback.print_exception(type(error), error, error.__traceback__)
+        sys.stdout.flush()
         sys.stderr.flush()
         self.say(error=describe(error, self.request["script_folders"]))
 
@@ -145,7 +147,7 @@ def reason(name, end):
         return Failure("walk_failed", f"{name} ended with: {end.code}")
     if isinstance(end.__context__, Exception):
         return end.__context__
-    return Failure("walk_failed", f"{name} ended with status {end.code}")
+    return Failure("ended", f"{name} ended with status {end.code}")
 
 
 def script(name):

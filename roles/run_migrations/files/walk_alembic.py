@@ -30,17 +30,44 @@ def walk(stepper):
     if request["command"]:
         run_command(request["command"])
     elif request["direction"] == "down":
-        for target in request["target"] or ["base"]:
-            commands().downgrade(configuration(request), target)
+        go_down(configuration(request), request["target"])
     else:
-        commands().upgrade(configuration(request), "heads")
+        from alembic import command
+
+        command.upgrade(configuration(request), "heads")
 
 
-def commands():
-    """alembic's own commands."""
-    from alembic import command
+def go_down(config, targets):
+    """Undo all but `targets` and what they need. alembic's own command leaves branches alone that nobody has named."""
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationStep
+    from alembic.script import ScriptDirectory
 
-    return command
+    script = ScriptDirectory.from_config(config)
+
+    def needed(names):
+        found, queue = {}, [script.get_revision(name) for name in names]
+        while queue:
+            revision = queue.pop()
+            if revision.revision not in found:
+                found[revision.revision] = revision
+                queue.extend(script.get_revision(name) for name in revision._all_down_revisions)
+        return found
+
+    def steps(heads, _):
+        kept = needed(targets)
+        left = {name: revision for name, revision in needed(heads).items() if name not in kept}
+        ordered = []
+        while left:
+            used = {name for revision in left.values() for name in revision._all_down_revisions}
+            # a chain to its end before another is begun
+            below = ordered[-1]._all_down_revisions if ordered else ()
+            chosen = max(sorted(set(left) - used), key=below.__contains__)
+            ordered.append(left.pop(chosen))
+        return [MigrationStep.downgrade_from_script(script.revision_map, revision) for revision in ordered]
+
+    with EnvironmentContext(config, script, fn=steps, destination_rev=",".join(targets) or "base"):
+        script.run_env()
 
 
 def configuration(request):
@@ -58,6 +85,7 @@ def stepped(stepper, context, steps):
     steps = list(steps or ())
     migrations = [step for step in steps if hasattr(step, "is_upgrade") and hasattr(step, "revision")]
     if steps and not migrations:
+        stepper.plan([])
         yield from steps
         return
     plan = [(label(step.from_revisions), label(step.to_revisions)) for step in migrations]

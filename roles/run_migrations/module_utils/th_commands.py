@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
-from ansible.module_utils.th_walkers import TICK, Step, StepEnd, Surroundings, WalkError, describe_exit
+from ansible.module_utils.th_walkers import TICK, Step, StepEnd, Surroundings, WalkError, describe_exit, told
 
 LOOK = 0.05
 """Seconds between two looks at whether the process has connected to the server: how exact its start-up is known."""
@@ -42,7 +42,8 @@ class CommandWalker:
     def run(self, time_limit: float) -> StepEnd:
         """See `Walker`."""
         step = self._left.popleft()
-        ran = run_command(self._settings, self._around, self._words, step.after, time_limit)
+        version = told(step.after, self._settings["versions"], [step])
+        ran = run_command(self._settings, self._around, self._words, version, time_limit)
         return StepEnd(ran.exit, ran.error(), ran.start_up)
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ from ansible.module_utils.th_walkers import (
     Target,
     WalkError,
     describe_exit,
+    told,
 )
 
 MESSAGE_LIMIT = 4 << 20
@@ -39,8 +40,8 @@ _SAID_CODES = ("several_heads",)
 class InProcessWalker:
     """A `Walker` that drives one of the programs in `programs`.
 
-    `folders` are where the scripts are; `pending` says whether there is anything to migrate: where there is not, a
-    program of the project's may end without having asked its tool.
+    `folders` are where the scripts are; `way` is what there is to migrate: where that is nothing, a program of
+    the project's may end without having asked its tool.
     """
 
     def __init__(
@@ -50,9 +51,9 @@ class InProcessWalker:
         programs: Path,
         target: Target,
         folders: list[str],
-        pending: bool,
+        way: Sequence[Step],
     ) -> None:
-        self._settings, self._around, self._target, self._pending = settings, around, target, pending
+        self._settings, self._around, self._target, self._way = settings, around, target, way
         self._program = programs / f"walk_{settings['tool']}.py"
         self._folders = folders
         self._received = b""
@@ -115,7 +116,8 @@ class InProcessWalker:
 
     def _request(self) -> dict[str, Any]:
         settings, src = self._settings, self._around.src
-        values = {**self._around.templates(settings), "version": str(self._target)}
+        version = told(str(self._target), settings["versions"], self._way)
+        values = {**self._around.templates(settings), "version": version}
         command = settings["downgrade_command" if self._target.downward else "command"]
         request: dict[str, Any] = {
             "command": [word.format_map(values) for word in command],
@@ -159,7 +161,7 @@ class InProcessWalker:
         if "error" in message:
             raise self._raised(message["error"], "walk_failed")
         if message.get("end") is True:
-            if not self._planned and self._pending:
+            if not self._planned and self._way:
                 raise WalkError("walk_failed", "the project's code ended without having asked for its migrations")
             return False
         plan = message.get("plan")
@@ -226,14 +228,19 @@ class InProcessWalker:
 
     def _raised(self, error: object, code: str) -> WalkError:
         facts = error if isinstance(error, dict) else {}
+        text = str(facts.get("text", ""))
         if facts.get("import") is True:
             code = "import_failed"
         elif facts.get("code") in _SAID_CODES:
             code = str(facts["code"])
+        elif facts.get("code") == "ended":  # the reason may be what it has said last
+            self._exit_status()
+            last = self._contained.last_line(LAST_WORDS)
+            text = f"{text}: {last}" if last else text
         file, line = str(facts.get("file", ""))[:1000], facts.get("line")
         return WalkError(
             code,
-            printable(str(facts.get("text", "")))[:4000],
+            printable(text)[:4000],
             printable(os.path.relpath(file, self._around.src)) if file else "",
             line if isinstance(line, int) else 0,
         )

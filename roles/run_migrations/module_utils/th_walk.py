@@ -207,9 +207,7 @@ class Walk:
         if database["tool"] == "command":
             walker: Walker = CommandWalker(database, around, pending, target.downward)
         else:
-            walker = InProcessWalker(
-                database, around, self._programs, target, list(stage.folders), bool(pending)
-            )
+            walker = InProcessWalker(database, around, self._programs, target, list(stage.folders), pending)
         with walker:
             yield walker
 

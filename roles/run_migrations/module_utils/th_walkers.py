@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,13 @@ class Step:
 
     before: str
     after: str
+
+
+def told(version: str, style: str, way: Sequence[Step]) -> str:
+    """What a command of the profile is told of a version, at the end of the way there: a tool that numbers its versions
+    knows the empty database by the number below the first script."""
+    first = way[-1].before if way else ""
+    return str(int(first) - 1) if version == "base" and style == "numbered" and first.isdecimal() else version
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,8 @@ class Surroundings:
             quote(part, safe="") for part in (self.account["user"], self.account["password"], schema)
         )
         if place := self.address.get("socket"):
-            return f"{scheme}://{user}:{password}@localhost/{name}?unix_socket={quote(place, safe='')}&charset=utf8mb4"
+            # no % where it can be helped: many a project gives the URL to configparser as it is
+            return f"{scheme}://{user}:{password}@localhost/{name}?unix_socket={quote(place)}&charset=utf8mb4"
         return f"{scheme}://{user}:{password}@{self.address['host']}:{self.address['port']}/{name}?charset=utf8mb4"
 
     def environment(self, settings: Mapping[str, Any]) -> dict[str, str]:
