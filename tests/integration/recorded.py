@@ -33,8 +33,9 @@ Files = Mapping[str, str | None]
 class Scenario:
     """What is special about a job: its change, its dataset, its profile, the configuration, the playbooks.
 
-    `dataset` None is none at all, `dump` None a dump that is missing; `limits` are group variables of the playbooks,
-    `gate` further plays of the gate's; `blocked` is a path of the installation that a file stands in the way of.
+    `dataset` None is none at all, a value of its None a key that is not there; `dump` None a dump that is missing.
+    `limits` are group variables of the playbooks, `gate` further plays of the gate's; `blocked` is a path of the
+    installation that a file stands in the way of; `advance` is what is merged after the change was proposed.
     """
 
     files: Files = field(default_factory=lambda: script("d4", "c3"))
@@ -156,7 +157,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "disk_full": Scenario(),
     "server_failed": Scenario(limits={"restore_datasets_server_options": ["--no-such-option-of-ours"]}),
     "server_unreachable": Scenario(
-        dataset={"server": {"host": "127.0.0.1", "port": 1, "user": "root", "password_file": "password"}}
+        dataset={
+            "server": {"host": "127.0.0.1", "port": 1, "user": "root", "password_file": "password"},
+            **dict.fromkeys(("db_user", "db_pass")),
+        }
     ),
     "server_died": Scenario(
         _migration(
@@ -204,8 +208,10 @@ class Installation:
         datasets = home / "datasets"
         datasets.mkdir(parents=True)
         if scenario.dataset is not None:
-            limits = {key: value for key, value in DATASET.items() if isinstance(value, str)}
-            (datasets / "first.json").write_text(json.dumps({**limits, "project": project, **scenario.dataset}))
+            document = {key: value for key, value in DATASET.items() if isinstance(value, str)}
+            document |= {"project": project, **scenario.dataset}
+            given = {key: value for key, value in document.items() if value is not None}
+            (datasets / "first.json").write_text(json.dumps(given))
             (datasets / "password").touch(0o600)
             if scenario.dump is not None:
                 (datasets / "seed.sql").write_text(scenario.dump)
