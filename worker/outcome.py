@@ -179,9 +179,9 @@ _TABLE = (
         _WARNING,
         "WARNING - Migration %s->%s failed to complete",
         _CHANGE,
-        "A signal killed the migration's process: a crash, or more memory or disk than the sandbox gives.",
+        "A signal killed the migration's process: a crash, or more memory than the machine has left.",
         f"{_DETAIL} names the signal; the end of {_LOG} is what the migration had said.",
-        "Let the migration read rows in batches instead of all at once; see the limits of the sandbox.",
+        "Let the migration read rows in batches instead of all at once.",
     ),
     Code(
         "migration_ended",
@@ -343,7 +343,7 @@ _TABLE = (
         _CHANGE,
         "The project's own code around the migrations (alembic's env.py, or the command) failed.",
         f"The end of {_LOG}: the traceback.",
-        "Mend that code; it is run as the project's profile says, without a network.",
+        "Mend that code; it is run as the project's profile says.",
     ),
     # the change itself
     Code(
