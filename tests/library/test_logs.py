@@ -18,7 +18,7 @@ from ansible.module_utils.th_walk import Limits, Walk
 
 from . import toy
 from .memory import run_program
-from .test_walk import FIRST, NAME, OPTIONS, PROGRAMS
+from .toy import FIRST, NAME, OPTIONS, PROGRAMS
 
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 

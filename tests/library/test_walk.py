@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_walk import Limits, Walk
 
 from tests.unit.logs import meaning
 
@@ -527,3 +528,17 @@ def test_data_that_cannot_be_moved(
     assert (found["code"], found["from"], found["to"]) == (code, "data", "move") and words in found["detail"]
     assert events[-2]["event"] == "end" and events[-2]["kind"] == "data"
     assert rounds is None or events[-2]["rounds"] == rounds
+
+
+@pytest.mark.parametrize("separator", ["", "path_separator = os\n", "version_path_separator = space\n"])
+def test_the_folders_that_the_profile_names(job_dir: Path, server: th_mariadb.Server, separator: str) -> None:
+    (job_dir / "src" / "more" / "expand").mkdir(parents=True)
+    (job_dir / "src" / "more" / "expand" / "c3_.py").write_text(toy.migration("c3", "b2", ROWS))
+    (job_dir / "src" / "own.ini").write_text(f"[alembic]\n{separator}")
+    places = {"version_locations": ["migrations/versions", "more"], "recursive_version_locations": True}
+    toy.write(job_dir / "src", {name: CHAIN[name] for name in ("a1", "b2")})
+    toy.artifacts(job_dir, job_dir / "src", CHAIN)
+    profile = toy.profile({**toy.DATABASE, "config": "own.ini", **places})
+    Walk(job_dir, NAME, profile, Limits(30, 30, 100_000), toy.PROGRAMS).run()
+    events = toy.events(job_dir, NAME)
+    assert [end for _, _, end, _ in way(events)] == ["a1", "b2", "c3"] and events[-1]["version"] == "c3"

@@ -6,6 +6,8 @@ is made to wait before each. alembic takes its steps from an iterator, so its ow
 order and its own transactions. Works with alembic 1.0 and later; what it is to the measuring side: th_stepper.py.
 """
 
+import os
+
 from th_stepper import main, run_command
 
 
@@ -75,7 +77,15 @@ def configuration(request):
     from alembic.config import Config
 
     config = Config(request["config"] or None, ini_section=request["section"])
-    for name, value in request["options"].items():
+    options = dict(request["options"])
+    if request["version_locations"]:
+        named = [config.get_main_option(name) for name in ("path_separator", "version_path_separator")]
+        separator = next(filter(None, named), "space")
+        separator = {"space": " ", "newline": "\n", "os": os.pathsep}.get(separator, separator)
+        options.setdefault("version_locations", separator.join(request["version_locations"]))
+    if request["recursive"]:
+        options.setdefault("recursive_version_locations", "true")
+    for name, value in options.items():
         config.set_section_option(request["section"], name, value.replace("%", "%%"))
     return config
 

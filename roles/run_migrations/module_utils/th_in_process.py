@@ -133,7 +133,9 @@ class InProcessWalker:
             if settings["url_option"]:
                 options[settings["url_option"]] = values["url"]
             config = str(src / settings["config"]) if settings["config"] else ""
+            folders = [str(src / folder) for folder in settings["version_locations"]]
             request |= {"config": config, "section": settings["section"], "options": options}
+            request |= {"version_locations": folders, "recursive": settings["recursive_version_locations"]}
         elif settings["tool"] == "sqlalchemy_migrate":
             there = [folder for folder in settings["repository"] if (src / folder).is_dir()]
             request["repository"] = str(src / (there or settings["repository"])[0])
