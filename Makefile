@@ -16,7 +16,7 @@ demo: $(VENV)/installed host
 	$(BIN)/python -m demo
 
 test: $(VENV)/installed-test host-development lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

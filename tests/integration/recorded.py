@@ -23,6 +23,7 @@ from tests.library.toy import ENV_PY
 from .world import DATASET, DUMP, INDEX, PROFILE, ROOT, TABLE, program, script
 
 JOBS = ROOT / "tests" / "data" / "jobs"
+PROJECT = "recorded/toy"
 NOWHERE = "127.0.0.1:1"
 """Nobody listens there."""
 
@@ -181,6 +182,7 @@ class Installation:
 
     def __init__(self, root: Path, url: str) -> None:
         self.root, self.url = root, url
+        (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
         self._base.commit(
             {
@@ -209,18 +211,21 @@ class Installation:
         datasets.mkdir(parents=True)
         if scenario.dataset is not None:
             document = {key: value for key, value in DATASET.items() if isinstance(value, str)}
-            document |= {"project": project, **scenario.dataset}
+            # one dump for most, so that it is imported once
+            seed = "../../seed.sql" if scenario.dump == DUMP else "seed.sql"
+            document |= {"project": project, "seed_data": seed, **scenario.dataset}
             given = {key: value for key, value in document.items() if value is not None}
             (datasets / "first.json").write_text(json.dumps(given))
             (datasets / "password").touch(0o600)
-            if scenario.dump is not None:
-                (datasets / "seed.sql").write_text(scenario.dump)
+            if scenario.dump not in (None, DUMP):
+                (datasets / "seed.sql").write_text(str(scenario.dump))
         words = ["-c", str(self._configure(code, scenario)), "--params", str(JOBS / f"{code}.json")]
         return words if NOWHERE in arguments["ZUUL_URL"] else [*words, "--url", self.url]
 
     def _repository(self, scenario: Scenario, arguments: Mapping[str, str]) -> None:
         folder = self.root / "served" / arguments["ZUUL_PROJECT"]
-        shutil.copytree(self._base.folder, folder, symlinks=True)
+        if not folder.exists():  # most share one, and so the environments of its releases
+            shutil.copytree(self._base.folder, folder, symlinks=True)
         repository = Repository(folder)
         if "gone" not in arguments["ZUUL_REF"] and not arguments["ZUUL_REF"].startswith("-"):
             repository.change(arguments["ZUUL_REF"], scenario.files)
@@ -298,7 +303,7 @@ def arguments_of(number: int, code: str) -> dict[str, str]:
     base = f"{number:02d}/1{number:02d}/1"
     given = {
         "ZUUL_UUID": f"recorded-{code}".replace("_", "-"),
-        "ZUUL_PROJECT": f"recorded/{code.replace('_', '-')}",
+        "ZUUL_PROJECT": f"recorded/{code.replace('_', '-')}" if SCENARIOS[code].advance else PROJECT,
         "ZUUL_PIPELINE": "check",
         "ZUUL_URL": "git://127.0.0.1:9418",
         "ZUUL_VOTING": "1",

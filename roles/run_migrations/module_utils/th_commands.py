@@ -91,18 +91,21 @@ def run_command(
                 on_line=around.on_line,
             ) as contained,
         ):
-            begun = ticked = time.monotonic()
+            begun = ticked = looked = time.monotonic()
             status: int | None = None
             while (left := begun + time_limit - time.monotonic()) > 0:
                 try:
                     status = contained.process.wait(min(left, LOOK if start_up is None else TICK))
                     break
                 except subprocess.TimeoutExpired:
-                    if start_up is None and connected():
-                        start_up = time.monotonic() - begun
+                    if start_up is None:
+                        looked = time.monotonic()
+                        start_up = looked - begun if connected() else None
                     if time.monotonic() - ticked >= TICK:
                         around.on_tick()
                         ticked = time.monotonic()
+            if start_up is None and connected():  # after the last look, and it has ended since
+                start_up = looked - begun
         tail = [line for line in contained.tail if line.strip()]
     except OSError as error:
         return Ran(None, "", 0.0, None, time_limit, f"the command cannot be run: {error}")
