@@ -91,6 +91,9 @@ _STEP_THAT_WRITES = """
       ansible.builtin.shell: "echo nonsense >> '{{ th_job_dir }}/artifacts/walk-first.jsonl'"
       changed_when: false
 """
+_JOB = "import os, time; job = os.path.dirname(os.path.dirname(os.environ['HOME']))"
+_EXTERNAL = {"host": "127.0.0.1", "user": "th", "password_file": "password"}
+_NO_ACCOUNT: Mapping[str, None] = dict.fromkeys(("db_user", "db_pass"))
 _SPOILT = "context.configure(connection=connection)"
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -165,20 +168,34 @@ SCENARIOS: Mapping[str, Scenario] = {
     "disk_full": Scenario(),
     "server_failed": Scenario(limits={"restore_datasets_server_options": ["--no-such-option-of-ours"]}),
     "server_unreachable": Scenario(
-        dataset={
-            "server": {"host": "127.0.0.1", "port": 1, "user": "root", "password_file": "password"},
-            **dict.fromkeys(("db_user", "db_pass")),
-        }
+        dataset={"server": {**_EXTERNAL, "port": 1}, **_NO_ACCOUNT}
     ),
     "server_died": Scenario(
-        _migration(
-            "import os, time\n"
-            "os.system('pkill -KILL -f -- --datadir=' + os.path.dirname(os.path.dirname(os.environ['HOME'])))\n"
-            "time.sleep(60)"
-        )
+        _migration(f"{_JOB}\nos.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)")
     ),
     "job_folder": Scenario(blocked="jobs"),
     "upload_failed": Scenario(blocked="logs"),
+    "server_out_of_memory": Scenario(
+        _migration(
+            f"{_JOB}\nopen(job + '/db/first/mariadbd.log', 'a').write('[ERROR] InnoDB: Out of memory\\n')\n"
+            "os.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)"
+        )
+    ),
+    "retry_timed_out": Scenario(
+        _migration(
+            f"{_JOB}\nmark = os.path.dirname(os.path.dirname(job)) + '/tried'\n"
+            "if os.path.exists(mark):\n    time.sleep(900)\nopen(mark, 'w').close()\n"
+            "os.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)"
+        ),
+        config={"job_time_limit": 35},
+    ),
+    "limit_not_measurable": Scenario(
+        dataset={"server": _EXTERNAL, **_NO_ACCOUNT, "maximum_redo_bytes": {"default": 10**9}}
+    ),
+    "seed_changed": Scenario(
+        dataset={"server": _EXTERNAL, **_NO_ACCOUNT, "seed_data": None, "preloaded": True, "reset": ["false"],
+                 "database": "shop"}
+    ),
     "canceled": Scenario(_migration("op.execute('SELECT SLEEP(900)')")),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
@@ -189,6 +206,7 @@ class Installation:
 
     def __init__(self, root: Path, url: str) -> None:
         self.root, self.url = root, url
+        self._external: Any = None
         (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
         self._base.commit(
@@ -221,13 +239,30 @@ class Installation:
             # one dump for most, so that it is imported once
             seed = "../../seed.sql" if scenario.dump == DUMP else "seed.sql"
             document |= {"project": project, "seed_data": seed, **scenario.dataset}
+            if "server" in document:
+                document["server"] = {"port": self._external_port(), **document["server"]}
             given = {key: value for key, value in document.items() if value is not None}
             (datasets / "first.json").write_text(json.dumps(given))
             (datasets / "password").touch(0o600)
+            (datasets / "password").write_text("secret word\n")
             if scenario.dump not in (None, DUMP):
                 (datasets / "seed.sql").write_text(str(scenario.dump))
         words = ["-c", str(self._configure(code, scenario)), "--params", str(JOBS / f"{code}.json")]
         return words if NOWHERE in arguments["ZUUL_URL"] else [*words, "--url", self.url]
+
+    def _external_port(self) -> int:
+        """The port of the external server, which is started for the first job that needs it."""
+        import tests.library.conftest  # noqa: F401 - it says where the modules of the roles are
+        from tests.library.external import External
+
+        if self._external is None:
+            self._external = External(self.root / "external")
+        return int(self._external.port)
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._external is not None:
+            self._external.stop()
 
     def _repository(self, scenario: Scenario, arguments: Mapping[str, str]) -> None:
         folder = self.root / "served" / arguments["ZUUL_PROJECT"]
@@ -347,7 +382,7 @@ def main() -> None:
         try:
             signal.pause()
         except KeyboardInterrupt:
-            pass
+            installation.close()
 
 
 if __name__ == "__main__":

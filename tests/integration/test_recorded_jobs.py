@@ -18,15 +18,10 @@ from worker.outcome import CODES, Outcome, worst
 from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
 from .world import PATIENCE, ROOT, program
 
-# What no job can cause: it takes somebody who stops a worker as a service, a database of the operator's own that was
-# tampered with or is shared, a machine without memory, or a defect of ours. Each has tests of its own.
+# What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours.
 ELSEWHERE = {
     "worker_stopped": "tests/integration/test_ends.py",
     "worker_failed": "tests/data/walks/worker_failed/expected.json",
-    "retry_timed_out": "tests/unit/test_job.py",
-    "server_out_of_memory": "tests/unit/test_job.py",
-    "seed_changed": "tests/library/test_restore_external.py",
-    "limit_not_measurable": "tests/data/walks/limit_not_measurable/expected.json",
 }
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_timed_out")
@@ -44,7 +39,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     root = tmp_path_factory.mktemp("recorded")
     (root / "served").mkdir()
     with daemon(root / "served") as url:
-        yield Installation(root, url)
+        made = Installation(root, url)
+        yield made
+        made.close()
 
 
 def documented(code: str) -> Outcome:

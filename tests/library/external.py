@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An external database server: a real second mariadbd on a port of this machine, with other people's data on it."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import th_mariadb
+
+OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--userstat=ON", "--performance-schema=ON"]
+GRANTS = [
+    "CREATE USER th@localhost IDENTIFIED BY 'secret word'",
+    "GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO th@localhost",
+    "GRANT SELECT ON mysql.user TO th@localhost",
+    "GRANT SELECT ON mysql.proc TO th@localhost",
+    r"GRANT ALL ON `th\_%`.* TO th@localhost WITH GRANT OPTION",
+    "GRANT ALL ON `shop`.* TO th@localhost WITH GRANT OPTION",
+    "GRANT SELECT ON performance_schema.* TO th@localhost",
+    "CREATE USER reader@localhost IDENTIFIED BY 'secret word'",
+    "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@localhost",
+]
+
+
+class External:
+    """Somebody's server: reached by network, without rights for us but those that docs/datasets.md asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        folder.mkdir()
+        th_mariadb.install(folder, OPTIONS, 60)
+        network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
+        self.server = th_mariadb.start(
+            folder,
+            databases={"": "shop", "others": "others"},
+            user="somebody",
+            password="x",
+            options=[*OPTIONS, *network],
+            time_limit=60,
+        )
+        for statement in [*GRANTS, "CREATE TABLE others.t (id int)", "INSERT INTO others.t VALUES (1)"]:
+            self.ask(statement)
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        with th_mariadb.connect(self.server, self.server.admin_file) as connection:
+            return th_mariadb.query(connection, statement)
+
+    def ours(self) -> list[str]:
+        """What jobs have on it: databases and accounts."""
+        databases = self.ask(r"SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'th\_%'")
+        return sorted(row[0] for row in databases + self.ask(r"SELECT user FROM mysql.user WHERE user LIKE 'th\_%'"))
+
+    def stop(self) -> None:
+        """Stop it."""
+        th_mariadb.stop(self.server)
