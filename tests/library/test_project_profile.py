@@ -117,6 +117,7 @@ def alembic(**more: Any) -> dict[str, Any]:
         ({"databases": {"main": {"tool": "alembic", "environment": {"A": "{url_api}"}}}}, "{url_api} is not one of"),
         ({**alembic(), "exclude_newer": "yesterday"}, "exclude_newer: 'yesterday' is not a day"),
         ({**alembic(), "downgrade": "yes"}, "downgrade: must be true or false"),
+        ({**alembic(), "releases": ["x", {"name": "x", "ref": "y"}]}, "releases: x is there twice"),
         ({**alembic(), "releases": [{"ref": "x"}]}, "releases[0].name: is missing"),
         ({**alembic(), "releases": [{"name": "x", "install": {"pip": []}}]}, "releases[0].install.pip: unknown key"),
         ({**alembic(), "data_migrations": [{"name": "x", "command": []}]}, "data_migrations[0].command: must not be"),

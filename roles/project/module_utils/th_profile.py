@@ -277,4 +277,7 @@ def check_profile(document: Any) -> dict[str, Any]:
     names = [one["name"] for one in profile["databases"]]
     profile["data_migrations"] = _data_migrations(names)("data_migrations", profile["data_migrations"])
     profile["releases"] = list_of(_release(profile))("releases", profile["releases"])
+    releases = [release["name"] for release in profile["releases"]]
+    if twice := next((name for name in releases if releases.count(name) > 1), ""):
+        raise WrongKey("releases", f"{twice} is there twice")
     return profile
