@@ -15,9 +15,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: $(VENV)/installed host
 	$(BIN)/python -m demo
 
-# a third process for two cores: much of the time is spent waiting for what must not end too early
 test: $(VENV)/installed-test host-development lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
