@@ -78,6 +78,8 @@ def sql(server: th_mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
 
 def recorded(server: th_mariadb.Server) -> list[str]:
     """What django_migrations holds, as the walk's names, in the order in which it was recorded."""
+    if not sql(server, "SHOW TABLES LIKE 'django_migrations'"):
+        return []  # Django makes it after it has planned
     return [name for (name,) in sql(server, "SELECT CONCAT(app, '.', name) FROM django_migrations ORDER BY id")]
 
 
