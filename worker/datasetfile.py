@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import documents
+from worker import documents, limits
 from worker.errors import ConfigError, DatasetError
 
-LIMITS = (
-    "maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read", "maximum_redo_bytes", "maximum_data_growth",
-)  # fmt: skip
+LIMITS = tuple(limit.key for limit in limits.LIMITS)
 """The limits that a dataset can set: seconds, rows changed, rows read, bytes of redo log, bytes of data."""
 
 WARN_ONLY = "warn_only"

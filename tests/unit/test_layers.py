@@ -8,8 +8,8 @@ import pytest
 
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
-    "errors giturl documents jobentry config request untrusted outcome datasetfile datasets jobdir runner checkout "
-    "limits artifacts textlog logline logsteps logwalks classic judge verdict human summary report publish progress "
+    "errors giturl documents jobentry config request untrusted outcome limits datasetfile datasets jobdir runner "
+    "checkout artifacts textlog logline logsteps logwalks classic judge verdict human summary report publish progress "
     "job gearman builds process service cli"
 ).split()
 ONLY_USER = {"gear": "gearman", "ansible_runner": "runner", "ansible": None}
