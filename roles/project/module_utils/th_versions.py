@@ -36,8 +36,7 @@ def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions)
 
 
 def _of_numbers(rows: Iterable[str], prefix: str, revisions: Revisions) -> list[str]:
-    start = prefixed("", prefix)
-    known = {int(rest) for name in revisions if name.startswith(start) and (rest := name[len(start) :]).isdecimal()}
+    known = {int(number) for number in owned(revisions, prefix) if number.isdecimal()}
     heads = set()
     for row in rows:
         number = int(row) if row.isdecimal() else None

@@ -49,11 +49,10 @@ class CommandWalker:
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that was run: `exit` is None when it was ended by us, `seconds` are without `start_up`."""
+    """A command that was run: `exit` is None when it was ended by us."""
 
     exit: int | None
     last_line: str
-    seconds: float
     start_up: float | None
     time_limit: float
     trouble: str = ""
@@ -80,7 +79,6 @@ def run_command(
     # found on the environment's PATH, not on ours
     argv = ["/usr/bin/env", "--", *(word.format_map(values) for word in words)]
     start_up: float | None = None
-    begun = time.monotonic()
     try:
         with (
             around.connected() as connected,
@@ -106,11 +104,9 @@ def run_command(
                         ticked = time.monotonic()
             if start_up is None and connected():  # after the last look, and it has ended since
                 start_up = looked - begun
-        tail = [line for line in contained.tail if line.strip()]
     except OSError as error:
-        return Ran(None, "", 0.0, None, time_limit, f"the command cannot be run: {error}")
-    seconds = time.monotonic() - begun - (start_up or 0.0)
-    return Ran(status, tail[-1][:4000] if tail else "", seconds, start_up, time_limit)
+        return Ran(None, "", None, time_limit, f"the command cannot be run: {error}")
+    return Ran(status, contained.last_line(0)[:4000], start_up, time_limit)
 
 
 def run_data_migration(settings: Mapping[str, Any], around: Surroundings, time_limit: float) -> StepEnd:

@@ -53,7 +53,7 @@ class Diary:
         """
         self._place = {**self._place, "from": before, "to": after}
         more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
-        was, base = self._evidence.standing(), self._evidence.counters()
+        was, base = self._evidence.before()
         self.event("begin", **more)
         self.say(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()
@@ -66,9 +66,8 @@ class Diary:
             ended = replace(ended, error=self._timed_out(ended.error))
         counters, version = th_meter.unmeasured(), ""
         try:
-            counters = self._evidence.counters().since(base)
-            standing = self._evidence.standing()
-            version = standing.after(after)
+            reading, standing = self._evidence.after()
+            counters, version = reading.since(base), standing.after(after)
         except WalkError:
             if ended.error is None:
                 raise

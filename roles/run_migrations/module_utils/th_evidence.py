@@ -61,21 +61,20 @@ class Evidence:
         except (pymysql.Error, OSError) as error:
             raise WalkError(self._gone, f"{error}\n{self._server.last_words()}") from error
 
-    def counters(self) -> th_meter.Reading:
-        """Where the counters are now."""
-        with self.connection() as connection:
-            return th_meter.read(connection, self._server)
-
     def standing(self) -> Standing:
         """Where the databases stand."""
-        rows: list[str] = []
-        heads: list[str] = []
         with self.connection() as connection:
-            for database in self._databases:
-                found = self._rows(connection, database)
-                rows += [prefixed(row, database["name"]) for row in found]
-                heads += heads_of(found, database["versions"], database["name"], self._revisions)
-        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
+            return self._standing(connection)
+
+    def before(self) -> tuple[Standing, th_meter.Reading]:
+        """Where the databases and the counters stand before a step. The counters come last: the step is next."""
+        with self.connection() as connection:
+            return self._standing(connection), th_meter.read(connection, self._server)
+
+    def after(self) -> tuple[th_meter.Reading, Standing]:
+        """Where the counters and the databases stand after a step. The counters come first: the step was last."""
+        with self.connection() as connection:
+            return th_meter.read(connection, self._server), self._standing(connection)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:
@@ -125,6 +124,15 @@ class Evidence:
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
         return error
+
+    def _standing(self, connection: Any) -> Standing:
+        rows: list[str] = []
+        heads: list[str] = []
+        for database in self._databases:
+            found = self._rows(connection, database)
+            rows += [prefixed(row, database["name"]) for row in found]
+            heads += heads_of(found, database["versions"], database["name"], self._revisions)
+        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
     def _rows(self, connection: Any, database: Mapping[str, Any]) -> list[str]:
         try:

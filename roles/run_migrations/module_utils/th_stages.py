@@ -62,13 +62,13 @@ class Tree:
         """Those of a database's versions that no stage's tree has."""
         return sorted(set(version) - self.revisions.keys())
 
-    def reached(self, stage: Stage, version: Iterable[str]) -> bool:
-        """Whether a database at `version` has all of the stage's migrations."""
-        return set(stage.heads) <= self.behind(version)
+    def skips(self, stage: Stage, version: Iterable[str]) -> bool:
+        """Whether the walk of a database at `version` goes past the stage; never past the change."""
+        return stage.kind != "change" and set(stage.heads) <= self.behind(version)
 
     def needed(self, version: Iterable[str]) -> list[Stage]:
         """The stages that a database at `version` has yet to walk through; the change is always one."""
-        return [stage for stage in self.stages if stage.kind == "change" or not self.reached(stage, version)]
+        return [stage for stage in self.stages if not self.skips(stage, version)]
 
     def pending(self, heads: Sequence[str], version: Iterable[str]) -> list[tuple[str, str]]:
         """The steps from `version` to the heads as (from, to), each after all that it builds on.

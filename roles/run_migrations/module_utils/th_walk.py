@@ -90,7 +90,7 @@ class Walk:
             self._diary.event("skipped", **item)
         for stage in self._tree.stages:
             self._diary.stage = stage.name
-            if stage.kind != "change" and self._tree.reached(stage, standing.heads):
+            if self._tree.skips(stage, standing.heads):
                 reason = "the dataset is at or past it"
                 self._diary.event("skipped", name=stage.name, kind=stage.kind, commit=stage.commit, reason=reason)
                 continue
