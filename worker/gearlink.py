@@ -65,9 +65,13 @@ class Link(gear.Connection):  # type: ignore[misc]
         self._since, self._answered = time.monotonic(), False
 
     def sendRaw(self, data: bytes) -> None:  # noqa: N802
-        """Send all of `data`."""
-        with self.send_lock:
-            self.conn.sendall(data)
+        """Send all of `data`. On a connection that nothing has come on yet, a failure is left to the reader to find."""
+        try:
+            with self.send_lock:
+                self.conn.sendall(data)
+        except OSError:
+            if self._answered:
+                raise
 
     def sendAdminRequest(self, request: Any, timeout: float = 90) -> None:  # noqa: N802
         """Send it and wait for the answer; gear.TimeoutError when there is none in time, or will be none."""
