@@ -516,7 +516,7 @@ _TABLE = (
         _OURS,
         "FAILURE - The sandbox cannot be used",
         _OPERATOR,
-        "The code of a change runs in a sandbox, which cannot be made on the worker's machine; nothing was run.",
+        "The code of a change runs in a sandbox, which cannot be made on the worker's machine.",
         f"{_DETAIL} is what is in the way. `th check` says the same.",
         "Do what the detail says; until then, nothing is tested.",
     ),

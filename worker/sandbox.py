@@ -23,6 +23,7 @@ NAMESPACES = ("user", "pid", "mount", "ipc", "uts", "cgroup", "net")
 OLDEST = (0, 8)
 """The first version with --disable-userns, without which what is in a box can make more namespaces."""
 
+_BESIDE_PATH = ":/usr/bin:/bin"  # where the roles look too, whatever the worker's PATH is
 _PROC = Path("/proc")
 _SECONDS = 10.0
 # What is the same in every box, with a program that does nothing.
@@ -36,7 +37,7 @@ _CONTAINER = "run the worker outside of it, or give the container what bubblewra
 
 def problem() -> str:
     """Why bubblewrap cannot be used here, and the remedy, in one line; "" when it can. Runs it once: some 5 ms."""
-    program = shutil.which(PROGRAM)
+    program = _program()
     if not program:
         return f"bubblewrap is not installed; {_INSTALL}"
     try:
@@ -59,8 +60,12 @@ def demand(config: Config) -> None:
 
 def version() -> str:
     """What `bwrap --version` says of itself ("0.8.0"), or ""."""
-    program = shutil.which(PROGRAM)
+    program = _program()
     return _version(program) if program else ""
+
+
+def _program() -> str | None:
+    return shutil.which(PROGRAM, path=os.environ.get("PATH", os.defpath) + _BESIDE_PATH)
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:

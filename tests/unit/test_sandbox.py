@@ -40,6 +40,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         folder = tmp_path / "bin"
         folder.mkdir()
         monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin" if lines else str(folder))
+        monkeypatch.setattr(sandbox, "_BESIDE_PATH", "")
         if lines:
             (folder / "bwrap").write_text("\n".join(["#!/bin/sh", *lines, ""]))
             (folder / "bwrap").chmod(0o755)
