@@ -179,7 +179,8 @@ def _as_text(figures: Figures) -> str:
 
 
 def _as_json(figures: Figures) -> str:
-    return json.dumps({**asdict(figures), "ratio": figures.ratio, "box": figures.box, "failures": figures.failures}, indent=2)
+    computed = {"ratio": figures.ratio, "box": figures.box, "failures": figures.failures}
+    return json.dumps({**asdict(figures), **computed}, indent=2)
 
 
 if __name__ == "__main__":
