@@ -18,6 +18,7 @@ from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import uv_path
 
+from . import boxes
 from .conftest import ROOT, load_module
 from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
@@ -61,6 +62,7 @@ class Workplace:
             "origin": "",
             "time_limit": 60,
             "cache_keep": 20,
+            "sandbox": boxes.given(),
             "pass_environment": ["PIP_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT"],
         }
 

@@ -16,7 +16,7 @@ from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_logs import WalkLog, Watch, excerpt, slow_log, watched
 from ansible.module_utils.th_walk import Limits, Walk
 
-from . import toy
+from . import boxes, toy
 from .memory import run_program
 from .toy import FIRST, NAME, OPTIONS, PROGRAMS
 
@@ -38,7 +38,7 @@ def walk(job_dir: Path, body: str, watch: Watch, log_bytes: int = 1_000_000) -> 
     revisions = {"a1": (None, FIRST), "b2": ("a1", body)}
     toy.write(job_dir / "src", revisions)
     toy.artifacts(job_dir, job_dir / "src", revisions)
-    Walk(job_dir, NAME, toy.profile(), Limits(60, 30, log_bytes), PROGRAMS, watch).run()
+    Walk(job_dir, NAME, toy.profile(), Limits(60, 30, log_bytes), PROGRAMS, boxes.settings(), watch).run()
     return texts(job_dir / "results" / f"{NAME}.log")
 
 
@@ -92,8 +92,10 @@ def test_a_line_of_the_error_log_stands_in_its_migration(job_dir: Path, server: 
     assert "ready for connections" not in " ".join(lines)  # what was there before the walk
 
 
-def test_watched_files_are_merged_by_time(job_dir: Path, server: th_mariadb.Server, tmp_path: Path) -> None:
-    system = tmp_path / "syslog"
+def test_watched_files_are_merged_by_time(job_dir: Path, server: th_mariadb.Server) -> None:
+    # in the checkout, because the migration can write nowhere else
+    system = job_dir / "src" / "syslog"
+    system.parent.mkdir()
     system.write_text("Nov  1 00:00:00 host old: line\n")
     body = f"""
     import datetime, os, time

@@ -18,7 +18,7 @@ from ansible.module_utils.th_dump import _DEFINER
 from ansible.module_utils.th_external import own_name
 from ansible.module_utils.th_walk import Limits, Walk
 
-from . import toy
+from . import boxes, toy
 from .conftest import ROOT, load_module
 from .external import External
 
@@ -304,7 +304,7 @@ class TestWalk:
         (job_dir / "results").mkdir(exist_ok=True)
         toy.write(job_dir / "src", self.CHAIN)
         toy.artifacts(job_dir, job_dir / "src", self.CHAIN)
-        Walk(job_dir, "toy", toy.profile(), Limits(30, 30, 100_000), PROGRAMS).run()
+        Walk(job_dir, "toy", toy.profile(), Limits(30, 30, 100_000), PROGRAMS, boxes.settings()).run()
         return toy.events(job_dir, "toy")
 
     def test_each_migration_is_measured_apart_from_others_work(self, jobs: Jobs) -> None:

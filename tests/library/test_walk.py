@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ansible.module_utils.th_walk import Limits, Walk
 
 from tests.unit.logs import meaning
 
-from . import toy
+from . import boxes, toy
 from .toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
 
 
@@ -225,10 +226,20 @@ def test_a_lie_about_the_version_is_seen(job_dir: Path, server: th_mariadb.Serve
     assert events[-1] | {"at": ""} == {"event": "final", "version": "base", "expected": "a1", "at": ""}
 
 
+def kill_when(ready: Path, pid: int) -> None:
+    """Kill a process as soon as a file is there, or after 20 s."""
+    deadline = time.monotonic() + 20
+    while not ready.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_server_that_dies(job_dir: Path, own_server: th_mariadb.Server) -> None:
-    body = f"import os, time; os.kill({own_server.pid}, {signal.SIGKILL}); time.sleep(60)"
     begun = time.monotonic()
-    events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)})
+    with ThreadPoolExecutor(1) as other:
+        other.submit(kill_when, job_dir / "src" / "ready", own_server.pid)
+        body = "import time; open('ready', 'w').close(); time.sleep(60)"
+        events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)})
     assert time.monotonic() - begun < 20
     assert error(events)["code"] == "server_died"
     assert events[-2]["event"] == "end"
@@ -539,6 +550,6 @@ def test_the_folders_that_the_profile_names(job_dir: Path, server: th_mariadb.Se
     toy.write(job_dir / "src", {name: CHAIN[name] for name in ("a1", "b2")})
     toy.artifacts(job_dir, job_dir / "src", CHAIN)
     profile = toy.profile({**toy.DATABASE, "config": "own.ini", **places})
-    Walk(job_dir, NAME, profile, Limits(30, 30, 100_000), toy.PROGRAMS).run()
+    Walk(job_dir, NAME, profile, Limits(30, 30, 100_000), toy.PROGRAMS, boxes.settings()).run()
     events = toy.events(job_dir, NAME)
     assert [end for _, _, end, _ in way(events)] == ["a1", "b2", "c3"] and events[-1]["version"] == "c3"

@@ -18,6 +18,7 @@ from ansible.module_utils import th_mariadb, th_meter
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk import Limits, Walk
 
+from . import boxes
 from . import toy as alembic_toy
 from .conftest import ROOT
 
@@ -192,14 +193,16 @@ def measured(project: Project, **profile: Any) -> list[dict[str, Any]]:
         for name, one in tree.revisions.items()
     }
     checkout = {"stages": [{**stage, "heads": tree.heads(), "folders": folders}], "revisions": revisions}
-    built = {"stage": "change", "src": str(project.folder), "venv": str(project.venv), "python": "3", "packages": []}
+    built = {"stage": "change", "src": str(project.folder), "venv": str(project.venv), "prefix": sys.base_prefix}
+    built |= {"compiled": True}
     artifacts = job_dir / "artifacts"
     artifacts.mkdir(exist_ok=True)
     (artifacts / "checkout.json").write_text(json.dumps(checkout))
     (artifacts / "environment.json").write_text(json.dumps({"environments": [built]}))
     (artifacts / "walk-toy.jsonl").unlink(missing_ok=True)
     database = {"tool": "django", "settings": "settings", "options": {"charset": "utf8mb4"}}
-    Walk(job_dir, "toy", alembic_toy.profile(database, **profile), Limits(300, 300, 100_000), PROGRAMS).run()
+    described = alembic_toy.profile(database, **profile)
+    Walk(job_dir, "toy", described, Limits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
     return alembic_toy.events(job_dir, "toy")
 
 

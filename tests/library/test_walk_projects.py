@@ -21,7 +21,7 @@ from ansible.module_utils.th_trees import Forest
 from ansible.module_utils.th_uv import uv_path
 from ansible.module_utils.th_walk import Limits, Walk
 
-from . import toy
+from . import boxes, toy
 from .conftest import ROOT, load_module
 from .gitserver import Repository
 
@@ -126,12 +126,12 @@ class Job:
             revisions |= {one: facts_of(revision) for one, revision in tree.revisions.items()}
             more = {"heads": tree.heads(), "folders": forest.folders(stage.commit)}
             said.append({"name": name, "slug": slug, "kind": kind, "commit": stage.commit, **more})
-            built.append({"stage": slug, "src": str(stage.src), "venv": str(stage.venv)})
+            built.append({"stage": slug, "src": str(stage.src), "venv": str(stage.venv), "prefix": sys.base_prefix})
         write_json(self.folder / "artifacts" / "checkout.json", {"stages": said, "revisions": revisions})
         write_json(self.folder / "artifacts" / "environment.json", {"environments": built})
         self._make_databases([one["name"] for one in profile["databases"]])
         (self.folder / "artifacts" / f"walk-{NAME}.jsonl").unlink(missing_ok=True)
-        Walk(self.folder, NAME, profile, Limits(60, 120, 1_000_000), PROGRAMS).run()
+        Walk(self.folder, NAME, profile, Limits(60, 120, 1_000_000), PROGRAMS, boxes.settings()).run()
         return toy.events(self.folder, NAME)
 
     def _make_databases(self, names: list[str]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import boxes
+
 if TYPE_CHECKING:
     from ansible.module_utils import th_mariadb
 
@@ -109,7 +111,8 @@ def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]], 
         )
     for stage in stages:
         stage["folders"] = ["migrations/versions"]
-    built = {"stage": "change", "src": str(src), "venv": sys.prefix, "python": "3", "packages": []}
+    built = {"stage": "change", "src": str(src), "venv": sys.prefix, "prefix": sys.base_prefix, "compiled": True}
+    built |= {"python": "3", "packages": []}
     (job_dir / "artifacts").mkdir(exist_ok=True)
     (job_dir / "results").mkdir(exist_ok=True)
     (job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"stages": stages, "revisions": tree}))
@@ -161,7 +164,7 @@ def walk(
     write(job_dir / "src", revisions, env_py)
     artifacts(job_dir, job_dir / "src", revisions, release)
     limits = Limits(time_limit, start_time_limit, log_bytes)
-    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS).run()
+    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS, boxes.settings()).run()
     return events(job_dir, NAME)
 
 

@@ -67,6 +67,10 @@ options:
     description: How many environments are kept. Those used in the last 24 hours are kept in any case.
     type: int
     default: 20
+  sandbox:
+    description: What builds run in, C(th_sandbox) of the role C(project).
+    type: dict
+    required: true
   pass_environment:
     description: Names of environment variables of the worker that the builds get.
     type: list
@@ -90,6 +94,7 @@ EXAMPLES = r"""
     mirrors_dir: "{{ th_git_working_dir }}"
     environments_dir: "{{ th_environments_dir }}"
     cache_dir: "{{ th_pip_download_cache }}"
+    sandbox: "{{ th_sandbox }}"
 """
 
 RETURN = r"""
@@ -114,6 +119,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import read_json, write_json
+from ansible.module_utils.th_box import Box, Settings
 from ansible.module_utils.th_contain import CappedLog, base_environment
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_mirror import Mirror
@@ -128,6 +134,7 @@ from ansible.module_utils.th_uv import (
     find_python,
     installed,
     static_dependencies,
+    uv_path,
 )
 
 FRESH = 24 * 3600
@@ -145,7 +152,8 @@ class Recipe:
     def installing(self, venv: Path) -> tuple[str, ...]:
         """The words of uv to install into an environment."""
         newest = ("--exclude-newer", f"{self.exclude_newer}T00:00:00Z") if self.exclude_newer else ()
-        return ("pip", "install", "--python", str(venv), *newest)
+        # the cache is mounted apart from the environment: nothing can be linked
+        return ("pip", "install", "--python", str(venv), "--link-mode", "copy", *newest)
 
 
 class Builder:
@@ -156,6 +164,7 @@ class Builder:
         self._log = log
         self._job_dir = Path(params["job_dir"])
         self._cache = Path(params["cache_dir"])
+        self._sandbox = Settings.of(params["sandbox"])
 
     def build(self, stage: str, kind: str, commit: str) -> dict[str, Any]:
         """Build one environment, or take it from the cache; its entry of environment.json. Raises StepError."""
@@ -175,6 +184,8 @@ class Builder:
             "src": str(src),
             "venv": str(venv),
             "python": recipe.python.version,
+            "prefix": recipe.python.prefix,
+            "compiled": kind != "change",
             "exclude_newer": recipe.exclude_newer,
             "seconds": round(time.monotonic() - begun, 3),
             "cached": cached,
@@ -200,10 +211,10 @@ class Builder:
             raise StepError(error.code, where + error.detail, **error.more) from None
         return Recipe(python, settings["exclude_newer"], settings["install"])
 
-    def _uv(self, recipe: Recipe, home: Path) -> Uv:
-        for folder in (home, home / "tmp", self._cache):
+    def _uv(self, recipe: Recipe, src: Path, venv: Path, home: Path) -> Uv:
+        for folder in (venv, home, home / "tmp", home / "cache", self._cache):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        passed = self._params["pass_environment"]
+        passed = [*self._params["pass_environment"], *self._sandbox.environment]
         extra = {
             "TMPDIR": str(home / "tmp"),
             "UV_PYTHON_DOWNLOADS": "never",
@@ -218,7 +229,13 @@ class Builder:
             if name in passed and for_uv not in os.environ and os.environ.get(name):
                 extra[for_uv] = os.environ[name]
         environment = base_environment(home, {**recipe.install["environment"], **extra}, passed)
-        return Uv(self._log, home, environment, self._params["time_limit"])
+        box = Box(
+            self._sandbox,
+            [Path(recipe.python.prefix), Path(recipe.python.own), Path(uv_path())],
+            [src, venv, home],
+            network=self._sandbox.build_network,
+        )
+        return Uv(self._log, environment, box, self._params["time_limit"])
 
     def _make_venv(self, uv: Uv, recipe: Recipe, venv: Path) -> None:
         words = ("venv", "--quiet", "--no-project", "--python", recipe.python.path, str(venv))
@@ -232,8 +249,8 @@ class Builder:
         for folder in (venv, home):
             shutil.rmtree(folder, ignore_errors=True)
         source = Source.of(recipe.install, src)
-        uv = self._uv(recipe, home)
-        install = (*recipe.installing(venv), "--link-mode", "copy")
+        uv = self._uv(recipe, src, venv, home)
+        install = recipe.installing(venv)
         known = static_dependencies(src)
         wheels = source.dependencies()
         if source.project != "none" and known:
@@ -291,12 +308,13 @@ class Builder:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
         source = Source.of(recipe.install, src)
-        uv = self._uv(recipe, home)
+        uv = self._uv(recipe, src, venv, home)
         self._make_venv(uv, recipe, venv)
         words = source.dependencies() + source.itself()
         if words:
             try:
-                uv(*recipe.installing(venv), *words, cwd=src, cache=self._cache)
+                # nobody may write to the environment later, Python neither
+                uv(*recipe.installing(venv), "--compile-bytecode", *words, cwd=src, cache=self._cache)
             except StepError as error:
                 raise blame(error, src, source) from None
         shutil.rmtree(home)
@@ -378,6 +396,7 @@ def main() -> None:
             "origin": {"type": "str", "default": ""},
             "time_limit": {"type": "float", "default": 1800},
             "cache_keep": {"type": "int", "default": 20},
+            "sandbox": {"type": "dict", "required": True},
             "pass_environment": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
         }

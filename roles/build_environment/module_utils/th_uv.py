@@ -11,11 +11,12 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_contain import CappedLog, run_contained
 from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, places
 from ansible.module_utils.th_step import StepError
@@ -35,10 +36,13 @@ _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?:/
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter for environments."""
+    """An interpreter for environments. It is installed in `prefix` and was found in `own`, which is another folder for
+    that of a virtual environment."""
 
     path: str
     version: str
+    prefix: str
+    own: str
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,21 @@ def static_dependencies(src: Path) -> bool:
 class Uv:
     """Runs uv, with a time limit for all of one environment and the output in the log."""
 
-    def __init__(self, log: CappedLog, home: Path, environment: Mapping[str, str], time_limit: float) -> None:
+    def __init__(self, log: CappedLog, environment: Mapping[str, str], box: Box, time_limit: float) -> None:
         self._log = log
-        self._home = home
         self._environment = environment
+        self._box = box
         self._time_limit = time_limit
         self._deadline = time.monotonic() + time_limit
 
-    def __call__(self, *words: str, cwd: Path, cache: Path, **variables: str) -> None:
-        """Run one command of uv. Raises StepError."""
+    def __call__(self, *words: str, cwd: Path, cache: Path) -> None:
+        """Run one command of uv, which may write to its cache. Raises StepError."""
         left = max(self._deadline - time.monotonic(), 0.0)
-        environment = {**self._environment, **variables, "UV_CACHE_DIR": str(cache)}
+        environment = {**self._environment, "UV_CACHE_DIR": str(cache)}
+        box = replace(self._box, writable=(*self._box.writable, cache))
         self._log.line(f"$ uv {' '.join(words)}")
-        ended = run_contained([uv_path(), *words], cwd=cwd, env=environment, log=self._log, time_limit=left)
+        argv = [uv_path(), *words]
+        ended = run_contained(argv, cwd=cwd, env=environment, box=box, log=self._log, time_limit=left)
         if ended.timed_out:
             raise StepError(
                 "environment_failed", f"The build had not ended after {self._time_limit:.0f} s: uv {words[0]}."
@@ -139,11 +145,12 @@ def find_python(wanted: str) -> Python:
     """The interpreter that the profile names. Raises StepError ``profile_wrong``."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1", "LC_ALL": "C.UTF-8"}
-    code = "import platform; print(platform.python_version())"
+    code = "import platform, sys; print(platform.python_version()); print(sys.base_prefix); print(sys.prefix)"
     try:
         path = _output([uv_path(), "python", "find", "--no-project", "--system", wanted], environment)
-        return Python(path, _output([path, "-I", "-S", "-c", code], environment))
-    except (OSError, subprocess.SubprocessError):
+        version, prefix, own = _output([path, "-I", "-S", "-c", code], environment).splitlines()
+        return Python(path, version, prefix, own)
+    except (OSError, ValueError, subprocess.SubprocessError):
         raise StepError(
             "profile_wrong", f"python: there is no interpreter {wanted} on this machine: install it."
         ) from None

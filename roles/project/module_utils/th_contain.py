@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running code that is not ours: own session, clean environment, capped log, and nothing left afterwards.
+"""Running code that is not ours: in its box, with a clean environment and a capped log, and nothing left afterwards.
 
 Every process that a contained command starts, however it detaches itself, is reparented to the process that
 called `Contained` (Linux's child subreaper, prctl(2)), which kills all its new descendants when the command is
@@ -22,7 +22,9 @@ from types import FrameType
 from typing import Any, Self
 
 import psutil
+from ansible.module_utils.th_box import Box, Boxed
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_step import StepError
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_CHILD_SUBREAPER = 36
@@ -86,11 +88,14 @@ class Contained:
         *,
         cwd: Path | str,
         env: Mapping[str, str],
+        box: Box,
         on_line: Callable[[str], None],
         pass_fds: Sequence[int] = (),
     ) -> None:
         self._argv = [str(word) for word in argv]
         self._cwd = cwd
+        self._box = box
+        self._boxed: Boxed | None = None
         self._env = dict(env)
         self._on_line = on_line
         self._pass_fds = tuple(pass_fds)
@@ -113,20 +118,22 @@ class Contained:
                 os._exit(127)
 
         try:
+            self._boxed = self._box.around(self._argv, self._cwd)
             self._process = subprocess.Popen(
-                self._argv,
+                self._boxed.argv,
                 cwd=self._cwd,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=self._pass_fds,
+                pass_fds=(*self._pass_fds, *self._boxed.handles),
                 preexec_fn=in_child,
             )
         except BaseException:
-            self._restore_signals()
+            self._close()
             raise
+        self._boxed.started()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
@@ -136,13 +143,24 @@ class Contained:
         self.process.wait()
         assert self._reader is not None
         self._reader.join(KILL_PATIENCE)
-        self._restore_signals()
+        self._close()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The command's own process."""
+        """The command's own process, or that of its box."""
         assert self._process is not None
         return self._process
+
+    def wait(self, time_limit: float | None = None) -> int:
+        """Wait for the command's exit status, negative for the signal that has killed it.
+
+        Raises subprocess.TimeoutExpired after `time_limit` seconds, StepError where the box could not be made.
+        """
+        status = self.process.wait(time_limit)
+        assert self._boxed is not None
+        if status == 1 and not self._boxed.made():
+            raise StepError("sandbox_unavailable", f"The box cannot be made: {self.last_line(KILL_PATIENCE)}.")
+        return self._boxed.told(status)
 
     def last_line(self, patience: float) -> str:
         """The last line that is not empty, once the output has ended or `patience` (seconds) has; "" for none."""
@@ -169,7 +187,9 @@ class Contained:
         self.tail.append(text)
         self._on_line(text)
 
-    def _restore_signals(self) -> None:
+    def _close(self) -> None:
+        if self._boxed is not None:
+            self._boxed.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -179,18 +199,19 @@ def run_contained(
     *,
     cwd: Path | str,
     env: Mapping[str, str],
+    box: Box,
     log: CappedLog,
     time_limit: float,
 ) -> Ended:
     """Run a command to its end or to its time limit (seconds); afterwards none of its processes is left.
 
-    Raises OSError when the command cannot be started at all.
+    Raises OSError when the command cannot be started at all, StepError when its box cannot be made.
     """
     begun = time.monotonic()
     timed_out = False
-    with Contained(argv, cwd=cwd, env=env, on_line=log.line) as contained:
+    with Contained(argv, cwd=cwd, env=env, box=box, on_line=log.line) as contained:
         try:
-            exit_status: int | None = contained.process.wait(time_limit)
+            exit_status: int | None = contained.wait(time_limit)
         except subprocess.TimeoutExpired:
             timed_out, exit_status = True, None
     return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail))

@@ -28,6 +28,10 @@ options:
     description: The folder of the walking programs.
     type: path
     required: true
+  sandbox:
+    description: What the project's code runs in, C(th_sandbox) of the role C(project).
+    type: dict
+    required: true
   migration_time_limit:
     description: Seconds after which a migration is ended.
     type: int
@@ -72,6 +76,7 @@ EXAMPLES = r"""
     name: user_001
     profile: "{{ th_profile }}"
     programs: "{{ role_path }}/files"
+    sandbox: "{{ th_sandbox }}"
     watch_logs:
       - path: /var/log/syslog
 """
@@ -93,6 +98,8 @@ from pathlib import Path
 from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import forget_errors, report_error
+from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_walk import Limits, Walk, begin_anew
 
 ROLE = "run_migrations"
@@ -109,6 +116,7 @@ def main() -> None:
             "migration_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 300},
             "log_limit": {"type": "int", "default": 10_000_000},
+            "sandbox": {"type": "dict", "required": True},
             "heartbeat": {"type": "float", "default": 30.0},
             "slow_seconds": {"type": "float", "default": 1.0},
             "watch_logs": {
@@ -138,8 +146,12 @@ def main() -> None:
     (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
     try:
         server = th_mariadb.load(job_dir / "db" / name)
-        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), watch)
+        sandbox = Settings.of(module.params["sandbox"])
+        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch)
         error = walk.run()
+    except StepError as trouble:
+        report_error(job_dir, ROLE, trouble.code, trouble.detail, dataset=name)
+        module.fail_json(msg=trouble.detail, code=trouble.code)
     except th_mariadb.ServerError as trouble:
         report_error(job_dir, ROLE, "server_failed", str(trouble), dataset=name)
         module.fail_json(msg=f"{name}: {trouble}", code="server_failed")

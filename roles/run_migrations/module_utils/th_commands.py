@@ -86,6 +86,7 @@ def run_command(
                 argv,
                 cwd=around.src / settings["workdir"],
                 env=around.environment(settings),
+                box=around.box,
                 on_line=around.on_line,
             ) as contained,
         ):
@@ -93,7 +94,7 @@ def run_command(
             status: int | None = None
             while (left := begun + time_limit - time.monotonic()) > 0:
                 try:
-                    status = contained.process.wait(min(left, LOOK if start_up is None else TICK))
+                    status = contained.wait(min(left, LOOK if start_up is None else TICK))
                     break
                 except subprocess.TimeoutExpired:
                     if start_up is None:

@@ -71,6 +71,7 @@ class InProcessWalker:
                 [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())],
                 cwd=self._around.src / self._settings["workdir"],
                 env=self._around.environment(self._settings),
+                box=self._around.box,
                 on_line=self._around.on_line,
                 pass_fds=[other.fileno()],
             )
@@ -217,7 +218,7 @@ class InProcessWalker:
 
     def _exit_status(self) -> int | None:
         try:
-            return self._contained.process.wait(LAST_WORDS)
+            return self._contained.wait(LAST_WORDS)
         except subprocess.TimeoutExpired:
             return None
 

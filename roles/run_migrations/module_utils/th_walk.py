@@ -16,14 +16,19 @@ from typing import Any
 
 from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.th_artifacts import read_json, write_text
+from ansible.module_utils.th_box import Box, Settings
 from ansible.module_utils.th_commands import CommandWalker, run_data_migration
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_stages import Stage, Tree
+from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
+
+BYTECODE = "bytecode"
+"""The folder in which Python keeps, a stage, what it has compiled of an environment that cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Limits:
 class Walk:
     """One dataset's walk. `run` returns the error that ended it, or None when it came to its end.
 
-    `profile` is the project's, `programs` the folder of the walking programs.
+    `profile` is the project's, `programs` the folder of the walking programs, `sandbox` what its code runs in.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class Walk:
         profile: Mapping[str, Any],
         limits: Limits,
         programs: Path,
+        sandbox: Settings,
         watch: th_logs.Watch = th_logs.Watch(),  # noqa: B008 - it is frozen
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
         self._profile, self._limits, self._programs = profile, limits, programs
+        self._sandbox = sandbox
         artifacts = job_dir / "artifacts"
         self._tree = Tree(read_json(artifacts / "checkout.json"))
         built = read_json(artifacts / "environment.json").get("environments", [])
@@ -73,7 +80,10 @@ class Walk:
         with contextlib.closing(self._log):
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
-                self._walk()
+                try:
+                    self._walk()
+                except StepError as error:
+                    raise WalkError(error.code, error.detail) from error
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
                 self._diary.event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
@@ -216,7 +226,9 @@ class Walk:
         if built is None:
             raise WalkError("environment_failed", f"the environment of {stage.name} was not built")
         home = self._job_dir / "home" / self._dataset
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        bytecode = None if built.get("compiled") else self._job_dir / BYTECODE / stage.slug
+        for folder in filter(None, (home, bytecode)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Surroundings(
             src=Path(built["src"]),
             venv=Path(built["venv"]),
@@ -229,7 +241,23 @@ class Walk:
             on_tick=self._tick,
             connected=self._evidence.connected,
             start_time_limit=self._limits.around,
+            box=self._box(stage, built, home, bytecode),
+            bytecode=bytecode,
         )
+
+    def _box(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None) -> Box:
+        """The stage's environment to read, the database's socket, and no network. Only the change's own checkout may
+        be written to: other jobs walk through a release with the same one."""
+        src = Path(built["src"])
+        own = [src] if stage.kind == "change" else []
+        read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
+        if socket := self._server.address.get("socket"):
+            read.append(Path(socket))
+        if not own:
+            read.append(src)
+        if bytecode:
+            own.append(bytecode)
+        return Box(self._sandbox, read, own, [home])
 
     def _tick(self) -> None:
         self._log.tick()

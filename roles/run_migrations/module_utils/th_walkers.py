@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
+from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_contain import base_environment
 
 TICK = 1.0
@@ -74,7 +75,8 @@ class Surroundings:
     `src` and `venv` are the stage's checkout and environment, `home` a folder of the job's own. `schemas` maps the
     databases' names in the profile to those on the server; `database` is the one at hand. `on_line` takes the output,
     `on_tick` is called about once a second and may raise WalkError. `connected` gives what tells whether anybody has
-    connected to the server since then.
+    connected to the server since then. `box` is what the project's processes run in, `bytecode` where Python
+    keeps what it compiles, where that is not beside the source.
     """
 
     src: Path
@@ -88,6 +90,8 @@ class Surroundings:
     on_tick: Callable[[], None]
     connected: Callable[[], AbstractContextManager[Callable[[], bool]]]
     start_time_limit: float
+    box: Box
+    bytecode: Path | None = None
 
     def templates(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """What the templates of a profile know (docs/profiles.md)."""
@@ -119,7 +123,10 @@ class Surroundings:
         """The environment variables of the project's processes."""
         values = self.templates(settings)
         extra = {name: text.format_map(values) for name, text in settings["environment"].items()}
-        environment = base_environment(self.home, {"VIRTUAL_ENV": str(self.venv), **extra})
+        if self.bytecode:
+            extra.setdefault("PYTHONPYCACHEPREFIX", str(self.bytecode))
+        passed = self.box.settings.environment
+        environment = base_environment(self.home, {"VIRTUAL_ENV": str(self.venv), **extra}, passed)
         environment["PATH"] = f"{self.venv / 'bin'}:{environment['PATH']}"
         return environment
 

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The box that code which is not ours runs in: bubblewrap, with what it may see, write and reach.
+
+Files have the same paths inside as outside, so that environments, which hold paths, work in both. Who is inside is
+nobody outside: the user `USER` without any capability, in namespaces of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import th_seccomp
+from ansible.module_utils.th_step import StepError
+
+KINDS = ("bubblewrap", "none")
+USER = 1000
+"""The user and group inside, whoever it is outside."""
+
+SHELL_SIGNAL = 128
+"""What is added to a signal's number to make an exit status of it."""
+
+SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+"""On a merged system they are links into /usr, which is always there."""
+
+SYSTEM_FILES = (
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/protocols",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/crypto-policies",
+)
+"""What of /etc is needed to run programs; nothing in it is a secret."""
+
+HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
+"""What /proc tells of the whole machine and nobody in a box needs."""
+
+GUARDED = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi", "/proc/driver")
+"""Settings of the whole machine: the kernel lets their owner write there, who is root even where that one has no
+capability. bubblewrap looks at the folders alone, which nobody may write to."""
+
+_MADE_FILES = {
+    "/etc/passwd": f"root:x:0:0::/root:/usr/sbin/nologin\nsandbox:x:{USER}:{USER}::/tmp:/bin/sh\n"
+    "nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n",
+    "/etc/group": f"root:x:0:\nsandbox:x:{USER}:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all processes of one box may use together: bytes, numbers, seconds. 0 is no limit.
+
+    `open_files` and `file_size` are for one process. `tmp` is for each of the folders that are only in memory.
+    """
+
+    memory: int = 0
+    processes: int = 0
+    open_files: int = 0
+    cpu_seconds: int = 0
+    disk: int = 0
+    file_size: int = 0
+    tmp: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The variables ``sandbox_*`` of ``inventory/group_vars/all/sandbox.yaml``, without their prefix."""
+
+    kind: str = "bubblewrap"
+    build_network: bool = True
+    build_hosts: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    seccomp: bool = True
+    cgroups: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """The settings as a module is given them, complete. Raises StepError ``playbook_failed``."""
+        try:
+            values = dict(given)
+            limits = Limits(**{name: int(value) for name, value in values.pop("limits").items()})
+            for name in ("build_hosts", "environment", "read_only"):
+                values[name] = tuple(map(str, values[name]))
+            settings = cls(**values, limits=limits)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise StepError("playbook_failed", f"The variables sandbox_* do not fit each other: {error}.") from None
+        if settings.kind not in KINDS:
+            raise StepError("playbook_failed", f"sandbox: {settings.kind!r} is none of {', '.join(KINDS)}.")
+        for path in settings.read_only:
+            if not os.path.isabs(path) or not os.path.exists(path):
+                raise StepError("playbook_failed", f"sandbox_read_only: there is nothing at {path}.")
+        return settings
+
+
+@dataclass(frozen=True)
+class Box:
+    """What one command may see beside the system, and which of it it may write to.
+
+    `in_memory` are folders that are empty at the beginning and gone at the end, whatever is at their place outside.
+    What does not exist is left out. `network` is the machine's own network; without it there is only a loopback
+    of the box's own.
+    """
+
+    settings: Settings
+    read_only: Sequence[Path] = ()
+    writable: Sequence[Path] = ()
+    in_memory: Sequence[Path] = ()
+    network: bool = False
+
+    def around(self, argv: Sequence[str], cwd: Path | str) -> Boxed:
+        """The command to start instead of `argv`. Raises StepError ``sandbox_unavailable``."""
+        if self.settings.kind == "none":
+            return Boxed(list(argv), boxed=False)
+        program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
+        if program is None:
+            raise StepError("sandbox_unavailable", "bubblewrap is not installed: playbooks/prepare-host.yaml does it")
+        boxed = Boxed([program, *self._namespaces()])
+        boxed.argv += self._system(boxed) + self._own()
+        boxed.argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)]
+        if self.settings.seccomp:
+            boxed.argv += ["--seccomp", boxed.file(_filter())]
+        boxed.argv += ["--json-status-fd", boxed.hear(), "--", *self._limited(argv)]
+        return boxed
+
+    def _namespaces(self) -> list[str]:
+        words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        if not self.network:
+            words.append("--unshare-net")
+        words += ["--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        return [*words, "--hostname", "sandbox", "--uid", str(USER), "--gid", str(USER)]
+
+    def _system(self, boxed: Boxed) -> list[str]:
+        words = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+        for folder in SYSTEM_FOLDERS:
+            if os.path.islink(folder):
+                words += ["--symlink", os.readlink(folder), folder]
+            else:
+                words += ["--ro-bind-try", folder, folder]
+        for path in HIDDEN:
+            if os.path.isfile(path):
+                words += ["--ro-bind", "/dev/null", path]
+        writable = (entry.path for entry in os.scandir("/proc") if entry.is_file() and entry.stat().st_mode & 0o222)
+        for path in (*GUARDED, *writable):
+            if path not in HIDDEN:
+                words += ["--ro-bind-try", path, path]
+        for path in SYSTEM_FILES:
+            words += ["--ro-bind-try", path, path]
+        names = ("/etc/resolv.conf", "/etc/hosts") if self.network else ()
+        for path in names:
+            words += ["--ro-bind-try", path, path]
+        for path, content in _MADE_FILES.items():
+            if path not in names:
+                words += ["--ro-bind-data", boxed.file(content.encode()), path]
+        for path in ("/tmp", "/dev/shm"):  # noqa: S108 - the box's own
+            words += ["--size", str(self.settings.limits.tmp), "--perms", "1777", "--tmpfs", path]
+        return [*words, "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108 - the box's own
+
+    def _own(self) -> list[str]:
+        """The places of its own, those that lie in others after them."""
+        size = str(self.settings.limits.tmp)
+        ways = [("--ro-bind", path) for path in (*map(Path, self.settings.read_only), *self.read_only)]
+        ways += [("--bind", path) for path in self.writable] + [("", path) for path in self.in_memory]
+        words: list[str] = []
+        for way, path in sorted(ways, key=lambda item: len(item[1].parts)):
+            if not way:
+                words += ["--size", size, "--perms", "0700", "--tmpfs", str(path)]
+            elif os.path.lexists(path):
+                words += [way, str(path), str(path)]
+        return words
+
+    def _limited(self, argv: Sequence[str]) -> list[str]:
+        # counted from inside, where nobody else's processes are counted with them
+        if processes := self.settings.limits.processes:
+            return ["/usr/bin/prlimit", f"--nproc={processes}:{processes}", "--", *argv]
+        return list(argv)
+
+
+class Boxed:
+    """A command in its box: `argv` to start with the files `handles` open, and to be closed in the end."""
+
+    def __init__(self, argv: list[str], boxed: bool = True) -> None:
+        self.argv = argv
+        self.handles: list[int] = []
+        self._boxed = boxed
+        self._said = -1
+
+    def close(self) -> None:
+        """Close all files."""
+        self.started()
+        if self._said >= 0:
+            os.close(self._said)
+            self._said = -1
+
+    def file(self, content: bytes) -> str:
+        """The number of a file with this content, as bubblewrap takes it."""
+        handle = os.memfd_create("sandbox")
+        self.handles.append(handle)
+        os.write(handle, content)
+        os.lseek(handle, 0, os.SEEK_SET)
+        return str(handle)
+
+    def hear(self) -> str:
+        """The number of the file where bubblewrap is to say how it goes."""
+        self._said, status = os.pipe()
+        self.handles.append(status)
+        return str(status)
+
+    def started(self) -> None:
+        """Close what only the started process needs."""
+        while self.handles:
+            os.close(self.handles.pop())
+
+    def made(self) -> bool:
+        """Of a command that has ended by itself: whether its box could be made at all. To be asked once."""
+        told = b""
+        while self._said >= 0 and (chunk := os.read(self._said, 4096)):
+            told += chunk
+        return not self._boxed or b'"exit-code"' in told
+
+    def told(self, status: int) -> int:
+        """The command's own exit status, negative for a signal: bubblewrap tells of one as shells do."""
+        return SHELL_SIGNAL - status if self._boxed and SHELL_SIGNAL < status < SHELL_SIGNAL + 65 else status
+
+
+def _filter() -> bytes:
+    try:
+        return th_seccomp.program()
+    except OSError as error:
+        raise StepError("sandbox_unavailable", f"libseccomp cannot make the filter of system calls: {error}") from None

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system calls that nothing in a box may make, as a filter for the kernel (seccomp(2), BPF).
+
+Everything else is allowed: what a build or a migration may touch is decided by namespaces, and this filter keeps it
+away from parts of the kernel that namespaces do not cut off, or that have been ways out of them. The choice follows
+what containers' default profiles and Flatpak forbid.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from functools import cache
+
+import pyseccomp
+
+FORBIDDEN = (
+    # other processes and the kernel's own secrets
+    "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "bpf", "syslog",
+    "lookup_dcookie", "fanotify_init", "name_to_handle_at", "open_by_handle_at", "userfaultfd",
+    # keys are not in a namespace of a mount or a network
+    "add_key", "request_key", "keyctl",
+    # mounts and namespaces
+    "mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "pivot_root", "chroot", "unshare", "setns",
+    # the machine
+    "acct", "quotactl", "quotactl_fd", "swapon", "swapoff", "reboot", "kexec_load", "kexec_file_load", "init_module",
+    "finit_module", "delete_module", "iopl", "ioperm", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
+    "vhangup", "nfsservctl", "uselib", "personality", "modify_ldt",
+    # asks the kernel to do what no filter sees
+    "io_uring_setup", "io_uring_enter", "io_uring_register",
+    # where memory lies
+    "mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node",
+)  # fmt: skip
+
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+"""The kinds of sockets that there are in a box. The others (virtual machines', Bluetooth's, raw ones, the kernel's
+cryptography) are not all cut off by a namespace of the network."""
+
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_CLONE_NEWUSER = 0x10000000  # clone(2)
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): typing for who has the terminal
+
+
+@cache
+def program() -> bytes:
+    """The filter as bubblewrap takes it. Raises OSError where libseccomp does not work."""
+    rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    refused, unknown = pyseccomp.ERRNO(errno.EPERM), pyseccomp.ERRNO(errno.ENOSYS)
+    for name in FORBIDDEN:
+        if _known(name):
+            rules.add_rule(refused, name)
+    # its flags are in memory, where a filter cannot look: callers fall back on clone
+    if _known("clone3"):
+        rules.add_rule(unknown, "clone3")
+    rules.add_rule(refused, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_NEWUSER, _CLONE_NEWUSER))
+    for request in (_TIOCSTI, _TIOCLINUX):
+        rules.add_rule(refused, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
+    for name, argument in (("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("fchmodat2", 2)):
+        for bit in (stat.S_ISUID, stat.S_ISGID):
+            if _known(name):
+                rules.add_rule(refused, name, pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, bit, bit))
+    beyond = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
+    highest = max(FAMILIES)
+    for family in set(range(highest)) - set(FAMILIES):
+        rules.add_rule(beyond, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    rules.add_rule(beyond, "socket", pyseccomp.Arg(0, pyseccomp.GT, highest))
+    handle = os.memfd_create("seccomp")
+    with os.fdopen(handle, "r+b") as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
+
+
+def _known(name: str) -> bool:
+    """Whether this machine's libseccomp, and architecture, know a call: what is newer is not, or has another name."""
+    try:
+        return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)) >= 0
+    except (OSError, ValueError):
+        return False

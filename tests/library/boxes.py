@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The box as modules are given it: what roles/project/vars makes of the role's defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from ansible.module_utils.th_box import Settings
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "project"
+
+
+def given(**changed: Any) -> dict[str, Any]:
+    """The option ``sandbox`` of modules; `changed` are variables without their prefix, `kind` among them."""
+    variables = yaml.safe_load((ROLE / "defaults" / "main.yaml").read_text())
+    variables["sandbox"] = changed.pop("kind", variables["sandbox"])
+    unknown = {f"sandbox_{name}" for name in changed} - set(variables)
+    assert not unknown, unknown
+    variables |= {f"sandbox_{name}": value for name, value in changed.items()}
+
+    def fill(template: Any) -> Any:
+        if isinstance(template, dict):
+            return {name: fill(value) for name, value in template.items()}
+        return variables[template.strip("{} ")]
+
+    filled: dict[str, Any] = fill(yaml.safe_load((ROLE / "vars" / "main.yaml").read_text())["th_sandbox"])
+    return filled
+
+
+def settings(**changed: Any) -> Settings:
+    """The same, read."""
+    from ansible.module_utils.th_box import Settings  # found once tests/library/conftest.py is loaded
+
+    return Settings.of(given(**changed))
