@@ -76,11 +76,13 @@ class Settings:
         """The settings as a module is given them, complete. Raises StepError ``playbook_failed``."""
         try:
             values = dict(given)
-            limits = Limits.of(values.pop("limits"))
+            values["limits"] = Limits.of(values["limits"])
             for name in ("build_hosts", "environment", "read_only"):
                 values[name] = tuple(map(str, values[name]))
-            settings = cls(**values, limits=limits)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            settings = cls(**values)
+        except ValueError as error:
+            raise StepError("playbook_failed", f"{error}.") from None
+        except (TypeError, KeyError, AttributeError) as error:
             raise StepError("playbook_failed", f"The variables sandbox_* do not fit each other: {error}.") from None
         if settings.kind not in KINDS:
             raise StepError("playbook_failed", f"sandbox: {settings.kind!r} is none of {', '.join(KINDS)}.")

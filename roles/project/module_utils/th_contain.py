@@ -190,7 +190,9 @@ class Contained:
         if found := self.exceeded():
             return found
         found = by_words(self._box.settings.limits, [*tuple(self.tail)[-LAST_LINES:], *words])
-        return None if found and found.limit == "tmp" and not self._has_space() else found
+        if found is None or self._watch is None or self._watch.counts(found.limit):
+            return None
+        return None if found.limit == "tmp" and not self._has_space() else found
 
     def _has_space(self) -> bool:
         """Whether it is not the disk that is full, but what a box has in memory."""

@@ -121,10 +121,10 @@ _OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)")
 _SAID = {
     "open_files": re.compile(r"Too many open files|\bEMFILE\b"),
     "file_size": re.compile(r"\[Errno 27\]|: File too large|\bEFBIG\b|File size limit exceeded|\bSIGXFSZ\b"),
-    # sockets have the same error for another reason
     "processes": re.compile(
-        r"can't start new thread|\bfork: (?:retry: )?Resource temporarily unavailable|Cannot fork"
-        r"|\bfork(?:_exec)?\(.*\n(?:.*\n){0,3}?BlockingIOError|failed to spawn thread"
+        r"can't start new thread|\bfork: (?:retry: )?Resource temporarily unavailable|Cannot fork|failed to spawn thread"
+        r"|^BlockingIOError: \[Errno 11\]",
+        re.MULTILINE,
     ),
     "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d+ bytes failed"),
     "cpu_seconds": re.compile(r"CPU time limit exceeded|\bSIGXCPU\b"),

@@ -39,6 +39,7 @@ class Watch:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._exceeded: Exceeded | None = None
+        self._held: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
         if self._group is not None:
@@ -46,6 +47,8 @@ class Watch:
                 self._group.__enter__()
             except OSError:
                 self._group = None  # somebody else decides what is there; the looking holds the limits then
+            else:
+                self._held = frozenset(self._group.held)
         return self
 
     def start(self) -> None:
@@ -77,6 +80,10 @@ class Watch:
                 self._exceeded = self._kernels() or self._disks(final=True)
             return self._exceeded
 
+    def counts(self, limit: str) -> bool:
+        """Whether the kernel has counted how often this limit was met, so that nobody has to guess."""
+        return limit == "processes" and "pids" in self._held
+
     def _run(self) -> None:
         pause = INTERVAL / 2
         while not self._over.wait(pause):
@@ -99,8 +106,7 @@ class Watch:
 
     def _looked(self) -> Exceeded | None:
         """What the group does not hold."""
-        held = self._group.held if self._group is not None else set()
-        limits = self._limits
+        held, limits = self._held, self._limits
         memory = limits.memory if "memory" not in held else 0
         number = limits.processes if "pids" not in held else 0
         seconds = limits.cpu_seconds if "cpu" not in held else 0
