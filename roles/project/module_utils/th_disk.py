@@ -20,7 +20,7 @@ LEAST = 4096
 DEPTH = 200
 """Folders that lie deeper than in any project are not looked into: that they are there is over every limit."""
 
-_INTERVAL = 0.5
+_INTERVAL = 2.0
 _SHARE = 20  # looking takes at most one part in this many of the time, where the free space does not call for more
 _SHARE_WHEN_DUE = 5
 _PERIOD = 30.0
