@@ -32,7 +32,7 @@ PATH = os.pathsep.join(
 _GEARMAN_SECONDS = 3.0
 _PLAY_SECONDS = 60.0
 _SANDBOX_PLAYBOOK = Path("playbooks") / "check-sandbox.yaml"
-_DELEGATE = "give the worker a control group of its own (docs/configuration.md, 'Limits')"
+_DELEGATE = "give the worker a control group of its own (docs/security.md, 'Limits')"
 
 
 @dataclass(frozen=True)
