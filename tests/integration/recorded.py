@@ -197,6 +197,7 @@ SCENARIOS: Mapping[str, Scenario] = {
                  "database": "shop"}
     ),
     "canceled": Scenario(_migration("op.execute('SELECT SLEEP(900)')")),
+    "over_limit": Scenario(_migration("rows = [0] * (90 << 20)"), limits={"sandbox_memory": "512M"}),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
 

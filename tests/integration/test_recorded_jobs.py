@@ -30,6 +30,7 @@ ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_ti
 BESIDE = {
     "migration_unfinished": {"migration_ended"},
     "import_failed": {"migration_unfinished", "migration_raised"},
+    "over_limit": {"migration_unfinished"},
     **{end: {"migration_unfinished"} for end in ENDS},
 }
 """What is told together with a message of a code: that a migration has not ended, and why."""

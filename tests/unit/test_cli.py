@@ -346,6 +346,33 @@ class TestCheck:
         installation.write_text(json.dumps({**json.loads(installation.read_text()), "sandbox": "none"}))
         assert line().level == "warn" and "runs unconfined" in line().text
 
+    def test_the_limits(self, installation: Path, tmp_path: Path) -> None:
+        (old,) = surroundings.limits(config.load(installation))
+        assert old.level == "warn" and "older version" in old.text
+        for part in ("playbooks/check-sandbox.yaml", "inventory/group_vars"):
+            if not (tmp_path / "ansible" / part).exists():
+                (tmp_path / "ansible" / part).symlink_to(ROOT / part)
+        (here,) = surroundings.limits(config.load(installation))
+        assert here.ok and "disk: looked at; one process: 4096 open files" in here.text
+
+    @pytest.mark.parametrize(
+        ("held", "memory", "level", "text"),
+        [
+            ("control group v2", 1, "ok", "memory, processes, processor time: control group v2; disk: looked at"),
+            ("looking", 1, "warn", "memory, processes, processor time, disk: looked at"),
+            ("control group v1", 0, "warn", "processes, processor time: control group v1; disk: looked at; memory: no"),
+        ],
+    )
+    def test_what_holds_the_limits(self, held: str, memory: int, level: str, text: str) -> None:
+        names = ("memory", "processes", "cpu_seconds")
+        report = {
+            "limits": {**dict.fromkeys(names, 1), "disk": 1, "memory": memory},
+            "held": {**dict.fromkeys(names, held), "disk": "looking"},
+            "rlimits": {"open_files": 1},
+        }
+        found = surroundings._limits(report)
+        assert found.level == level and found.text.startswith(text)
+
     @pytest.mark.parametrize(("uid", "level", "said"), [(0, "warn", "root, "), (54321, "ok", "a user without a name")])
     def test_the_user(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uid: int, level: str, said: str
@@ -355,7 +382,7 @@ class TestCheck:
         assert f"[{level}] user: {said}" in capsys.readouterr().out
 
     def test_a_tool_that_is_missing(self, installation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(check, "_PATH", "/nowhere")
+        monkeypatch.setattr(surroundings, "PATH", "/nowhere")
         tools = [one for one in check.check(installation) if one.name == "tool"]
         assert tools and not any(one.ok for one in tools)
         assert any(one.remedy == "install zstd" for one in tools)
