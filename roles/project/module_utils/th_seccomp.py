@@ -39,7 +39,13 @@ FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 """The kinds of sockets that there are in a box. The others (virtual machines', Bluetooth's, raw ones, the kernel's
 cryptography) are not all cut off by a namespace of the network."""
 
-_SET_ID = stat.S_ISUID | stat.S_ISGID
+_MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
+"""Which argument of a call is a mode: a file that runs as its owner would run as the worker, outside."""
+
+_OPENING = {"open": (1, 2), "openat": (2, 3)}
+"""The same of calls that make a file where their flags say so: the flags, and the mode."""
+
+_TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 _CLONE_NEWUSER = 0x10000000  # clone(2)
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): typing for who has the terminal
 
@@ -52,16 +58,22 @@ def program() -> bytes:
     for name in FORBIDDEN:
         if _known(name):
             rules.add_rule(refused, name)
-    # its flags are in memory, where a filter cannot look: callers fall back on clone
-    if _known("clone3"):
-        rules.add_rule(unknown, "clone3")
+    # their flags are in memory, where a filter cannot look: callers fall back on clone and openat
+    for name in ("clone3", "openat2"):
+        if _known(name):
+            rules.add_rule(unknown, name)
     rules.add_rule(refused, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_NEWUSER, _CLONE_NEWUSER))
     for request in (_TIOCSTI, _TIOCLINUX):
         rules.add_rule(refused, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
-    for name, argument in (("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("fchmodat2", 2)):
-        for bit in (stat.S_ISUID, stat.S_ISGID):
+    for bit in (stat.S_ISUID, stat.S_ISGID):
+        for name, argument in _MODES.items():
             if _known(name):
                 rules.add_rule(refused, name, pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, bit, bit))
+        for name, (flags, mode) in _OPENING.items():
+            for flag in (os.O_CREAT, _TMPFILE):  # without them the mode is whatever is left in the register
+                if _known(name):
+                    making = pyseccomp.Arg(flags, pyseccomp.MASKED_EQ, flag, flag)
+                    rules.add_rule(refused, name, making, pyseccomp.Arg(mode, pyseccomp.MASKED_EQ, bit, bit))
     beyond = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
     highest = max(FAMILIES)
     for family in set(range(highest)) - set(FAMILIES):
