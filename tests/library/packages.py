@@ -65,9 +65,18 @@ def project(dependencies: Sequence[str] = (), dynamic: bool = False, evil: str =
 
 
 def add_wheel(
-    index: Path, name: str, version: str, requires: Sequence[str] = (), more: str = "", uploaded: str = ""
+    index: Path,
+    name: str,
+    version: str,
+    requires: Sequence[str] = (),
+    more: str = "",
+    uploaded: str = "",
+    beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Put a wheel into an index that is served from `index`; `more` is a module's text, `uploaded` its day."""
+    """Put a wheel into an index that is served from `index`.
+
+    `more` is a module's text, `beside` what is installed beside it, `uploaded` the wheel's day.
+    """
     folder = index / "simple" / name.replace("_", "-")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}-{version}-py3-none-any.whl"
@@ -75,6 +84,8 @@ def add_wheel(
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     with zipfile.ZipFile(file, "w") as wheel:
         wheel.writestr(f"{name}/__init__.py", more)
+        for path, text in (beside or {}).items():
+            wheel.writestr(path, text)
         wheel.writestr(f"{info}/METADATA", "\n".join(metadata + [f"Requires-Dist: {one}" for one in requires]) + "\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environments, built by the real uv from a package index on loopback."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,16 +16,16 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_kept import locked_folder, prune
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import uv_path
 
 from . import boxes
-from .conftest import ROOT, load_module
+from .conftest import ROOT
 from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
-
-module = load_module("build_environment", "build_environments")
+from .proxies import CompanyProxy
+from .workplace import Workplace, module
 
 
 @pytest.fixture
@@ -34,60 +36,6 @@ def index(tmp_path: Path) -> Iterator[str]:
     add_wheel(tmp_path / "index", "gamma_delta", "3.0")
     with serve(tmp_path / "index") as url:
         yield url
-
-
-class Workplace:
-    """One job's folder and what it shares with others."""
-
-    def __init__(self, tmp_path: Path, job_dir: Path) -> None:
-        self.job_dir = job_dir
-        self.src = job_dir / "src"
-        self.log = job_dir / "results" / "environment.log"
-        self.place: dict[str, Any] = {}
-        self.install: dict[str, Any] = {
-            "requirements": ["requirements.txt"],
-            "constraints": [],
-            "packages": [],
-            "project": "editable",
-            "extras": [],
-            "environment": {},
-        }
-        self.params: dict[str, Any] = {
-            "job": {"project": "org/project", "url": str(tmp_path / "served")},
-            "profile": {"python": "python3", "exclude_newer": "", "install": self.install, "releases": []},
-            "job_dir": str(job_dir),
-            "mirrors_dir": str(tmp_path / "mirrors"),
-            "environments_dir": str(tmp_path / "environments"),
-            "cache_dir": str(tmp_path / "cache"),
-            "origin": "",
-            "time_limit": 60,
-            "cache_keep": 20,
-            "sandbox": boxes.given(),
-            "pass_environment": ["PIP_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT"],
-        }
-
-    def write(self, files: dict[str, str]) -> None:
-        for name, content in files.items():
-            path = self.src / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-
-    def build(self, stage: str = "change", kind: str = "change", commit: str = "") -> dict[str, Any]:
-        log = CappedLog(self.log, 10**6)
-        try:
-            return dict(module.Builder(self.params, log).build(stage, kind, commit))
-        finally:
-            log.close()
-
-    def fails(self, code: str, words: str) -> str:
-        with pytest.raises(StepError) as caught:
-            self.build()
-        assert caught.value.code == code, caught.value.detail
-        assert words in caught.value.detail
-        assert caught.value.more.pop("stage") == "change"
-        self.place = caught.value.more
-        assert not (self.job_dir / "build").exists()
-        return caught.value.detail
 
 
 @pytest.fixture
@@ -281,9 +229,87 @@ def test_an_index_that_is_not_there_is_not_the_changes_fault(work: Workplace, mo
 
 
 def test_a_server_that_the_change_names_is_its_own_fault(work: Workplace) -> None:
-    wheel = f"http://localhost:{free_port()}/evil-1.0-py3-none-any.whl"
-    work.write({**project(), "requirements.txt": f"evil @ {wheel}\n"})
+    port = free_port()
+    work.params["sandbox"] = boxes.given(build_hosts=[f"localhost:{port}"])
+    work.write({**project(), "requirements.txt": f"evil @ http://localhost:{port}/evil-1.0-py3-none-any.whl\n"})
     work.fails("environment_failed", "requirements.txt names a server")
+
+
+def test_what_was_refused_is_told(work: Workplace) -> None:
+    port = free_port()
+    wheel = f"http://127.0.0.1:{port}/evil-1.0-py3-none-any.whl"
+    work.write({**project(), "requirements.txt": f"evil @ {wheel}\n"})
+    line = f"refused: 127.0.0.1:{port} (neither port 80 nor 443; sandbox_build_hosts)"
+    work.fails("environment_failed", line)
+    assert work.log.read_text().count(line) == 1
+    assert "The shared cache is not used: requirements.txt:1: a URL\n" in work.log.read_text()
+
+
+def test_a_failure_is_the_changes_though_an_https_server_was_refused(work: Workplace) -> None:
+    """Given uv's words of a tunnel, which are those of an index that cannot be reached, and a host that no file of the
+    checkout names as uv does."""
+    work.write({**project(), "requirements.txt": "evil @ https://127.1/evil-1.0-py3-none-any.whl\n"})
+    work.fails("environment_failed", "refused: 127.0.0.1:443 (127.0.0.1 is not outside; sandbox_build_hosts)")
+
+
+def test_a_requirement_in_git_from_a_host_that_is_named(work: Workplace, tmp_path: Path) -> None:
+    other = Repository(tmp_path / "index" / "other")
+    other.commit({name: text.replace("thing", "other") for name, text in project().items()})
+    other.git("update-server-info")
+    host = os.environ["PIP_INDEX_URL"].split("/")[2].replace("127.0.0.1", "localhost")
+    work.write({**project(), "requirements.txt": f"other @ git+http://{host}/other/.git\n"})
+    work.fails("environment_failed", f"refused: {host} (neither port 80 nor 443; sandbox_build_hosts)")
+    work.params["sandbox"] = boxes.given(build_hosts=[host])
+    assert work.build()["packages"] == ["other==1.5", "thing==1.5"]
+
+
+def test_without_a_network_folders_of_packages_are_taken(
+    work: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.params["sandbox"] = boxes.given(build_network=False)
+    work.write({**project(), "requirements.txt": "alpha\n"})
+    work.fails("index_unreachable", "the network was disabled")
+    work.params["pass_environment"] = ["UV_FIND_LINKS", "UV_INDEX"]
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "index" / "simple" / "alpha"))
+    monkeypatch.setenv("UV_INDEX", f"file://{tmp_path}/index/simple")
+    assert work.build()["packages"] == ["alpha==2.0", "beta==2.0", "thing==1.5"]
+
+
+def test_a_company_proxy_is_gone_through_and_its_password_stays_outside(
+    work: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump = "import os; open('seen', 'w').write(repr(dict(os.environ)))"
+    work.write({**project(evil=dump), "requirements.txt": "alpha\n"})
+    work.params["pass_environment"] += ["http_proxy", "HTTPS_PROXY", "NO_PROXY"]
+    with CompanyProxy().running() as company:
+        for name in ("http_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://user:s3cret@127.0.0.1:{company.port}")
+        monkeypatch.setenv("NO_PROXY", "elsewhere.example")
+        assert "alpha==2.0" in work.build()["packages"]
+    assert [head for head in company.heads if "/simple/alpha/" in head and "Proxy-Authorization: Basic " in head]
+    seen = (work.src / "seen").read_text()
+    assert "'no_proxy': ''" in seen and "'http_proxy': 'http://127.0.0.1:" in seen
+    assert "s3cret" not in seen and str(company.port) not in seen
+
+
+def test_hashes_are_verified_from_the_index_and_from_the_cache(work: Workplace, tmp_path: Path) -> None:
+    folder = tmp_path / "index" / "simple" / "gamma-delta"
+    (file,) = folder.glob("*.whl")
+    good = hashlib.sha256(file.read_bytes()).hexdigest()
+    line = f"gamma-delta==3.0 --hash=sha256:{good}\n"
+    add_wheel(tmp_path / "index", "gamma_delta", "3.0", more="evil = True")
+    for named in ("gamma-delta\n", line):  # without a hash it is taken, and is in the shared cache from then on
+        work.write({**project(), "requirements.txt": named})
+        if named == line:
+            work.fails("environment_failed", "requirements.txt:1: gamma-delta==3.0")
+        else:
+            assert "gamma-delta==3.0" in work.build()["packages"]
+    shutil.rmtree(work.params["cache_dir"])
+    work.fails("environment_failed", "requirements.txt:1: gamma-delta==3.0")
+    add_wheel(tmp_path / "index", "gamma_delta", "3.0")
+    line = f"gamma-delta==3.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+    work.write({"requirements.txt": line})
+    assert "gamma-delta==3.0" in work.build()["packages"]
 
 
 def test_requirements_that_lead_out_of_the_checkout_are_left_out(work: Workplace, tmp_path: Path) -> None:
@@ -396,8 +422,7 @@ def test_a_release_that_cannot_be_built_says_which(work: Workplace, commits: lis
 
 BUILD = """
 import json, sys
-from tests.library.conftest import load_module
-module = load_module("build_environment", "build_environments")
+from tests.library.workplace import module
 from ansible.module_utils.th_contain import CappedLog
 builder = module.Builder(json.loads(sys.argv[1]), CappedLog(sys.argv[2], 10**6))
 print(builder.build("stable-1", "release", sys.argv[3])["cached"])
@@ -427,20 +452,20 @@ def test_environments_that_nobody_used_for_long_are_removed(tmp_path: Path) -> N
         moment = time.time() - age * 3600
         os.utime(root / name / "complete.json", (moment, moment))
     (root / ".removed-x-1").mkdir()
-    module.prune(root, 3)
+    prune(root, 3)
     assert sorted(path.name for path in root.iterdir()) == ["now", "old", "yesterday"]
-    module.prune(root, 0)
+    prune(root, 0)
     assert sorted(path.name for path in root.iterdir()) == ["now", "yesterday"]
 
 
 def test_an_environment_that_is_held_is_not_removed(tmp_path: Path) -> None:
     root = tmp_path / "environments"
     root.mkdir()
-    with module.locked_folder(root / "held") as folder:
+    with locked_folder(root / "held") as folder:
         os.utime(folder, (1, 1))
-        module.prune(root, 0)
+        prune(root, 0)
         assert folder.is_dir()
-    module.prune(root, 0)
+    prune(root, 0)
     assert not folder.exists()
 
 

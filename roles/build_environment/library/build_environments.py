@@ -71,6 +71,10 @@ options:
     description: What builds run in, C(th_sandbox) of the role C(project).
     type: dict
     required: true
+  programs:
+    description: The folder of the role's files.
+    type: path
+    required: true
   pass_environment:
     description: Names of environment variables of the worker that the builds get.
     type: list
@@ -95,6 +99,7 @@ EXAMPLES = r"""
     environments_dir: "{{ th_environments_dir }}"
     cache_dir: "{{ th_pip_download_cache }}"
     sandbox: "{{ th_sandbox }}"
+    programs: "{{ role_path }}/files"
 """
 
 RETURN = r"""
@@ -105,55 +110,29 @@ environments:
   returned: success
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import read_json, write_json
-from ansible.module_utils.th_box import Box, Settings
-from ansible.module_utils.th_contain import CappedLog, base_environment
+from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_contain import CappedLog, printable
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
+from ansible.module_utils.th_kept import locked_folder, prune
 from ansible.module_utils.th_mirror import Mirror
+from ansible.module_utils.th_recipe import Recipe
+from ansible.module_utils.th_remove import remove
+from ansible.module_utils.th_source import NotPlainError, Plain, Source, static_dependencies
 from ansible.module_utils.th_step import StepError, run_step
 from ansible.module_utils.th_submodules import check_out_submodules
-from ansible.module_utils.th_uv import (
-    PIP_NAMES,
-    Python,
-    Source,
-    Uv,
-    blame,
-    find_python,
-    installed,
-    static_dependencies,
-    uv_path,
-)
-
-FRESH = 24 * 3600
-"""Seconds after its last use for which an environment is never removed: a job may still be in it."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What one environment is made of."""
-
-    python: Python
-    exclude_newer: str
-    install: Mapping[str, Any]
-
-    def installing(self, venv: Path) -> tuple[str, ...]:
-        """The words of uv to install into an environment."""
-        newest = ("--exclude-newer", f"{self.exclude_newer}T00:00:00Z") if self.exclude_newer else ()
-        # the cache is mounted apart from the environment: nothing can be linked
-        return ("pip", "install", "--python", str(venv), "--link-mode", "copy", *newest)
+from ansible.module_utils.th_uv import Uv, blame, installed
+from ansible.module_utils.th_workplace import Workplace
 
 
 class Builder:
@@ -164,13 +143,22 @@ class Builder:
         self._log = log
         self._job_dir = Path(params["job_dir"])
         self._cache = Path(params["cache_dir"])
-        self._sandbox = Settings.of(params["sandbox"])
+        self._workplace = Workplace(
+            Settings.of(params["sandbox"]),
+            params["pass_environment"],
+            Path(params["programs"]),
+            log,
+            params["time_limit"],
+        )
 
     def build(self, stage: str, kind: str, commit: str) -> dict[str, Any]:
         """Build one environment, or take it from the cache; its entry of environment.json. Raises StepError."""
         begun = time.monotonic()
+        checkout = read_json(self._job_dir / "artifacts" / "checkout.json")
         try:
-            recipe = self._recipe(stage, kind)
+            branch = self._params["job"].get("branch", "")
+            recipe = Recipe.of(self._params["profile"], checkout, stage, kind, branch)
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             if kind == "change":
                 src, venv, cached = self._job_dir / "src", self._job_dir / "venv", False
                 self._build_change(recipe, src, venv)
@@ -192,87 +180,52 @@ class Builder:
             "packages": installed(venv),
         }
 
-    def _recipe(self, stage: str, kind: str) -> Recipe:
-        """A release's own interpreter, day and `install`; those of a branch that is one of the releases are that's."""
-        profile = self._params["profile"]
-        checkout = read_json(self._job_dir / "artifacts" / "checkout.json")
-        keys: tuple[str, ...]
-        if kind == "release":
-            known = {item["slug"]: item["name"] for item in checkout.get("stages", ())}
-            wanted, keys = known.get(stage, stage), ("name",)
-        else:
-            wanted, keys = checkout.get("branch") or self._params["job"].get("branch", ""), ("name", "ref")
-        found = next((one for one in profile["releases"] if wanted in [one[key] for key in keys]), None)
-        settings = found or profile
-        try:
-            python = find_python(settings["python"])
-        except StepError as error:
-            where = f"releases: {found['name']}: " if found else ""
-            raise StepError(error.code, where + error.detail, **error.more) from None
-        return Recipe(python, settings["exclude_newer"], settings["install"])
-
-    def _uv(self, recipe: Recipe, src: Path, venv: Path, home: Path) -> Uv:
-        for folder in (venv, home, home / "tmp", home / "cache", self._cache):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        passed = [*self._params["pass_environment"], *self._sandbox.environment]
-        extra = {
-            "TMPDIR": str(home / "tmp"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_NO_CONFIG": "1",
-            "UV_NO_PROGRESS": "1",
-            "NO_COLOR": "1",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        for name, for_uv in PIP_NAMES.items():
-            if name in passed and for_uv not in os.environ and os.environ.get(name):
-                extra[for_uv] = os.environ[name]
-        environment = base_environment(home, {**recipe.install["environment"], **extra}, passed)
-        box = Box(
-            self._sandbox,
-            [Path(recipe.python.prefix), Path(recipe.python.own), Path(uv_path())],
-            [src, venv, home],
-            network=self._sandbox.build_network,
-        )
-        return Uv(self._log, environment, box, self._params["time_limit"])
-
-    def _make_venv(self, uv: Uv, recipe: Recipe, venv: Path) -> None:
+    def _make_venv(self, uv: Uv, recipe: Recipe, venv: Path, home: Path) -> None:
         words = ("venv", "--quiet", "--no-project", "--python", recipe.python.path, str(venv))
-        uv(*words, cwd=venv.parent, cache=self._cache)
+        uv(*words, cwd=home, cache=self._cache, network=False)
 
     def _build_change(self, recipe: Recipe, src: Path, venv: Path) -> None:
-        """Wheels come through the shared cache; what runs code of the change has a cache of its own."""
+        """Packages that are only named come through the shared cache; whatever else the change wants done, or can
+        run its code, has a cache of its own."""
         if not src.is_dir():
             raise StepError("environment_failed", f"There is no checkout at {src}: run the role checkout first.")
         home = self._job_dir / "build"
         for folder in (venv, home):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         source = Source.of(recipe.install, src)
-        uv = self._uv(recipe, src, venv, home)
-        install = recipe.installing(venv)
-        known = static_dependencies(src)
-        wheels = source.dependencies()
-        if source.project != "none" and known:
-            wheels += ["--requirements", "pyproject.toml", *(f"--extra={name}" for name in source.extras)]
         try:
-            self._make_venv(uv, recipe, venv)
-            complete = True
-            if wheels:
-                try:
-                    uv(*install, "--no-build", *wheels, cwd=src, cache=self._cache)
-                except StepError as error:
-                    if error.code != "environment_failed":
-                        raise
-                    complete = False
-            if not complete or (source.project != "none" and not known):
-                uv(*install, *source.dependencies(), *source.itself(), cwd=src, cache=home / "cache")
-            elif source.project != "none":
-                uv(*install, "--no-deps", *source.itself(), cwd=src, cache=home / "cache")
+            with self._workplace.uv(recipe, venv, home, source.urls) as uv:
+                self._make_venv(uv, recipe, venv, home)
+                self._install_change(uv, recipe.installing(venv), source, src, home)
         except StepError as error:
             raise blame(error, src, source) from None
         finally:
-            shutil.rmtree(home, ignore_errors=True)
+            remove(home)
+
+    def _install_change(self, uv: Uv, install: Sequence[str], source: Source, src: Path, home: Path) -> None:
+        complete = self._install_plain(uv, install, source, src, home)
+        own = home / "cache"
+        if not complete or (source.project != "none" and not static_dependencies(src)):
+            uv(*install, *source.dependencies(), *source.itself(), cwd=src, cache=own, writable=[src])
+        elif source.project != "none":
+            uv(*install, "--no-deps", *source.itself(), cwd=src, cache=own, writable=[src])
+
+    def _install_plain(self, uv: Uv, install: Sequence[str], source: Source, src: Path, home: Path) -> bool:
+        """Install the wheels of what is only named, from the shared cache and without the checkout in sight; whether
+        that was all there is."""
+        try:
+            plain = Plain.of(source, src)
+        except NotPlainError as reason:
+            self._log.line(f"The shared cache is not used: {printable(str(reason))}")
+            return False
+        if plain.requirements:
+            try:
+                uv(*install, "--no-build", *plain.words(home), cwd=home, cache=self._cache)
+            except StepError as error:
+                if error.code != "environment_failed":
+                    raise
+                return False
+        return True
 
     def _kept(self, recipe: Recipe, commit: str) -> tuple[Path, bool]:
         """The folder of a merged commit's environment, and whether it was there."""
@@ -293,8 +246,24 @@ class Builder:
 
     def _build_kept(self, recipe: Recipe, folder: Path, project: str, commit: str) -> None:
         for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            remove(path)
         src, venv, home = folder / "src", folder / "venv", folder / "build"
+        self._check_out(src, project, commit)
+        source = Source.of(recipe.install, src)
+        with self._workplace.uv(recipe, venv, home, source.urls) as uv:
+            self._make_venv(uv, recipe, venv, home)
+            words = source.dependencies() + source.itself()
+            if words:
+                # nobody may write to the environment later, Python neither
+                words = [*recipe.installing(venv), "--compile-bytecode", *words]
+                try:
+                    uv(*words, cwd=src, cache=self._cache, writable=[src])
+                except StepError as error:
+                    raise blame(error, src, source) from None
+        remove(home)
+        remove(src / ".git")  # it has served for the version; it may be larger than all the rest
+
+    def _check_out(self, src: Path, project: str, commit: str) -> None:
         url = str(self._params["job"]["url"])
         base = self._params["origin"] or url
         git = Git(self._log, (url, base), Patience())
@@ -307,64 +276,6 @@ class Builder:
         except GitError as error:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
-        source = Source.of(recipe.install, src)
-        uv = self._uv(recipe, src, venv, home)
-        self._make_venv(uv, recipe, venv)
-        words = source.dependencies() + source.itself()
-        if words:
-            try:
-                # nobody may write to the environment later, Python neither
-                uv(*recipe.installing(venv), "--compile-bytecode", *words, cwd=src, cache=self._cache)
-            except StepError as error:
-                raise blame(error, src, source) from None
-        shutil.rmtree(home)
-        shutil.rmtree(src / ".git")  # it has served for the version; it may be larger than all the rest
-
-
-@contextmanager
-def locked_folder(path: Path) -> Iterator[Path]:
-    """Make a folder and hold it for oneself; other processes wait, or leave it when it is to be removed."""
-    while True:
-        path.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                same = os.path.samestat(os.fstat(handle), path.stat())
-            except FileNotFoundError:
-                same = False
-            if same:  # else it was removed while we waited
-                yield path
-                return
-        finally:
-            os.close(handle)
-
-
-def prune(root: Path, keep: int) -> None:
-    """Remove the environments that were not used for the longest time, beyond `keep`; never fresh or held ones."""
-
-    def used(path: Path) -> float:
-        complete = path / "complete.json"
-        return (complete if complete.is_file() else path).stat().st_mtime
-
-    folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
-    left_over = [path for path in folders if path.name.startswith(".removed-")]
-    kept = sorted((path for path in folders if path not in left_over), key=used, reverse=True)
-    for path in kept[keep:]:
-        if time.time() - used(path) < FRESH:
-            continue
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            removed = root / f".removed-{path.name}-{os.getpid()}"
-            path.rename(removed)
-            left_over.append(removed)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(handle)
-    for path in left_over:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def merged(before: Iterable[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -397,6 +308,7 @@ def main() -> None:
             "time_limit": {"type": "float", "default": 1800},
             "cache_keep": {"type": "int", "default": 20},
             "sandbox": {"type": "dict", "required": True},
+            "programs": {"type": "path", "required": True},
             "pass_environment": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
         }

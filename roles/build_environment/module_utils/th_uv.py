@@ -1,136 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installing with uv: what a profile's `install` comes to, and what it means when uv fails."""
+"""Installing with uv, and what it means when uv fails."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_contain import CappedLog, run_contained
-from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, places
+from ansible.module_utils.th_outside import address_of
+from ansible.module_utils.th_proxy import Proxy
+from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, normal, places
+from ansible.module_utils.th_source import Source
 from ansible.module_utils.th_step import StepError
 
 DETAIL_LINES = 4
+REFUSALS_SHOWN = 3
+PACKAGES_SHOWN = 5000
+ENTRIES_READ = 100_000
+"""How many entries of a folder are looked at."""
 
 # what operators who configured pip for a mirror of the index have set
 PIP_NAMES = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
 
 _NETWORK = re.compile(
     r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed? ?out"
-    r"|network is unreachable|HTTP status server error|invalid peer certificate|tls handshake",
+    r"|network is unreachable|HTTP status server error|invalid peer certificate|tls handshake|tunnel error"
+    r"|network was disabled",
     re.IGNORECASE,
 )
 _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?://[^\s`]+)")
 
 
 @dataclass(frozen=True)
-class Python:
-    """An interpreter for environments. It is installed in `prefix` and was found in `own`, which is another folder for
-    that of a virtual environment."""
+class WayOut:
+    """How commands of a box reach the network: the proxy outside, and what starts them with it inside."""
 
-    path: str
-    version: str
-    prefix: str
-    own: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a profile's `install` comes to in one checkout."""
-
-    requirements: tuple[str, ...]
-    constraints: tuple[str, ...]
-    packages: tuple[str, ...]
-    project: str
-    extras: tuple[str, ...]
-
-    @classmethod
-    def of(cls, install: Mapping[str, Any], src: Path) -> Source:
-        """Look up the files. Raises StepError for what cannot be installed."""
-        constraints = [name for name in install["constraints"] if "://" in name or file_in(src, name) is not None]
-        project = install["project"]
-        if project != "none" and not any(file_in(src, name) for name in ("pyproject.toml", "setup.py")):
-            raise StepError(
-                "environment_failed",
-                "The checkout has neither pyproject.toml nor setup.py: nothing to install "
-                "(install.project in the profile may be none).",
-            )
-        return cls(
-            requirements=tuple(name for name in install["requirements"] if file_in(src, name)),
-            constraints=tuple(constraints),
-            packages=tuple(install["packages"]),
-            project=project,
-            extras=tuple(install["extras"]),
-        )
-
-    def dependencies(self) -> list[str]:
-        """Arguments of uv for everything but the project itself."""
-        words: list[str] = []
-        for name in self.requirements:
-            words += ["--requirements", name]
-        for name in self.constraints:
-            words += ["--constraints", name]
-        return words + list(self.packages)
-
-    def itself(self) -> list[str]:
-        """Arguments of uv for the project itself."""
-        extras = f"[{','.join(self.extras)}]" if self.extras else ""
-        return {"none": [], "regular": [f".{extras}"], "editable": ["--editable", f".{extras}"]}[self.project]
-
-
-def static_dependencies(src: Path) -> bool:
-    """Whether pyproject.toml says all of the project's dependencies, so that nothing is run to know them."""
-    path = file_in(src, "pyproject.toml")
-    if path is None or path.stat().st_size > FILE_LIMIT:
-        return False
-    try:
-        project = tomllib.loads(path.read_text("utf-8")).get("project")
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(project, dict):
-        return False
-    dynamic = project.get("dynamic", [])
-    return isinstance(dynamic, list) and not {"dependencies", "optional-dependencies"}.intersection(
-        name for name in dynamic if isinstance(name, str)
-    )
+    proxy: Proxy
+    python: str
+    program: Path
 
 
 class Uv:
     """Runs uv, with a time limit for all of one environment and the output in the log."""
 
-    def __init__(self, log: CappedLog, environment: Mapping[str, str], box: Box, time_limit: float) -> None:
+    def __init__(
+        self, log: CappedLog, environment: Mapping[str, str], box: Box, time_limit: float, way_out: WayOut | None
+    ) -> None:
         self._log = log
         self._environment = environment
         self._box = box
         self._time_limit = time_limit
+        self._way_out = way_out
         self._deadline = time.monotonic() + time_limit
 
-    def __call__(self, *words: str, cwd: Path, cache: Path) -> None:
-        """Run one command of uv, which may write to its cache. Raises StepError."""
+    def __call__(
+        self, *words: str, cwd: Path, cache: Path, writable: Sequence[Path] = (), network: bool = True
+    ) -> None:
+        """Run one command of uv, which may write to its cache and to `writable`. Raises StepError."""
         left = max(self._deadline - time.monotonic(), 0.0)
         environment = {**self._environment, "UV_CACHE_DIR": str(cache)}
-        box = replace(self._box, shared=(*self._box.shared, cache))
+        writing = (*self._box.writable, *writable)
+        box = replace(self._box, writable=writing, shared=(*self._box.shared, cache))
         self._log.line(f"$ uv {' '.join(words)}")
-        argv = [uv_path(), *words]
-        ended = run_contained(argv, cwd=cwd, env=environment, box=box, log=self._log, time_limit=left)
+        argv, handles = [uv_path(), *words], []
+        with ExitStack() as stack:
+            if self._way_out is not None and network:
+                handles.append(stack.enter_context(self._way_out.proxy.door()))
+                inside = [self._way_out.python, "-I", "-S", str(self._way_out.program), str(handles[0])]
+                argv = [*inside, *argv]
+            ended = run_contained(
+                argv, cwd=cwd, env=environment, box=box, log=self._log, time_limit=left, pass_fds=handles
+            )
         if ended.exceeded:
             raise StepError("over_limit", str(ended.exceeded))
         if ended.timed_out:
             limit = f"{self._time_limit:.0f} s (build_environment_time_limit)"
-            raise StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}.")
+            raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
         if ended.exit != 0:
-            raise _failure(ended.tail, ended.exit)
+            raise self._told(_failure(ended.tail, ended.exit))
+
+    def _told(self, error: StepError) -> StepError:
+        """The same with what the way out says of it."""
+        if self._way_out is None:
+            return error
+        proxy, code = self._way_out.proxy, error.code
+        fetched = _FETCHED.search(error.detail)
+        if code == "index_unreachable" and fetched and address_of(fetched["url"]) in proxy.not_outside:
+            code = "environment_failed"  # no index of ours
+        said = [f"refused: {where} ({why})" for where, why in proxy.refused.items()]
+        if code == "index_unreachable":
+            said += [f"{where}: {why}" for where, why in proxy.unreachable.items()]
+        if len(said) > REFUSALS_SHOWN:
+            said[REFUSALS_SHOWN:] = [f"and {len(said) - REFUSALS_SHOWN} more in environment.log"]
+        return StepError(code, "; ".join([error.detail, *said]), **error.more)
 
 
 def uv_path() -> str:
@@ -140,26 +112,6 @@ def uv_path() -> str:
     if found is None:
         raise StepError("playbook_failed", f"uv is not installed: {sys.executable} -m pip install uv.")
     return found
-
-
-def find_python(wanted: str) -> Python:
-    """The interpreter that the profile names. Raises StepError ``profile_wrong``."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1", "LC_ALL": "C.UTF-8"}
-    code = "import platform, sys; print(platform.python_version()); print(sys.base_prefix); print(sys.prefix)"
-    try:
-        path = _output([uv_path(), "python", "find", "--no-project", "--system", wanted], environment)
-        version, prefix, own = _output([path, "-I", "-S", "-c", code], environment).splitlines()
-        return Python(path, version, prefix, own)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        raise StepError(
-            "profile_wrong", f"python: there is no interpreter {wanted} on this machine: install it."
-        ) from None
-
-
-def _output(argv: Sequence[str], environment: Mapping[str, str]) -> str:
-    done = subprocess.run(argv, env=environment, cwd="/", capture_output=True, timeout=60, check=True, text=True)
-    return done.stdout.strip()
 
 
 def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
@@ -214,10 +166,28 @@ def blame(error: StepError, src: Path, source: Source) -> StepError:
 
 
 def installed(venv: Path) -> list[str]:
-    """The packages of an environment (``name==version``), from the names of their folders: nothing is run."""
-    found = set()
-    for folder in venv.glob("lib/python3*/site-packages/*.dist-info"):
-        name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
-        if name and version and (name + version).isprintable():
-            found.add(f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}")
-    return sorted(found)
+    """The packages of an environment (``name==version``), from the names of their folders: nothing is run, and no link
+    is followed."""
+    found: set[str] = set()
+    try:
+        for library in _folders(venv / "lib", "python3"):
+            for packages in _folders(library, "site-packages"):
+                found.update(filter(None, map(_package, _folders(packages, "", ".dist-info"))))
+    except OSError:
+        pass  # it was made so that nobody can read it
+    return sorted(found)[:PACKAGES_SHOWN]
+
+
+def _folders(folder: Path, beginning: str, end: str = "") -> Iterator[Path]:
+    """The folders in a folder, which are not links, by the beginning and end of their names."""
+    if folder.is_symlink():
+        return
+    with os.scandir(folder) as entries:
+        for entry in islice(entries, ENTRIES_READ):
+            if entry.name.startswith(beginning) and entry.name.endswith(end) and entry.is_dir(follow_symlinks=False):
+                yield Path(entry.path)
+
+
+def _package(folder: Path) -> str:
+    name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
+    return f"{normal(name)}=={version}" if name and version and (name + version).isprintable() else ""

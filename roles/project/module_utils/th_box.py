@@ -58,7 +58,7 @@ _MADE_FILES = {
     "nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n",
     "/etc/group": f"root:x:0:\nsandbox:x:{USER}:\nnogroup:x:65534:\n",
     "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 
 
@@ -101,16 +101,15 @@ class Box:
     """What one command may see beside the system, and which of it it may write to.
 
     `in_memory` are folders that are empty at the beginning and gone at the end, whatever is at their place outside.
-    What does not exist is left out. `network` is the machine's own network; without it there is only a loopback
-    of the box's own. `shared` can be written to as well, but is not the job's: of what is in there only what has
-    been written since then is held against the limit of the disk.
+    What does not exist is left out. The only network is a loopback of the box's own. `shared` can be written to as
+    well, but is not the job's: of what is in there only what has been written since then is held against the limit
+    of the disk.
     """
 
     settings: Settings
     read_only: Sequence[Path] = ()
     writable: Sequence[Path] = ()
     in_memory: Sequence[Path] = ()
-    network: bool = False
     shared: Sequence[Path] = ()
 
     @property
@@ -121,23 +120,21 @@ class Box:
     def around(self, argv: Sequence[str], cwd: Path | str) -> Boxed:
         """The command to start instead of `argv`. Raises StepError ``sandbox_unavailable``."""
         if self.settings.kind == "none":
-            return Boxed(list(argv), boxed=False)
+            return Boxed(list(argv), cwd, boxed=False)
         program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
         if program is None:
             raise StepError("sandbox_unavailable", "bubblewrap is not installed: playbooks/prepare-host.yaml does it")
-        boxed = Boxed([program, *self._namespaces()])
+        boxed = Boxed([program, *self._namespaces()], "/")
         boxed.argv += self._system(boxed) + self._own()
-        boxed.argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)]
+        boxed.argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
         if self.settings.seccomp:
             boxed.argv += ["--seccomp", boxed.file(_filter())]
-        boxed.argv += ["--json-status-fd", boxed.hear(), "--", *self._limited(argv)]
+        boxed.argv += ["--json-status-fd", boxed.hear(), "--", *self._limited(argv, cwd)]
         return boxed
 
     def _namespaces(self) -> list[str]:
-        words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        if not self.network:
-            words.append("--unshare-net")
-        words += ["--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        words = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        words += ["--unshare-cgroup-try", "--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         return [*words, "--hostname", "sandbox", "--uid", str(USER), "--gid", str(USER)]
 
     def _system(self, boxed: Boxed) -> list[str]:
@@ -156,12 +153,8 @@ class Box:
                 words += ["--ro-bind-try", path, path]
         for path in SYSTEM_FILES:
             words += ["--ro-bind-try", path, path]
-        names = ("/etc/resolv.conf", "/etc/hosts") if self.network else ()
-        for path in names:
-            words += ["--ro-bind-try", path, path]
         for path, content in _MADE_FILES.items():
-            if path not in names:
-                words += ["--ro-bind-data", boxed.file(content.encode()), path]
+            words += ["--ro-bind-data", boxed.file(content.encode()), path]
         for path in ("/tmp", "/dev/shm"):  # noqa: S108 - the box's own
             words += ["--size", str(self.settings.limits.tmp), "--perms", "1777", "--tmpfs", path]
         return [*words, "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108 - the box's own
@@ -179,18 +172,21 @@ class Box:
                 words += [way, str(path), str(path)]
         return words
 
-    def _limited(self, argv: Sequence[str]) -> list[str]:
+    def _limited(self, argv: Sequence[str], cwd: Path | str) -> list[str]:
+        # entered from inside: a folder that the project has taken away, or has led elsewhere, is no fault of the box
+        words = ["/usr/bin/env", f"--chdir={cwd}", "/usr/bin/prlimit"]
         # counted from inside, where nobody else's processes are counted with them
-        if processes := self.settings.limits.processes:
-            return ["/usr/bin/prlimit", f"--nproc={processes}:{processes}", "--", *argv]
-        return list(argv)
+        processes = self.settings.limits.processes
+        words.append(f"--nproc={processes}:{processes}" if processes else "--core=0:0")
+        return [*words, "--", *argv]
 
 
 class Boxed:
-    """A command in its box: `argv` to start with the files `handles` open, and to be closed in the end."""
+    """A command in its box: `argv` to start in `cwd` with the files `handles` open, and to be closed in the end."""
 
-    def __init__(self, argv: list[str], boxed: bool = True) -> None:
+    def __init__(self, argv: list[str], cwd: Path | str, boxed: bool = True) -> None:
         self.argv = argv
+        self.cwd = cwd
         self.handles: list[int] = []
         self._boxed = boxed
         self._said = -1

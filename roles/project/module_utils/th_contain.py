@@ -139,7 +139,7 @@ class Contained:
             self._boxed = self._box.around(self._argv, self._cwd)
             self._process = subprocess.Popen(
                 self._boxed.argv,
-                cwd=self._cwd,
+                cwd=self._boxed.cwd,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -243,6 +243,7 @@ def run_contained(
     box: Box,
     log: CappedLog,
     time_limit: float,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run a command to its end or to its time limit (seconds); afterwards none of its processes is left.
 
@@ -250,7 +251,7 @@ def run_contained(
     """
     begun = time.monotonic()
     timed_out = False
-    with Contained(argv, cwd=cwd, env=env, box=box, on_line=log.line) as contained:
+    with Contained(argv, cwd=cwd, env=env, box=box, on_line=log.line, pass_fds=pass_fds) as contained:
         try:
             exit_status: int | None = contained.wait(time_limit)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A proxy like a company's, on loopback, that remembers what it was asked for."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CompanyProxy:
+    """Connects wherever it is asked to; `heads` are the heads of the requests. `refuses` is a status for all."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses = refuses
+        self.heads: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+
+    @contextmanager
+    def running(self) -> Iterator["CompanyProxy"]:
+        """With it listening."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            head = b""
+            while not head.endswith(b"\r\n\r\n") and (byte := client.recv(1)):
+                head += byte
+            self.heads.append(head.decode())
+            method, target, _ = self.heads[-1].split("\r\n")[0].split(" ")
+            if self.refuses:
+                client.sendall(f"HTTP/1.1 {self.refuses}\r\nContent-Length: 0\r\n\r\n".encode())
+                return
+            authority = target if method == "CONNECT" else target.split("/")[2]
+            host, _, port = authority.partition(":")
+            with socket.create_connection((host, int(port or 80)), 5) as server:
+                if method == "CONNECT":
+                    client.sendall(b"HTTP/1.1 200 Go ahead\r\n\r\n")
+                else:
+                    server.sendall(head.replace(f"http://{authority}".encode(), b"", 1))
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join(5)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
