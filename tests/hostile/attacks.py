@@ -2,7 +2,8 @@
 """What changes try while they are walked. Each prints `STOLEN` with the token where it has got somewhere.
 
 A body knows ``W``: `root` (of the world that is attacked), `pid` and `file` (of a process of the worker's), the ports
-`tcp`, `udp`, `tcp6` and `gearman`, `mark` (a word for what outlives the job), `src`, `venv`, `folder` of its own job.
+`tcp`, `udp`, `tcp6` and `gearman`, `abstract` (a socket), `mark` (a word for what outlives the job), `src`, `venv`,
+`folder` of its own job.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ NET = (
     Attack("to connect out by TCP over IPv6", NETWORK, _connect("AF_INET6", "('::1', W['tcp6'])"), PACKAGE),
     Attack("to send by UDP", NETWORK, _DATAGRAM.format(payload="b'x'")),
     Attack("to ask a name server", NETWORK, _DATAGRAM.format(payload="bytes.fromhex('" + _QUESTION + "')"), ENV_PY),
-    Attack("to connect to an abstract unix socket", NETWORK, _connect("AF_UNIX", "'\\0turbo-hipster-neighbour'")),
+    Attack("to connect to an abstract unix socket", NETWORK, _connect("AF_UNIX", "W['abstract']")),
     Attack("to connect to another job's unix socket", MOUNTS, _connect("AF_UNIX", "W['root'] + '/jobs/s'")),
     Attack("to give orders to the Gearman server", NETWORK, """
         import socket

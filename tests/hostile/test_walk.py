@@ -4,6 +4,7 @@ runs as a migration of a project, where it gets nowhere, is reported, and leaves
 
 import ctypes
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,10 +23,11 @@ from tests.library import boxes, toy
 
 from . import changes
 from .attacks import ATTACKS, Attack
-from .world import STOLEN, TOKEN, World, is_root
+from .world import ABSTRACT, STOLEN, TOKEN, World, is_root
 
 GOT = re.compile(rf"(^|\] ){STOLEN}( |$)", re.MULTILINE)
-KEY = 0x7458A0
+KEY = 0x7458 << 16 | os.getpid() & 0xFFFF
+"""Of a segment of shared memory; other runs of these tests have another."""
 IPC_RMID = 0  # shmctl(2)
 
 
@@ -50,6 +52,7 @@ class Walker:
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file, "mark": job_dir.name,
             "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp, "gearman": world.gearman, "key": KEY,
+            "abstract": ABSTRACT,
             "folder": str(job_dir), "src": str(job_dir / "src"), "venv": str(self.venv),
             "programs": str(self.programs), "add_key": number["add_key"], "bpf": number["bpf"],
             "perf": pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "perf_event_open"),

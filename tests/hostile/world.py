@@ -25,7 +25,7 @@ from tests.functional.support import GearServer, free_port
 TOKEN = "7h3-s3cr3t-0f-7h3-w0rk3r"
 STOLEN = "STOLEN"
 """What an attack prints when it has got somewhere."""
-ABSTRACT = "\0turbo-hipster-neighbour"
+ABSTRACT = f"\0turbo-hipster-neighbour-{os.getpid()}"
 GUARDED = ("etc", "jobs", "cache", "datasets", "home")
 
 _NEIGHBOUR = f"""
