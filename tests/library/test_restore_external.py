@@ -77,6 +77,7 @@ class Jobs:
             "snapshots_dir": str(self.root / "snapshots"),
             "databases": [{"name": name, "versions": "alembic", "version_query": query} for name in names],
             "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
+            "sandbox": boxes.given(),
             "server_options": [],
             "import_time_limit": self.time_limit,
             "start_time_limit": 60,

@@ -7,6 +7,7 @@ nobody outside: the user `USER` without any capability, in namespaces of its own
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class DatabaseLimits:
+    """What a private database server may use: bytes, numbers. 0 is no limit.
+
+    `disk` is what a walk may add to the dataset, `connections` are those of the job's user at one time.
+    """
+
+    memory: int = 0
+    processes: int = 0
+    open_files: int = 0
+    disk: int = 0
+    connections: int = 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """The variables ``sandbox_*`` of ``inventory/group_vars/all/sandbox.yaml``, without their prefix."""
 
@@ -85,6 +100,7 @@ class Settings:
     seccomp: bool = True
     cgroups: bool = True
     limits: Limits = field(default_factory=Limits)
+    database: DatabaseLimits = field(default_factory=DatabaseLimits)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -94,7 +110,8 @@ class Settings:
             limits = Limits(**{name: int(value) for name, value in values.pop("limits").items()})
             for name in ("build_hosts", "environment", "read_only"):
                 values[name] = tuple(map(str, values[name]))
-            settings = cls(**values, limits=limits)
+            database = DatabaseLimits(**{name: int(value) for name, value in values.pop("database").items()})
+            settings = cls(**values, limits=limits, database=database)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise StepError("playbook_failed", f"The variables sandbox_* do not fit each other: {error}.") from None
         if settings.kind not in KINDS:
@@ -111,7 +128,8 @@ class Box:
 
     `in_memory` are folders that are empty at the beginning and gone at the end, whatever is at their place outside.
     What does not exist is left out. `network` is the machine's own network; without it there is only a loopback
-    of the box's own.
+    of the box's own. A command that `outlives` whoever starts it is the first process inside, with the id that
+    `Boxed.process` tells: nothing is left when it ends, and it ends with bubblewrap.
     """
 
     settings: Settings
@@ -119,6 +137,7 @@ class Box:
     writable: Sequence[Path] = ()
     in_memory: Sequence[Path] = ()
     network: bool = False
+    outlives: bool = False
 
     def around(self, argv: Sequence[str], cwd: Path | str) -> Boxed:
         """The command to start instead of `argv`. Raises StepError ``sandbox_unavailable``."""
@@ -139,7 +158,8 @@ class Box:
         words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         if not self.network:
             words.append("--unshare-net")
-        words += ["--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        words.append("--as-pid-1" if self.outlives else "--die-with-parent")
+        words += ["--disable-userns", "--new-session", "--cap-drop", "ALL"]
         return [*words, "--hostname", "sandbox", "--uid", str(USER), "--gid", str(USER)]
 
     def _system(self, boxed: Boxed) -> list[str]:
@@ -178,6 +198,8 @@ class Box:
         return words
 
     def _limited(self, argv: Sequence[str]) -> list[str]:
+        if self.outlives:
+            argv = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *argv]
         # counted from inside, where nobody else's processes are counted with them
         if processes := self.settings.limits.processes:
             return ["/usr/bin/prlimit", f"--nproc={processes}:{processes}", "--", *argv]
@@ -192,6 +214,7 @@ class Boxed:
         self.handles: list[int] = []
         self._boxed = boxed
         self._said = -1
+        self._told = b""
 
     def close(self) -> None:
         """Close all files."""
@@ -221,10 +244,29 @@ class Boxed:
 
     def made(self) -> bool:
         """Of a command that has ended by itself: whether its box could be made at all. To be asked once."""
-        told = b""
-        while self._said >= 0 and (chunk := os.read(self._said, 4096)):
-            told += chunk
-        return not self._boxed or b'"exit-code"' in told
+        while self._hears():
+            pass
+        return not self._boxed or b'"exit-code"' in self._told
+
+    def process(self, started: int) -> int:
+        """The id of the command's process, where that with the id `started` was: of a box, the first one inside.
+
+        0 where the box could not be made.
+        """
+        if not self._boxed:
+            return started
+        while b"\n" not in self._told and self._hears():
+            pass
+        try:
+            return int(json.loads(self._told.partition(b"\n")[0])["child-pid"])
+        except (ValueError, KeyError):
+            return 0
+
+    def _hears(self) -> bool:
+        """Hear what bubblewrap says next; False when it is silent for ever."""
+        said = os.read(self._said, 4096) if self._said >= 0 else b""
+        self._told += said
+        return bool(said)
 
     def told(self, status: int) -> int:
         """The command's own exit status, negative for a signal: bubblewrap tells of one as shells do."""

@@ -23,7 +23,8 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_mariadb import Server, ServerError, UnreachableError, identifier, literal, query, scope
+from ansible.module_utils.th_accounts import NAME_LIMIT, identifier, literal, scope
+from ansible.module_utils.th_mariadb import Server, ServerError, UnreachableError, query
 
 LOCK_WAIT = 20
 _OURS = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
@@ -65,7 +66,7 @@ def describe(folder: Path, given: Mapping[str, Any], schemas: Mapping[str, str],
 def _own(user: str, number: int, schema: str) -> str:
     """The name of a database of the job's own: one that GRANT takes, with its ``_`` escaped."""
     name = f"{user}_{schema}"
-    return name if len(name) + name.count("_") <= th_mariadb.NAME_LIMIT else f"{user}_{number}"
+    return name if len(name) + name.count("_") <= NAME_LIMIT else f"{user}_{number}"
 
 
 @contextlib.contextmanager
