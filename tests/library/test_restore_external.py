@@ -14,6 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 from ansible.module_utils import th_external, th_mariadb, th_meter
+from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dump import _DEFINER
 from ansible.module_utils.th_external import own_name
 from ansible.module_utils.th_walk import Limits, Walk
@@ -234,7 +235,7 @@ class TestOwnDatabases:
         assert all(len(name) <= 64 and name.startswith(server.user) for name in server.databases.values())
         with th_mariadb.connect(server, server.admin_file) as connection:
             both = th_meter.read(connection, server).data_bytes
-            ask(server, f"DROP DATABASE {th_mariadb.identifier(server.databases['api'])}")
+            ask(server, f"DROP DATABASE {identifier(server.databases['api'])}")
             assert both == 2 * th_meter.read(connection, server).data_bytes > 0
 
 

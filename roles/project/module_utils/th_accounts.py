@@ -11,8 +11,11 @@ NAME_LIMIT = 64
 _OWN = ("root", "mariadb.sys")
 """The accounts that a server cannot be without; ``mariadb.sys`` cannot log in."""
 
-_RIGHTS = ("db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping", "servers", "func")
-"""What is emptied: rights of others, and what would let the server reach elsewhere."""
+_RIGHTS = ("db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
+"""Where the rights of other accounts are."""
+
+_ELSEWHERE = ("servers", "func")
+"""What would let the server reach elsewhere, which a dump may have brought."""
 
 
 def identifier(name: str) -> str:
@@ -58,7 +61,8 @@ def accounts(
     return "\n".join(
         [
             f"DELETE FROM mysql.global_priv WHERE User NOT IN ({kept}) OR Host <> 'localhost';",  # noqa: S608
-            *(f"DELETE FROM mysql.{table};" for table in _RIGHTS),  # noqa: S608
+            *(f"DELETE FROM mysql.{table} WHERE User NOT IN ({kept});" for table in _RIGHTS),  # noqa: S608
+            *(f"DELETE FROM mysql.{table};" for table in _ELSEWHERE),  # noqa: S608
             "FLUSH PRIVILEGES;",
             f"ALTER USER root@localhost IDENTIFIED BY {literal(admin_password)};",
             f"CREATE USER {account} IDENTIFIED BY {literal(password)}{limit};",

@@ -128,11 +128,13 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
     raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
 
 
-def make_account(connection: Any, server: Server) -> None:
-    """Make the job's account, with rights on its databases alone."""
+def make_account(connection: Any, server: Server, connections: int) -> None:
+    """Make the job's account, with rights on its databases alone, and at most `connections` at one time (0: no limit).
+    """
     account = f"{literal(server.user)}@'%'"
     password = th_mariadb.read_account(server.job_file)["password"]
-    query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}")
+    limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
+    query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}{limit}")
     for database in server.databases.values():
         query(connection, f"GRANT ALL ON {scope(database)} TO {account}")
 

@@ -21,6 +21,9 @@ from ansible.module_utils.th_contain import printable
 
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10
+VERSIONS_BYTES = 4 << 20
+"""How large the versions of a database may be together; Django's are thousands of short names."""
+
 CONNECTION_LOST = (0, 2006, 2013, 2014, 2055)
 """PyMySQL's error numbers for a connection that is no more."""
 
@@ -202,9 +205,22 @@ def flavour(connection: pymysql.connections.Connection[Any]) -> tuple[str, str]:
 
 
 def read_version(connection: pymysql.connections.Connection[Any], version_query: str) -> list[str]:
-    """The versions that a database holds, sorted; [] where its version table is missing or empty."""
+    """The versions that a database holds, sorted; [] where its version table is missing or empty.
+
+    Raises ServerError for more than any project has: a change may have put anything there.
+    """
+    rows: list[tuple[Any, ...]] = []
     try:
-        rows = query(connection, version_query)
+        cursor: Any
+        with connection.cursor(pymysql.cursors.SSCursor) as cursor:
+            cursor.execute(version_query)
+            size = 0
+            while row := cursor.fetchone():
+                rows.append(row)
+                size += 64 + sum(len(str(value)) for value in row)
+                if size > VERSIONS_BYTES:
+                    cursor._result.unbuffered_active = False  # or all that is left would be read first
+                    raise ServerError(f"it is longer than {VERSIONS_BYTES} bytes")
     except pymysql.err.ProgrammingError as error:
         if error.args[0] in (1146, 1054):  # no such table; no such column
             return []

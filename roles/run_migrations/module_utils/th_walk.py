@@ -22,6 +22,7 @@ from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
+from ansible.module_utils.th_relay import Relay
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
@@ -64,7 +65,8 @@ class Walk:
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
-        self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
+        self._address = self._server.address
+        self._evidence = Evidence(self._server, self._databases, self._tree.revisions, sandbox.database)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
@@ -81,7 +83,8 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    self._walk()
+                    with self._reached():
+                        self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
             except WalkError as error:
@@ -91,6 +94,18 @@ class Walk:
                 self._diary.say(f"{found.code}: {found.detail}")
                 return found
         return None
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """With a way out of the box to the server, where it needs one."""
+        address = self._server.address
+        if "socket" in address or self._sandbox.kind == "none":
+            yield
+            return
+        most = self._sandbox.database.connections
+        with Relay(address["host"], int(address["port"]), most) as relay:
+            self._address = {"socket": str(relay.path)}
+            yield
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()
@@ -234,7 +249,7 @@ class Walk:
             venv=Path(built["venv"]),
             home=home,
             account=th_mariadb.read_account(self._server.job_file),
-            address=self._server.address,
+            address=self._address,
             schemas=self._server.databases,
             database=database,
             on_line=self._log.output,
@@ -251,7 +266,7 @@ class Walk:
         src = Path(built["src"])
         own = (src, self._job_dir / BYTECODE) if stage.kind == "change" else ()
         read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
-        if socket := self._server.address.get("socket"):
+        if socket := self._address.get("socket"):
             read.append(Path(socket))
         return Box(self._sandbox, [*read, *([] if own else [src])], own, [home])
 
