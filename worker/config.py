@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import documents, giturl
+from worker import documents, giturl, tls
 from worker.documents import Merged, Section
 from worker.errors import ConfigError
 from worker.jobentry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
@@ -23,6 +23,8 @@ DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
 EMBEDDED = "embedded"
 """The gearman_host that stands for a Gearman server inside the worker's own process."""
 
+BUBBLEWRAP, UNCONFINED = "bubblewrap", "none"
+SANDBOX_CHOICES = (BUBBLEWRAP, UNCONFINED)
 KEEP_CHOICES = ("never", "failed", "always")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
@@ -31,11 +33,15 @@ _LONGEST = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class ZuulServer:
-    """Where jobs come from. `origin` is the base URL of branches and tags; "": they are at ZUUL_URL too."""
+    """Where jobs come from. `origin` is the base URL of branches and tags; "": they are at ZUUL_URL too.
+
+    `ssl` is what Gearman is spoken to with, None without TLS.
+    """
 
     origin: str = field(repr=False)
     gearman_host: str
     gearman_port: int
+    ssl: tls.Files | None = None
 
     @property
     def embedded(self) -> bool:
@@ -71,6 +77,12 @@ class Config:
     job_time_limit: int
     upload_time_limit: int
     keep_job_dirs: str
+    sandbox: str
+
+    @property
+    def confined(self) -> bool:
+        """Whether the code of changes runs in a sandbox."""
+        return self.sandbox != UNCONFINED
 
     def job(self, name: str) -> JobEntry | None:
         """The entry of the job, or None."""
@@ -186,6 +198,7 @@ class _Reader:
             job_time_limit=self.top.integer("job_time_limit", 14400, 1, _LONGEST),
             upload_time_limit=self.top.integer("upload_time_limit", 600, 1, _LONGEST),
             keep_job_dirs=self.top.choice("keep_job_dirs", KEEP_CHOICES),
+            sandbox=self.top.choice("sandbox", SANDBOX_CHOICES),
         )
         if self.top.has("conf_d"):
             self.top.text("conf_d")
@@ -220,8 +233,31 @@ class _Reader:
             raise section.error("gearman_port", "must be a port from 1 to 65535", remedy)
         urls = {name: self._git_base(section, name) for name in ("git_url", "git_origin", "gerrit_site")}
         section.text("zuul_site", "")
+        files = self._tls(section, host)
         section.done()
-        return ZuulServer(urls["git_url"] or urls["git_origin"] or urls["gerrit_site"], host, port)
+        return ZuulServer(urls["git_url"] or urls["git_origin"] or urls["gerrit_site"], host, port, files)
+
+    def _tls(self, section: Section, host: str) -> tls.Files | None:
+        keys = {part: f"gearman_ssl_{part}" for part in tls.PARTS}
+        paths = {part: self._optional_path(section, key) for part, key in keys.items()}
+        named = section.has("gearman_ssl_name")
+        name = section.text("gearman_ssl_name", host)
+        if not named and not any(paths.values()):
+            return None
+        if host == EMBEDDED:
+            given = next((keys[part] for part, path in paths.items() if path), "gearman_ssl_name")
+            remedy = "take it out: the embedded server is reachable from this machine only"
+            raise section.error(given, f"does not go with gearman_host: {EMBEDDED}", remedy)
+        for part, path in paths.items():
+            if path is None:
+                remedy = f"give all of {', '.join(keys.values())}, or none of them"
+                raise section.error(keys[part], "is missing", remedy)
+        files = tls.Files(**{part: path for part, path in paths.items() if path}, name=name)
+        try:
+            files.check()
+        except tls.FileError as error:
+            raise section.error(keys[error.part], error.problem, error.remedy) from error
+        return files
 
     def _git_base(self, section: Section, name: str) -> str:
         url = section.text(name, "")

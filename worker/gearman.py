@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gearman: the only module that knows the library `gear`.
+"""Gearman: with `gearlink`, the only module that knows the library `gear`.
 
 A `Receiver` is one connection that takes jobs, a `Task` is a job taken, a `Submitter` hands jobs in (`th submit`), and
 `EmbeddedServer` is a whole Gearman server inside this process.
@@ -22,11 +22,12 @@ from typing import Any
 
 import gear
 
+from worker import tls
 from worker.errors import TurboHipsterError, UsageError
+from worker.gearlink import link
 
 log = logging.getLogger(__name__)
 
-_KEEPALIVE = {"keepalive": True, "tcp_keepidle": 60, "tcp_keepintvl": 15, "tcp_keepcnt": 4}
 _CLOSE_PATIENCE = 2.0
 
 
@@ -105,20 +106,30 @@ class Task:
 
 
 class Receiver:
-    """One connection that serves functions. It connects, and connects again, by itself (gear tries every 2 s)."""
+    """One connection that serves functions. It connects, and connects again, by itself (gear tries every 2 s).
 
-    def __init__(self, client_id: str, host: str, port: int, functions: Iterable[str]) -> None:
+    `files` are those for TLS; None is a connection without.
+    """
+
+    def __init__(
+        self, client_id: str, host: str, port: int, functions: Iterable[str], files: tls.Files | None = None
+    ) -> None:
         self._worker = _GearWorker(client_id)
         self._stopped = False
         # Without a timeout: Zuul's server does not know CAN_DO_TIMEOUT.
         for function in functions:
             self._worker.registerFunction(function)
-        self._worker.addServer(host, port, **_KEEPALIVE)
+        self._link = link(self._worker, host, port, files)
 
     @property
     def connected(self) -> bool:
         """Whether the server is there at the moment."""
-        return bool(self._worker.active_connections)
+        return bool(self._worker.active_connections) and not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why a server that is there does not serve us ("it" is the server); "": there is none, or all is well."""
+        return self._link.trouble
 
     def take(self) -> Task | None:
         """Wait for a job; None when there will be no more. May be called from several threads."""
@@ -222,16 +233,18 @@ class _GearClient(gear.Client):  # type: ignore[misc]
 class Submitter:
     """A client that hands in one job, as Zuul does, and follows it."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        """Connect within `timeout` seconds; UsageError when that fails."""
+    def __init__(self, host: str, port: int, timeout: float, files: tls.Files | None = None) -> None:
+        """Connect within `timeout` seconds, with TLS where there are files for it; UsageError when that fails."""
         self._client = _GearClient("th-submit")
-        self._client.addServer(host, port, **_KEEPALIVE)
-        try:
-            self._client.waitForServer(timeout)
-        except gear.TimeoutError:
-            self.close()
-            remedy = "is it running, and is the address right?"
-            raise UsageError(f"no Gearman server at {host}:{port} within {timeout:g} s: {remedy}") from None
+        self._link = link(self._client, host, port, files)
+        self._address = f"{host}:{port}"
+        deadline = time.monotonic() + timeout
+        while not self._client.active_connections:
+            if self._link.trouble or time.monotonic() > deadline:
+                self.close()
+                why = self._link.trouble or f"none within {timeout:g} s; is it running, and is the address right?"
+                raise UsageError(f"no Gearman server at {self._address}: {why}")
+            time.sleep(0.02)
 
     def registered(self, function: str, timeout: float) -> bool:
         """Whether a worker serves the function; waits up to `timeout` seconds for one."""
@@ -278,9 +291,10 @@ class Submitter:
     def _ask(self, request: Any) -> None:
         self._client.getConnection().sendAdminRequest(request, 10)
 
-    @staticmethod
-    def _call(action: Callable[[], None]) -> None:
+    def _call(self, action: Callable[[], None]) -> None:
         try:
             action()
         except (gear.GearmanError, gear.NoConnectedServersError, gear.TimeoutError, OSError, AttributeError) as error:
+            if self._link.trouble:
+                raise UsageError(f"no Gearman server at {self._address}: {self._link.trouble}") from error
             raise TurboHipsterError(f"the Gearman server does not answer: {error}") from error

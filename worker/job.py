@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, publish, report, runner, summary, verdict
+from worker import artifacts, datasets, publish, report, runner, sandbox, summary, verdict
 from worker.config import Config, JobEntry
 from worker.errors import DatasetError, InfrastructureError
 from worker.jobdir import MARKER, JobDir
@@ -106,7 +106,9 @@ class Job:
             names = [dataset.name for dataset in chosen]
             variables["th_datasets"] = [{"name": item.name, "config": str(item.config_path)} for item in chosen]
         folder.write_job_yaml(variables)
-        if names != []:
+        if self._config.confined and (why := sandbox.problem()):
+            folder.report("sandbox_unavailable", why)
+        elif names != []:
             self._play(folder, names, time_limit, at_the_end)
         return variables, verdict.decide(artifacts.read(folder.artifacts), names)
 
@@ -188,6 +190,7 @@ class Job:
             "th_publish_path": str(config.publish_logs.path),
             "th_publish_url": config.publish_logs.prepend_url,
             "th_verdict": False,
+            "sandbox": config.sandbox,
         }
 
     @property

@@ -511,6 +511,15 @@ _TABLE = (
         f"{_DETAIL} names the task; task_output.log has its output.",
         "Mend what the task complains about.",
     ),
+    Code(
+        "sandbox_unavailable",
+        _OURS,
+        "FAILURE - The sandbox cannot be used",
+        _OPERATOR,
+        "The code of a change runs in a sandbox, which cannot be made on the worker's machine.",
+        f"{_DETAIL} is what is in the way. `th check` says the same.",
+        "Do what the detail says; until then, nothing is tested.",
+    ),
     # the machine
     Code(
         "git_unreachable",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker import jobdir, process
+from worker import jobdir, process, sandbox
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
 from worker.errors import ConfigError
@@ -41,7 +41,7 @@ class Service:
         self._receivers: list[Receiver] = []
         self._slots: list[threading.Thread] = []
         self._absent_since = time.monotonic()
-        self._absence_told = False
+        self._told: str | None = None  # what was logged of its absence
 
     @property
     def address(self) -> tuple[str, int]:
@@ -57,15 +57,17 @@ class Service:
             log.info("the embedded Gearman server is at %s:%d", *self.address)
         # `stop:` before the jobs, so that whatever has begun can be stopped; and on a connection of its own,
         # as one that runs jobs answers late.
-        self._control = Receiver(f"{self.manager}-stop", *self.address, [f"stop:{self.manager}"])
+        files = self._config.zuul_server.ssl
+        self._control = Receiver(f"{self.manager}-stop", *self.address, [f"stop:{self.manager}"], files)
         self._serve("stop", self._control, self.builds.stop)
         functions = [f"build:{entry.name}" for entry in self._config.jobs]
         for slot in range(SLOTS):
             # A connection a slot: losing one loses one job.
-            receiver = Receiver(f"{self.manager}-{slot}", *self.address, functions)
+            receiver = Receiver(f"{self.manager}-{slot}", *self.address, functions, files)
             self._receivers.append(receiver)
             self._slots.append(self._serve(f"slot-{slot}", receiver, self._run))
-        log.info("%s takes %s from %s:%d", self.manager, " ".join(functions), *self.address)
+        by = " by TLS" if files else ""
+        log.info("%s takes %s from %s:%d%s", self.manager, " ".join(functions), *self.address, by)
 
     def stop(self) -> None:
         """Stop taking jobs, cancel those that run, and wait for their answers."""
@@ -90,14 +92,19 @@ class Service:
         log.info("%s has ended", self.manager)
 
     def check(self) -> None:
-        """Log when the Gearman server is not there, once, and when it is there again."""
-        if self._control and all(receiver.connected for receiver in (self._control, *self._receivers)):
-            if self._absence_told:
+        """Log when the Gearman server is not there or does not serve us, once, and when it is there again."""
+        receivers = [receiver for receiver in (self._control, *self._receivers) if receiver]
+        trouble = next((receiver.trouble for receiver in receivers if receiver.trouble), "")
+        if all(receiver.connected for receiver in receivers):
+            if self._told is not None:
                 log.info("the Gearman server %s:%d is there again", *self.address)
-            self._absent_since, self._absence_told = time.monotonic(), False
-        elif time.monotonic() - self._absent_since > _ABSENT_SECONDS and not self._absence_told:
-            log.error("no Gearman server at %s:%d; trying again every 2 s", *self.address)
-            self._absence_told = True
+            self._absent_since, self._told = time.monotonic(), None
+            return
+        absent = time.monotonic() - self._absent_since > _ABSENT_SECONDS
+        if trouble not in ("", self._told) or (absent and self._told is None):
+            why = f": {trouble}" if trouble else ""
+            log.error("no Gearman server at %s:%d%s; trying again every 2 s", *self.address, why)
+            self._told = trouble
 
     def _serve(self, name: str, receiver: Receiver, action: Callable[[Task], None]) -> threading.Thread:
         def loop() -> None:
@@ -122,6 +129,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     if background and not config.debug_log:
         raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one nobody sees errors")
     config.prepare()
+    sandbox.demand(config)
     pid_file = process.PidFile(pid_path) if pid_path else None
     log_file = process.set_up_logging(config.debug_log)
     if background:
@@ -132,7 +140,9 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
             pid_file.write()
         process.adopt_orphans()
         if os.geteuid() == 0:
-            log.warning("running as root: so does the code of every change under test; use an unprivileged user")
+            log.warning("running as root, which nothing here needs; use an unprivileged user")
+        if not config.confined:
+            log.warning("sandbox: none: the code of every change under test runs unconfined, as this user")
         for name in jobdir.remove_leftovers(config.jobs_working_dir):
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)

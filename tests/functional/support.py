@@ -18,6 +18,7 @@ from typing import Any
 
 import gear
 
+from worker import tls
 from worker.config import Config, JobEntry
 from worker.progress import Progress
 from worker.request import Request
@@ -53,15 +54,16 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
 
 
 class GearServer:
-    """gear's own server."""
+    """gear's own server; with `files`, it speaks TLS and wants a certificate of the same CA."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, files: tls.Files | None = None) -> None:
         self.port = port
+        self._files = [str(path) for path in (files.key, files.cert, files.ca)] if files else []
 
     def start(self) -> None:
         def listening() -> bool:
             try:
-                self._server = gear.Server(self.port, host=HOST)
+                self._server = gear.Server(self.port, *self._files, host=HOST)
             except Exception:  # the port is not free again yet
                 return False
             return True

@@ -75,6 +75,7 @@ def test_progress_is_told_as_it_changes(service: Service, jobs: Jobs, zuul: Zuul
     wait_until(lambda: any(packet.data.get("done") == 10 for packet in zuul.packets["build1"]))
     job.observer(Progress("run_migrations", 50, "a -> b"))
     wait_until(lambda: any(packet.data.get("progress") == "a -> b" for packet in zuul.packets["build1"]))
+    wait_until(lambda: zuul.packets["build1"][-1].data.get("done") == 50)
     before = len(zuul.packets["build1"])
     time.sleep(0.5)
     assert len(zuul.packets["build1"]) == before, "what has not changed is not told again"

@@ -176,6 +176,8 @@ def test_the_embedded_server(start: Any, tmp_path: Path) -> None:
     client: Zuul = wait_until(lambda: Zuul(port))
     client.launch("build:job")
     client.begun()
+    listening = [each.laddr for each in psutil.Process(worker.pid).net_connections() if each.status == "LISTEN"]
+    assert listening == [("127.0.0.1", port)], "reachable from this machine only"
     worker.send_signal(signal.SIGTERM)
     assert client.ended()[-1].kind == "fail"
     assert worker.wait(30) == 0
@@ -203,6 +205,15 @@ def test_an_idle_worker_is_small(start: Any, tmp_path: Path) -> None:
     wait_until(lambda: client.serves("build:job"))
     client.shutdown()
     assert psutil.Process(worker.pid).memory_info().rss < 80 * 1024 * 1024
+
+
+def test_without_a_sandbox_it_warns(start: Any, tmp_path: Path) -> None:
+    """It is not even there; what happens then when it is wanted is in tests/unit/test_sandbox.py."""
+    write_config(tmp_path, 0, host="embedded", sandbox="none")
+    worker = start(real=True, PATH="/nowhere")
+    said = [next(worker.stderr) for _ in range(2 if os.geteuid() == 0 else 1)]
+    assert said[-1].count("WARNING") == 1
+    assert "sandbox: none: the code of every change under test runs unconfined, as this user" in said[-1]
 
 
 def test_leftovers_of_a_worker_that_died_are_removed(start: Any, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_no_server(submit: Any) -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
     assert errors == (
-        f"th: no Gearman server at 127.0.0.1:{port} within 1 s: is it running, and is the address right?\n"
+        f"th: no Gearman server at 127.0.0.1:{port}: none within 1 s; is it running, and is the address right?\n"
     )
 
 

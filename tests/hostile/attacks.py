@@ -103,7 +103,7 @@ READING = (
     Attack("to read its own job's administrator's password", MOUNTS, _read("W['folder'] + '/db/toy/admin.cnf'")),
     Attack("to read a dataset's dump", MOUNTS, _read("W['root'] + '/datasets/first/seed.sql'")),
     Attack("to read a snapshot", MOUNTS, _read("W['root'] + '/cache/snapshots/first-1/data/toy/t.ibd'")),
-    Attack("to list other jobs", MOUNTS, "import os; print('STOLEN', os.listdir(W['root'] + '/jobs'))", ENV_PY),
+    Attack("to list other jobs", MOUNTS, "import os; assert 'other' in os.listdir(W['root'] + '/jobs'); print('STOLEN')", ENV_PY),
     Attack("to read /etc/shadow", MOUNTS, _read("'/etc/shadow'"), root=True),
     Attack("to read the kernel's log", MOUNTS,
            "import os; print('STOLEN', os.read(os.open('/dev/kmsg', os.O_NONBLOCK), 8192))", root=True),
@@ -178,8 +178,8 @@ WRITING = (
     Attack("to forge its own result", MOUNTS, _write("W['folder'] + '/results/result.json'"), ENV_PY),
     Attack("to alter the program that walks", READ_ONLY, _write("W['programs'] + '/th_attack.py'")),
     Attack("to alter its environment in the walk", READ_ONLY, _write("W['venv'] + '/lib/th_attack.pth'")),
-    Attack("to leave something in /tmp", MOUNTS, _write("'/tmp/' + W['mark']")),
-    Attack("to leave something in /dev/shm", MOUNTS, _write("'/dev/shm/' + W['mark']"), ENV_PY),
+    Attack("to leave something in /tmp", MOUNTS, "open('/tmp/' + W['mark'], 'w').close()"),
+    Attack("to leave something in /dev/shm", MOUNTS, "open('/dev/shm/' + W['mark'], 'w').close()", ENV_PY),
     Attack("to leave a segment of shared memory", IPC, """
         import ctypes
         libc = ctypes.CDLL(None, use_errno=True)

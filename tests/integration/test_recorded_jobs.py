@@ -22,6 +22,7 @@ from .world import PATIENCE, ROOT, program
 ELSEWHERE = {
     "worker_stopped": "tests/integration/test_ends.py",
     "worker_failed": "tests/data/walks/worker_failed/expected.json",
+    "sandbox_unavailable": "tests/unit/test_job.py",
 }
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_timed_out")

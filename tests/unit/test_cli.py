@@ -14,7 +14,7 @@ import pytest
 
 from tests.functional.support import write_config
 from worker import config
-from worker.cli import arguments, check, display, main, run
+from worker.cli import arguments, check, display, main, run, surroundings
 from worker.errors import UsageError
 from worker.job import JobResult
 from worker.outcome import Message
@@ -248,13 +248,16 @@ class TestCheck:
         job = {"name": "job", "plugin": "gate_real_db_upgrade", "datasets_dir": "datasets"}
         return write_config(tmp_path, 0, host="embedded", jobs=[job])
 
-    def failed(self, path: Path) -> list[check.Check]:
+    def failed(self, checks: Path | list[check.Check]) -> list[check.Check]:
         # Whether the machine that runs this test has all tools is not what is tested here.
-        return [one for one in check.check(path) if not one.ok and one.name not in ("tool", "disk space")]
+        checks = checks if isinstance(checks, list) else list(check.check(checks))
+        return [one for one in checks if not one.ok and one.name not in ("tool", "disk space")]
 
     def test_all_is_well(self, installation: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.failed(installation) == []
-        names = {one.name for one in check.check(installation)}
+        checks = list(check.check(installation))
+        assert self.failed(checks) == []
+        names = {one.name for one in checks}
+        assert names >= {"sandbox", "user"}
         assert names >= {"configuration", "jobs_working_dir", "disk space", "playbook", "dataset", "profile"}
         assert names >= {"gearman", "tool", "publish_logs.path"}
         assert not (installation.parent / "th").exists(), "a check makes nothing"
@@ -324,6 +327,26 @@ class TestCheck:
         (failed,) = self.failed(installation)
         assert failed.name == "gearman"
         assert f"127.0.0.1:{port}" in failed.text
+
+    def test_the_sandbox(self, installation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def line() -> check.Check:
+            return surroundings.isolation(config.load(installation))
+
+        here = line()
+        assert here.level == "ok" and here.text.startswith("bubblewrap 0.")
+        assert here.text.endswith(f": own user, pid, mount, ipc, uts, cgroup and net namespaces; as uid {os.geteuid()}")
+        monkeypatch.setattr(surroundings.sandbox, "problem", lambda: "it is not there; install it; reboot")
+        assert line() == check.Check(False, "sandbox", "it is not there", "install it; reboot")
+        installation.write_text(json.dumps({**json.loads(installation.read_text()), "sandbox": "none"}))
+        assert line().level == "warn" and "runs unconfined" in line().text
+
+    @pytest.mark.parametrize(("uid", "level", "said"), [(0, "warn", "root, "), (54321, "ok", "a user without a name")])
+    def test_the_user(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uid: int, level: str, said: str
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        assert main.th(["check", "-c", "/nowhere"]) == 2
+        assert f"[{level}] user: {said}" in capsys.readouterr().out
 
     def test_a_tool_that_is_missing(self, installation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(check, "_PATH", "/nowhere")

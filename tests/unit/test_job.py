@@ -232,3 +232,30 @@ def test_an_upload_that_fails_is_tried_once_more(stage: Stage, uploads: list[str
     result = stage.run(leaves("success"))
     assert (result.verdict.gearman_result(), result.url, stage.uploads) == (zuul, url, [])
     assert ("upload_failed" in [message.code for message in result.verdict.messages]) == (zuul is None)
+
+
+def test_without_a_sandbox_nothing_of_the_change_is_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked before each job: what was there when the worker started may be gone."""
+    monkeypatch.setattr(job.sandbox, "problem", lambda: "bubblewrap is not installed; install it")
+    result = stage.run()
+    assert [(message.code, message.detail) for message in result.verdict.messages] == [
+        ("sandbox_unavailable", "bubblewrap is not installed; install it")
+    ]
+    assert result.verdict.gearman_result() is None and result.url == "http://logs/42/42/3/check/gate/8d1b/"
+    assert stage.document()["first_try"] == []
+    stage.published = stage.root / "unconfined"
+    assert stage.run(leaves("success"), sandbox="none").verdict.gearman_result() == "SUCCESS"
+
+
+@pytest.mark.parametrize("keys", [{}, {"sandbox": "none"}])
+def test_the_playbooks_are_told_of_the_sandbox_and_readers_are_not(stage: Stage, keys: dict[str, str]) -> None:
+    """Who does a job again has a sandbox, whatever this worker's was."""
+    told: list[str] = []
+
+    def act(folder: Path) -> PlaybookRun:
+        told.append(yaml.safe_load((folder / "job.yaml").read_text())["sandbox"])
+        return leaves("success")(folder)
+
+    stage.run(act, **keys)
+    assert told == [keys.get("sandbox", "bubblewrap")]
+    assert "sandbox" not in yaml.safe_load((stage.published / "job.yaml").read_text())

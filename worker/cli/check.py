@@ -10,18 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from worker import artifacts, config, datasets, documents
+from worker.cli import surroundings
+from worker.cli.surroundings import Check
 from worker.config import Config
 from worker.errors import ConfigError, DatasetError
 
 FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
 
-_GEARMAN_SECONDS = 3.0
 _SERVER_SECONDS = 3.0
 _PROFILE_SECONDS = 60.0
 _PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
@@ -41,16 +42,6 @@ _PATH = os.pathsep.join(
 )
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line: whether it is `ok`, what was looked at, what was found, and how to mend it."""
-
-    ok: bool
-    name: str
-    text: str
-    remedy: str = ""
-
-
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser."""
     parser = subparsers.add_parser("check", help="check the configuration and everything it names")
@@ -66,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for one in checks:
             remedy = f"; {one.remedy}" if one.remedy else ""
-            print(f"[{'ok' if one.ok else 'fail'}] {one.name}: {one.text}{remedy}")
+            print(f"[{one.level}] {one.name}: {one.text}{remedy}")
     return 0 if all(one.ok for one in checks) else 2
 
 
@@ -81,7 +72,9 @@ def check(path: Path) -> Iterator[Check]:
         yield from _folders(settings)
         yield from _playbooks(settings)
         yield from _datasets(settings)
-        yield _gearman(settings)
+        yield surroundings.isolation(settings)
+        yield from surroundings.gearman(settings)
+    yield surroundings.user()
     yield from _tools()
 
 
@@ -236,18 +229,6 @@ def _profile(settings: Config, project: str) -> Check:
             said = " ".join(done.stdout.split())[-500:]
             return Check(False, "profile", f"{project}: {playbook} has failed: {said}")
     return Check(True, "profile", f"{project}: {settings.projects_dir / project}.yaml")
-
-
-def _gearman(settings: Config) -> Check:
-    server = settings.zuul_server
-    if server.embedded:
-        return Check(True, "gearman", "embedded: the worker is its own server")
-    try:
-        socket.create_connection((server.gearman_host, server.gearman_port), _GEARMAN_SECONDS).close()
-    except OSError as error:
-        text = f"no server at {server.gearman_host}:{server.gearman_port} ({error})"
-        return Check(False, "gearman", text, "start it, or change zuul_server.gearman_host and gearman_port")
-    return Check(True, "gearman", f"a server listens at {server.gearman_host}:{server.gearman_port}")
 
 
 def _tools() -> Iterator[Check]:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker import config, process, report
+from worker import config, process, report, sandbox
 from worker.builds import JobFactory, Runnable, make_job
 from worker.cli import arguments
 from worker.cli.display import display
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace, factory: JobFactory = make_job) -> int:
     except RequestError as error:
         raise arguments.named(error) from error
     settings.prepare()
+    sandbox.demand(settings)
     if args.keep:
         settings = dataclasses.replace(settings, keep_job_dirs="always")
     process.adopt_orphans()

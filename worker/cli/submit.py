@@ -5,21 +5,26 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from worker import process
+from worker import process, tls
 from worker.cli import arguments
 from worker.cli.display import Display, display
 from worker.errors import INTERRUPTED, TurboHipsterError, UsageError
 from worker.gearman import Event, Submitter
 
 NO_RESULT = 3
+_SSL = {"key": "our private key", "cert": "our certificate", "ca": "the CA that the server's certificate is from"}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser."""
     parser = subparsers.add_parser("submit", help="run one job through Gearman, as Zuul would")
     parser.add_argument("--gearman", metavar="HOST:PORT", default="127.0.0.1:4730", help="the Gearman server")
+    for part, what in _SSL.items():
+        parser.add_argument(f"--ssl-{part}", metavar="PEM", type=Path, help=f"TLS: {what}; the three go together")
+    parser.add_argument("--ssl-name", metavar="NAME", help="TLS: the name in the server's certificate (default: HOST)")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=10.0, help="how long to wait for server and worker"
     )
@@ -31,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     host, port = _address(args.gearman)
     name = args.job.removeprefix("build:")
+    files = _files(args)
     given = arguments.zuul_arguments(args, name)
     # gear tells of each try with a traceback; whether it succeeded in the end is told below
     logging.getLogger("gear").setLevel(logging.CRITICAL)
-    submitter = Submitter(host, port, args.timeout)
+    submitter = Submitter(host, port, args.timeout, files)
     try:
         if not submitter.registered(f"build:{name}", args.timeout):
             raise UsageError(f"--job: no worker at {host}:{port} serves build:{name}; is it running?")
@@ -57,6 +63,21 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UsageError(f"--gearman: {text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _files(args: argparse.Namespace) -> tls.Files | None:
+    given = {part: getattr(args, f"ssl_{part}") for part in tls.PARTS}
+    if not args.ssl_name and not any(given.values()):
+        return None
+    for part, path in given.items():
+        if path is None:
+            raise UsageError(f"--ssl-{part}: is missing; --ssl-key, --ssl-cert and --ssl-ca go together")
+    files = tls.Files(**given, name=args.ssl_name or "")
+    try:
+        files.check()
+    except tls.FileError as error:
+        raise UsageError(f"--ssl-{error.part}: {error.problem}; {error.remedy}") from error
+    return files
 
 
 def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any], str, bool]:

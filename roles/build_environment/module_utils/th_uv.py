@@ -36,8 +36,8 @@ _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?:/
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter for environments: `prefix` is the folder that it is installed in, `own` the one where it was found.
-    They differ for that of a virtual environment."""
+    """An interpreter for environments. It is installed in `prefix` and was found in `own`, which is another folder for
+    that of a virtual environment."""
 
     path: str
     version: str

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of `th check` that is about what is around the worker: its user, the sandbox, the Gearman server."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker import sandbox, tls
+from worker.config import Config
+
+EXPIRY_DAYS = 30
+"""A certificate that has fewer days left is warned of."""
+
+_GEARMAN_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: whether it is `ok`, what was looked at, what was found, and how to mend it.
+
+    What is `ok` with a `warning` works, but should not stay as it is.
+    """
+
+    ok: bool
+    name: str
+    text: str
+    remedy: str = ""
+    warning: bool = False
+
+    @property
+    def level(self) -> str:
+        """ok, warn or fail."""
+        return "fail" if not self.ok else "warn" if self.warning else "ok"
+
+
+def user() -> Check:
+    """Who runs this command, as who should run the worker."""
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "a user without a name"
+    if uid:
+        return Check(True, "user", f"{name} (uid {uid})")
+    remedy = "run the worker as an unprivileged user: playbooks/prepare-host.yaml -e prepare_host_service_user=NAME"
+    return Check(True, "user", "root, whose rights nothing here needs", remedy, warning=True)
+
+
+def isolation(settings: Config) -> Check:
+    """What keeps the code of a change in its box."""
+    if not settings.confined:
+        text = f"none: the code of every change under test runs unconfined, as uid {os.geteuid()}"
+        return Check(True, "sandbox", text, "set sandbox: bubblewrap", warning=True)
+    if why := sandbox.problem():
+        text, _, remedy = why.partition("; ")
+        return Check(False, "sandbox", text, remedy)
+    *most, last = sandbox.NAMESPACES
+    parts = [f"bubblewrap {sandbox.version()}: own {', '.join(most)} and {last} namespaces", f"as uid {os.geteuid()}"]
+    return Check(True, "sandbox", "; ".join(parts))
+
+
+def gearman(settings: Config) -> Iterator[Check]:
+    """Whether the server is there, and takes us."""
+    server = settings.zuul_server
+    if server.embedded:
+        yield Check(True, "gearman", "embedded: the worker is its own server, reachable from this machine only")
+        return
+    host, port, files = server.gearman_host, server.gearman_port, server.ssl
+    try:
+        if files is None:
+            socket.create_connection((host, port), _GEARMAN_SECONDS).close()
+            yield Check(True, "gearman", f"a server listens at {host}:{port}; without TLS")
+            return
+        theirs = tls.certificate(host, port, files, _GEARMAN_SECONDS)
+    except tls.RefusedError as error:
+        text = f"the server at {host}:{port} cannot be used with TLS: {error}"
+        yield Check(False, "gearman", text, "check zuul_server.gearman_ssl_ca, _cert, _key and _name")
+    except OSError as error:
+        text = f"no server at {host}:{port} ({error})"
+        yield Check(False, "gearman", text, "start it, or change zuul_server.gearman_host and gearman_port")
+    else:
+        text = f"a server listens at {host}:{port}; TLS, certificate of {theirs.name} until {theirs.until:%Y-%m-%d}"
+        yield _lasting(text, theirs.until, "have the server's certificate renewed")
+    if files:
+        until = _until(files.cert)
+        text = f"our own certificate, {files.cert}, until {until:%Y-%m-%d}"
+        yield _lasting(text, until, f"renew {files.cert}")
+
+
+def _lasting(text: str, until: datetime.datetime, remedy: str) -> Check:
+    left = until - datetime.datetime.now(datetime.UTC)
+    if left > datetime.timedelta(days=EXPIRY_DAYS):
+        return Check(True, "gearman", text)
+    lasts = left.total_seconds() > 0
+    return Check(lasts, "gearman", f"{text}: {max(left.days, 0)} days are left", remedy, warning=True)
+
+
+def _until(path: Path) -> datetime.datetime:
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS to the Gearman server: our key and certificate, and the CA that the server's certificate must be from.
+
+The server's certificate is checked against that CA alone (never against those of the machine), for its dates and for
+its name. TLS 1.2, no older and no newer: gear waits with poll() on the socket, and with TLS 1.3 what arrives there need
+not be data (https://bugs.python.org/issue43622).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # imported late: most commands need none of it
+    import ssl
+
+PARTS = ("key", "cert", "ca")
+"""The files of a `Files`: they go together."""
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The PEM files for one server. `name` is what its certificate must be for; "": the host that is connected to."""
+
+    key: Path
+    cert: Path
+    ca: Path
+    name: str = ""
+
+    def check(self) -> None:
+        """Raise FileError when they cannot be used as they are."""
+        for part in PARTS:
+            path: Path = getattr(self, part)
+            try:
+                with path.open("rb"):
+                    pass
+            except OSError as error:
+                problem = f"{path} cannot be read ({error.strerror})"
+                raise FileError(part, problem, "correct the path, or the file's permissions") from error
+        if os.stat(self.key).st_mode & 0o007:
+            raise FileError("key", f"{self.key} is open to every user of this machine", f"chmod o= {self.key}")
+        _context(self)
+
+
+class FileError(Exception):
+    """A file that cannot be used: `part` is one of PARTS; and how to mend it."""
+
+    def __init__(self, part: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{part}: {problem}; {remedy}")
+        self.part, self.problem, self.remedy = part, problem, remedy
+
+
+class RefusedError(OSError):
+    """There is a server, but one of the two does not take the other. The text says "it" for the server."""
+
+
+def connect(host: str, port: int, files: Files | None, seconds: float) -> socket.socket:
+    """A connection, with TLS where there are files for it; each step may take so many seconds.
+
+    Raises RefusedError for what goes wrong once somebody has answered, any other OSError before that.
+    """
+    channel = socket.create_connection((host, port), seconds)
+    if files is None:
+        return channel
+    try:
+        return _context(files).wrap_socket(channel, server_hostname=files.name or host)
+    except FileError as error:
+        channel.close()
+        raise RefusedError(f"our {error}") from error
+    except (OSError, ValueError) as error:
+        channel.close()
+        raise RefusedError(_explained(error, files.name or host)) from error
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A server's certificate: whom it is for, and until when."""
+
+    name: str
+    until: datetime.datetime
+
+
+def certificate(host: str, port: int, files: Files, seconds: float) -> Certificate:
+    """Shake hands with the server; its certificate. Raises as `connect` does."""
+    import ssl
+
+    with connect(host, port, files, seconds) as channel:
+        assert isinstance(channel, ssl.SSLSocket), "there are files"
+        told: dict[str, Any] = dict(channel.getpeercert() or {})
+    names = [value for key, value in told.get("subjectAltName", ()) if key in ("DNS", "IP Address")]
+    common = [value for pairs in told.get("subject", ()) for key, value in pairs if key == "commonName"]
+    until = ssl.cert_time_to_seconds(str(told["notAfter"]))
+    return Certificate(str([*names, *common, "?"][0]), datetime.datetime.fromtimestamp(until, datetime.UTC))
+
+
+def _context(files: Files) -> ssl.SSLContext:
+    """What `files` make; read anew for each connection, so that renewed ones are used from the next on."""
+    import ssl
+
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
+    made.minimum_version = made.maximum_version = ssl.TLSVersion.TLSv1_2
+    scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for part, path, taker in (("ca", files.ca, made), ("cert", files.cert, scratch)):
+        try:
+            taker.load_verify_locations(path)
+        except (OSError, ValueError) as error:
+            raise FileError(part, f"{path} holds no certificate in PEM form", "correct the path") from error
+    asked: list[bool] = []
+
+    def passphrase() -> str:
+        # else OpenSSL asks on the terminal, and waits
+        asked.append(True)
+        return ""
+
+    try:
+        made.load_cert_chain(files.cert, files.key, passphrase)
+    except (OSError, ValueError) as error:
+        if asked:
+            problem = f"{files.key} has a passphrase"
+            remedy = f"take it off: openssl pkey -in {files.key} -out NEW"
+        elif getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            problem, remedy = f"{files.key} does not belong to the certificate {files.cert}", "use the two of one pair"
+        else:
+            problem, remedy = f"{files.key} holds no private key in PEM form", "correct the path"
+        raise FileError("key", problem, remedy) from error
+    return made
+
+
+def _explained(error: Exception, name: str) -> str:
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message or error} (checked for the name {name})"
+    reason = str(getattr(error, "reason", "") or "")
+    if reason in _NO_TLS:
+        return "it does not speak TLS"
+    if "ALERT" in reason:
+        return f"it refuses our certificate or our TLS ({reason.lower().replace('_', ' ')})"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in TLS; perhaps it does not speak it"
+    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+        return "it ends the connection in the TLS handshake; perhaps it speaks no TLS, or refuses our certificate"
+    return f"the TLS handshake fails ({error})"
