@@ -192,7 +192,9 @@ def test_a_file_of_the_clients_is_not_loaded(bench: Bench, stopped_by: Callable[
     account = th_mariadb.read_account(bench.server.job_file)
 
     def load() -> None:
-        client = pymysql.connect(**account, unix_socket=bench.server.socket, database="toy", local_infile=True)
+        client = pymysql.connect(
+            user=account["user"], password=account["password"], unix_socket=bench.server.socket, database="toy", local_infile=True,
+        )
         with client, client.cursor() as cursor:
             cursor.execute("CREATE OR REPLACE TABLE t (id int, name varchar(99))")
             cursor.execute(f"LOAD DATA LOCAL INFILE '{tmp_path / 'secret'}' INTO TABLE t")
