@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the worker against the classic script on the demo's good change: ``python -m benchmarks``."""
+"""Measure the worker against the classic script and against itself without a sandbox: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ MIGRATIONS = 40
 """Steps from the dataset's version to the good change's."""
 RATIO_LIMIT = 1.0
 """The worker may take as long as the script, and no longer."""
+BOX_LIMIT = 1.05
+"""How many times as long as without the sandbox a job may take."""
 MEMORY_LIMIT = 80_000_000
 """Bytes of resident memory that an idle worker may have."""
 _SETTLE_SECONDS = 3
@@ -42,6 +44,7 @@ class Figures:
 
     worker: Sequence[float]
     script: Sequence[float]
+    unboxed: Sequence[float]
     memory_before: int
     memory_after: int
 
@@ -51,11 +54,18 @@ class Figures:
         return statistics.median(self.worker) / statistics.median(self.script)
 
     @property
+    def box(self) -> float:
+        """The worker's median time over that of one without the sandbox."""
+        return statistics.median(self.worker) / statistics.median(self.unboxed)
+
+    @property
     def failures(self) -> list[str]:
         """What is over its limit."""
         found = []
         if self.ratio > RATIO_LIMIT:
             found.append(f"the worker is slower than the script: {self.ratio:.2f} times its time")
+        if self.box > BOX_LIMIT:
+            found.append(f"the sandbox makes a job {self.box:.2f} times as long, {BOX_LIMIT:.2f} is allowed")
         memory = max(self.memory_before, self.memory_after)
         if memory > MEMORY_LIMIT:
             found.append(
@@ -104,6 +114,7 @@ def _measure(work: Path, runs: int) -> Figures:
         change = next(change for change in repository.changes if change.name == "good")
         url = stack.enter_context(services.git_server(repository.base))
         worker = stack.enter_context(services.worker(work, data))
+        open_worker = stack.enter_context(services.worker(work, data, "none"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-bench-", dir=server.SHORT)))
         # The script's server runs already, as it did for those who wrote such scripts; with the options of ours.
         options = yaml.safe_load(SERVER_OPTIONS.read_text())["restore_datasets_server_options"]
@@ -111,23 +122,27 @@ def _measure(work: Path, runs: int) -> Figures:
         time.sleep(_SETTLE_SECONDS)
         before = worker.memory
 
-        def ours() -> None:
-            answer = zuul.submit(worker.gearman, zuul.arguments(change, url))
+        def ours(gearman: str = worker.gearman) -> None:
+            answer = zuul.submit(gearman, zuul.arguments(change, url))
             if answer.result != "SUCCESS":
                 raise DemoError(f"the worker's answer is not SUCCESS but {answer.result!r}: {answer.url}")
+
+        def unboxed() -> None:
+            ours(open_worker.gearman)
 
         def script() -> None:
             _classic(folder, f"{url}/{project.PROJECT}", change, data, socket, work / "pip")
 
         # The first of each fills the caches: what is measured has everything warm.
-        _say(f"warming up: worker {_timed(ours):.1f} s, script {_timed(script):.1f} s")
-        times: dict[str, list[float]] = {"worker": [], "script": []}
+        sides = {"worker": ours, "unboxed": unboxed, "script": script}
+        _say("warming up: " + ", ".join(f"{name} {_timed(side):.1f} s" for name, side in sides.items()))
+        times: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(1, runs + 1):
-            for name, side in (("worker", ours), ("script", script)):
+            for name, side in sides.items():
                 times[name].append(_timed(side))
                 _say(f"run {number} of {runs}: {name} {times[name][-1]:.1f} s")
         time.sleep(_SETTLE_SECONDS)
-        return Figures(times["worker"], times["script"], before, worker.memory)
+        return Figures(times["worker"], times["script"], times["unboxed"], before, worker.memory)
 
 
 def _classic(folder: Path, repository: str, change: Change, data: Dataset, socket: Path, cache: Path) -> None:
@@ -150,11 +165,13 @@ def _timed(side: Callable[[], None]) -> float:
 
 
 def _as_text(figures: Figures) -> str:
-    worker, script = (statistics.median(times) for times in (figures.worker, figures.script))
+    sides = (figures.worker, figures.script, figures.unboxed)
+    worker, script, unboxed = (statistics.median(times) for times in sides)
     return "\n".join(
         (
             f"{MIGRATIONS} migrations, medians of {len(figures.worker)} runs each, {os.cpu_count()} processors:",
             f"  worker / script   {figures.ratio:.2f}   ({worker:.1f} s / {script:.1f} s; limit {RATIO_LIMIT:.2f})",
+            f"  sandbox / none    {figures.box:.2f}   ({worker:.1f} s / {unboxed:.1f} s; limit {BOX_LIMIT:.2f})",
             f"  idle worker       {figures.memory_before / 1e6:.0f} MB at the start,"
             f" {figures.memory_after / 1e6:.0f} MB after the jobs (limit {MEMORY_LIMIT / 1e6:.0f} MB)",
         )
@@ -162,7 +179,8 @@ def _as_text(figures: Figures) -> str:
 
 
 def _as_json(figures: Figures) -> str:
-    return json.dumps({**asdict(figures), "ratio": figures.ratio, "failures": figures.failures}, indent=2)
+    computed = {"ratio": figures.ratio, "box": figures.box, "failures": figures.failures}
+    return json.dumps({**asdict(figures), **computed}, indent=2)
 
 
 if __name__ == "__main__":

@@ -61,13 +61,19 @@ def git_server(base: Path) -> Iterator[str]:
 
 
 @contextmanager
-def worker(work: Path, dataset: Dataset) -> Iterator[Worker]:
-    """Run a worker with an embedded Gearman server, all its folders below ``work``."""
+def worker(work: Path, dataset: Dataset, sandbox: str = "bubblewrap") -> Iterator[Worker]:
+    """Run a worker with an embedded Gearman server, all its folders below ``work``.
+
+    Several may run there, each with another ``sandbox``: they share what is kept from job to job.
+    """
     port = free_port()
     published = work / "logs"
-    path = work / "config.yaml"
-    path.write_text(yaml.safe_dump(_configuration(work, dataset, published, port), sort_keys=False))
-    log = work / "worker.log"
+    name = "" if sandbox == "bubblewrap" else f"-sandbox-{sandbox}"
+    path = work / f"config{name}.yaml"
+    configuration = _configuration(work, dataset, published, port)
+    configuration |= {"sandbox": sandbox, "debug_log": str(work / f"debug{name}.log")}
+    path.write_text(yaml.safe_dump(configuration, sort_keys=False))
+    log = work / f"worker{name}.log"
     with _running([program("th-worker"), "-c", path], log) as process:
         _wait_for(port, process, "th-worker", log)
         yield Worker(f"{LOOPBACK}:{port}", published, process)
@@ -84,7 +90,6 @@ def program(name: str) -> Path:
 def _configuration(work: Path, dataset: Dataset, published: Path, port: int) -> dict[str, object]:
     return {
         "zuul_server": {"gearman_host": "embedded", "gearman_port": port},
-        "debug_log": str(work / "debug.log"),
         "jobs_working_dir": str(work / "jobs"),
         "git_working_dir": str(work / "mirrors"),
         "pip_download_cache": str(work / "packages"),

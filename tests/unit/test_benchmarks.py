@@ -16,11 +16,12 @@ MB = 1_000_000
 @pytest.mark.parametrize(
     ("figures", "failures"),
     [
-        (Figures([10.0, 99.0, 10.0], [10.0, 10.0, 1.0], 60 * MB, 60 * MB), 0),
-        (Figures([10.1], [10.0], 60 * MB, 60 * MB), 1),
-        (Figures([5.0], [10.0], 81 * MB, 60 * MB), 1),
-        (Figures([5.0], [10.0], 60 * MB, 81 * MB), 1),
-        (Figures([11.0], [10.0], 81 * MB, 81 * MB), 2),
+        (Figures([10.0, 99.0, 10.0], [10.0, 10.0, 1.0], [9.6, 1.0, 99.0], 60 * MB, 60 * MB), 0),
+        (Figures([10.1], [10.0], [10.0], 60 * MB, 60 * MB), 1),
+        (Figures([5.3], [10.0], [5.0], 60 * MB, 60 * MB), 1),
+        (Figures([5.0], [10.0], [5.0], 81 * MB, 60 * MB), 1),
+        (Figures([5.0], [10.0], [5.0], 60 * MB, 81 * MB), 1),
+        (Figures([11.0], [10.0], [10.0], 81 * MB, 81 * MB), 3),
     ],
 )
 def test_slower_than_the_script_or_too_big_is_a_failure(figures: Figures, failures: int):
@@ -28,15 +29,17 @@ def test_slower_than_the_script_or_too_big_is_a_failure(figures: Figures, failur
 
 
 def test_both_medians_are_printed_beside_the_ratio():
-    text = benchmarks._as_text(Figures([4.0, 6.0, 5.0], [20.0, 10.0, 30.0], 50 * MB, 70 * MB))
+    text = benchmarks._as_text(Figures([4.0, 6.0, 5.0], [20.0, 10.0, 30.0], [4.8, 4.9, 4.7], 50 * MB, 70 * MB))
     assert "0.25" in text
     assert "5.0 s / 20.0 s" in text
+    assert "1.04" in text and "5.0 s / 4.8 s" in text
     assert "50 MB" in text and "70 MB" in text
 
 
 def test_figures_as_json_say_what_is_over():
-    shown = json.loads(benchmarks._as_json(Figures([11.0], [10.0], 50 * MB, 50 * MB)))
+    shown = json.loads(benchmarks._as_json(Figures([11.0], [10.0], [10.9], 50 * MB, 50 * MB)))
     assert shown["ratio"] == pytest.approx(1.1)
+    assert shown["box"] == pytest.approx(11 / 10.9)
     assert len(shown["failures"]) == 1
 
 

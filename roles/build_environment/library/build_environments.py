@@ -185,6 +185,7 @@ class Builder:
             "venv": str(venv),
             "python": recipe.python.version,
             "prefix": recipe.python.prefix,
+            "compiled": kind != "change",
             "exclude_newer": recipe.exclude_newer,
             "seconds": round(time.monotonic() - begun, 3),
             "cached": cached,

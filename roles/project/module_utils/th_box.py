@@ -46,8 +46,12 @@ SYSTEM_FILES = (
 )
 """What of /etc is needed to run programs; nothing in it is a secret."""
 
-_COVERED = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
+HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
 """What /proc tells of the whole machine and nobody in a box needs."""
+
+GUARDED = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi", "/proc/driver")
+"""Settings of the whole machine: the kernel lets their owner write there, who is root even where that one has no
+capability. bubblewrap looks at the folders alone, which nobody may write to."""
 
 _MADE_FILES = {
     "/etc/passwd": f"root:x:0:0::/root:/usr/sbin/nologin\nsandbox:x:{USER}:{USER}::/tmp:/bin/sh\n"
@@ -169,9 +173,13 @@ class Box:
                 words += ["--symlink", os.readlink(folder), folder]
             else:
                 words += ["--ro-bind-try", folder, folder]
-        for path in _COVERED:
+        for path in HIDDEN:
             if os.path.isfile(path):
                 words += ["--ro-bind", "/dev/null", path]
+        writable = (entry.path for entry in os.scandir("/proc") if entry.is_file() and entry.stat().st_mode & 0o222)
+        for path in (*GUARDED, *writable):
+            if path not in HIDDEN:
+                words += ["--ro-bind-try", path, path]
         for path in SYSTEM_FILES:
             words += ["--ro-bind-try", path, path]
         names = ("/etc/resolv.conf", "/etc/hosts") if self.network else ()

@@ -29,7 +29,7 @@ from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
 
 BYTECODE = "bytecode"
-"""The folder in which Python keeps what it has compiled of the change's environment, which cannot be written to."""
+"""The folder in which Python keeps, a stage, what it has compiled of an environment that cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,8 @@ class Walk:
         if built is None:
             raise WalkError("environment_failed", f"the environment of {stage.name} was not built")
         home = self._job_dir / "home" / self._dataset
-        bytecode = self._job_dir / BYTECODE
-        for folder in (home, bytecode):
+        bytecode = None if built.get("compiled") else self._job_dir / BYTECODE / stage.slug
+        for folder in filter(None, (home, bytecode)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Surroundings(
             src=Path(built["src"]),
@@ -256,19 +256,23 @@ class Walk:
             on_tick=self._tick,
             connected=self._evidence.connected,
             start_time_limit=self._limits.around,
-            box=self._box(stage, built, home),
-            bytecode=bytecode if stage.kind == "change" else None,
+            box=self._box(stage, built, home, bytecode),
+            bytecode=bytecode,
         )
 
-    def _box(self, stage: Stage, built: Mapping[str, Any], home: Path) -> Box:
+    def _box(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None) -> Box:
         """The stage's environment to read, the database's socket, and no network. Only the change's own checkout may
         be written to: other jobs walk through a release with the same one."""
         src = Path(built["src"])
-        own = (src, self._job_dir / BYTECODE) if stage.kind == "change" else ()
+        own = [src] if stage.kind == "change" else []
         read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
         if socket := self._address.get("socket"):
             read.append(Path(socket))
-        return Box(self._sandbox, [*read, *([] if own else [src])], own, [home])
+        if not own:
+            read.append(src)
+        if bytecode:
+            own.append(bytecode)
+        return Box(self._sandbox, read, own, [home])
 
     def _tick(self) -> None:
         self._log.tick()
