@@ -10,7 +10,13 @@ from ansible.module_utils.th_box import DatabaseLimits
 from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_walkers import WalkError
 
-_TOO_MANY_CONNECTIONS = ("max_user_connections", "Too many connections")
+_SAID = {
+    "connections": ("max_user_connections", "Too many connections"),
+    "memory": ("Out of memory",),
+    "open_files": ("Too many open files",),
+    "processes": ("Can't create a new thread",),
+}
+"""How a server tells its client that it has met a limit, or that the kernel holds it to one."""
 
 
 class ServerLimits:
@@ -29,20 +35,19 @@ class ServerLimits:
         if grown <= most:
             return None
         return WalkError(
-            "over_limit", f"the database has grown by {grown} bytes, {most} are allowed (sandbox_database_disk)"
+            "over_limit", f"the database's disk, {most} bytes (sandbox_database_disk): it has grown by {grown}"
         )
 
     def behind(self, error: WalkError) -> WalkError | None:
-        """The error ``over_limit`` when another one speaks of a limit that the server has held."""
-        most = self._limits.connections
-        if most and any(words in error.detail for words in _TOO_MANY_CONNECTIONS):
-            return WalkError(
-                "over_limit",
-                f"more than {most} connections to the database at one time (sandbox_database_connections):"
-                f" {error.detail}",
-                error.file,
-                error.line,
-            )
+        """The error ``over_limit`` when another one speaks of a limit that the server has met.
+
+        Only a diagnosis: what a change says is no reason to fail it.
+        """
+        for name, words in _SAID.items():
+            most = getattr(self._limits, name)
+            if most and any(word in error.detail for word in words):
+                detail = f"the database's {name.replace('_', ' ')}, {most} (sandbox_database_{name}): {error.detail}"
+                return WalkError("over_limit", detail, error.file, error.line)
         return None
 
 
