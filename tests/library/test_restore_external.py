@@ -294,7 +294,10 @@ class TestCounters:
 class TestWalk:
     """The walk of a dataset that is on an external server."""
 
-    ROWS = "op.execute('INSERT INTO numbers SELECT seq, seq FROM seq_1_to_1000')"
+    ROWS = (
+        "op.execute('INSERT INTO numbers SELECT seq, seq FROM seq_1_to_1000')\n"
+        "assert 'relay.sock' in op.get_context().config.get_main_option('sqlalchemy.url')"
+    )
     CHAIN = {  # noqa: RUF012
         "a1": (None, ""),
         "b2": ("a1", "op.create_table('numbers', sa.Column('id', sa.Integer), sa.Column('more', sa.Integer))"),
@@ -329,6 +332,7 @@ class TestWalk:
         assert events[-1] == {**events[-1], "event": "final", "version": "c3", "expected": "c3"}
         ends = {event["to"]: event for event in events if event["event"] == "end"}
         assert list(ends) == ["b2", "c3"]
+        assert not list(Path(options["job_dir"]).rglob("relay.sock"))
         counters = ends["c3"]["counters"]
         assert 1000 <= counters["rows_changed"] <= 1002, "the rows, and the version"
         assert counters["redo_bytes"] is None

@@ -7,11 +7,14 @@ Who is in the box cannot choose where it leads. What passes is neither read nor 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import tempfile
 import threading
 from pathlib import Path
 from typing import Self
+
+from ansible.module_utils.th_private_server import SOCKET_PATH_LIMIT
 
 CHUNK = 256 << 10
 CONNECT_PATIENCE = 10.0
@@ -23,26 +26,27 @@ _JOIN_PATIENCE = 5.0
 class Relay:
     """A unix socket `path` that is forwarded to `host` and `port`; a context manager, closed with all its connections.
 
-    `most` is how many connections there may be at one time; further ones are closed at once.
+    The socket is in `folder`, where that path is short enough. `most` is how many connections there may be at one time
+    (0: no limit); further ones are closed at once.
     """
 
-    def __init__(self, host: str, port: int, most: int) -> None:
+    def __init__(self, folder: Path, host: str, port: int, most: int) -> None:
         self._address, self._most = (host, port), most
+        self.path = folder / "relay.sock"
         self._open: set[socket.socket] = set()
+        self._count = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        # in a folder of its own with a short name: a socket's path has at most 107 bytes (unix(7))
-        self._folder = tempfile.TemporaryDirectory(prefix="th-relay-")
-        self.path = Path(self._folder.name) / "mysql.sock"
-        self._listener = socket.socket(socket.AF_UNIX)
-        try:
+        with contextlib.ExitStack() as stack:
+            if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
+                self.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-relay-"))) / "relay.sock"
+            self.path.unlink(missing_ok=True)
+            self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             self._listener.bind(str(self.path))
+            stack.callback(self.path.unlink, missing_ok=True)
             self._listener.listen(128)
-        except BaseException:
-            self._listener.close()
-            self._folder.cleanup()
-            raise
+            self._made = stack.pop_all()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
         return self
@@ -50,11 +54,10 @@ class Relay:
     def __exit__(self, *_: object) -> None:
         _shut(self._listener)
         self._accepting.join(_JOIN_PATIENCE)
-        self._listener.close()
         with self._lock:
             for one in self._open:
                 _shut(one)
-        self._folder.cleanup()
+        self._made.close()
 
     def _accept(self) -> None:
         while True:
@@ -63,31 +66,32 @@ class Relay:
             except OSError:
                 return
             with self._lock:
-                full = len(self._open) >= 2 * self._most > 0
+                full = self._count >= self._most > 0
+                self._count += not full
             if full:
                 inside.close()
             else:
                 threading.Thread(target=self._serve, args=(inside,), daemon=True).start()
 
     def _serve(self, inside: socket.socket) -> None:
-        with (
-            inside,
-            contextlib.suppress(OSError),
-            socket.create_connection(self._address, CONNECT_PATIENCE) as outside,
-        ):
-            outside.settimeout(None)
-            # small statements and their answers are not to wait for more
-            outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._open |= {inside, outside}
-            try:
+        try:
+            with inside, socket.create_connection(self._address, CONNECT_PATIENCE) as outside:
+                outside.settimeout(None)
+                # small statements and their answers are not to wait for more
+                outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:
+                    self._open |= {inside, outside}
                 back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
                 back.start()
                 _pump(inside, outside)
                 back.join()
-            finally:
                 with self._lock:
                     self._open -= {inside, outside}
+        except OSError:
+            pass  # the server cannot be reached, which the other side sees by the end of its connection
+        finally:
+            with self._lock:
+                self._count -= 1
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -103,7 +103,7 @@ class Walk:
             yield
             return
         most = self._sandbox.database.connections
-        with Relay(address["host"], int(address["port"]), most) as relay:
+        with Relay(Path(self._server.folder), address["host"], int(address["port"]), most) as relay:
             self._address = {"socket": str(relay.path)}
             yield
 
