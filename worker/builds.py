@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
+from worker import giturl
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
 from worker.gearman import Task
@@ -187,7 +188,7 @@ class Builds:
             request = Request.parse(name, task.unique, task.arguments)
         except RequestError as error:
             log.warning("%s: wrong argument of %s: %s", task.unique, name, error)
-            text = f"FAILURE - Wrong job argument {error}"[:_LONGEST_RESULT]
+            text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
             return text, "", [text]
         log.info("%s: begins: %s for %s %s", request.id, name, request.project, request.ref or request.branch)
         job = self._factory(self._config, entry, request, account.progress)

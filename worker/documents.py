@@ -6,6 +6,9 @@ Content decides the form: what starts with `{` is JSON and gets JSON's error mes
 
 import copy
 import json
+import os
+import subprocess
+import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,21 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
 _Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
+
+
+def write_anew(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put a file at a path, whatever is there: what is a symbolic link, is replaced and not followed."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, mode)
+        if path.is_dir() and not path.is_symlink():
+            subprocess.run(["rm", "-rf", "--", path], check=False)  # shutil would recurse
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def ansible_variables(variables: Mapping[str, Any]) -> str:

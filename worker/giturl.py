@@ -14,7 +14,8 @@ MAX_LENGTH = 1024
 
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z0-9._~/+-][^:]*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
-_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*)://([^/\s@:]*)(:[^/\s@]*)?@", re.IGNORECASE)
+# up to the last "@": a password may have one as it is
+_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^/\s@:\"'<>]*)(:[^/\s\"'<>]*)?@", re.IGNORECASE)
 
 
 def problem(url: str) -> str:

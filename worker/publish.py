@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ _OURS = (
     "th_publish_path", "th_publish_url", "th_verdict", "sandbox",
 )  # fmt: skip
 _SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
+_SECRET_NAME = re.compile(
+    r"passw(or)?d|passphrase|db_pass|token|secret|api_?key|access_?key|private_?key|credential", re.IGNORECASE
+)
 
 
 def url_of(prepend_url: str, log_path: str) -> str:
@@ -28,15 +34,27 @@ def url_of(prepend_url: str, log_path: str) -> str:
 
 def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
     """Put what is needed to look closer and to do it again beside the logs."""
-    shutil.copytree(folder.artifacts, folder.results / "artifacts", symlinks=True, dirs_exist_ok=True)
-    (folder.results / "job.yaml").write_text(documents.ansible_variables(public(variables)), "utf-8")
-    script = folder.results / "reproduce.sh"
-    script.write_text(_reproduce(plugin), "utf-8")
-    script.chmod(0o755)
+    copy = folder.results / "artifacts"
+    if copy.is_symlink():
+        copy.unlink()
+    shutil.copytree(folder.artifacts, copy, ignore=_odd, dirs_exist_ok=True)
+    documents.write_anew(folder.results / "job.yaml", documents.ansible_variables(public(variables)))
+    documents.write_anew(folder.results / "reproduce.sh", _reproduce(plugin), 0o755)
+
+
+def _odd(folder: str, names: list[str]) -> list[str]:
+    """What is neither a file nor a folder, and folders in folders: nothing of ours."""
+    kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
+    deep = Path(folder).name != "artifacts"
+    return [name for name, mode in kinds.items() if not stat.S_ISREG(mode) and (deep or not stat.S_ISDIR(mode))]
 
 
 def public(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The job's variables as anybody may see them: without passwords in URLs, and without this worker's folders."""
+    """The job's variables as anybody may see them, without this worker's folders.
+
+    Masked is what has the name of a secret (``password``, ``api_key``, and names that have one in them), with all that
+    is below it, and passwords and tokens in URLs.
+    """
     shown = {key: _masked(value) for key, value in variables.items() if key not in _OURS}
     arguments = shown["th_job"]["zuul"]
     shown["th_job"]["zuul"] = {
@@ -45,14 +63,14 @@ def public(variables: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return giturl.mask(value)
+def _masked(value: Any, secret: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return value
+        return {key: _masked(item, secret or bool(_SECRET_NAME.search(str(key)))) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, secret) for item in value]
+    if secret and value and not isinstance(value, bool):
+        return "***"
+    return giturl.mask(value) if isinstance(value, str) else value
 
 
 def _reproduce(plugin: str) -> str:

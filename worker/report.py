@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from worker import human, summary
+from worker import documents, human, summary
 from worker.artifacts import FirstTry, Problem
 from worker.judge import MigrationResult
 from worker.limits import LIMITS
@@ -67,8 +67,8 @@ class File:
 def write(results: Path, verdict: Verdict, header: Header) -> None:
     """Write `result.json` and `index.html` to the folder of results; the page links to the files that are there."""
     document = as_document(verdict, header)
-    (results / "result.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (results / "index.html").write_text(as_page(verdict, header, _files(results, verdict)), "utf-8")
+    documents.write_anew(results / "result.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    documents.write_anew(results / "index.html", as_page(verdict, header, _files(results, verdict)))
 
 
 def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import ansible_runner
 
+from worker import untrusted
+
 POLL_SECONDS = 1
 TASK_FAILED = 2
 """The exit status of ansible-playbook when a task has failed; others are trouble with the playbook itself."""
@@ -50,7 +52,7 @@ class _Events:
     def handle(self, event: Mapping[str, Any]) -> bool:
         """Log an event's text and tell of tasks; False keeps the event from being stored once more."""
         if text := event.get("stdout"):
-            self._log.write(text + "\n")
+            self._log.write(untrusted.text(text, len(text)) + "\n")
             self._log.flush()
         data = event.get("event_data", {})
         if event.get("event") == "playbook_on_task_start":
@@ -79,7 +81,7 @@ def run(
 
     `private_dir` must be fresh. `on_task` gets the role and the name of each task as it begins.
     """
-    with open(log, "a", encoding="utf-8", errors="replace") as stream:
+    with open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links) as stream:
         events = _Events(stream, on_task)
         result = ansible_runner.run(
             private_data_dir=str(private_dir),
@@ -98,6 +100,10 @@ def run(
     if result.status != "failed":
         events.task = events.message = ""
     return PlaybookRun(result.status, result.rc, events.task, events.message)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def _ansible_environment(ansible_dir: Path) -> dict[str, str]:

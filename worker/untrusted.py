@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ MAX_NAME = 400
 MAX_VERSION = 20_000
 """Characters of a version; a django project has a head for each of its apps."""
 
+# Unicode's Default_Ignorable_Code_Point, as far as it is printable to Python, and the blank of Braille: two texts that
+# differ in these alone look alike. Controls, bidi and zero-width characters and line separators are not printable.
+# The same as th_contain.printable has.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _BRIEF = 80
 _CHANGED = "…#"
 
@@ -126,7 +133,7 @@ def events(path: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def _harmless(char: str) -> str:
-    if char == "\n" or char.isprintable():
+    if char == "\n" or (char.isprintable() and not _INVISIBLE.match(char)):
         return char
     return " " if char == "\t" or unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 

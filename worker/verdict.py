@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from worker import judge, untrusted
 from worker.artifacts import Artifacts, Walk
 from worker.checkout import Checkout
+from worker.giturl import mask
 from worker.judge import MigrationResult
 from worker.outcome import Fault, Message, Outcome, worst
 
@@ -126,7 +127,7 @@ def with_message(verdict: Verdict, message: Message) -> Verdict:
 def _verdict(messages: list[Message], results: list[DatasetResult], artifacts: Artifacts | None) -> Verdict:
     outcome = worst(message.outcome for message in messages)
     harmless = [
-        replace(message, text=untrusted.name(message.text), detail=untrusted.text(message.detail))
+        replace(message, text=untrusted.name(mask(message.text)), detail=untrusted.text(mask(message.detail)))
         for message in messages
     ]
     return Verdict(outcome, tuple(_in_order(harmless)), tuple(results), artifacts)

@@ -2,9 +2,11 @@
 """Following files that others write: nothing lost, nothing invented, nothing unbounded, nothing in vain."""
 
 import datetime
+import itertools
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_follow import DISK_LIMIT, LINE_LIMIT, POLL_LIMIT, Follower, moment
 from hypothesis import given
 from hypothesis import strategies as st
+
+from worker import untrusted
 
 from .memory import run_program
 
@@ -28,6 +32,22 @@ FORMS = st.sampled_from(
         "no time {}",
     ]
 )
+
+
+def test_no_log_and_no_report_has_a_character_that_moves_turns_or_hides_text() -> None:
+    """Both sides, the one that writes logs and the one that shows them, have the same idea of that."""
+    ranges = (range(0x3400), range(0xD700, 0x10400), range(0x1F600, 0x1F650), range(0xE0000, 0xE0200))
+    every = "".join(map(chr, itertools.chain(*ranges)))
+    in_logs = set(every) - set(printable(every))
+    in_reports = set(every) - set(untrusted.text(every, len(every)))
+    spaces = {char for char in every if unicodedata.category(char) == "Zs"}
+    assert in_logs - in_reports == {"\n"}
+    assert in_reports - in_logs == {"\t"}
+    assert spaces - {" "} <= in_logs & in_reports
+    turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    hidden = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u115f\u3164\ufe0f\U000e0041\U000e0100"
+    assert set(turning + hidden + "\u2028\u2029\x85\x1b\x9b\x7f\0\r\v\f\ud800") <= in_logs & in_reports
+    assert not set("aZ0éあאи€😀\u0301") & (in_logs | in_reports)
 
 
 def texts(follower: Follower, now: float = 1000.0) -> list[str]:

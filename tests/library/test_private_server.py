@@ -81,5 +81,5 @@ def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypa
         start()
     assert caught.value.code == "sandbox_unavailable"
     with pytest.raises(StepError, match="The server's box cannot be made"):
-        th_private_server.install(tmp_path / "another", toy.OPTIONS, 60, boxes.settings())
+        th_private_server.install(tmp_path, toy.OPTIONS, 60, boxes.settings())
     assert not (tmp_path / "init.sql").exists()

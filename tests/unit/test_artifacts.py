@@ -161,6 +161,7 @@ def test_an_error_line_that_cannot_be_read_is_still_an_error(tmp_path: Path) -> 
         ("a\u202eb\u2066c\u200fd", "a\ufffdb\ufffdc\ufffdd"),
         ("a\u00a0b\u3000c", "a b c"),
         ("\ud800", "\ufffd"),
+        ("a\u3164b\u115fc\ufe0fd\u2800", "a\ufffdb\ufffdc\ufffdd\ufffd"),
         ("x" * 10, "x" * 10),
         ("x" * 11, "x" * 9 + "…"),
         (5, ""),

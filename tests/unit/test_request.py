@@ -128,6 +128,8 @@ class TestSecrets:
             ("see https://token@host/x and ssh://git@host/y", "see https://***@host/x and ssh://git@host/y"),
             ("ssh://git:pw@host/y", "ssh://git:***@host/y"),
             ("HTTP://u:p@h HTTPS://:p@h", "HTTP://u:***@h HTTPS://:***@h"),
+            ("ssh://git:p@ss:w@rd@host/y@z", "ssh://git:***@host/y@z"),
+            ("{'a':'http://h:80','b':'c@d'}", "{'a':'http://h:80','b':'c@d'}"),
             ("no url at all: a@b:c", "no url at all: a@b:c"),
         ],
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker import process, tls
+from worker import process, tls, untrusted
 from worker.cli import arguments
 from worker.cli.display import Display, display
 from worker.errors import INTERRUPTED, TurboHipsterError, UsageError
@@ -101,7 +101,7 @@ def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any],
         if event.data:
             data = event.data
         percent = event.percent if event.kind == "status" else percent
-        progress.show(percent, "stopping" if stopped else str(data.get("progress") or ""))
+        progress.show(percent, "stopping" if stopped else untrusted.name(data.get("progress")))
         if event.final:
             return data, event.kind, signals.stop
 
@@ -112,7 +112,7 @@ def _print(as_json: bool, data: Mapping[str, Any], result: Any) -> None:
         print(json.dumps(shown, indent=2))
         return
     if result is None:
-        for message in data.get("messages", []):
-            print(message)
-    print(data.get("url") or "no logs were published")
-    print("no result: the worker failed, and Zuul would try again" if result is None else result)
+        for message in untrusted.sequence(data.get("messages")):
+            print(untrusted.text(message))
+    print(untrusted.name(data.get("url")) or "no logs were published")
+    print("no result: the worker failed, and Zuul would try again" if result is None else untrusted.text(result))

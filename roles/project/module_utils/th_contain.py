@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -30,6 +31,12 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_CHILD_SUBREAPER = 36
 LINE_LIMIT = 8192
 KILL_PATIENCE = 5.0
+
+# Unicode's Default_Ignorable_Code_Point, as far as it is printable to Python, and the blank of Braille: two texts that
+# differ in these alone look alike. The same as worker.untrusted has.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,17 +59,12 @@ def base_environment(
 
 
 def printable(text: str) -> str:
-    """Text of the other side made safe for a terminal and a line of a log: no control or bidi characters."""
-    if text.isprintable():  # no control character, and none that turns the reading direction
-        return text
-    return "".join(
-        char if char == "\t" or (char.isprintable() and not _is_bidi(char)) else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
-
-
-def _is_bidi(char: str) -> bool:
-    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+    """Text of the other side made safe for a terminal and a line of a log: no control, bidi or invisible characters."""
+    if not text.isprintable():  # controls, what turns the reading direction, zero-width characters, line separators
+        text = "".join(
+            char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
+        )
+    return text if text.isascii() else _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ _FSCK_CONFIG = {
 
 _GONE = ("couldn't find remote ref", "did not contain", "not our ref", "unadvertised object")
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+_USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last "@": a password may have one as it is
 REMOTE_PROTOCOLS = "http:https:git:ssh"
 
 

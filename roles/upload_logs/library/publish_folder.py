@@ -9,6 +9,7 @@ short_description: Copy a job's results to where people read them, whole or not 
 description:
   - Copies regular files and folders with harmless names; symbolic links, devices, pipes, files with several
     names (hard links), hidden files and whatever is beyond a limit are left out and listed in C(left-out.txt).
+  - Names that a web server may act on are left out, too. Secrets are masked in everything, byte for byte.
   - The copy is made beside its place and put there by one rename. What was published there before is replaced.
   - When it fails, C(upload_failed) is recorded in C(artifacts/errors.jsonl) and nothing is left behind.
 options:
@@ -44,6 +45,35 @@ options:
     description: The number of files and folders.
     type: int
     default: 5000
+  time_limit:
+    description: For how long files are copied and secrets masked in them, in seconds; what is left then, is left out.
+    type: float
+    default: 400
+  refused_extensions:
+    description: Parts of a name, after a dot, that a web server may act on. No file or folder with one is published.
+    type: list
+    elements: str
+    default: []
+  datasets:
+    description: The job's datasets, name and config of each. Their passwords are masked.
+    type: list
+    elements: dict
+    default: []
+  addresses:
+    description: URLs whose passwords and tokens are masked, beside those in the job's C(job.yaml).
+    type: list
+    elements: str
+    default: []
+  secrets:
+    description: Further secrets to mask.
+    type: list
+    elements: str
+    default: []
+  secret_files:
+    description: Files with further secrets, one a line.
+    type: list
+    elements: path
+    default: []
 author: turbo-hipster
 """
 
@@ -75,122 +105,36 @@ import filecmp
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_copy import Copy, Limits
+from ansible.module_utils.th_mask import Masker
+from ansible.module_utils.th_secrets import collect, read_files, read_variables
 from ansible.module_utils.th_step import StepError, run_step
 
-LEFT_OUT = "left-out.txt"
-LEFT_OUT_LINES = 1000
-DEPTH_LIMIT = 20
-BLOCK = 1024 * 1024
 STALE = 3600
 """Seconds after which what an interrupted upload left behind is removed by the next one of the same build."""
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,-]{0,199}")
 PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,:~ -]*")
-FIRST = {"index.html": 0, "result.json": 1}
 
 AT_FDCWD = -100  # fcntl.h
 RENAME_EXCHANGE = 2  # renameat2(2)
 
 
-@dataclass
-class Copy:
-    """A copy under way: what is left of the limits, and what had to be left out."""
-
-    file_limit: int
-    room: int
-    count: int
-    left_out: list[str] = field(default_factory=list)
-
-    def folder(self, source: int, target: int, below: str = "", depth: int = 0) -> None:
-        """Copy an open folder's entries into another open folder."""
-        with os.scandir(source) as entries:
-            names = sorted((entry.name for entry in entries), key=lambda name: (FIRST.get(name, 2), name))
-        for name in names:
-            shown = below + name
-            if not NAME.fullmatch(name) or shown == LEFT_OUT:
-                self._leave(shown, "its name")
-            elif self.count <= 0:
-                self._leave(shown, "too many files")
-            else:
-                self.count -= 1
-                self._entry(source, target, name, shown, depth)
-        os.fsync(target)
-
-    def _entry(self, source: int, target: int, name: str, shown: str, depth: int) -> None:
-        try:
-            # a pipe must not block, a device must not be touched: look before, and again at what was opened
-            if not stat.S_ISREG(mode := os.stat(name, dir_fd=source, follow_symlinks=False).st_mode):
-                if not stat.S_ISDIR(mode):
-                    self._leave(shown, "neither a file nor a folder")
-                    return
-                flags = os.O_DIRECTORY
-            else:
-                flags = os.O_NONBLOCK
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=source)
-        except OSError as error:
-            self._leave(shown, error.strerror or "cannot be opened")
-            return
-        try:
-            about = os.fstat(handle)
-            if stat.S_ISDIR(about.st_mode):
-                if depth >= DEPTH_LIMIT:
-                    self._leave(shown, "too deep")
-                    return
-                self._into(handle, target, name, shown, depth)
-            elif not stat.S_ISREG(about.st_mode):
-                self._leave(shown, "neither a file nor a folder")
-            elif about.st_nlink != 1:
-                self._leave(shown, "a file with several names")
-            elif about.st_size > self.file_limit:
-                self._leave(shown, f"{about.st_size} bytes, the limit is {self.file_limit}")
-            elif about.st_size > self.room:
-                self._leave(shown, f"{about.st_size} bytes, and {self.room} are left for the whole")
-            else:
-                self.room -= about.st_size
-                self._file(handle, target, name, about)
-        finally:
-            os.close(handle)
-
-    def _into(self, source: int, target: int, name: str, shown: str, depth: int) -> None:
-        os.mkdir(name, 0o755, dir_fd=target)
-        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
-        try:
-            os.fchmod(below, 0o755)
-            self.folder(source, below, shown + "/", depth + 1)
-        finally:
-            os.close(below)
-
-    def _file(self, source: int, target: int, name: str, about: os.stat_result) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        handle = os.open(name, flags, 0o644, dir_fd=target)
-        try:
-            os.fchmod(handle, 0o644)
-            left = about.st_size  # what is appended meanwhile is not part of the copy
-            while left and (block := os.read(source, min(BLOCK, left))):
-                left -= len(block)
-                while block:
-                    block = block[os.write(handle, block) :]
-            os.utime(handle, ns=(about.st_mtime_ns, about.st_mtime_ns))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def _leave(self, shown: str, reason: str) -> None:
-        if len(self.left_out) < LEFT_OUT_LINES:
-            self.left_out.append(f"{printable(os.fsencode(shown).decode('utf-8', 'replace'))}: {reason}")
-        elif len(self.left_out) == LEFT_OUT_LINES:
-            self.left_out.append("... and more")
+def secrets_of(params: Mapping[str, Any]) -> list[str]:
+    """What is to be masked: a job's secrets, the worker's, and the operator's. Raises StepError ``upload_failed``."""
+    job_dir = Path(params["job_dir"])
+    known = collect(job_dir, params["datasets"], read_variables(job_dir / "job.yaml"), os.environ)
+    for address in params["addresses"]:
+        known.add_addresses(address)
+    known.operators.update(params["secrets"], read_files(params["secret_files"]))
+    return known.worth_masking()
 
 
 def same(one: Path, other: Path) -> bool:
@@ -249,7 +193,8 @@ def publish(params: Mapping[str, Any]) -> dict[str, Any]:
         raise StepError("upload_failed", f"th_job.log_path: {params['log_path']!r} is not a place to publish at.")
     place = Path(params["root"], *parts)
     url = f"{params['url'].rstrip('/')}/{quote('/'.join(parts))}/"
-    copy = Copy(params["file_limit"], params["total_limit"], params["count_limit"])
+    limits = Limits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
+    copy = Copy(limits, Masker(secrets_of(params)), frozenset(map(str.lower, params["refused_extensions"])))
     made: Path | None = None
     try:
         make_parents(place.parent)
@@ -257,7 +202,7 @@ def publish(params: Mapping[str, Any]) -> dict[str, Any]:
             if time.time() - path.lstat().st_mtime > STALE:
                 remove(path)
         made = Path(tempfile.mkdtemp(prefix=f".{parts[-1]}.publishing-", dir=place.parent))
-        fill(Path(params["source"]), made, copy)
+        copy.run(Path(params["source"]), made)
         changed = not same(made, place)
         if changed:
             put(made, place)
@@ -273,37 +218,15 @@ def publish(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"changed": changed, "url": url, "left_out": copy.left_out}
 
 
-def fill(source: Path, made: Path, copy: Copy) -> None:
-    """Copy everything into a new folder, and the list of what was left out."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    target = os.open(made, flags)
-    try:
-        handle = os.open(source, flags)
-        try:
-            copy.folder(handle, target)
-        finally:
-            os.close(handle)
-        if copy.left_out:
-            with open(made / LEFT_OUT, "x", encoding="utf-8") as stream:
-                stream.write("".join(f"{line}\n" for line in copy.left_out))
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o644)
-                os.fsync(stream.fileno())
-        os.fchmod(target, 0o755)
-        os.fsync(target)
-    finally:
-        os.close(target)
-
-
 def make_parents(folder: Path) -> None:
     """Make the folders above a place, readable for everyone whatever the umask is."""
-    if not folder.is_dir():
-        make_parents(folder.parent)
-        try:
-            folder.mkdir(0o755)
-            folder.chmod(0o755)
-        except FileExistsError:  # another job's upload was faster; when it is a file, what follows says so
-            pass
+    for path in (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            try:
+                path.mkdir(0o755)
+                path.chmod(0o755)
+            except FileExistsError:  # another job's upload was faster; when it is a file, what follows says so
+                pass
 
 
 def sync(folder: Path) -> None:
@@ -327,6 +250,13 @@ def main() -> None:
             "file_limit": {"type": "int", "default": 256 * 1024 * 1024},
             "total_limit": {"type": "int", "default": 1024 * 1024 * 1024},
             "count_limit": {"type": "int", "default": 5000},
+            "time_limit": {"type": "float", "default": 400},
+            "refused_extensions": {"type": "list", "elements": "str", "default": []},
+            "datasets": {"type": "list", "elements": "dict", "default": []},
+            # what is listed here is in no log of the module's calls
+            "addresses": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
         }
     )
     run_step(module, "upload_logs", module.params["job_dir"], lambda: publish(module.params))
