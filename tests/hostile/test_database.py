@@ -386,7 +386,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
 
 
 FILL = "op.execute(\"CREATE TABLE big AS SELECT REPEAT('x', 1000) AS a FROM seq_1_to_60000\")"
-SLOWLY = f"{FILL}\nop.execute('DO SLEEP(2)')"
+FOR_LONG = f"{FILL}\nop.execute('DO SLEEP(50)')"
 CONNECT = """
 from sqlalchemy import create_engine, pool
 engine = create_engine(op.get_context().config.get_main_option('sqlalchemy.url'), poolclass=pool.NullPool)
@@ -395,8 +395,9 @@ held = [engine.connect() for _ in range({})]
 
 
 def test_a_database_that_fills_the_disk(bench: Bench, stopped_by: Callable[[str], None]) -> None:
-    event = bench.walk(SLOWLY, disk=30 << 20)
-    assert event["code"] == "over_limit" and "sandbox_database_disk" in event["detail"], event
+    for body in (FILL, FOR_LONG):  # when it has ended, and in the middle of it
+        event = bench.walk(body, disk=30 << 20)
+        assert event["code"] == "over_limit" and "sandbox_database_disk" in event["detail"], event
     assert bench.walk(FILL, disk=200 << 20)["event"] == "final"
     stopped_by("sandbox_database_disk")
 

@@ -81,7 +81,6 @@ class Evidence:
 
     def before(self) -> tuple[Standing, th_meter.Reading]:
         """Where the databases and the counters stand before a step. The counters come last: the step is next."""
-        self.check()
         standing = self.standing()
         with self.connection() as connection:
             return standing, th_meter.read(connection, self._server)
