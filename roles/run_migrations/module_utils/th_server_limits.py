@@ -14,7 +14,7 @@ _SAID = {
     "connections": ("max_user_connections", "Too many connections"),
     "memory": ("Out of memory",),
     "open_files": ("Too many open files",),
-    "processes": ("Can't create a new thread",),
+    "processes": ("create a new thread",),
 }
 """How a server tells its client that it has met a limit, or that the kernel holds it to one."""
 
