@@ -249,6 +249,8 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
     told = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
     if problem.code == "import_failed":
         return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
+    if problem.code == "over_limit":
+        return [Message.of("over_limit", **told), unfinished]
     if problem.code in _VERSION:
         return [_of_step(problem.code, migration, told)]
     code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"

@@ -199,7 +199,8 @@ _TABLE = (
         _CHANGE,
         "The migration was ended by the time limit that holds for every migration, whatever the dataset allows.",
         f"{_DETAIL} is the statement that the database server was executing.",
-        "Make that statement faster, or split the work. Look whether it waits for a lock of its own.",
+        "Make that statement faster, or split the work; look whether it waits for a lock of its own. "
+        "Or have the time limit raised that the detail names.",
     ),
     Code(
         "migration_too_long",
@@ -326,6 +327,15 @@ _TABLE = (
         "The dataset is already at the version that the change ends with, so nothing was tested.",
         "The dataset's version in the report.",
         "Give the job a dataset of an older release.",
+    ),
+    Code(
+        "over_limit",
+        _FAILURE,
+        "FAILURE - The change used more than the sandbox allows",
+        _CHANGE,
+        "What the change brings was ended by a limit of the box that it runs in, or failed because of one.",
+        f"{_DETAIL} is the limit, its value, and the variable of the playbooks that raises it.",
+        "Use less of it, or have the variable raised in inventory/group_vars/all/sandbox.yaml.",
     ),
     Code(
         "import_failed",

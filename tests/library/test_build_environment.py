@@ -298,9 +298,15 @@ def test_a_build_without_end(work: Workplace) -> None:
     work.write(project(evil=evil))
     work.params["time_limit"] = 2
     begun = time.monotonic()
-    work.fails("environment_failed", "not ended after 2 s")
+    work.fails("environment_failed", "not ended after 2 s (build_environment_time_limit)")
     assert time.monotonic() - begun < 10
     assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "98765"]]
+
+
+def test_a_build_that_takes_more_than_it_may(work: Workplace) -> None:
+    work.write(project(evil="kept = bytearray(b'x') * (700 << 20)"))
+    work.params["sandbox"] = boxes.given(memory="512M")
+    work.fails("over_limit", "memory, 512 MiB (sandbox_memory)")
 
 
 def test_an_interpreter_that_is_not_there(work: Workplace) -> None:

@@ -146,6 +146,32 @@ def test_a_migration_that_does_not_end(
     assert events[-2]["version"] == "a1"
 
 
+@pytest.mark.parametrize(
+    ("body", "sandbox", "words"),
+    [
+        ("x = bytearray(b'x') * (400 << 20)", {"memory": "256M"}, "memory, 256 MiB (sandbox_memory): MemoryError"),
+        (
+            "import time\nopen('x', 'wb').write(bytes(40 << 20)); time.sleep(20)",
+            {"disk": "20M"},
+            "disk, 20 MiB (sandbox_disk)",
+        ),
+    ],
+)
+def test_a_migration_that_takes_more_than_it_may(
+    job_dir: Path, server: th_mariadb.Server, body: str, sandbox: dict[str, Any], words: str
+) -> None:
+    events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}, sandbox=sandbox)
+    found = error(events)
+    assert (found["code"], found["from"], found["to"]) == ("over_limit", "a1", "b2") and words in found["detail"]
+    assert events[-2]["event"] == "end" and events[-2]["exit"] != 0 and events[-2]["version"] == "a1"
+
+
+def test_code_around_the_migrations_that_takes_more_than_it_may(job_dir: Path, server: th_mariadb.Server) -> None:
+    env_py = "kept = [open('/dev/null') for _ in range(300)]\n" + toy.ENV_PY
+    found = error(walk(job_dir, {"a1": (None, FIRST)}, env_py=env_py, sandbox={"open_files": 200}))
+    assert found["code"] == "over_limit" and "open files, 200 (sandbox_open_files)" in found["detail"]
+
+
 def test_a_migration_that_never_ends(job_dir: Path, server: th_mariadb.Server) -> None:
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", "op.execute('SELECT SLEEP(600)')")}, time_limit=2)
     found = error(events)
@@ -527,7 +553,8 @@ def test_data_is_moved_in_rounds(job_dir: Path, server: th_mariadb.Server) -> No
         ("raise RuntimeError('own')", {}, "migration_raised", "RuntimeError: own", 1),
         ("os.kill(os.getpid(), 9)", {}, "migration_killed", "SIGKILL", 1),
         ("import no_such_module", {}, "import_failed", "no_such_module", 1),
-        ("import time; time.sleep(60)", {}, "migration_timed_out", "ended after 4 s, in round 1", 1),
+        ("x = [open('/dev/null') for _ in range(5000)]", {}, "over_limit", "open files, 4096 (sandbox_open_files)", 1),
+        ("import time; time.sleep(60)", {}, "migration_timed_out", "s (run_migrations_time_limit), in round 1", 1),
         ("import time; time.sleep(1); sys.exit(7)", {"again": [7]}, "migration_timed_out", "ended after 4 s", None),
     ],
 )

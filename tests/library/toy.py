@@ -156,16 +156,17 @@ def walk(
     log_bytes: int = 100_000,
     start_time_limit: float = 30,
     release: Sequence[str] = (),
+    sandbox: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> list[dict[str, Any]]:
     """Write the project and walk it; gives the events of all walks of the job. `release` are the heads of a release
-    that the dataset is at already."""
+    that the dataset is at already, `sandbox` variables of the box without their prefix."""
     from ansible.module_utils.th_walk import Limits, Walk
 
     write(job_dir / "src", revisions, env_py)
     artifacts(job_dir, job_dir / "src", revisions, release)
     limits = Limits(time_limit, start_time_limit, log_bytes)
-    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS, boxes.settings()).run()
+    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS, boxes.settings(**(sandbox or {}))).run()
     return events(job_dir, NAME)
 
 

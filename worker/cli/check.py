@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,7 +23,6 @@ FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
 
 _SERVER_SECONDS = 3.0
-_PROFILE_SECONDS = 60.0
 _PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
 _TOOLS = {
     "git": "git",
@@ -36,10 +34,6 @@ _TOOLS = {
     "xz": "xz-utils",
     "ansible-playbook": "ansible-core (pip install ansible-core)",
 }
-# First what is installed beside us, as jobs have it; last the servers, which Debian keeps out of a user's PATH.
-_PATH = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
-)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -73,6 +67,7 @@ def check(path: Path) -> Iterator[Check]:
         yield from _playbooks(settings)
         yield from _datasets(settings)
         yield surroundings.isolation(settings)
+        yield from surroundings.limits(settings)
         yield from surroundings.gearman(settings)
     yield surroundings.user()
     yield from _tools()
@@ -205,21 +200,9 @@ def _profile(settings: Config, project: str) -> Check:
             "th_job_dir": str(folder / "job"),
             "th_projects_dir": str(settings.projects_dir),
         }
-        (folder / "job.yaml").write_text(documents.ansible_variables(variables), "utf-8")
         playbook = settings.ansible_dir / _PROFILE_PLAYBOOK
-        inventory = settings.ansible_dir / "inventory" / "hosts.yaml"
         try:
-            done = subprocess.run(
-                ["ansible-playbook", "-i", str(inventory), str(playbook), "-e", f"@{folder}/job.yaml"],
-                env={**os.environ, "PATH": _PATH, "ANSIBLE_CONFIG": str(settings.ansible_dir / "ansible.cfg")},
-                cwd=settings.ansible_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=_PROFILE_SECONDS,
-            )
+            done = surroundings.play(settings, playbook, variables, folder)
         except (OSError, subprocess.SubprocessError) as error:
             return Check(False, "profile", f"{project}: the profile could not be checked: {error}")
         problems = artifacts.read(folder / "job" / "artifacts").problems
@@ -233,5 +216,5 @@ def _profile(settings: Config, project: str) -> Check:
 
 def _tools() -> Iterator[Check]:
     for tool, package in _TOOLS.items():
-        found = shutil.which(tool, path=_PATH)
+        found = shutil.which(tool, path=surroundings.PATH)
         yield Check(bool(found), "tool", f"{tool}: {found or 'is not there'}", "" if found else f"install {package}")

@@ -1,23 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that is about what is around the worker: its user, the sandbox, the Gearman server."""
+"""The part of `th check` that is about what is around the worker: its user, the sandbox and its limits, the Gearman
+server; and how it runs a playbook."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from worker import sandbox, tls
+from worker import documents, sandbox, tls
 from worker.config import Config
 
 EXPIRY_DAYS = 30
 """A certificate that has fewer days left is warned of."""
 
+# First what is installed beside us, as jobs have it; last the servers, which Debian keeps out of a user's PATH.
+PATH = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+)
+"""Where programs are looked for."""
+
 _GEARMAN_SECONDS = 3.0
+_PLAY_SECONDS = 60.0
+_SANDBOX_PLAYBOOK = Path("playbooks") / "check-sandbox.yaml"
+_DELEGATE = "give the worker a control group of its own (docs/security.md, 'Limits')"
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,65 @@ def isolation(settings: Config) -> Check:
     *most, last = sandbox.NAMESPACES
     parts = [f"bubblewrap {sandbox.version()}: own {', '.join(most)} and {last} namespaces", f"as uid {os.geteuid()}"]
     return Check(True, "sandbox", "; ".join(parts))
+
+
+def limits(settings: Config) -> Iterator[Check]:
+    """What holds the code of a change to its limits, as the playbooks say from inside a box."""
+    playbook = settings.ansible_dir / _SANDBOX_PLAYBOOK
+    if not playbook.is_file():
+        text = f"{playbook} is not there: these playbooks are of an older version"
+        yield Check(True, "limits", text, "'th init DIR' makes a whole copy", warning=True)
+        return
+    if settings.confined and sandbox.problem():
+        return  # `isolation` says so
+    with tempfile.TemporaryDirectory(prefix="th-check-") as made:
+        file = Path(made) / "sandbox.json"
+        variables = {"th_sandbox_report": str(file)} | ({} if settings.confined else {"sandbox": "none"})
+        try:
+            done = play(settings, playbook, variables, Path(made))
+            report = json.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            yield Check(False, "limits", f"{playbook} has failed: {' '.join(done.stdout.split())[-500:]}")
+            return
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            yield Check(False, "limits", f"{playbook} could not be run: {error}")
+            return
+    yield _limits(report)
+
+
+def _limits(report: Mapping[str, Any]) -> Check:
+    names = {"memory": "memory", "processes": "processes", "cpu_seconds": "processor time", "disk": "disk"}
+    by: dict[str, list[str]] = {}
+    for name, words in names.items():
+        if report["limits"][name]:
+            by.setdefault(report["held"][name], []).append(words)
+    parts = [f"{', '.join(held)}: {'looked at' if how == 'looking' else how}" for how, held in by.items()]
+    off = [words for name, words in names.items() if not report["limits"][name]]
+    if off:
+        parts.append(f"{', '.join(off)}: no limit")
+    text = "; ".join([*parts, f"one process: {report['rlimits']['open_files']} open files"])
+    seen = set(by.get("looking", ())) - {names["disk"]}
+    return Check(True, "limits", text, _DELEGATE if seen else "", warning=bool(seen or off))
+
+
+def play(
+    settings: Config, playbook: Path, variables: Mapping[str, Any], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook with some variables, which are left in `folder`. Raises OSError, subprocess.SubprocessError."""
+    job = folder / "job.yaml"
+    job.write_text(documents.ansible_variables(variables), "utf-8")
+    inventory = settings.ansible_dir / "inventory" / "hosts.yaml"
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(inventory), str(playbook), "-e", f"@{job}"],
+        env={**os.environ, "PATH": PATH, "ANSIBLE_CONFIG": str(settings.ansible_dir / "ansible.cfg")},
+        cwd=settings.ansible_dir,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_PLAY_SECONDS,
+    )
 
 
 def gearman(settings: Config) -> Iterator[Check]:

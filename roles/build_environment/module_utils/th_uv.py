@@ -120,14 +120,15 @@ class Uv:
         """Run one command of uv, which may write to its cache. Raises StepError."""
         left = max(self._deadline - time.monotonic(), 0.0)
         environment = {**self._environment, "UV_CACHE_DIR": str(cache)}
-        box = replace(self._box, writable=(*self._box.writable, cache))
+        box = replace(self._box, shared=(*self._box.shared, cache))
         self._log.line(f"$ uv {' '.join(words)}")
         argv = [uv_path(), *words]
         ended = run_contained(argv, cwd=cwd, env=environment, box=box, log=self._log, time_limit=left)
+        if ended.exceeded:
+            raise StepError("over_limit", str(ended.exceeded))
         if ended.timed_out:
-            raise StepError(
-                "environment_failed", f"The build had not ended after {self._time_limit:.0f} s: uv {words[0]}."
-            )
+            limit = f"{self._time_limit:.0f} s (build_environment_time_limit)"
+            raise StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}.")
         if ended.exit != 0:
             raise _failure(ended.tail, ended.exit)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_seccomp
+from ansible.module_utils.th_limits import DatabaseLimits, Limits
 from ansible.module_utils.th_step import StepError
 
 KINDS = ("bubblewrap", "none")
@@ -63,36 +64,6 @@ _MADE_FILES = {
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What all processes of one box may use together: bytes, numbers, seconds. 0 is no limit.
-
-    `open_files` and `file_size` are for one process. `tmp` is for each of the folders that are only in memory.
-    """
-
-    memory: int = 0
-    processes: int = 0
-    open_files: int = 0
-    cpu_seconds: int = 0
-    disk: int = 0
-    file_size: int = 0
-    tmp: int = 1 << 30
-
-
-@dataclass(frozen=True)
-class DatabaseLimits:
-    """What a private database server may use: bytes, numbers. 0 is no limit.
-
-    `disk` is what a walk may add to the dataset, `connections` are those of the job's user at one time.
-    """
-
-    memory: int = 0
-    processes: int = 0
-    open_files: int = 0
-    disk: int = 0
-    connections: int = 0
-
-
-@dataclass(frozen=True)
 class Settings:
     """The variables ``sandbox_*`` of ``inventory/group_vars/all/sandbox.yaml``, without their prefix."""
 
@@ -111,12 +82,14 @@ class Settings:
         """The settings as a module is given them, complete. Raises StepError ``playbook_failed``."""
         try:
             values = dict(given)
-            limits = Limits(**{name: int(value) for name, value in values.pop("limits").items()})
+            values["limits"] = Limits.of(values["limits"])
             for name in ("build_hosts", "environment", "read_only"):
                 values[name] = tuple(map(str, values[name]))
-            database = DatabaseLimits(**{name: int(value) for name, value in values.pop("database").items()})
-            settings = cls(**values, limits=limits, database=database)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            values["database"] = DatabaseLimits.of(values["database"])
+            settings = cls(**values)
+        except ValueError as error:
+            raise StepError("playbook_failed", f"{error}.") from None
+        except (TypeError, KeyError, AttributeError) as error:
             raise StepError("playbook_failed", f"The variables sandbox_* do not fit each other: {error}.") from None
         if settings.kind not in KINDS:
             raise StepError("playbook_failed", f"sandbox: {settings.kind!r} is none of {', '.join(KINDS)}.")
@@ -132,8 +105,10 @@ class Box:
 
     `in_memory` are folders that are empty at the beginning and gone at the end, whatever is at their place outside.
     What does not exist is left out. `network` is the machine's own network; without it there is only a loopback
-    of the box's own. A command that `outlives` whoever starts it is the first process inside, with the id that
-    `Boxed.process` tells: nothing is left when it ends, and it ends with bubblewrap.
+    of the box's own. `shared` can be written to as well, but is not the job's: of what is in there only what has
+    been written since then is held against the limit of the disk.
+    A command that `outlives` whoever starts it is the first process inside, with the id that `Boxed.process` tells:
+    nothing is left when it ends, and it ends with bubblewrap.
     """
 
     settings: Settings
@@ -141,7 +116,13 @@ class Box:
     writable: Sequence[Path] = ()
     in_memory: Sequence[Path] = ()
     network: bool = False
+    shared: Sequence[Path] = ()
     outlives: bool = False
+
+    @property
+    def memory_folders(self) -> list[Path]:
+        """The folders that are in memory."""
+        return [] if self.settings.kind == "none" else [Path("/tmp"), Path("/dev/shm"), *self.in_memory]  # noqa: S108
 
     def around(self, argv: Sequence[str], cwd: Path | str) -> Boxed:
         """The command to start instead of `argv`. Raises StepError ``sandbox_unavailable``."""
@@ -196,7 +177,7 @@ class Box:
         """The places of its own, those that lie in others after them."""
         size = str(self.settings.limits.tmp)
         ways = [("--ro-bind", path) for path in (*map(Path, self.settings.read_only), *self.read_only)]
-        ways += [("--bind", path) for path in self.writable] + [("", path) for path in self.in_memory]
+        ways += [("--bind", path) for path in (*self.writable, *self.shared)] + [("", path) for path in self.in_memory]
         words: list[str] = []
         for way, path in sorted(ways, key=lambda item: len(item[1].parts)):
             if not way:

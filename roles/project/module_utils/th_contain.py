@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -25,12 +26,18 @@ from typing import Any, Self
 import psutil
 from ansible.module_utils.th_box import Box, Boxed
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_limits import Exceeded, by_signal, by_words
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_watch import Watch
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_CHILD_SUBREAPER = 36
 LINE_LIMIT = 8192
 KILL_PATIENCE = 5.0
+LAST_LINES = 40
+"""The last lines of a command that has failed which may say why."""
+FULL = 32 << 20
+"""A disk with less space than this (bytes) is full."""
 
 # Unicode's Default_Ignorable_Code_Point, as far as it is printable to Python, and the blank of Braille: two texts that
 # differ in these alone look alike. The same as worker.untrusted has.
@@ -69,12 +76,14 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: `exit` status (negative: signal; None: ended by us), seconds, its last lines."""
+    """How a command ended: `exit` status (negative: signal; None: ended by us), seconds, its last lines, and the limit
+    that it was ended by, or has most likely failed for."""
 
     exit: int | None
     timed_out: bool
     seconds: float
     tail: tuple[str, ...]
+    exceeded: Exceeded | None = None
 
 
 class Contained:
@@ -106,6 +115,8 @@ class Contained:
         self._reader: threading.Thread | None = None
         self._previous: dict[int, Any] = {}
         self._before: list[psutil.Process] = []
+        self._watch: Watch | None = None
+        self._status: int | None = None
 
     def __enter__(self) -> Self:
         become_subreaper()
@@ -114,12 +125,17 @@ class Contained:
             self._previous[number] = signal.signal(number, _leave)
         parent = os.getpid()
 
+        spared = frozenset(process.pid for process in self._before)
+        watch = self._watch = Watch(self._box, spared, lambda: kill_descendants(self._before))
+
         def in_child() -> None:
+            watch.in_child()
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(127)
 
         try:
+            watch.__enter__()
             self._boxed = self._box.around(self._argv, self._cwd)
             self._process = subprocess.Popen(
                 self._boxed.argv,
@@ -138,6 +154,7 @@ class Contained:
         self._boxed.started()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        watch.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +179,27 @@ class Contained:
         assert self._boxed is not None
         if status == 1 and not self._boxed.made():
             raise StepError("sandbox_unavailable", f"The box cannot be made: {self.last_line(KILL_PATIENCE)}.")
-        return self._boxed.told(status)
+        self._status = self._boxed.told(status)
+        return self._status
+
+    def exceeded(self) -> Exceeded | None:
+        """The limit that the command was ended by, until now."""
+        assert self._watch is not None
+        return self._watch.exceeded() or by_signal(self._box.settings.limits, self._status)
+
+    def failed_for(self, *words: str) -> Exceeded | None:
+        """The limit that the command, which has failed, was ended by, or that its last lines or `words` speak of."""
+        if found := self.exceeded():
+            return found
+        found = by_words(self._box.settings.limits, [*tuple(self.tail)[-LAST_LINES:], *words])
+        if found is None or self._watch is None or self._watch.counts(found.limit):
+            return None
+        return None if found.limit == "tmp" and not self._has_space() else found
+
+    def _has_space(self) -> bool:
+        """Whether it is not the disk that is full, but what a box has in memory."""
+        folders = [path for path in (*self._box.writable, *self._box.shared) if path.exists()]
+        return bool(self._box.memory_folders) and all(shutil.disk_usage(path).free > FULL for path in folders)
 
     def last_line(self, patience: float) -> str:
         """The last line that is not empty, once the output has ended or `patience` (seconds) has; "" for none."""
@@ -190,6 +227,8 @@ class Contained:
         self._on_line(text)
 
     def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.__exit__()
         if self._boxed is not None:
             self._boxed.close()
         for number, handler in self._previous.items():
@@ -216,7 +255,8 @@ def run_contained(
             exit_status: int | None = contained.wait(time_limit)
         except subprocess.TimeoutExpired:
             timed_out, exit_status = True, None
-    return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail))
+    exceeded = contained.failed_for() if exit_status else contained.exceeded()
+    return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail), exceeded)
 
 
 def become_subreaper() -> None:

@@ -21,7 +21,8 @@ import pymysql
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_accounts import accounts
 from ansible.module_utils.th_artifacts import write_text
-from ansible.module_utils.th_box import Box, Boxed, DatabaseLimits, Limits, Settings
+from ansible.module_utils.th_box import Box, Boxed, Settings
+from ansible.module_utils.th_limits import DatabaseLimits, Limits
 from ansible.module_utils.th_mariadb import Server, ServerError
 from ansible.module_utils.th_step import StepError
 

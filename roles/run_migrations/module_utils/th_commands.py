@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
-from ansible.module_utils.th_walkers import TICK, Step, StepEnd, Surroundings, WalkError, describe_exit, told
+from ansible.module_utils.th_limits import Exceeded
+from ansible.module_utils.th_walkers import (
+    RAISED_BY,
+    TICK,
+    Step,
+    StepEnd,
+    Surroundings,
+    WalkError,
+    describe_exit,
+    told,
+)
 
 LOOK = 0.05
 """Seconds between two looks at whether the process has connected to the server: how exact its start-up is known."""
@@ -56,13 +66,16 @@ class Ran:
     start_up: float | None
     time_limit: float
     trouble: str = ""
+    exceeded: Exceeded | None = None
 
     def error(self) -> WalkError | None:
         """What is wrong with it; None when it ended with status 0."""
         if self.trouble:
             return WalkError("walk_failed", self.trouble)
+        if self.exceeded:
+            return WalkError("over_limit", str(self.exceeded))
         if self.exit is None:
-            return WalkError("migration_timed_out", f"ended after {self.time_limit:g} s")
+            return WalkError("migration_timed_out", f"ended after {self.time_limit:g} s{RAISED_BY}")
         if self.exit < 0:
             return WalkError("migration_killed", f"the command {describe_exit(self.exit)}")
         if self.exit:
@@ -107,7 +120,8 @@ def run_command(
                 start_up = looked - begun
     except OSError as error:
         return Ran(None, "", None, time_limit, f"the command cannot be run: {error}")
-    return Ran(status, contained.last_line(0)[:4000], start_up, time_limit)
+    exceeded = contained.failed_for() if status else contained.exceeded()
+    return Ran(status, contained.last_line(0)[:4000], start_up, time_limit, exceeded=exceeded)
 
 
 def run_data_migration(settings: Mapping[str, Any], around: Surroundings, time_limit: float) -> StepEnd:
@@ -122,11 +136,11 @@ def run_data_migration(settings: Mapping[str, Any], around: Surroundings, time_l
         ran = run_command(settings, around, settings["command"], "", max(deadline - time.monotonic(), 0.001))
         if ran.start_up is not None:
             start_up = (start_up or 0.0) + ran.start_up
-        if ran.exit in settings["again"] and not ran.trouble:
+        if ran.exit in settings["again"] and not ran.trouble and not ran.exceeded:
             continue
         error = ran.error()
         if error is not None and error.code == "migration_timed_out":
-            error = WalkError(error.code, f"ended after {time_limit:g} s, in round {number}")
+            error = WalkError(error.code, f"ended after {time_limit:g} s{RAISED_BY}, in round {number}")
         return StepEnd(ran.exit, error, start_up, number)
     problem = f"after {settings['rounds']} rounds its command still says that there is more to do"
     return StepEnd(None, WalkError("migration_ended", problem), start_up, settings["rounds"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb, th_meter
-from ansible.module_utils.th_box import DatabaseLimits
+from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_versions import heads_of, prefixed
 from ansible.module_utils.th_walkers import WalkError

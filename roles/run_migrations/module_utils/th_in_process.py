@@ -20,6 +20,7 @@ from typing import Any, Self
 from ansible.module_utils.th_contain import Contained, printable
 from ansible.module_utils.th_walkers import (
     NAME_LIMIT,
+    RAISED_BY,
     TICK,
     Step,
     StepEnd,
@@ -104,7 +105,7 @@ class InProcessWalker:
         try:
             message = self._hear(time_limit)
         except TimeoutError:
-            return StepEnd(None, WalkError("migration_timed_out", f"ended after {time_limit:g} s"))
+            return StepEnd(None, WalkError("migration_timed_out", f"ended after {time_limit:g} s{RAISED_BY}"))
         if message is None:
             return self._ended_without_a_word()
         if message.get("done") == number:
@@ -157,15 +158,18 @@ class InProcessWalker:
         try:
             message = self._hear(self._around.start_time_limit)
         except TimeoutError:
-            limit = self._around.start_time_limit
-            raise WalkError("walk_failed", f"the project's code took more than {limit:g} s {when}") from None
+            limit = f"{self._around.start_time_limit:g} s (run_migrations_start_time_limit)"
+            raise WalkError("walk_failed", f"the project's code took more than {limit} {when}") from None
         if message is None:
-            raise WalkError("walk_failed", f"the walking process {describe_exit(self._exit_status())} {when}")
+            status = self._exit_status()
+            raise self._over() or WalkError("walk_failed", f"the walking process {describe_exit(status)} {when}")
         if "error" in message:
             raise self._raised(message["error"], "walk_failed")
         if message.get("end") is True:
             if not self._planned and self._way:
                 raise WalkError("walk_failed", "the project's code ended without having asked for its migrations")
+            if exceeded := self._contained.exceeded():
+                raise WalkError("over_limit", str(exceeded))
             return False
         plan = message.get("plan")
         if not isinstance(plan, list) or len(plan) + self.announced > STEPS_LIMIT:
@@ -224,10 +228,17 @@ class InProcessWalker:
 
     def _ended_without_a_word(self) -> StepEnd:
         status = self._exit_status()
+        if over := self._over():
+            return StepEnd(status or None, over)
         words = f"the walking process {describe_exit(status)} in the middle of it"
         if status is not None and status < 0:
             return StepEnd(status, WalkError("migration_killed", words))
         return StepEnd(status or None, WalkError("migration_ended", words))
+
+    def _over(self, *words: str) -> WalkError | None:
+        """The limit that it was ended by, or that its last words speak of."""
+        exceeded = self._contained.failed_for(*words)
+        return WalkError("over_limit", str(exceeded)) if exceeded else None
 
     def _raised(self, error: object, code: str) -> WalkError:
         facts = error if isinstance(error, dict) else {}
@@ -241,6 +252,8 @@ class InProcessWalker:
             last = self._contained.last_line(LAST_WORDS)
             text = f"{text}: {last}" if last else text
         file, line = str(facts.get("file", ""))[:1000], facts.get("line")
+        if over := self._over(text):
+            code, text = over.code, f"{over.detail}: {text}" if text else over.detail
         return WalkError(
             code,
             printable(text)[:4000],

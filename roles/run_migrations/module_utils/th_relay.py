@@ -11,9 +11,12 @@ import os
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_private_server import SOCKET_PATH_LIMIT
 
 CHUNK = 256 << 10
@@ -92,6 +95,18 @@ class Relay:
         finally:
             with self._lock:
                 self._count -= 1
+
+
+@contextlib.contextmanager
+def reached(server: Server, sandbox: Settings) -> Iterator[Mapping[str, str]]:
+    """Where a walk's box reaches a server, as `Server.address`: through a relay where that would take a network."""
+    address = server.address
+    if "socket" in address or sandbox.kind == "none":
+        yield address
+        return
+    most = sandbox.database.connections
+    with Relay(Path(server.folder), address["host"], int(address["port"]), most) as relay:
+        yield {"socket": str(relay.path)}
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ansible.module_utils.th_box import DatabaseLimits
+from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_walkers import WalkError
 
@@ -31,12 +31,10 @@ class ServerLimits:
         """The error ``over_limit`` when the server occupies more than it may."""
         if not self._counts:
             return None
-        grown, most = occupied(self._folder) - self._at_first, self._limits.disk
-        if grown <= most:
+        grown = occupied(self._folder) - self._at_first
+        if grown <= self._limits.disk:
             return None
-        return WalkError(
-            "over_limit", f"the database's disk, {most} bytes (sandbox_database_disk): it has grown by {grown}"
-        )
+        return WalkError("over_limit", f"{self._limits.exceeded('disk')}: it has grown by {grown} bytes")
 
     def behind(self, error: WalkError) -> WalkError | None:
         """The error ``over_limit`` when another one speaks of a limit that the server has met.
@@ -44,9 +42,8 @@ class ServerLimits:
         Only a diagnosis: what a change says is no reason to fail it.
         """
         for name, words in _SAID.items():
-            most = getattr(self._limits, name)
-            if most and any(word in error.detail for word in words):
-                detail = f"the database's {name.replace('_', ' ')}, {most} (sandbox_database_{name}): {error.detail}"
+            if getattr(self._limits, name) and any(word in error.detail for word in words):
+                detail = f"{self._limits.exceeded(name)}: {error.detail}"
                 return WalkError("over_limit", detail, error.file, error.line)
         return None
 

@@ -22,7 +22,9 @@ from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
-from ansible.module_utils.th_relay import Relay
+from ansible.module_utils.th_mask import Masker
+from ansible.module_utils.th_relay import reached
+from ansible.module_utils.th_secrets import Known
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
@@ -65,7 +67,7 @@ class Walk:
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
-        self._address = self._server.address
+        self._address: Mapping[str, str] = {}
         self._evidence = Evidence(self._server, self._databases, self._tree.revisions, sandbox.database)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
@@ -83,29 +85,25 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    with self._reached():
+                    with reached(self._server, self._sandbox) as self._address:
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
-                self._diary.event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                # it is told to Zuul, too, and not only published
+                detail = self._masker().text(found.detail)
+                self._diary.event("error", code=found.code, detail=detail, file=found.file, line=found.line)
                 self._log.linger()
-                self._diary.say(f"{found.code}: {found.detail}")
+                self._diary.say(f"{found.code}: {detail}")
                 return found
         return None
 
-    @contextlib.contextmanager
-    def _reached(self) -> Iterator[None]:
-        """With a way out of the box to the server, where it needs one."""
-        address = self._server.address
-        if "socket" in address or self._sandbox.kind == "none":
-            yield
-            return
-        most = self._sandbox.database.connections
-        with Relay(Path(self._server.folder), address["host"], int(address["port"]), most) as relay:
-            self._address = {"socket": str(relay.path)}
-            yield
+    def _masker(self) -> Masker:
+        """What the project's code knows and may not say."""
+        account = th_mariadb.read_account(self._server.job_file)
+        known = Known({account["password"]}, names={account["user"], *self._server.databases.values()})
+        return Masker(known.worth_masking())
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()

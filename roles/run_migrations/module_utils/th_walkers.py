@@ -18,6 +18,8 @@ from ansible.module_utils.th_contain import base_environment
 TICK = 1.0
 """Seconds between two looks at whether the server is alive while a migration runs."""
 NAME_LIMIT = 300
+RAISED_BY = " (run_migrations_time_limit)"
+"""The variable that raises the time limit of a migration."""
 
 
 class WalkError(Exception):

@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Tell what isolation is in force where code of changes runs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sandbox_report
+short_description: Tell what isolation is in force where code of changes runs
+description:
+  - Makes a box as builds and walks have it, and asks the kernel, from inside, what holds there.
+  - Fails with the code C(sandbox_unavailable) where no box can be made.
+options:
+  sandbox:
+    description: What code of changes runs in, C(th_sandbox) of the role C(project).
+    type: dict
+    required: true
+  dest:
+    description: A file to write the report to, as JSON; none when empty.
+    type: path
+    default: ""
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Tell what isolation is in force
+  sandbox_report:
+    sandbox: "{{ th_sandbox }}"
+"""
+
+RETURN = r"""
+report:
+  description:
+    - C(kind) and C(version) of the sandbox; C(namespaces) that are the box's own; C(no_new_privileges), C(seccomp) and
+      C(capabilities) as the kernel has them; C(user) outside and inside; C(network), the interfaces inside.
+    - C(cgroups) with their version (0 for none) and controllers; C(held) says for each limit of all processes together
+      what holds it; C(limits) are its values, 0 for none; C(rlimits) are those that one process has inside, as it
+      reads them.
+  type: dict
+  returned: success
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_box import Box, Settings
+from ansible.module_utils.th_cgroups import Group, Places
+from ansible.module_utils.th_contain import Contained, base_environment
+from ansible.module_utils.th_step import StepError
+
+NAMESPACES = ("user", "pid", "mnt", "ipc", "uts", "cgroup", "net")
+TIME_LIMIT = 20.0
+
+_PROBE = """
+for name in user pid mnt ipc uts cgroup net; do echo "ns $name $(readlink /proc/self/ns/$name)"; done
+sed 's/^/status /' /proc/self/status
+sed 's/^/limit /' /proc/self/limits
+sed -n 's/^ *\\([^ :]*\\):.*/device \\1/p' /proc/net/dev
+"""
+_RLIMITS = {
+    "open_files": "Max open files",
+    "processes": "Max processes",
+    "memory": "Max data size",
+    "file_size": "Max file size",
+    "cpu_seconds": "Max cpu time",
+}
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """What holds in a box of these settings. Raises StepError ``sandbox_unavailable``."""
+    told: list[str] = []
+    argv = ["/bin/sh", "-c", _PROBE]
+    with Contained(argv, cwd="/", env=base_environment("/"), box=Box(settings), on_line=told.append) as contained:
+        try:
+            status: int | None = contained.wait(TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            status = None
+        contained.last_line(TIME_LIMIT)
+    if status != 0:
+        raise StepError("sandbox_unavailable", f"The box cannot be used: {' '.join(told)[-500:] or 'it says nothing'}.")
+    inside = dict(re.findall(r"^status (\w+):\t(.*)$", "\n".join(told), re.MULTILINE))
+    own = [line.split()[1:] for line in told if line.startswith("ns ")]
+    return {
+        "kind": settings.kind,
+        "version": _version(settings.kind),
+        "namespaces": [name for name, link in own if link != os.readlink(f"/proc/self/ns/{name}")],
+        "no_new_privileges": inside["NoNewPrivs"] == "1",
+        "seccomp": inside["Seccomp"] == "2",
+        "capabilities": inside["CapEff"],
+        "user": {"outside": os.geteuid(), "inside": int(inside["Uid"].split()[0])},
+        "network": [line.split()[1] for line in told if line.startswith("device ")],
+        **_limits(settings, told),
+    }
+
+
+def _limits(settings: Settings, told: Sequence[str]) -> dict[str, Any]:
+    places, held = Places.find() if settings.cgroups else Places(0), set[str]()
+    if places.version:
+        try:
+            with Group(places, settings.limits) as group:
+                held = group.held
+        except OSError:
+            places = Places(0)
+    kernel = f"control group v{places.version}"
+    by = {name: kernel if controller in held else "looking" for name, controller in _CONTROLLERS.items()}
+    words = {
+        name: next((line[31:].split()[0] for line in told if line.startswith(f"limit {text}")), "")
+        for name, text in _RLIMITS.items()
+    }
+    return {
+        "cgroups": {"version": places.version, "controllers": sorted(held)},
+        "held": {**by, "disk": "looking"},
+        "limits": asdict(settings.limits),
+        "rlimits": {name: int(word) if word.isdecimal() else word for name, word in words.items()},
+    }
+
+
+_CONTROLLERS: Mapping[str, str] = {"memory": "memory", "processes": "pids", "cpu_seconds": "cpu"}
+
+
+def _version(kind: str) -> str:
+    program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
+    if kind == "none" or program is None:
+        return ""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
+    return done.stdout.strip().removeprefix("bubblewrap ")
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={"sandbox": {"type": "dict", "required": True}, "dest": {"type": "path", "default": ""}},
+        supports_check_mode=True,
+    )
+    try:
+        found = report(Settings.of(module.params["sandbox"]))
+    except StepError as error:
+        module.fail_json(msg=error.detail, code=error.code)
+    if module.params["dest"]:
+        write_json(Path(module.params["dest"]), found)
+    module.exit_json(changed=False, report=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits that the kernel holds for all processes of a box together: control groups, version 1 and 2 (cgroups(7)).
+
+Groups are only ever made below the one that this process is in, so what holds for it holds for them, too. With
+version 2 that one must be ours: systemd says so of a service or scope with ``Delegate=yes``, and a container of its
+root. What processes it has is moved to a leaf then, because a group with processes cannot give controllers to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ansible.module_utils.th_limits import Exceeded, Limits
+
+CONTROLLERS = ("memory", "pids", "cpu")
+"""What is limited; of processor time, version 1 has only the account, and version 2 has that in every group."""
+
+PREFIX = "th-box-"
+LEAF = "th-others"
+REMOVAL_PATIENCE = 2.0
+
+_V1 = {"memory": "memory", "pids": "pids", "cpu": "cpuacct"}
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Places:
+    """The groups below which groups can be made: `folders` by controller; with version 2 they are the same."""
+
+    version: int
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, proc: Path = Path("/proc/self")) -> Self:
+        """What there is for this process; `version` is 0 where there is nothing."""
+        try:
+            own = _own(proc / "cgroup")
+            mounts = list(_mounts(proc / "mountinfo"))
+        except OSError:
+            return cls(0)
+        for kind, _, root, point in mounts:
+            if kind == "cgroup2" and "" in own and (folder := _inside(point, root, own[""])):
+                folder = folder.parent if folder.name == LEAF else folder
+                if given := _given(folder):
+                    return cls(2, dict.fromkeys(given, folder))
+        folders = {}
+        for name, controller in _V1.items():
+            for kind, options, root, point in mounts:
+                if kind == "cgroup" and controller in options and controller in own:
+                    folder = _inside(point, root, own[controller])
+                    if folder and os.access(folder, os.W_OK | os.X_OK) and _counts_children(folder):
+                        folders[name] = folder
+        return cls(1, folders) if folders else cls(0)
+
+
+class Group:
+    """A control group for one box. A context manager: afterwards nothing is left in it, and it is gone.
+
+    `held` are the controllers that hold its limits. Raises OSError where a group cannot be made after all.
+    """
+
+    def __init__(self, places: Places, limits: Limits) -> None:
+        self._places, self._limits = places, limits
+        self._folders: list[Path] = []
+        self._handles: list[int] = []
+        self.held = {name for name in CONTROLLERS if name in places.folders}
+
+    def __enter__(self) -> Self:
+        name = f"{PREFIX}{os.getpid()}-{_begun(os.getpid())}-{next(_numbers)}"
+        try:
+            for folder in dict.fromkeys(self._places.folders.values()):
+                if self._places.version == 2:
+                    _make_leaf(folder, self.held)
+                remove_left(folder)
+                (folder / name).mkdir()
+                self._folders.append(folder / name)
+                self._handles.append(os.open(folder / name / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            for file, value in self._values():
+                file.write_text(str(value))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._handles:
+            os.close(self._handles.pop())
+        while self._folders:
+            _remove(self._folders.pop(), REMOVAL_PATIENCE)
+
+    def join(self) -> None:
+        """Put this process into it; to be called after fork, before anything else runs."""
+        for handle in self._handles:
+            os.write(handle, b"0")
+
+    def exceeded(self) -> Exceeded | None:
+        """The limit that was met."""
+        limits = self._limits
+        if self._path("memory") and limits.memory and self._count("memory", "oom_kill"):
+            return limits.exceeded("memory")
+        if self._path("pids") and limits.processes and self._count("pids", "max"):
+            return limits.exceeded("processes")
+        if limits.cpu_seconds and (self.cpu_seconds() or 0.0) > limits.cpu_seconds:
+            return limits.exceeded("cpu_seconds")
+        return None
+
+    def cpu_seconds(self) -> float | None:
+        """The processor time of all that was ever in it."""
+        folder = self._path("cpu")
+        if folder is None:
+            return None
+        if self._places.version == 2:
+            return _keyed(folder / "cpu.stat").get("usage_usec", 0) / 1e6
+        return int((folder / "cpuacct.usage").read_text()) / 1e9
+
+    def _path(self, controller: str) -> Path | None:
+        parent = self._places.folders.get(controller)
+        return next((folder for folder in self._folders if folder.parent == parent), None)
+
+    def _count(self, controller: str, event: str) -> int:
+        folder = self._path(controller)
+        assert folder is not None
+        names = {("memory", 1): "memory.oom_control", ("memory", 2): "memory.events"}
+        return _keyed(folder / names.get((controller, self._places.version), "pids.events")).get(event, 0)
+
+    def _values(self) -> Iterator[tuple[Path, int]]:
+        """The files to write, in this order: memory with swap cannot be less than without."""
+        memory, pids = self._path("memory"), self._path("pids")
+        if pids and self._limits.processes:
+            yield pids / "pids.max", self._limits.processes
+        if not memory or not self._limits.memory:
+            return
+        named = {
+            1: (("memory.limit_in_bytes", self._limits.memory), ("memory.memsw.limit_in_bytes", self._limits.memory)),
+            2: (("memory.max", self._limits.memory), ("memory.swap.max", 0), ("memory.oom.group", 1)),
+        }
+        for name, value in named[self._places.version]:
+            if (memory / name).exists():  # without swap there are fewer
+                yield memory / name, value
+
+
+def remove_left(folder: Path) -> None:
+    """Remove the groups of processes that have died without doing it, with what is in them."""
+    for path in folder.glob(f"{PREFIX}*"):
+        pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
+        if pid.isdecimal() and _begun(int(pid)) != rest.partition("-")[0]:
+            _remove(path, 0.0)
+
+
+def _remove(folder: Path, patience: float) -> None:
+    """Kill what is in a group and remove it; a group whose processes are about to be gone is still busy."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                return  # the next box removes it
+        with contextlib.suppress(OSError):
+            for pid in _processes(folder):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _own(file: Path) -> dict[str, str]:
+    """The path of a process's group by controller; that of version 2 has no controller's name."""
+    found = {}
+    for line in file.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return found
+
+
+def _mounts(file: Path) -> Iterator[tuple[str, Sequence[str], str, Path]]:
+    """Kind, options of the file system, root and place of every mount (proc_pid_mountinfo(5))."""
+    for line in file.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        words, rest = before.split(), after.split()
+        if len(words) >= 5 and len(rest) >= 3:
+            yield rest[0], rest[2].split(","), _plain(words[3]), Path(_plain(words[4]))
+
+
+def _plain(word: str) -> str:
+    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+
+
+def _inside(point: Path, root: str, path: str) -> Path | None:
+    """Where a group's folder is, below a mount that shows the hierarchy from `root` on; None outside of it."""
+    if ".." in path.split("/"):
+        return None
+    if root == "/":
+        return point / path.lstrip("/")
+    if path == root or path.startswith(root.rstrip("/") + "/"):
+        return point / path.removeprefix(root).lstrip("/")
+    return None
+
+
+def _given(folder: Path) -> list[str]:
+    """The controllers that a group of version 2 may give to groups below it; none where it is not ours."""
+    try:
+        there = (folder / "cgroup.controllers").read_text().split()
+        ours = os.access(folder, os.W_OK | os.X_OK) and os.access(folder / "cgroup.subtree_control", os.W_OK)
+        if not ours or not (os.geteuid() or _delegated(folder)):
+            return []
+    except OSError:
+        return []
+    found = [name for name in ("memory", "pids") if name in there]
+    return [*found, "cpu"] if found else []
+
+
+def _delegated(folder: Path) -> bool:
+    """Whether root has been given this group: root can write to all of them."""
+    for name in ("trusted.delegate", "user.delegate"):
+        with contextlib.suppress(OSError):
+            return os.getxattr(folder, name) == b"1"
+    return not (folder / "cgroup.type").exists()  # the root, of a container or of the machine
+
+
+def _counts_children(folder: Path) -> bool:
+    try:
+        return (folder / "memory.use_hierarchy").read_text().strip() == "1"
+    except OSError:
+        return True
+
+
+def _make_leaf(folder: Path, controllers: set[str]) -> None:
+    """Have a group of version 2 give its controllers to those below it."""
+    control = folder / "cgroup.subtree_control"
+    missing = controllers - {"cpu"} - set(control.read_text().split())
+    if not missing:
+        return
+    (folder / LEAF).mkdir(exist_ok=True)
+    deadline = time.monotonic() + REMOVAL_PATIENCE
+    while (folder / "cgroup.type").exists() and (there := _processes(folder)):
+        for pid in there:
+            with contextlib.suppress(ProcessLookupError):
+                (folder / LEAF / "cgroup.procs").write_text(str(pid))
+        if time.monotonic() > deadline:
+            break  # and what is written next is refused
+    control.write_text(" ".join(f"+{name}" for name in sorted(missing)))
+
+
+def _processes(folder: Path) -> list[int]:
+    return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
+
+
+def _keyed(file: Path) -> dict[str, int]:
+    """A file of names and numbers."""
+    pairs = (line.split() for line in file.read_text().splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+
+
+def _begun(pid: int) -> str:
+    """When a process has begun, in ticks since the machine's start; "" when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]

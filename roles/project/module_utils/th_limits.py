@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What code that is not ours may use, the limits that the kernel holds for one process (setrlimit(2)), and which limit
+a command has met."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ansible.module_utils.common.text.formatters import human_to_bytes
+
+CPU_GRACE = 2
+"""Seconds of processor time between the signal that a process can catch and the one that ends it."""
+
+_BYTES = ("memory", "disk", "file_size", "tmp")
+_SECONDS = ("cpu_seconds",)
+_OF_DATABASES = "database_"
+_WORDS = {"cpu_seconds": "processor time", "open_files": "open files", "file_size": "size of one file"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all processes of one box may use together: bytes, numbers, seconds. 0 is no limit.
+
+    `open_files` and `file_size` are for one process. `tmp` is for each of the folders that are only in memory.
+    """
+
+    memory: int = 0
+    processes: int = 0
+    open_files: int = 0
+    cpu_seconds: int = 0
+    disk: int = 0
+    file_size: int = 0
+    tmp: int = 1 << 30
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The limits as variables have them: numbers, or sizes such as ``4G``. Raises ValueError that names the
+        variable, TypeError for a name that is none."""
+        return cls(**{name: _number(name, value) for name, value in given.items()})
+
+    def rlimits(self) -> list[tuple[int, tuple[int, int]]]:
+        """The limits of each process, as setrlimit(2) takes them: none is above what holds for this process.
+
+        Of memory it is what a process can write to (RLIMIT_DATA), not all that it has mapped (RLIMIT_AS): many
+        programs reserve far more addresses than they use.
+        """
+        wanted = [
+            (resource.RLIMIT_DATA, self.memory, 0),
+            (resource.RLIMIT_NOFILE, self.open_files, 0),
+            (resource.RLIMIT_FSIZE, self.file_size, 0),
+            (resource.RLIMIT_CPU, self.cpu_seconds, CPU_GRACE),
+        ]
+        found = [(resource.RLIMIT_CORE, (0, 0))]
+        for number, limit, grace in wanted:
+            if limit:
+                most = resource.getrlimit(number)[1]
+                hard = limit + grace if most == resource.RLIM_INFINITY else min(limit + grace, most)
+                found.append((number, (min(limit, hard), hard)))
+        return found
+
+    def exceeded(self, name: str) -> Exceeded:
+        """That the limit of this name was met."""
+        return Exceeded(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class DatabaseLimits:
+    """What a private database server may use: bytes, numbers. 0 is no limit.
+
+    `disk` is what a walk may add to the dataset, `connections` are those of the job's user at one time.
+    """
+
+    memory: int = 0
+    processes: int = 0
+    open_files: int = 0
+    disk: int = 0
+    connections: int = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """As `Limits.of`."""
+        return cls(**{name: _number(name, value, _OF_DATABASES) for name, value in given.items()})
+
+    def exceeded(self, name: str) -> Exceeded:
+        """That the limit of this name was met."""
+        return Exceeded(_OF_DATABASES + name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Exceeded:
+    """The limit that a command went over: its variable's name without ``sandbox_``, and what it allows."""
+
+    limit: str
+    allowed: int
+
+    @property
+    def variable(self) -> str:
+        """The variable that raises it."""
+        return f"sandbox_{self.limit}"
+
+    def __str__(self) -> str:
+        name, value = self.limit.removeprefix(_OF_DATABASES), str(self.allowed)
+        if name in _BYTES:
+            value = _size(self.allowed)
+        elif name in _SECONDS:
+            value += " s"
+        whose = "the database's " if self.limit.startswith(_OF_DATABASES) else ""
+        return f"{whose}{_WORDS.get(name, name)}, {value} ({self.variable})"
+
+
+def limit_self(rlimits: Iterable[tuple[int, tuple[int, int]]]) -> None:
+    """Limit this process and all that it starts, and let the kernel take them first when memory is short."""
+    for number, values in rlimits:
+        resource.setrlimit(number, values)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def by_signal(limits: Limits, status: int | None) -> Exceeded | None:
+    """The limit whose signal has ended a process with this exit status."""
+    name = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_size"}.get(status or 0)
+    return limits.exceeded(name) if name and getattr(limits, name) else None
+
+
+def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
+    """The limit that the last words of a command that has failed speak of: the kernel tells a program by an error.
+
+    Only a diagnosis: what a program says is no reason to fail it.
+    """
+    text = _OF_A_SERVER.sub("", "\n".join(lines))
+    for name, pattern in _SAID.items():
+        if getattr(limits, name) and pattern.search(text):
+            return limits.exceeded(name)
+    return None
+
+
+_OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)|Got error \d+ \"[^\"]*\" from storage engine")
+"""How a database server tells of an error of its own: it is in no box of ours."""
+
+_SAID = {
+    "open_files": re.compile(r"Too many open files|\bEMFILE\b"),
+    "file_size": re.compile(r"\[Errno 27\]|: File too large|\bEFBIG\b|File size limit exceeded|\bSIGXFSZ\b"),
+    "processes": re.compile(
+        r"can't start new thread|\bfork: (?:retry: )?Resource temporarily unavailable|Cannot fork"
+        r"|failed to spawn thread|^BlockingIOError: \[Errno 11\]",
+        re.MULTILINE,
+    ),
+    "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d+ bytes failed"),
+    "cpu_seconds": re.compile(r"CPU time limit exceeded|\bSIGXCPU\b"),
+    "tmp": re.compile(r"No space left on device"),
+}
+
+
+def _size(value: int) -> str:
+    """A number of bytes in the largest unit that leaves at most one digit behind the point."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if value >= 1 << power and (value * 10) % (1 << power) == 0:
+            return f"{value / (1 << power):g} {unit}"
+    return f"{value} bytes"
+
+
+def _number(name: str, value: object, prefix: str = "") -> int:
+    """A number as a variable has it."""
+    try:
+        number = human_to_bytes(value) if name in _BYTES else int(str(value))
+    except ValueError:
+        kind = "a size, such as 4G" if name in _BYTES else "a whole number"
+        raise ValueError(f"sandbox_{prefix}{name}: {value!r} is not {kind}") from None
+    if number < 0:
+        raise ValueError(f"sandbox_{prefix}{name}: {value!r} is less than 0, which is no limit")
+    return int(number)
