@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_artifacts import write_json, write_text
+from ansible.module_utils.th_checkout import facts_of
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, Patience
 from ansible.module_utils.th_profile import check_profile
@@ -22,7 +23,7 @@ from ansible.module_utils.th_uv import uv_path
 from ansible.module_utils.th_walk import Limits, Walk
 
 from . import boxes, toy
-from .conftest import ROOT, load_module
+from .conftest import ROOT
 from .gitserver import Repository
 
 NAME = "real"
@@ -113,7 +114,6 @@ class Job:
 
     def walk(self, described: Mapping[str, Any], *stages: Checkout) -> list[dict[str, Any]]:
         """Walk through the stages, the last of which is the change; gives the events of this walk alone."""
-        facts_of = load_module("checkout", "checkout_change")._facts
         profile = check_profile(dict(described))
         revisions: dict[str, Any] = {}
         said, built = [], []
