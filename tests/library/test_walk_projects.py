@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_artifacts import write_json, write_text
 from ansible.module_utils.th_checkout import facts_of
 from ansible.module_utils.th_contain import CappedLog
@@ -95,10 +95,11 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
+    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
     password = 'it\'s "odd" %s\\'
-    running = th_mariadb.start(
-        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60
+    running = th_private_server.start(
+        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60,
+        sandbox=boxes.settings(),
     )
     yield running
     th_mariadb.stop(running, 0)
