@@ -31,7 +31,7 @@ from tests.library.workplace import Workplace
 from .attacks import ATTACKS, Attack
 from .build_attacks import ALL, BUILDING, RUNNER
 from .test_walk import GOT, KEY, left_behind, targets
-from .world import ABSTRACT, GUARDED, TOKEN, World
+from .world import GUARDED, TOKEN, World
 
 ENVIRONMENT_NAMES = ["PIP_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT"]
 
@@ -70,7 +70,7 @@ class Site:
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file,
             "mark": work.job_dir.name, "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp,
-            "gearman": world.gearman, "key": KEY, "abstract": ABSTRACT,
+            "gearman": world.gearman, "key": KEY, "abstract": world.abstract,
             "folder": folder, "src": f"{folder}/src", "venv": f"{folder}/venv",
             "programs": work.params["programs"], "prefix": self.python.prefix, "uv": th_uv.uv_path(),
             **{name: number(pyseccomp.Arch.NATIVE, call) for name, call in calls.items()},

@@ -23,7 +23,7 @@ from tests.library import boxes, toy
 
 from . import changes
 from .attacks import ATTACKS, Attack
-from .world import ABSTRACT, STOLEN, TOKEN, World, is_root
+from .world import STOLEN, TOKEN, World, is_root
 
 GOT = re.compile(rf"(^|\] ){STOLEN}( |$)", re.MULTILINE)
 KEY = 0x7458 << 16 | os.getpid() & 0xFFFF
@@ -52,7 +52,7 @@ class Walker:
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file, "mark": job_dir.name,
             "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp, "gearman": world.gearman, "key": KEY,
-            "abstract": ABSTRACT,
+            "abstract": world.abstract,
             "folder": str(job_dir), "src": str(job_dir / "src"), "venv": str(self.venv),
             "programs": str(self.programs), "add_key": number["add_key"], "bpf": number["bpf"],
             "perf": pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "perf_event_open"),

@@ -8,6 +8,7 @@ it can say the token, or when one of the things here is no longer what it was.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ from tests.functional.support import GearServer, free_port
 TOKEN = "7h3-s3cr3t-0f-7h3-w0rk3r"
 STOLEN = "STOLEN"
 """What an attack prints when it has got somewhere."""
-ABSTRACT = f"\0turbo-hipster-neighbour-{os.getpid()}"
+_numbers = itertools.count()
 GUARDED = ("etc", "jobs", "cache", "datasets", "home")
 
 _NEIGHBOUR = f"""
@@ -47,6 +48,8 @@ class World:
         self.restore()
         self.tcp = self.udp = self.tcp6 = 0
         self.gearman = free_port()
+        # these names are of the whole machine
+        self.abstract = f"\0turbo-hipster-neighbour-{os.getpid()}-{next(_numbers)}"
         self.neighbour: subprocess.Popen[str]
         self.neighbour_file = 0
         self._sockets: list[socket.socket] = []
@@ -97,7 +100,7 @@ class World:
         try:
             self.tcp = self._listen(socket.AF_INET, ("127.0.0.1", 0))
             self.tcp6 = self._listen(socket.AF_INET6, ("::1", 0))
-            self._listen(socket.AF_UNIX, ABSTRACT)
+            self._listen(socket.AF_UNIX, self.abstract)
             self._listen(socket.AF_UNIX, str(self.root / "jobs" / "s"))
             self.udp = self._listen(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM)
             with self._neighbours():
