@@ -10,19 +10,24 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint benchmarks host host-development clean
+.PHONY: demo test tests lint benchmarks host host-development clean
 
 demo: $(VENV)/installed host
 	$(BIN)/python -m demo
 
-test: $(VENV)/installed-test host-development lint
+# side by side: what waits leaves time for what computes
+test: $(VENV)/installed-test host-development
+	$(MAKE) --jobs=2 lint tests
+
+tests: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
-	$(BIN)/mypy worker demo benchmarks
-	$(BIN)/mypy --no-warn-return-any --scripts-are-modules roles/*/library/*.py roles/*/module_utils/*.py
-	$(BIN)/ansible-lint --offline
+	nice $(BIN)/mypy worker demo benchmarks
+	nice $(BIN)/mypy --no-warn-return-any --scripts-are-modules roles/*/library/*.py roles/*/module_utils/*.py
+	nice $(BIN)/ansible-lint --offline
 
 benchmarks: $(VENV)/installed host
 	$(BIN)/python -m benchmarks

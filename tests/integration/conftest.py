@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """One installation and one worker for most of the tests: a job must never spoil the next."""
 
+import fcntl
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.library.packages import compiled
 
 from . import world as worlds
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
-    with worlds.made(tmp_path_factory.mktemp("world")) as made:
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of packages, one for all processes of the tests, with what the projects here are migrated by."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with open(shared / "packages.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "packages-rest").exists():
+            compiled(shared / "packages", worlds.PROFILE["install"]["packages"])
+    return shared / "packages"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[worlds.World]:
+    with worlds.made(tmp_path_factory.mktemp("world"), packages) as made:
         yield made
 
 

@@ -203,10 +203,11 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 class Installation:
-    """The installation of the recorded jobs in `root`, with its repositories served at `url`."""
+    """The installation of the recorded jobs in `root`, with its repositories served at `url`; `packages` is uv's
+    cache."""
 
-    def __init__(self, root: Path, url: str) -> None:
-        self.root, self.url = root, url
+    def __init__(self, root: Path, url: str, packages: Path) -> None:
+        self.root, self.url, self.packages = root, url, packages
         self._external: Any = None
         (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
@@ -295,7 +296,7 @@ class Installation:
         document = {
             "zuul_server": {"gearman_host": "embedded", "git_url": self.url},
             "jobs_working_dir": str(home / "jobs"),
-            "pip_download_cache": str(self.root / "packages"),
+            "pip_download_cache": str(self.packages),
             "projects_dir": str(home / "projects"),
             "jobs": [job],
             "publish_logs": {"path": str(home / "logs"), "prepend_url": (home / "logs").as_uri()},
@@ -376,7 +377,7 @@ def main() -> None:
     root = Path(sys.argv[1]).absolute()
     (root / "served").mkdir(parents=True)
     with daemon(root / "served") as url:
-        installation = Installation(root, url)
+        installation = Installation(root, url, root / "packages")
         for code in SCENARIOS:
             print(f"{code}:\n    {program('th')} run {' '.join(installation.add(code))}")
         print("Serving until interrupted.")

@@ -3,59 +3,102 @@
 
 import gzip
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from worker import documents
 
-from .world import DUMP, INDEX, JOB, PROFILE, Worker, World, script
+from .world import DUMP, INDEX, JOB, PROFILE, ROOT, Answer, Worker, World, program, script
 
 UNFINISHED = "FAILURE - Did not find the end of a migration after a start"
 
 
-def test_a_good_change(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("op.add_column('t', sa.Column('more', sa.Integer))"))
-    assert answer.result == "SUCCESS" and answer.finals == ["complete"]
-    document = answer.document
+EVIL = "{{{{ lookup('pipe', 'touch {}') }}}}{{% x %}}{{{{ no_such_variable }}}}"
+"""Ansible would run a lookup in a variable's text."""
+
+
+@pytest.fixture(scope="module")
+def good(world: World, worker: Worker) -> Answer:
+    """A good change, with arguments that must not be published, and some that must not be run."""
+    evil = EVIL.format(world.root / "witness")
+    change = world.migration("op.add_column('t', sa.Column('more', sa.Integer))")
+    odd = {"EXTRA": "x", "ZUUL_EXTRA_SWIFT_URL": "sig-nature", "ZUUL_CHANGES": evil, "ZUUL_SOMETHING": evil}
+    return worker.run({**change, **odd})
+
+
+def test_a_good_change(good: Answer) -> None:
+    assert good.result == "SUCCESS" and good.finals == ["complete"]
+    document = good.document
     assert document["result"] == "SUCCESS" and document["messages"] == []
     steps = [(row["stage"].split()[0], row["from"], row["to"]) for row in document["datasets"][0]["migrations"]]
     assert steps == [("stable/1", "a1", "b2"), ("master", "b2", "c3"), ("change", "c3", "d4")]
     assert [row["by_change"] for row in document["datasets"][0]["migrations"]] == [False, False, True]
     assert document["datasets"][0]["final"] == "d4"
-    names = {path.name for path in answer.folder.iterdir()}
-    assert {"index.html", "job.yaml", "reproduce.sh", "artifacts", "first.log", "git_prep.log"} <= names
-    assert "secret-of-the-dataset" not in "".join(
-        path.read_text(errors="replace") for path in answer.folder.rglob("*") if path.is_file()
-    )
 
 
-def test_zuul_sees_a_build_from_its_start_to_its_end(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("pass"))
-    first = answer.packets[0]
+def test_zuul_sees_a_build_from_its_start_to_its_end(good: Answer) -> None:
+    first = good.packets[0]
     assert first.kind == "data" and {"number", "manager", "name", "url"} <= set(first.data)
-    assert len({data["number"] for data in answer.data}) == 1
-    done = [packet.data["done"] for packet in answer.packets if packet.kind == "status"]
+    assert len({data["number"] for data in good.data}) == 1
+    done = [packet.data["done"] for packet in good.packets if packet.kind == "status"]
     assert done == sorted(done) and len(done) > 3
-    assert len({data.get("progress") for data in answer.data}) > 3
+    assert len({data.get("progress") for data in good.data}) > 3
 
 
-def test_a_unique_index_over_duplicates(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("op.create_index('uq', 't', ['name'], unique=True)"))
-    assert answer.finals == ["fail"]
-    assert answer.result is not None
-    assert answer.result.splitlines()[:2] == [UNFINISHED, "WARNING - Migration c3->d4 failed to complete"]
-    assert "1062" in answer.result
-    assert answer.codes == ["migration_unfinished", "migration_raised"]
-    failed = answer.document["messages"][1]
+def test_the_published_job_is_complete_and_holds_no_secret(good: Answer) -> None:
+    names = {path.name for path in good.folder.iterdir()}
+    assert {"index.html", "job.yaml", "reproduce.sh", "artifacts", "first.log", "git_prep.log"} <= names
+    published = documents.read_mapping(good.folder / "job.yaml")
+    assert published["th_job"]["name"] == JOB
+    assert "th_job_dir" not in published
+    assert not [word for word in ("secret-of-the-dataset", "sig-nature") if word in good.everything()]
+
+
+def test_a_jobs_arguments_are_data_and_no_templates(world: World, worker: Worker, good: Answer) -> None:
+    assert (good.folder / "index.html").is_file()
+    assert not (world.root / "witness").exists()
+    kept = documents.read_mapping(good.folder / "job.yaml")["th_job"]["zuul"]
+    assert kept["ZUUL_CHANGES"] == EVIL.format(world.root / "witness")
+    refused = worker.run({**world.migration("pass"), "ZUUL_BRANCH": "{{lookup('pipe','id')}}"})
+    assert refused.result is not None and refused.result.startswith("FAILURE - Wrong job argument ZUUL_BRANCH")
+
+
+@pytest.fixture(scope="module")
+def duplicates(world: World, worker: Worker) -> Answer:
+    """A change that makes an index unique over names that are not."""
+    return worker.run(world.migration("op.create_index('uq', 't', ['name'], unique=True)"))
+
+
+def test_a_unique_index_over_duplicates(duplicates: Answer) -> None:
+    assert duplicates.finals == ["fail"]
+    assert duplicates.result is not None
+    assert duplicates.result.splitlines()[:2] == [UNFINISHED, "WARNING - Migration c3->d4 failed to complete"]
+    assert "1062" in duplicates.result
+    assert duplicates.codes == ["migration_unfinished", "migration_raised"]
+    failed = duplicates.document["messages"][1]
     assert failed["file"] == "migrations/versions/d4_.py" and failed["line"] == 10
     assert failed["fault"] == "change"
 
 
-def test_a_change_over_the_limits(world: World, worker: Worker) -> None:
-    answer = worker.run(world.migration("op.execute(\"UPDATE t SET note = 'x'\")"))
-    assert answer.result is not None
-    assert answer.result.startswith("WARNING - Migration c3->d4 changed too many rows (1001)")
-    assert answer.codes == ["migration_changed_rows"]
+def test_a_published_job_done_again_by_hand(world: World, duplicates: Answer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "PATH": f"{Path(program('th')).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["ansible-playbook", "playbooks/gate_real_db_upgrade/run.yaml", "-e", f"@{duplicates.folder}/job.yaml"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode != 0, "the verdict is not SUCCESS"
+    assert "WARNING - Migration c3->d4 failed to complete" in done.stdout, done.stdout
+    [folder] = (home / "turbo-hipster").iterdir()
+    again = world.th("verdict", "--json", str(folder))
+    assert again.returncode == 1
+    published = world.th("verdict", str(duplicates.folder))
+    assert published.returncode == 1 and "1062" in published.stdout
+    assert not list(folder.rglob("mariadbd.sock"))
 
 
 def test_an_excess_that_is_waived_or_only_warns_is_told_and_fails_nothing(world: World, worker: Worker) -> None:
@@ -112,25 +155,23 @@ def test_a_change_of_a_released_migration_runs_as_the_change_has_it(world: World
     assert [(row["stage"].split()[0], row["to"], row["by_change"]) for row in rows] == [("change", "b2", True)]
 
 
-@pytest.mark.parametrize(
-    ("dump", "code", "words"),
-    [
-        (b"this is not SQL", "seed_broken", "syntax"),
-        (gzip.compress(DUMP.encode()), "seed_broken", ""),
-        (b"-- PostgreSQL database dump\nCOPY t FROM stdin;\n", "seed_broken", "PostgreSQL"),
-        (b"CREATE TABLE t (id int) COLLATE utf8mb4_0900_ai_ci;\n", "seed_broken", "MySQL 8"),
-    ],
-)
-def test_a_dump_that_cannot_be_used(world: World, worker: Worker, dump: bytes | None, code: str, words: str) -> None:
-    good = world.root / "datasets" / "first" / "seed.sql"
-    kept = good.read_bytes()
-    good.unlink()
-    world.dataset("first", dump=dump)
-    try:
-        answer = worker.run(world.migration("pass"))
-    finally:
-        good.write_bytes(kept)
-    assert answer.codes == [code] and words in answer.said()
+DUMPS = {
+    "compressed": (gzip.compress(DUMP.encode()), ""),
+    "mysql": (b"CREATE TABLE t (id int) COLLATE utf8mb4_0900_ai_ci;\n", "MySQL 8"),
+    "postgresql": (b"-- PostgreSQL database dump\nCOPY t FROM stdin;\n", "PostgreSQL"),
+    "words": (b"this is not SQL", "syntax"),
+}
+"""By the name of a dataset: a dump that cannot be used, and what has to be said of it."""
+
+
+def test_dumps_that_cannot_be_used(world: World, worker: Worker) -> None:
+    for name, (dump, _) in DUMPS.items():
+        world.dataset(name, "dumps", dump=dump)
+    answer = worker.run(world.migration("pass"), "gate-dumps")
+    messages = answer.document["messages"]
+    assert [(message["dataset"], message["code"]) for message in messages] == [(name, "seed_broken") for name in DUMPS]
+    for message in messages:
+        assert DUMPS[message["dataset"]][1] in json.dumps(message)
     assert answer.result is None and answer.document["fault"] == "dataset"
 
 
@@ -220,28 +261,3 @@ def test_a_way_down_that_fails(
     assert (failed["kind"], failed["from"], failed["to"], failed["fault"]) == ("downgrade", *step, fault)
     assert (answer.document["fault"], answer.document["ours"]) == (fault, fault != "change")
     assert "way down" in failed["remedy"]
-
-
-def test_the_published_job_is_complete_and_holds_no_secret(world: World, worker: Worker) -> None:
-    url = world.url.replace("git://", "git://someone:pass-word@")
-    answer = worker.run(
-        {**world.migration("pass"), "ZUUL_URL": url, "EXTRA": "x", "ZUUL_EXTRA_SWIFT_URL": "sig-nature"}
-    )
-    published = documents.read_mapping(answer.folder / "job.yaml")
-    assert published["th_job"]["name"] == JOB
-    assert "th_job_dir" not in published
-    everything = "".join(path.read_text(errors="replace") for path in answer.folder.rglob("*") if path.is_file())
-    assert "pass-word" not in everything and "sig-nature" not in everything
-
-
-def test_a_jobs_arguments_are_data_and_no_templates(world: World, worker: Worker) -> None:
-    """Ansible would run a lookup in a variable's text."""
-    witness = world.root / "witness"
-    evil = "{{ lookup('pipe', 'touch " + str(witness) + "') }}{% x %}{{ no_such_variable }}"
-    answer = worker.run({**world.migration("pass"), "ZUUL_CHANGES": evil, "ZUUL_SOMETHING": evil})
-    assert answer.result == "SUCCESS" and (answer.folder / "index.html").is_file()
-    assert not witness.exists()
-    kept = documents.read_mapping(answer.folder / "job.yaml")["th_job"]["zuul"]
-    assert kept["ZUUL_CHANGES"] == evil
-    refused = worker.run({**world.migration("pass"), "ZUUL_BRANCH": "{{lookup('pipe','id')}}"})
-    assert refused.result is not None and refused.result.startswith("FAILURE - Wrong job argument ZUUL_BRANCH")

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.library.gitserver import daemon
 from worker.outcome import CODES, Outcome, worst
 
 from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
-from .world import PATIENCE, ROOT, program
+from .world import PATIENCE, ROOT, leftovers, program
 
 # What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours.
 ELSEWHERE = {
@@ -34,14 +35,24 @@ BESIDE = {
 }
 """What is told together with a message of a code: that a migration has not ended, and why."""
 SPECIAL = {"disk_full", "job_folder", "canceled", "bad_request"}
+ONE_TRY = """
+import sys
+from worker import job, verdict
+from worker.cli.main import th
+
+job.RETRY_PAUSE = 0.0
+verdict.Verdict.may_retry = False
+sys.exit(th())
+"""
+"""`th` that tries nothing again: trouble of ours would be the same, a job later."""
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Installation]:
     root = tmp_path_factory.mktemp("recorded")
     (root / "served").mkdir()
     with daemon(root / "served") as url:
-        made = Installation(root, url)
+        made = Installation(root, url, packages)
         yield made
         made.close()
 
@@ -54,10 +65,11 @@ def documented(code: str) -> Outcome:
     return Outcome[found[1]]
 
 
-def run(words: list[str], status: int) -> dict[str, Any]:
+def run(words: list[str], status: int, once: bool) -> dict[str, Any]:
     """Run the job to its end; what it prints as JSON."""
+    th = [sys.executable, "-c", ONE_TRY] if once else [program("th")]
     done = subprocess.run(
-        [program("th"), "run", *words, "--json"],
+        [*th, "run", *words, "--json"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -86,7 +98,7 @@ def test_a_recorded_job_ends_as_documented(installation: Installation, code: str
     # a message that says why another one is there comes with it, and may be the weightier one
     together = {code, *BESIDE.get(code, ())}
     outcome = worst(map(documented, together))
-    document = run(installation.add(code), outcome.exit_code)
+    document = run(installation.add(code), outcome.exit_code, code != "retry_timed_out")
     assert document["result"] == outcome.name
     codes = [message["code"] for message in document["messages"]]
     assert sorted(codes) == sorted(together)
@@ -135,6 +147,7 @@ def test_a_job_that_is_interrupted(installation: Installation) -> None:
         wait_until(lambda: "c3 -> d4" in process.stderr.readline() if process.stderr else False, PATIENCE)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-    assert process.returncode == documented("canceled").exit_code
+    assert process.returncode == documented("canceled").exit_code == 130
+    assert not leftovers(installation.root / "canceled" / "jobs")
     document = json.loads(output)
     assert document["result"] == "CANCELED" and [item["code"] for item in document["messages"]] == ["canceled"]

@@ -100,15 +100,20 @@ def shop(world: World) -> Project:
     return made
 
 
-def test_a_good_change_of_a_django_project(shop: Project) -> None:
-    document = shop.job({"catalogue/migrations/0003_price.py": django_migration("0002_note", PRICE)})
-    assert rows(document) == [
+@pytest.fixture(scope="module")
+def good(shop: Project) -> dict[str, Any]:
+    """A good change, whose job's folder is kept."""
+    return shop.job({"catalogue/migrations/0003_price.py": django_migration("0002_note", PRICE)}, 0, "--keep")
+
+
+def test_a_good_change_of_a_django_project(good: dict[str, Any]) -> None:
+    assert rows(good) == [
         ("stable/1", "catalogue.0001_initial", "catalogue.0002_note"),
         ("stable/1", "base", "contenttypes.0001_initial"),
         ("stable/1", "contenttypes.0001_initial", "contenttypes.0002_remove_content_type_name"),
         ("change", "catalogue.0002_note", "catalogue.0003_price"),
     ]
-    (dataset,) = document["datasets"]
+    (dataset,) = good["datasets"]
     assert dataset["final"] == dataset["expected"] == "catalogue.0003_price"
     assert [row["by_change"] for row in dataset["migrations"]] == [False, False, False, True]
 
@@ -272,10 +277,9 @@ def test_numbered_migrations(world: World) -> None:
     assert raised["file"].endswith("003_step.py") and "1062" in raised["detail"]
 
 
-def test_a_walk_by_hand_with_any_tool(shop: Project, tmp_path: Path) -> None:
+def test_a_walk_by_hand_with_any_tool(good: dict[str, Any]) -> None:
     """`ansible-playbook playbooks/run-migrations.yaml -e @job.yaml` in the folder of a job that was kept."""
-    change = {"catalogue/migrations/0003_price.py": django_migration("0002_note", PRICE)}
-    folder = Path(shop.job(change, 0, "--keep")["folder"])
+    folder = Path(good["folder"])
     before = (folder / "artifacts" / "walk-org-shop.jsonl").read_text()
 
     def play(playbook: str) -> None:

@@ -88,16 +88,20 @@ class Answer:
         """The codes of the published messages."""
         return [message["code"] for message in self.document["messages"]]
 
+    def everything(self) -> str:
+        """The text of all published files."""
+        return "".join(path.read_text(errors="replace") for path in self.folder.rglob("*") if path.is_file())
+
     def said(self) -> str:
         """Everything that the messages say."""
         return json.dumps(self.document["messages"])
 
 
 class World:
-    """The installation. `root` holds all of it."""
+    """The installation. `root` holds all of it but `packages`, uv's cache."""
 
-    def __init__(self, root: Path, url: str) -> None:
-        self.root, self.url, self._number = root, url, 0
+    def __init__(self, root: Path, url: str, packages: Path) -> None:
+        self.root, self.url, self.packages, self._number = root, url, packages, 0
         self.repository = Repository(root / "served" / PROJECT)
         base = {
             "alembic.ini": "[alembic]\nscript_location = migrations\nsqlalchemy.url =\n",
@@ -121,15 +125,17 @@ class World:
         jobs = [
             {"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "datasets")},
             {"name": "gate-three", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "three")},
+            {"name": "gate-dumps", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "dumps")},
             {"name": "gate-none", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "no-datasets")},
         ]
-        for folder in ("three", "no-datasets"):
+        for folder in ("three", "dumps", "no-datasets"):
             (root / folder).mkdir(exist_ok=True)
         document = {
             "zuul_server": {"gearman_host": "embedded", "gearman_port": self.port},
             "debug_log": str(root / "debug.log"),
             "jobs_working_dir": str(root / "jobs"),
             "projects_dir": str(root / "projects"),
+            "pip_download_cache": str(self.packages),
             "jobs": jobs,
             "publish_logs": {
                 "type": "local", "path": str(root / "logs"), "prepend_url": (root / "logs").as_uri(),
@@ -186,22 +192,27 @@ class World:
         return str(folder)
 
     def leftovers(self) -> list[str]:
-        """What is left of jobs: folders, processes, mounts."""
-        left = [str(path) for path in (self.root / "jobs").iterdir()] if (self.root / "jobs").exists() else []
-        mark = str(self.root / "jobs")
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("TH_JOB_DIR", "").startswith(mark) and process.status() != "zombie":
-                    left.append(f"{process.pid} {' '.join(process.cmdline())}")
-            except psutil.Error:
-                pass
-        left += [line for line in Path("/proc/self/mounts").read_text().splitlines() if mark in line]
-        return left
+        """What is left of jobs."""
+        return leftovers(self.root / "jobs")
 
     def th(self, *words: str, patience: float = PATIENCE, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run `th` to its end."""
         given = {"capture_output": True, "text": True, "timeout": patience, "stdin": subprocess.DEVNULL}
         return subprocess.run([program("th"), *words], **given, **options)
+
+
+def leftovers(jobs: Path) -> list[str]:
+    """What is left of the jobs below a folder: folders, processes, mounts."""
+    left = [str(path) for path in jobs.iterdir()] if jobs.exists() else []
+    mark = str(jobs)
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TH_JOB_DIR", "").startswith(mark) and process.status() != "zombie":
+                left.append(f"{process.pid} {' '.join(process.cmdline())}")
+        except psutil.Error:
+            pass
+    left += [line for line in Path("/proc/self/mounts").read_text().splitlines() if mark in line]
+    return left
 
 
 def program(name: str) -> str:
@@ -274,11 +285,11 @@ class Worker:
 
 
 @contextmanager
-def made(root: Path) -> Iterator[World]:
+def made(root: Path, packages: Path) -> Iterator[World]:
     """A world with its git server."""
     (root / "served").mkdir(parents=True)
     with daemon(root / "served") as url:
-        yield World(root, url)
+        yield World(root, url, packages)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -248,15 +248,14 @@ class TestCheck:
         job = {"name": "job", "plugin": "gate_real_db_upgrade", "datasets_dir": "datasets"}
         return write_config(tmp_path, 0, host="embedded", jobs=[job])
 
-    def failed(self, checks: Path | list[check.Check]) -> list[check.Check]:
+    def failed(self, found: Iterable[check.Check]) -> list[check.Check]:
         # Whether the machine that runs this test has all tools is not what is tested here.
-        checks = checks if isinstance(checks, list) else list(check.check(checks))
-        return [one for one in checks if not one.ok and one.name not in ("tool", "disk space")]
+        return [one for one in found if not one.ok and one.name not in ("tool", "disk space")]
 
-    def test_all_is_well(self, installation: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        checks = list(check.check(installation))
-        assert self.failed(checks) == []
-        names = {one.name for one in checks}
+    def test_all_is_well(self, installation: Path) -> None:
+        found = list(check.check(installation))
+        assert self.failed(found) == []
+        names = {one.name for one in found}
         assert names >= {"sandbox", "user"}
         assert names >= {"configuration", "jobs_working_dir", "disk space", "playbook", "dataset", "profile"}
         assert names >= {"gearman", "tool", "publish_logs.path"}
@@ -283,13 +282,19 @@ class TestCheck:
         ],
     )
     def test_what_is_missing_is_named(
-        self, installation: Path, tmp_path: Path, missing: str, name: str, shown: str
+        self,
+        installation: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        missing: str,
+        name: str,
+        shown: str,
     ) -> None:
         (tmp_path / missing).unlink()
-        (failed,) = self.failed(installation)
+        assert main.th(["check", "-c", str(installation), "--json"]) == 2
+        (failed,) = self.failed(check.Check(**one) for one in json.loads(capsys.readouterr().out))
         assert failed.name == name
         assert shown in failed.text
-        assert main.th(["check", "-c", str(installation)]) == 2
 
     @pytest.mark.parametrize(
         ("profile", "said"),
@@ -304,27 +309,28 @@ class TestCheck:
     ) -> None:
         path = tmp_path / "ansible/inventory/projects/org/project.yaml"
         path.write_text(profile)
-        (failed,) = self.failed(installation)
+        (failed,) = self.failed(check.check(installation))
         assert failed.name == "profile"
         assert failed.text.startswith(str(path)) and said in failed.text and "\n" not in failed.text
 
     def test_a_broken_dataset(self, installation: Path, tmp_path: Path) -> None:
         (tmp_path / "datasets/one.json").write_text("{}")
-        assert [one.name for one in self.failed(installation)] == ["dataset"]
+        assert [one.name for one in self.failed(check.check(installation))] == ["dataset"]
 
     def test_a_folder_that_cannot_be_used(self, installation: Path, tmp_path: Path) -> None:
         settings = json.loads(installation.read_text())
         installation.write_text(json.dumps({**settings, "git_working_dir": "config.json/x"}))
-        assert [one.name for one in self.failed(installation)] == ["git_working_dir"]
+        assert [one.name for one in self.failed(check.check(installation))] == ["git_working_dir"]
 
-    def test_the_gearman_server(self, installation: Path) -> None:
+    def test_the_gearman_server(self, installation: Path, tmp_path: Path) -> None:
+        (tmp_path / "datasets/one.json").unlink()  # its project's profile would be read by Ansible
         settings = json.loads(installation.read_text())
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             settings["zuul_server"] = {"gearman_host": "127.0.0.1", "gearman_port": port}
             installation.write_text(json.dumps(settings))
-            assert self.failed(installation) == []
-        (failed,) = self.failed(installation)
+            assert [one.name for one in self.failed(check.check(installation))] == ["datasets"]
+        _, failed = self.failed(check.check(installation))
         assert failed.name == "gearman"
         assert f"127.0.0.1:{port}" in failed.text
 

@@ -366,7 +366,13 @@ likely = st.fixed_dictionaries({}, optional={key: value | json_values for key, v
 lines = st.lists((likely | json_values).map(json.dumps) | st.text(max_size=30), max_size=12).map("\n".join)
 
 
-@settings(max_examples=300)
+@pytest.fixture(scope="module")
+def any_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose files every example writes anew."""
+    return tmp_path_factory.mktemp("any")
+
+
+@settings(max_examples=150)
 @given(
     walk=lines,
     errors=lines,
@@ -376,7 +382,7 @@ lines = st.lists((likely | json_values).map(json.dumps) | st.text(max_size=30), 
     ended=st.booleans(),
 )
 def test_any_files_give_a_verdict(
-    tmp_path_factory: pytest.TempPathFactory,
+    any_folder: Path,
     walk: str,
     errors: str,
     checkout: Any,
@@ -384,13 +390,12 @@ def test_any_files_give_a_verdict(
     first: Any,
     ended: bool,
 ) -> None:
-    folder = tmp_path_factory.mktemp("any")
-    (folder / "walk-a.jsonl").write_text(walk, "utf-8", "surrogatepass")
-    (folder / "errors.jsonl").write_text(errors, "utf-8", "surrogatepass")
-    (folder / "checkout.json").write_text(json.dumps(checkout))
-    (folder / "dataset-a.json").write_text(json.dumps(dataset))
-    (folder / "first-try.json").write_text(json.dumps(first))
-    read = artifacts.read(folder)
+    (any_folder / "walk-a.jsonl").write_text(walk, "utf-8", "surrogatepass")
+    (any_folder / "errors.jsonl").write_text(errors, "utf-8", "surrogatepass")
+    (any_folder / "checkout.json").write_text(json.dumps(checkout))
+    (any_folder / "dataset-a.json").write_text(json.dumps(dataset))
+    (any_folder / "first-try.json").write_text(json.dumps(first))
+    read = artifacts.read(any_folder)
     if ended:
         read = replace(read, problems=(*read.problems, artifacts.Problem("worker_stopped")))
     found = verdict.decide(read, ["a", "b"])

@@ -22,6 +22,8 @@ from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
+from ansible.module_utils.th_mask import Masker
+from ansible.module_utils.th_secrets import Known
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
@@ -86,11 +88,19 @@ class Walk:
                     raise WalkError(error.code, error.detail) from error
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
-                self._diary.event("error", code=found.code, detail=found.detail, file=found.file, line=found.line)
+                # it is told to Zuul, too, and not only published
+                detail = self._masker().text(found.detail)
+                self._diary.event("error", code=found.code, detail=detail, file=found.file, line=found.line)
                 self._log.linger()
-                self._diary.say(f"{found.code}: {found.detail}")
+                self._diary.say(f"{found.code}: {detail}")
                 return found
         return None
+
+    def _masker(self) -> Masker:
+        """What the project's code knows and may not say."""
+        account = th_mariadb.read_account(self._server.job_file)
+        known = Known({account["password"]}, names={account["user"], *self._server.databases.values()})
+        return Masker(known.worth_masking())
 
     def _walk(self) -> None:
         start = standing = self._evidence.standing()
