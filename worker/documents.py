@@ -9,30 +9,18 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from worker import strict
 from worker.errors import ConfigError
 
 Key = tuple[str | int, ...]
 
 MAX_BYTES = 4 * 1024 * 1024
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which however refuses a key that is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ValueError(f"the key {key!r} is there twice (line {key_node.start_mark.line + 1})")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 class _Unsafe(str):
@@ -44,7 +32,6 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
-_Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
 
 
 def write_anew(path: Path, text: str, mode: int = 0o644) -> None:
@@ -81,19 +68,6 @@ def _unsafe(value: Any) -> Any:
     return value
 
 
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return mapping
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping that the JSON or YAML file at `path` holds; an empty YAML file is an empty mapping.
 
@@ -110,15 +84,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(path, "", f"is larger than {MAX_BYTES} bytes", "is it the right file?")
     try:
         text = data.decode("utf-8-sig")
-        if text.lstrip().startswith("{"):
-            value = json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_no_constant)
-        else:
-            value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        value = strict.parse(text)
     except json.JSONDecodeError as error:
         problem = f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         raise ConfigError(path, "", problem, "mend the file") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        problem = f"cannot be understood: {str(error) or type(error).__name__}"
+    except ValueError as error:
+        problem = f"cannot be understood: {error}"
         raise ConfigError(path, "", problem, "mend the file") from error
     value = {} if value is None else value
     if not isinstance(value, dict):

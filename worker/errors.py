@@ -11,6 +11,9 @@ INTERRUPTED = 130
 """Exit status of a command that a signal has ended early."""
 
 
+_LONGEST = 2000
+
+
 class TurboHipsterError(Exception):
     """The root of all errors that this package raises on purpose."""
 
@@ -24,9 +27,15 @@ class UsageError(TurboHipsterError):
 
 
 def _located(path: Path | str, key: str, problem: str, remedy: str) -> str:
-    where = f"{path}: {key}" if key else f"{path}"
-    text = f"{where}: {problem}; {remedy}" if remedy else f"{where}: {problem}"
+    where = f"{path}: {_shown(key)}" if key else f"{path}"
+    text = f"{where}: {_shown(problem)}; {remedy}" if remedy else f"{where}: {_shown(problem)}"
     return " ".join(text.split())
+
+
+def _shown(text: str) -> str:
+    """A text that a file or a job has brought, as it can be put into a line of a log or a terminal."""
+    cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in cut)
 
 
 class ConfigError(UsageError):
@@ -57,7 +66,7 @@ class RequestError(TurboHipsterError):
     exit_code = 2
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+        super().__init__(f"{field}: {' '.join(_shown(problem).split())}")
         self.field = field
         self.problem = problem
 

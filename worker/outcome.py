@@ -333,9 +333,9 @@ _TABLE = (
         _FAILURE,
         "FAILURE - The change used more than the sandbox allows",
         _CHANGE,
-        "What the change brings was ended by a limit of the box that it runs in, or failed because of one.",
+        "What the change brings was ended by a limit, or failed because of one.",
         f"{_DETAIL} is the limit, its value, and the variable of the playbooks that raises it.",
-        "Use less of it, or have the variable raised in inventory/group_vars/all/sandbox.yaml.",
+        "Use less of it, or have the variable raised in inventory/group_vars/all.",
     ),
     Code(
         "import_failed",

@@ -6,6 +6,7 @@ Pure like the verdict: the same verdict and header give the same bytes. docs/art
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -93,15 +94,7 @@ def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
 
 def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str:
     """The report page; it links to `files`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(human.FILTERS, whose=_whose)
-    return environment.get_template("report.html").render(
+    return _template().render(
         verdict=verdict,
         headline=summary.headline(verdict),
         reason=summary.reason(verdict),
@@ -119,6 +112,19 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         files=files,
         version=_version(),
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(human.FILTERS, whose=_whose)
+    return environment.get_template("report.html")
 
 
 def render_text(verdict: Verdict, url: str = "") -> str:

@@ -22,7 +22,8 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_.+~][A-Za-z0-9_.+@~=,:-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
 _SECRETS = "ZUUL_EXTRA_SWIFT_"  # signatures that allow uploads (older Zuul)
-_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and lone surrogates: legal in JSON, in no file
+# what moves a cursor, ends a line or turns the reading direction; and lone surrogates: legal in JSON, in no file
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\{[{%#]")
 
 

@@ -44,8 +44,9 @@ class Scenario:
     """What is special about a job: its change, its dataset, its profile, the configuration, the playbooks.
 
     `dataset` None is none at all, a value of its None a key that is not there; `dump` None a dump that is missing.
-    `limits` are group variables of the playbooks, `gate` further plays of the gate's; `blocked` is a path of the
-    installation that a file stands in the way of; `advance` is what is merged after the change was proposed.
+    `limits` are group variables of the playbooks, `gate` further plays of the gate's, `at_the_sign` is a shell script
+    that runs beside the walk as soon as the change has made a file `SIGN`; `blocked` is a path of the installation that
+    a file stands in the way of; `advance` is what is merged after the change was proposed.
     """
 
     files: Files = field(default_factory=lambda: script("d4", "c3"))
@@ -55,6 +56,7 @@ class Scenario:
     config: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     gate: str = ""
+    at_the_sign: str = ""
     blocked: str = ""
     advance: Files = field(default_factory=dict)
 
@@ -91,7 +93,22 @@ _STEP_THAT_WRITES = """
       ansible.builtin.shell: "echo nonsense >> '{{ th_job_dir }}/artifacts/walk-first.jsonl'"
       changed_when: false
 """
-_JOB = "import os, time; job = os.path.dirname(os.path.dirname(os.environ['HOME']))"
+SIGN = "now"
+_GIVE_A_SIGN = _migration(f"import time; open({SIGN!r}, 'w').close(); time.sleep(900)")
+_KILL = """kill -KILL $(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' {{ th_job_dir }}/db/first/server.json)"""
+_BESIDE_THE_WALK = """
+- name: Wait for a sign of the change's, beside the walk
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Do what is to be done then
+      ansible.builtin.shell: |
+        while test -d '{{{{ th_job_dir }}}}/src' && ! test -e '{{{{ th_job_dir }}}}/src/{sign}'; do sleep 0.05; done
+        {script}
+      async: 120
+      poll: 0
+      changed_when: false
+"""
 _EXTERNAL = {"host": "127.0.0.1", "user": "th", "password_file": "password"}
 _NO_ACCOUNT: Mapping[str, None] = dict.fromkeys(("db_user", "db_pass"))
 _SPOILT = "context.configure(connection=connection)"
@@ -170,23 +187,16 @@ SCENARIOS: Mapping[str, Scenario] = {
     "server_unreachable": Scenario(
         dataset={"server": {**_EXTERNAL, "port": 1}, **_NO_ACCOUNT}
     ),
-    "server_died": Scenario(
-        _migration(f"{_JOB}\nos.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)")
-    ),
+    "server_died": Scenario(_GIVE_A_SIGN, at_the_sign=_KILL),
     "job_folder": Scenario(blocked="jobs"),
     "upload_failed": Scenario(blocked="logs"),
     "server_out_of_memory": Scenario(
-        _migration(
-            f"{_JOB}\nopen(job + '/db/first/mariadbd.log', 'a').write('[ERROR] InnoDB: Out of memory\\n')\n"
-            "os.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)"
-        )
+        _GIVE_A_SIGN,
+        at_the_sign="echo '[ERROR] InnoDB: Out of memory' >> '{{ th_job_dir }}/db/first/mariadbd.log'; " + _KILL,
     ),
     "retry_timed_out": Scenario(
-        _migration(
-            f"{_JOB}\nmark = os.path.dirname(os.path.dirname(job)) + '/tried'\n"
-            "if os.path.exists(mark):\n    time.sleep(900)\nopen(mark, 'w').close()\n"
-            "os.system('pkill -KILL -f -- --datadir=' + job)\ntime.sleep(60)"
-        ),
+        _GIVE_A_SIGN,
+        at_the_sign="mkdir '{{ th_job_dir | dirname | dirname }}/tried' && " + _KILL,
         config={"job_time_limit": 35},
     ),
     "limit_not_measurable": Scenario(
@@ -304,7 +314,7 @@ class Installation:
             **config,
         }
         (home / "projects").mkdir(exist_ok=True)
-        if scenario.limits or scenario.gate:
+        if scenario.limits or scenario.gate or scenario.at_the_sign:
             document["ansible_dir"] = str(self._playbooks(home, plugin, scenario))
         if scenario.blocked == "logs":
             arguments = recorded(code)
@@ -332,6 +342,10 @@ class Installation:
             gate.write_text(f"---{scenario.gate}")
         else:
             gate.write_text(gate.read_text() + scenario.gate)
+        if scenario.at_the_sign:
+            walk = folder / "playbooks" / "run-migrations.yaml"
+            beside = _BESIDE_THE_WALK.format(sign=SIGN, script=scenario.at_the_sign)
+            walk.write_text(walk.read_text().replace("---\n", f"---{beside}\n", 1))
         return folder
 
 

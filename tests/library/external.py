@@ -5,7 +5,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
+
+from . import boxes
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--userstat=ON", "--performance-schema=ON"]
 GRANTS = [
@@ -28,15 +30,16 @@ class External:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         folder.mkdir()
-        th_mariadb.install(folder, OPTIONS, 60)
+        th_private_server.install(folder, OPTIONS, 60, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
-        self.server = th_mariadb.start(
+        self.server = th_private_server.start(
             folder,
             databases={"": "shop", "others": "others"},
             user="somebody",
             password="x",
             options=[*OPTIONS, *network],
             time_limit=60,
+            sandbox=boxes.settings(kind="none"),
         )
         for statement in [*GRANTS, "CREATE TABLE others.t (id int)", "INSERT INTO others.t VALUES (1)"]:
             self.ask(statement)

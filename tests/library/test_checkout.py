@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git_process import Limits
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
@@ -67,6 +68,7 @@ class Workplace:
             "migrations": {"tool": "alembic", "script_location": "app/migrations"},
         }
         self.patience = Patience(attempts=2, time_limit=5, backoff=0.01)
+        self.limits: Limits | None = None
 
     def run(self, name: str = "job", origin: str = "", url: str = "", **fields: str) -> dict[str, Any]:
         job = {
@@ -82,7 +84,7 @@ class Workplace:
         profile = {"file": "/profiles/project.yaml", **check_profile(self.described)}
         log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
         try:
-            tool = Git(log, (request.url, request.origin), self.patience)
+            tool = Git(log, (request.url, request.origin), self.patience, self.limits)
             mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
             return dict(module.Checkout(tool, mirror, request, profile, self.src(name)).run())
         finally:
@@ -843,10 +845,10 @@ def test_repositories_of_another_user_on_this_machine(work: Workplace, repositor
 
 def test_only_repositories_on_this_machine_may_be_of_another_user(tmp_path: Path) -> None:
     def said(base: str) -> str:
-        tool = module.Git(module.CappedLog(tmp_path / "log", 10_000), (base,), module.Patience())
+        tool = Git(CappedLog(tmp_path / "log", 10_000), (base,), Patience())
         try:
             return str(tool.text("config", "--global", "--get-all", "safe.directory", cwd=tmp_path))
-        except module.GitError:
+        except GitError:
             return ""
 
     assert [said(base) for base in ("/srv/git", "file:///srv/git", "https://git.example.org")] == ["*", "*", ""]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_logs import WalkLog, Watch, excerpt, slow_log, watched
 from ansible.module_utils.th_walk import Limits, Walk
@@ -27,8 +27,10 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=60)
+    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    running = th_private_server.start(
+        folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=60,
+        sandbox=boxes.settings())
     yield running
     th_mariadb.stop(running, 0)
 

@@ -16,6 +16,7 @@ from ansible.module_utils import th_mariadb, th_snapshot
 from ansible.module_utils.th_artifacts import write_json
 from ansible.module_utils.th_dataset import read_dataset
 
+from . import boxes
 from .conftest import ROOT, load_module
 
 restore_dataset = load_module("restore_datasets", "restore_dataset")
@@ -77,6 +78,7 @@ class Home:
             "snapshots_dir": str(self.root / "snapshots"),
             "databases": self.databases,
             "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
+            "sandbox": boxes.given(),
             "server_options": OPTIONS,
             "import_time_limit": 60,
             "start_time_limit": 60,

@@ -14,6 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 from ansible.module_utils import th_external, th_mariadb, th_meter
+from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dump import _DEFINER
 from ansible.module_utils.th_external import own_name
 from ansible.module_utils.th_walk import Limits, Walk
@@ -77,6 +78,7 @@ class Jobs:
             "snapshots_dir": str(self.root / "snapshots"),
             "databases": [{"name": name, "versions": "alembic", "version_query": query} for name in names],
             "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
+            "sandbox": boxes.given(),
             "server_options": [],
             "import_time_limit": self.time_limit,
             "start_time_limit": 60,
@@ -233,7 +235,7 @@ class TestOwnDatabases:
         assert all(len(name) <= 64 and name.startswith(server.user) for name in server.databases.values())
         with th_mariadb.connect(server, server.admin_file) as connection:
             both = th_meter.read(connection, server).data_bytes
-            ask(server, f"DROP DATABASE {th_mariadb.identifier(server.databases['api'])}")
+            ask(server, f"DROP DATABASE {identifier(server.databases['api'])}")
             assert both == 2 * th_meter.read(connection, server).data_bytes > 0
 
 
@@ -292,7 +294,10 @@ class TestCounters:
 class TestWalk:
     """The walk of a dataset that is on an external server."""
 
-    ROWS = "op.execute('INSERT INTO numbers SELECT seq, seq FROM seq_1_to_1000')"
+    ROWS = (
+        "op.execute('INSERT INTO numbers SELECT seq, seq FROM seq_1_to_1000')\n"
+        "assert 'relay.sock' in op.get_context().config.get_main_option('sqlalchemy.url')"
+    )
     CHAIN = {  # noqa: RUF012
         "a1": (None, ""),
         "b2": ("a1", "op.create_table('numbers', sa.Column('id', sa.Integer), sa.Column('more', sa.Integer))"),
@@ -327,6 +332,7 @@ class TestWalk:
         assert events[-1] == {**events[-1], "event": "final", "version": "c3", "expected": "c3"}
         ends = {event["to"]: event for event in events if event["event"] == "end"}
         assert list(ends) == ["b2", "c3"]
+        assert not list(Path(options["job_dir"]).rglob("relay.sock"))
         counters = ends["c3"]["counters"]
         assert 1000 <= counters["rows_changed"] <= 1002, "the rows, and the version"
         assert counters["redo_bytes"] is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils import th_mariadb, th_meter, th_private_server
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk import Limits, Walk
 
@@ -54,9 +54,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / "toy"
     folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
-    running = th_mariadb.start(
-        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60
+    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    running = th_private_server.start(
+        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60,
+        sandbox=boxes.settings(),
     )
     yield running
     th_mariadb.stop(running, 0)

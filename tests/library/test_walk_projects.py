@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_artifacts import write_json, write_text
+from ansible.module_utils.th_checkout import facts_of
 from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, Patience
 from ansible.module_utils.th_profile import check_profile
@@ -22,7 +23,7 @@ from ansible.module_utils.th_uv import uv_path
 from ansible.module_utils.th_walk import Limits, Walk
 
 from . import boxes, toy
-from .conftest import ROOT, load_module
+from .conftest import ROOT
 from .gitserver import Repository
 
 NAME = "real"
@@ -94,10 +95,11 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
+    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
     password = 'it\'s "odd" %s\\'
-    running = th_mariadb.start(
-        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60
+    running = th_private_server.start(
+        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60,
+        sandbox=boxes.settings(),
     )
     yield running
     th_mariadb.stop(running, 0)
@@ -112,7 +114,6 @@ class Job:
 
     def walk(self, described: Mapping[str, Any], *stages: Checkout) -> list[dict[str, Any]]:
         """Walk through the stages, the last of which is the change; gives the events of this walk alone."""
-        facts_of = load_module("checkout", "checkout_change")._facts
         profile = check_profile(dict(described))
         revisions: dict[str, Any] = {}
         said, built = [], []

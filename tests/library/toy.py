@@ -125,12 +125,13 @@ def _names(named: str | Sequence[str] | None) -> Sequence[str]:
 
 def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> th_mariadb.Server:
     """A server in `folder`, with the toy's database and user."""
-    from ansible.module_utils import th_mariadb
+    from ansible.module_utils import th_private_server
 
     folder.mkdir(parents=True)
-    th_mariadb.install(folder, OPTIONS, 60)
-    return th_mariadb.start(
-        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60
+    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    return th_private_server.start(
+        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60,
+        sandbox=boxes.settings(),
     )
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`th verdict`: the verdict again, from a job's folder or a published one."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -108,8 +110,14 @@ def test_a_folder_without_job_yaml(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "job.yaml: cannot be read" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder(tmp_path, "success")
-    (tmp_path / "result.json").mkdir()
+
+    def replace(source: str, target: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(target))
+
+    monkeypatch.setattr(os, "replace", replace)
     assert th(["verdict", "--write", str(tmp_path)]) == 2
     assert "result.json: cannot be written" in capsys.readouterr().err

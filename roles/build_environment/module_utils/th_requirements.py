@@ -16,6 +16,8 @@ FILES_LIMIT = 50
 """How many files that include each other are looked at."""
 PLACES_SHOWN = 3
 TEXT_LIMIT = 200
+LINE_LIMIT = 2000
+"""Characters of a line that are looked at."""
 
 # after these words uv names a package
 _NAMED = re.compile(
@@ -27,9 +29,9 @@ _ABSENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]*)"
 )
 # where uv itself tells the place
-_POSITION = re.compile(r"in `(?P<file>[^`]+)` at position (?P<position>\d+)")
+_POSITION = re.compile(r"in `(?P<file>[^`]+)` at position (?P<position>\d{1,9})")
 _LINE = re.compile(
-    r"`?(?P<file>[^`\s]+):(?P<line>\d+):\d+|Invalid `(?P<toml>pyproject\.toml)`.*? at line (?P<number>\d+)"
+    r"`?(?P<file>[^`\s]+):(?P<line>\d{1,9}):\d+|Invalid `(?P<toml>pyproject\.toml)`.*? at line (?P<number>\d{1,9})"
 )
 # what a build has printed names anything
 _BUILDS_WORDS = re.compile(r"\[std(?:out|err)\].*?(?=hint: |$)")
@@ -55,8 +57,11 @@ class Place:
 
 def file_in(src: Path, name: str) -> Path | None:
     """A regular file of the checkout; None when it is not there, or leads out of it by a symbolic link."""
-    path = Path(os.path.realpath(src / name))
-    return path if path.is_file() and path.is_relative_to(os.path.realpath(src)) else None
+    try:
+        path = Path(os.path.realpath(src / name))
+        return path if path.is_file() and path.is_relative_to(os.path.realpath(src)) else None
+    except (OSError, ValueError):  # no name for a file: too long, or with a zero byte
+        return None
 
 
 def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
@@ -112,7 +117,7 @@ def _direct(src: Path, said: str) -> list[Place]:
         number = int(at_line["line"] or at_line["number"])
     else:
         return []
-    rows = text.splitlines()
+    rows = _rows(text)
     return [_place(file, number, rows[number - 1])] if 0 < number <= len(rows) else []
 
 
@@ -128,6 +133,10 @@ def _text(src: Path, name: str) -> str:
     return path.read_text("utf-8", "replace")
 
 
+def _rows(text: str) -> list[str]:
+    return [row[:LINE_LIMIT] for row in text.splitlines()]
+
+
 def _lines(src: Path, files: Iterable[str]) -> Iterator[tuple[str, Place]]:
     """All lines that name a package, with its normal name: requirement files first, then the project's own."""
     queue = [name for name in files if "://" not in name]
@@ -137,7 +146,7 @@ def _lines(src: Path, files: Iterable[str]) -> Iterator[tuple[str, Place]]:
         if file in seen:
             continue
         seen.append(file)
-        for number, row in enumerate(_text(src, file).splitlines(), 1):
+        for number, row in enumerate(_rows(_text(src, file)), 1):
             include = _INCLUDE.match(row)
             if include and "://" not in include["file"]:
                 queue.append(os.path.join(os.path.dirname(file), include["file"]))
@@ -145,7 +154,7 @@ def _lines(src: Path, files: Iterable[str]) -> Iterator[tuple[str, Place]]:
             if not include and row.strip() and not row.lstrip().startswith("#"):
                 yield normal(match["name"].rstrip(".-_")) if match else "", _place(file, number, row)
     for file in ("pyproject.toml", "setup.cfg", "setup.py"):
-        for number, row in enumerate(_text(src, file).splitlines(), 1):
+        for number, row in enumerate(_rows(_text(src, file)), 1):
             if file == "setup.cfg":
                 match = _REQUIREMENT.match(row) if row[:1].isspace() else None
                 matches = [match] if match else []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_git import Git, GitError
+from ansible.module_utils.th_git_files import conflicts
 from ansible.module_utils.th_step import StepError
 
 CONFLICTS_SHOWN = 10
@@ -49,7 +50,7 @@ class History:
             return
         if base is None:
             raise StepError("merge_conflict", f"The change and {branch} have no history in common.")
-        files = [printable(path) for path in self._git.conflicts(self._src, tip, commit)]
+        files = [printable(path) for path in conflicts(self._git, self._src, tip, commit)]
         if files:
             more = f" and {len(files) - CONFLICTS_SHOWN} more" if len(files) > CONFLICTS_SHOWN else ""
             detail = f"The change cannot be merged into {branch}: {', '.join(files[:CONFLICTS_SHOWN])}{more}"

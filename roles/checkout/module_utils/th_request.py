@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.th_git import mask
+from ansible.module_utils.th_names import REF
 from ansible.module_utils.th_step import StepError
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import configparser
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import Any
 from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_git import Git
+from ansible.module_utils.th_git_files import differing, file, scripts
+from ansible.module_utils.th_ini import HERE, read_ini, split_locations
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 from ansible.module_utils.th_scripts import read_tree
 from ansible.module_utils.th_step import StepError
@@ -71,7 +72,7 @@ class Forest:
         known = self.read(base).files(touched) | self.read(change).files(touched)
         return sorted(
             path
-            for path in self._git.differing(self._repository, base, change)
+            for path in differing(self._git, self._repository, base, change)
             if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
         )
 
@@ -125,7 +126,7 @@ class TreeReader:
     ) -> list[tuple[str, bytes]]:
         files: dict[str, bytes] = {}  # folders may lie in each other
         for folder in places.folders:
-            files.update(self._git.scripts(self._repository, commit, folder, places.recursive, wanted))
+            files.update(scripts(self._git, self._repository, commit, folder, places.recursive, wanted))
         return list(files.items())
 
     def _django(self, commit: str) -> tuple[Tree, Places]:
@@ -154,7 +155,7 @@ class TreeReader:
     def _alembic(self, commit: str) -> Places:
         migrations = self._migrations
         config = migrations.get("config", "")
-        content = self._git.file(self._repository, commit, config) if config else None
+        content = file(self._git, self._repository, commit, config) if config else None
         settings = read_ini(content or b"", posixpath.dirname(config), migrations.get("section", ""))
         told = settings.get("recursive_version_locations", "").strip().lower() in ("1", "true", "yes", "on")
         recursive = migrations["recursive_version_locations"] or told
@@ -189,40 +190,6 @@ class TreeReader:
                 "checkout_failed", f"{self._migrations['config']}: {printable(value)!r} leads out of the checkout."
             )
         return path
-
-
-HERE = "/root-of-the-repository/"
-"""Stands for it in the values that ``%(here)s`` is part of; no other absolute path is allowed there."""
-
-
-def read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
-    """A section of alembic's configuration file, ``%(here)s`` filled in; empty when it cannot be read."""
-    parser = configparser.ConfigParser({"here": (HERE + folder).replace("%", "%%")}, strict=False)
-    settings: dict[str, str] = {}
-    try:
-        parser.read_string(content.decode("utf-8", "replace"))
-        if parser.has_section(section):
-            for name in (
-                "script_location",
-                "version_locations",
-                "version_path_separator",
-                "path_separator",
-                "recursive_version_locations",
-            ):
-                if parser.has_option(section, name):
-                    settings[name] = parser.get(section, name).strip()
-    except configparser.Error:
-        return settings
-    return settings
-
-
-def split_locations(settings: Mapping[str, str]) -> list[str]:
-    """The folders of ``version_locations``, split as alembic does (``alembic/config.py``)."""
-    locations = settings.get("version_locations", "")
-    separator = settings.get("path_separator") or settings.get("version_path_separator") or ""
-    by_name = {"space": " ", "newline": "\n", "os": ":", ":": ":", ";": ";"}
-    parts = locations.split(by_name[separator]) if separator in by_name else re.split(r", *|(?: +)", locations)
-    return [part.strip() for part in parts if part.strip()]
 
 
 def compare(base: Tree, change: Tree) -> dict[str, list[str]]:

@@ -46,11 +46,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_checks import WrongKey
+from ansible.module_utils.th_checks import WrongKey, shown
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_yaml import read_yaml
 
 PROJECT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 
@@ -61,16 +61,15 @@ def load(projects_dir: Path, project: str) -> dict[str, Any]:
         raise StepError("no_profile", f"th_job.project: {project!r} is not the name of a project.")
     path = projects_dir / f"{project}.yaml"
     try:
-        document = yaml.safe_load(path.read_bytes())
+        document = read_yaml(path)
     except (FileNotFoundError, NotADirectoryError):
         raise StepError(
             "no_profile", f"There is no profile for {project}: write {path} (see docs/profiles.md)."
         ) from None
     except OSError as error:
         raise StepError("profile_wrong", f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise StepError("profile_wrong", f"{path} is not YAML: {where}") from None
+    except ValueError as error:
+        raise StepError("profile_wrong", f"{path} is not YAML: {shown(str(error))}") from None
     try:
         profile = check_profile(document)
     except WrongKey as error:

@@ -7,6 +7,7 @@ nobody outside: the user `USER` without any capability, in namespaces of its own
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_seccomp
-from ansible.module_utils.th_limits import Limits
+from ansible.module_utils.th_limits import DatabaseLimits, Limits
 from ansible.module_utils.th_step import StepError
 
 KINDS = ("bubblewrap", "none")
@@ -74,6 +75,7 @@ class Settings:
     seccomp: bool = True
     cgroups: bool = True
     limits: Limits = field(default_factory=Limits)
+    database: DatabaseLimits = field(default_factory=DatabaseLimits)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -83,6 +85,7 @@ class Settings:
             values["limits"] = Limits.of(values["limits"])
             for name in ("build_hosts", "environment", "read_only"):
                 values[name] = tuple(map(str, values[name]))
+            values["database"] = DatabaseLimits.of(values["database"])
             settings = cls(**values)
         except ValueError as error:
             raise StepError("playbook_failed", f"{error}.") from None
@@ -104,6 +107,8 @@ class Box:
     What does not exist is left out. `network` is the machine's own network; without it there is only a loopback
     of the box's own. `shared` can be written to as well, but is not the job's: of what is in there only what has
     been written since then is held against the limit of the disk.
+    A command that `outlives` whoever starts it is the first process inside, with the id that `Boxed.process` tells:
+    nothing is left when it ends, and it ends with bubblewrap.
     """
 
     settings: Settings
@@ -112,6 +117,7 @@ class Box:
     in_memory: Sequence[Path] = ()
     network: bool = False
     shared: Sequence[Path] = ()
+    outlives: bool = False
 
     @property
     def memory_folders(self) -> list[Path]:
@@ -137,7 +143,8 @@ class Box:
         words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         if not self.network:
             words.append("--unshare-net")
-        words += ["--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        words.append("--as-pid-1" if self.outlives else "--die-with-parent")
+        words += ["--disable-userns", "--new-session", "--cap-drop", "ALL"]
         return [*words, "--hostname", "sandbox", "--uid", str(USER), "--gid", str(USER)]
 
     def _system(self, boxed: Boxed) -> list[str]:
@@ -180,6 +187,8 @@ class Box:
         return words
 
     def _limited(self, argv: Sequence[str]) -> list[str]:
+        if self.outlives:
+            argv = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *argv]
         # counted from inside, where nobody else's processes are counted with them
         if processes := self.settings.limits.processes:
             return ["/usr/bin/prlimit", f"--nproc={processes}:{processes}", "--", *argv]
@@ -194,6 +203,7 @@ class Boxed:
         self.handles: list[int] = []
         self._boxed = boxed
         self._said = -1
+        self._told = b""
 
     def close(self) -> None:
         """Close all files."""
@@ -223,10 +233,29 @@ class Boxed:
 
     def made(self) -> bool:
         """Of a command that has ended by itself: whether its box could be made at all. To be asked once."""
-        told = b""
-        while self._said >= 0 and (chunk := os.read(self._said, 4096)):
-            told += chunk
-        return not self._boxed or b'"exit-code"' in told
+        while self._hears():
+            pass
+        return not self._boxed or b'"exit-code"' in self._told
+
+    def process(self, started: int) -> int:
+        """The id of the command's process, where that with the id `started` was: of a box, the first one inside.
+
+        0 where the box could not be made.
+        """
+        if not self._boxed:
+            return started
+        while b"\n" not in self._told and self._hears():
+            pass
+        try:
+            return int(json.loads(self._told.partition(b"\n")[0])["child-pid"])
+        except (ValueError, KeyError):
+            return 0
+
+    def _hears(self) -> bool:
+        """Hear what bubblewrap says next; False when it is silent for ever."""
+        said = os.read(self._said, 4096) if self._said >= 0 else b""
+        self._told += said
+        return bool(said)
 
     def told(self, status: int) -> int:
         """The command's own exit status, negative for a signal: bubblewrap tells of one as shells do."""

@@ -9,15 +9,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.th_contain import printable
+
 Check = Callable[[str, Any], Any]
 """Takes the key (for the message) and the value; returns the value to use, or raises `WrongKey`."""
+
+
+LONGEST = 2000
+"""Characters of an error."""
 
 
 class WrongKey(Exception):  # noqa: N818 - it is about a key
     """A key that cannot be used; its path, and what it must be."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
+        super().__init__(shown(f"{key}: {problem}" if key else problem))
+
+
+def shown(words: str) -> str:
+    """A text of which the document has a part, as one line of a log."""
+    return " ".join(printable(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…").split())
 
 
 def text(key: str, value: Any) -> str:

@@ -77,6 +77,8 @@ def read_django_tree(
     for folder in chosen:
         if not apps and f"{folder}/__init__.py" not in content:
             continue  # Django takes a folder that is no package for an app without migrations
+        if not folder.isprintable():
+            continue  # nor could Python import it
         modules = {path: text for path, text in content.items() if _is_module(path, folder)}
         found, problems = _read_folder(modules)
         if not found:

@@ -23,7 +23,8 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_mariadb import Server, ServerError, UnreachableError, identifier, literal, query, scope
+from ansible.module_utils.th_accounts import NAME_LIMIT, identifier, literal, scope
+from ansible.module_utils.th_mariadb import Server, ServerError, UnreachableError, query
 
 LOCK_WAIT = 20
 _OURS = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
@@ -65,7 +66,7 @@ def describe(folder: Path, given: Mapping[str, Any], schemas: Mapping[str, str],
 def _own(user: str, number: int, schema: str) -> str:
     """The name of a database of the job's own: one that GRANT takes, with its ``_`` escaped."""
     name = f"{user}_{schema}"
-    return name if len(name) + name.count("_") <= th_mariadb.NAME_LIMIT else f"{user}_{number}"
+    return name if len(name) + name.count("_") <= NAME_LIMIT else f"{user}_{number}"
 
 
 @contextlib.contextmanager
@@ -127,11 +128,13 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
     raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
 
 
-def make_account(connection: Any, server: Server) -> None:
-    """Make the job's account, with rights on its databases alone."""
+def make_account(connection: Any, server: Server, connections: int) -> None:
+    """Make the job's account, with rights on its databases alone, and at most `connections` at one time (0: no limit).
+    """
     account = f"{literal(server.user)}@'%'"
     password = th_mariadb.read_account(server.job_file)["password"]
-    query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}")
+    limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
+    query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}{limit}")
     for database in server.databases.values():
         query(connection, f"GRANT ALL ON {scope(database)} TO {account}")
 

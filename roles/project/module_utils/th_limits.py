@@ -19,6 +19,7 @@ CPU_GRACE = 2
 
 _BYTES = ("memory", "disk", "file_size", "tmp")
 _SECONDS = ("cpu_seconds",)
+_OF_DATABASES = "database_"
 _WORDS = {"cpu_seconds": "processor time", "open_files": "open files", "file_size": "size of one file"}
 
 
@@ -69,8 +70,31 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class DatabaseLimits:
+    """What a private database server may use: bytes, numbers. 0 is no limit.
+
+    `disk` is what a walk may add to the dataset, `connections` are those of the job's user at one time.
+    """
+
+    memory: int = 0
+    processes: int = 0
+    open_files: int = 0
+    disk: int = 0
+    connections: int = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """As `Limits.of`."""
+        return cls(**{name: _number(name, value, _OF_DATABASES) for name, value in given.items()})
+
+    def exceeded(self, name: str) -> Exceeded:
+        """That the limit of this name was met."""
+        return Exceeded(_OF_DATABASES + name, getattr(self, name))
+
+
+@dataclass(frozen=True)
 class Exceeded:
-    """The limit that a command went over: the name of a field of `Limits`, and what it allows."""
+    """The limit that a command went over: its variable's name without ``sandbox_``, and what it allows."""
 
     limit: str
     allowed: int
@@ -81,12 +105,13 @@ class Exceeded:
         return f"sandbox_{self.limit}"
 
     def __str__(self) -> str:
-        value = str(self.allowed)
-        if self.limit in _BYTES:
+        name, value = self.limit.removeprefix(_OF_DATABASES), str(self.allowed)
+        if name in _BYTES:
             value = _size(self.allowed)
-        elif self.limit in _SECONDS:
+        elif name in _SECONDS:
             value += " s"
-        return f"{_WORDS.get(self.limit, self.limit)}, {value} ({self.variable})"
+        whose = "the database's " if self.limit.startswith(_OF_DATABASES) else ""
+        return f"{whose}{_WORDS.get(name, name)}, {value} ({self.variable})"
 
 
 def limit_self(rlimits: Iterable[tuple[int, tuple[int, int]]]) -> None:
@@ -115,7 +140,7 @@ def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
     return None
 
 
-_OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)")
+_OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)|Got error \d+ \"[^\"]*\" from storage engine")
 """How a database server tells of an error of its own: it is in no box of ours."""
 
 _SAID = {
@@ -140,13 +165,13 @@ def _size(value: int) -> str:
     return f"{value} bytes"
 
 
-def _number(name: str, value: object) -> int:
+def _number(name: str, value: object, prefix: str = "") -> int:
     """A number as a variable has it."""
     try:
         number = human_to_bytes(value) if name in _BYTES else int(str(value))
     except ValueError:
         kind = "a size, such as 4G" if name in _BYTES else "a whole number"
-        raise ValueError(f"sandbox_{name}: {value!r} is not {kind}") from None
+        raise ValueError(f"sandbox_{prefix}{name}: {value!r} is not {kind}") from None
     if number < 0:
-        raise ValueError(f"sandbox_{name}: {value!r} is less than 0, which is no limit")
+        raise ValueError(f"sandbox_{prefix}{name}: {value!r} is less than 0, which is no limit")
     return int(number)

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's database server: a private one (one folder, one socket, no network), or its part of an external one."""
+"""A job's database server, a private one or its part of an external one: where it is, and how it is asked."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,10 @@ import pymysql.cursors
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_contain import printable
 
-SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10
-NAME_LIMIT = 64
-"""Characters in the name of a database."""
+VERSIONS_BYTES = 4 << 20
+"""How large the versions of a database may be together; Django's are thousands of short names."""
 
 CONNECTION_LOST = (0, 2006, 2013, 2014, 2055)
 """PyMySQL's error numbers for a connection that is no more."""
@@ -81,6 +77,12 @@ class Server:
         return Path(self.folder) / "data"
 
     @property
+    def run_dir(self) -> Path:
+        """Where a private server has its process id and its log of slow statements, and its socket if the path is short
+        enough."""
+        return Path(self.folder) / "run"
+
+    @property
     def error_log(self) -> Path:
         """The server's own error log; of an external one, what the process that holds the locks has said."""
         return Path(self.folder) / "mariadbd.log"
@@ -118,96 +120,6 @@ class Server:
         return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
 
 
-def version() -> str:
-    """What the installed server says of itself, for example ``mariadbd  Ver 10.11.19-MariaDB-…``."""
-    result = subprocess.run(
-        [tool("mariadbd"), "--no-defaults", "--version"], capture_output=True, text=True, check=False
-    )
-    if result.returncode != 0:
-        raise ServerError(f"mariadbd --version failed: {result.stderr.strip()}")
-    return " ".join(result.stdout.split()[1:])
-
-
-def install(folder: Path, options: Iterable[str], time_limit: float) -> None:
-    """Make an empty data directory in `folder`/data."""
-    (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
-    argv = [
-        tool("mariadb-install-db"),
-        "--no-defaults",
-        f"--datadir={folder / 'data'}",
-        # a server removes what others have in its folder for temporary tables: nobody shares one
-        f"--tmpdir={folder / 'tmp'}",
-        "--auth-root-authentication-method=normal",
-        "--skip-test-db",
-        "--skip-name-resolve",
-        *(option for option in options if option.startswith(("--innodb-log-file-size", "--innodb-page-size"))),
-        *_run_as(),
-    ]
-    try:
-        result = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", timeout=time_limit, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ServerError(f"mariadb-install-db did not end in {time_limit} s") from error
-    if result.returncode != 0:
-        raise ServerError("mariadb-install-db failed: " + (result.stdout + result.stderr).strip()[-2000:])
-
-
-def start(
-    folder: Path,
-    *,
-    databases: Mapping[str, str],
-    user: str,
-    password: str,
-    options: Iterable[str],
-    time_limit: float,
-    definers: Iterable[str] = (),
-) -> Server:
-    """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
-
-    The `databases` are made where they are missing. The administrator gets a fresh password, everybody else but the
-    job's user is removed. `definers` are accounts (``user@host``) that nobody can log in with, for the views,
-    triggers and routines that run in their name.
-    `options` are further options of mariadbd. Raises ServerError with the end of the error log.
-    """
-    server = Server(str(folder), _socket_path(folder), dict(databases), user)
-    admin_password = secrets.token_urlsafe(24)
-    write_option_file(server.admin_file, server, user="root", password=admin_password)
-    write_option_file(server.job_file, server, user=user, password=password)
-    (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
-    init_file = folder / "init.sql"
-    write_text(init_file, _accounts(server, admin_password, password, definers), 0o600)
-    argv = [
-        tool("mariadbd"),
-        "--no-defaults",
-        f"--datadir={server.datadir}",
-        f"--socket={server.socket}",
-        f"--pid-file={folder / 'mariadbd.pid'}",
-        f"--log-error={server.error_log}",
-        f"--tmpdir={folder / 'tmp'}",
-        f"--secure-file-priv={folder / 'tmp'}",
-        f"--init-file={init_file}",
-        "--skip-networking",
-        "--local-infile=OFF",
-        "--skip-log-bin",
-        *options,
-        *_run_as(),
-    ]
-    with open(os.devnull, "r+b") as nothing:
-        process = subprocess.Popen(
-            argv, stdin=nothing, stdout=nothing, stderr=nothing, cwd=folder, start_new_session=True
-        )
-    server = save(replace(server, pid=process.pid))
-    try:
-        _wait_until_it_answers(server, process, time_limit)
-    except BaseException:
-        stop(server, 2)
-        raise
-    finally:
-        init_file.unlink()
-    return server
-
-
 def save(server: Server) -> Server:
     """Write `server.json`."""
     write_text(Path(server.folder) / "server.json", json.dumps(asdict(server), indent=1) + "\n", 0o600)
@@ -237,7 +149,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(server.pid, os.WNOHANG)  # ours, when this process has started it
     folder = Path(server.socket).parent
-    if server.private and folder != Path(server.folder):
+    if server.private and folder != server.run_dir:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -292,15 +204,23 @@ def flavour(connection: pymysql.connections.Connection[Any]) -> tuple[str, str]:
     return kind, str(version)
 
 
-def identifier(name: str) -> str:
-    """A name quoted as an identifier of SQL."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 def read_version(connection: pymysql.connections.Connection[Any], version_query: str) -> list[str]:
-    """The versions that a database holds, sorted; [] where its version table is missing or empty."""
+    """The versions that a database holds, sorted; [] where its version table is missing or empty.
+
+    Raises ServerError for more than any project has: a change may have put anything there.
+    """
+    rows: list[tuple[Any, ...]] = []
     try:
-        rows = query(connection, version_query)
+        cursor: Any
+        with connection.cursor(pymysql.cursors.SSCursor) as cursor:
+            cursor.execute(version_query)
+            size = 0
+            while row := cursor.fetchone():
+                rows.append(row)
+                size += 64 + sum(len(str(value)) for value in row)
+                if size > VERSIONS_BYTES:
+                    cursor._result.unbuffered_active = False  # or all that is left would be read first
+                    raise ServerError(f"it is longer than {VERSIONS_BYTES} bytes")
     except pymysql.err.ProgrammingError as error:
         if error.args[0] in (1146, 1054):  # no such table; no such column
             return []
@@ -320,55 +240,6 @@ def tool(name: str) -> str:
     if found is None:
         raise ServerError(f"{name} is not installed: playbooks/prepare-host.yaml installs it")
     return found
-
-
-def _run_as() -> list[str]:
-    # the server refuses to run as root unless it is told so in so many words
-    return ["--user=root"] if os.geteuid() == 0 else []
-
-
-def _socket_path(folder: Path) -> str:
-    natural = folder / "mariadbd.sock"
-    if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT:
-        return str(natural)
-    return os.path.join(tempfile.mkdtemp(prefix="th-db-"), "mariadbd.sock")
-
-
-def _accounts(server: Server, admin_password: str, password: str, definers: Iterable[str]) -> str:
-    # a statement a line: that is what --init-file reads
-    user = f"{literal(server.user)}@localhost"
-    databases = server.databases.values()
-    dumb = []
-    for name, _, host in (definer.rpartition("@") for definer in definers):
-        account = f"{literal(name)}@{literal(host)}"
-        if host and (name, host) not in (("root", "localhost"), (server.user, "localhost")):
-            dumb.append(f"CREATE OR REPLACE USER {account} ACCOUNT LOCK;")
-            dumb += [f"GRANT ALL ON {scope(database)} TO {account};" for database in databases]
-    return "\n".join(
-        [
-            "DELETE FROM mysql.global_priv WHERE User NOT IN ('root', 'mariadb.sys') OR Host <> 'localhost';",
-            "DELETE FROM mysql.db;",
-            "FLUSH PRIVILEGES;",
-            f"ALTER USER root@localhost IDENTIFIED BY {literal(admin_password)};",
-            f"CREATE USER {user} IDENTIFIED BY {literal(password)};",
-            *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)};" for database in databases),
-            *(f"GRANT ALL ON {scope(database)} TO {user};" for database in databases),
-            *dumb,
-            "",
-        ]
-    )
-
-
-def scope(database: str) -> str:
-    """All of one database, as GRANT names it: there, ``_`` and ``%`` are wildcards."""
-    escaped = database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
-    # GRANT takes no longer name; the wildcard then stands for itself, as for any one character
-    return identifier(escaped if len(escaped) <= NAME_LIMIT else database) + ".*"
-
-
-def literal(text: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
 
 
 def write_option_file(path: Path, server: Server, **account: str) -> None:
@@ -401,19 +272,3 @@ def read_password(path: Path) -> str:
             return stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ServerError(f"the password in {path} cannot be read: {error}") from error
-
-
-def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], time_limit: float) -> None:
-    deadline = time.monotonic() + time_limit
-    while True:
-        if process.poll() is not None:
-            raise ServerError(f"the private server did not start:\n{server.last_words()}")
-        try:
-            with connect(server, server.admin_file, time_limit=max(1, deadline - time.monotonic())):
-                return
-        except pymysql.err.OperationalError as error:
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"the private server did not answer in {time_limit} s ({error}):\n{server.last_words()}"
-                ) from error
-            time.sleep(0.02)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.th_git import Git, GitError, mask
+from ansible.module_utils.th_names import REF
 from ansible.module_utils.th_step import StepError
 
 
@@ -51,7 +52,7 @@ class Mirror:
     def broken(self) -> bool:
         """Whether an object of the mirror is missing or damaged; reads all of them."""
         try:
-            self._git.run("fsck", "--full", "--no-dangling", "--no-progress", cwd=self.path)
+            self._git.run("fsck", "--full", "--no-dangling", "--no-progress", cwd=self.path, merged=True)
         except GitError as error:
             return error.exit is not None
         return False
@@ -60,7 +61,7 @@ class Mirror:
         """Throw the mirror away and make it from nothing. Raises StepError git_unreachable."""
         shutil.rmtree(self.path, ignore_errors=True)
         try:
-            self._git.run("init", "--quiet", "--bare", "--", str(self.path))
+            self._git.run("init", "--quiet", "--bare", "--", str(self.path), merged=True)
             self._fetch()
         except GitError as error:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -70,12 +71,13 @@ class Mirror:
         """The branch that the server's HEAD is; "" when it is none. Raises StepError git_unreachable."""
         words = ("ls-remote", "--quiet", "--symref", "--", self._url, "HEAD")
         try:
-            told: str = self._git.remote(self._url, *words).decode("utf-8", "replace")
+            told: str = self._git.remote(self._url, *words, merged=True).decode("utf-8", "replace")
         except GitError as error:
             raise unreachable(self._url, error) from None
         for line in told.splitlines():
-            if line.startswith("ref: refs/heads/") and line.endswith("\tHEAD"):
-                return line[len("ref: refs/heads/") : -len("\tHEAD")]
+            name = line.removeprefix("ref: refs/heads/").removesuffix("\tHEAD")
+            if line == f"ref: refs/heads/{name}\tHEAD" and REF.fullmatch(name):
+                return name
         return ""
 
     def main_branch(self) -> str:
@@ -94,7 +96,7 @@ class Mirror:
     def _fetch(self) -> None:
         refspecs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
-        self._git.remote(self._url, "fetch", *options, "--", self._url, *refspecs, cwd=self.path)
+        self._git.remote(self._url, "fetch", *options, "--", self._url, *refspecs, cwd=self.path, merged=True)
 
 
 def unreachable(url: str, error: GitError) -> StepError:

@@ -23,8 +23,8 @@ from ansible.module_utils.th_checks import (
     one_of,
     text,
 )
+from ansible.module_utils.th_names import REF
 
-REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|[./]$))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -212,11 +212,10 @@ def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
     found = (value,) if isinstance(value, str) else value
     if not isinstance(found, tuple | list | set | frozenset):
         raise UnreadableError(f"its {variable} is neither a name nor a list of names")
-    names = tuple(found) if isinstance(found, tuple | list) else tuple(sorted(map(str, found)))
-    for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or not name.isprintable():
-            raise UnreadableError(f"its {variable} holds what is not a revision's name")
-    return names
+    names = [name for name in found if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable()]
+    if len(names) < len(found):
+        raise UnreadableError(f"its {variable} holds what is not a revision's name")
+    return tuple(names if isinstance(found, tuple | list) else sorted(names))
 
 
 def sha256(content: bytes) -> str:
@@ -236,4 +235,6 @@ def digest_of(module: ast.Module) -> str:
         text = ast.dump(ast.Module(body=body, type_ignores=[]))
     except RecursionError:
         raise UnreadableError("it is nested too deeply") from None
+    except (ValueError, MemoryError):
+        raise UnreadableError("it holds a number that is too long") from None
     return sha256(text.encode("utf-8", "backslashreplace"))

@@ -40,6 +40,10 @@ options:
     description: The program that holds the job's locks on an external server.
     type: path
     required: true
+  sandbox:
+    description: What a private server runs in, and its limits, C(th_sandbox) of the role C(project).
+    type: dict
+    required: true
   server_options:
     description: Options of mariadbd.
     type: list
@@ -65,6 +69,7 @@ EXAMPLES = r"""
     snapshots_dir: /var/lib/turbo-hipster/snapshots
     databases: "{{ th_profile.databases }}"
     lock_program: "{{ role_path }}/files/hold_locks.py"
+    sandbox: "{{ th_sandbox }}"
 """
 
 RETURN = r"""
@@ -88,14 +93,16 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import append_event, forget_errors, read_json, report_error, write_json
+from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset, read_dataset
 from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_external import release
 from ansible.module_utils.th_guest import as_guest
 from ansible.module_utils.th_snapshot import Seed, clone, snapshot
+from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import heads_of
 
 ROLE = "restore_datasets"
@@ -117,7 +124,7 @@ def told_apart(server_code: str) -> Iterator[None]:
     """
     try:
         yield
-    except SeedError as error:
+    except (SeedError, StepError) as error:
         raise RestoreError(error.code, str(error)) from error
     except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError(server_code, str(error)) from error
@@ -149,19 +156,21 @@ def privately(
 ) -> tuple[th_mariadb.Server, dict[str, Any]]:
     """A server of the job's own on a clone of the dataset's snapshot, and how it went."""
     seed = Seed(options["name"], tuple((part.database, part.dump) for part in dataset.parts if part.dump))
+    sandbox, server_options = Settings.of(options["sandbox"]), options["server_options"]
     with snapshot(
-        Path(options["snapshots_dir"]), seed, options["server_options"], options["import_time_limit"]
+        Path(options["snapshots_dir"]), seed, server_options, options["import_time_limit"], sandbox
     ) as image:
         begun = time.monotonic()
         method = clone(image, folder / "data")
         cloned = time.monotonic()
-    server = th_mariadb.start(
+    server = th_private_server.start(
         folder,
         databases={part.name: part.database for part in dataset.parts},
         user=dataset.user,
         password=dataset.password,
-        options=options["server_options"],
+        options=server_options,
         time_limit=options["start_time_limit"],
+        sandbox=sandbox,
         definers=image.definers,
     )
     return server, {
@@ -228,6 +237,7 @@ def main() -> None:
             "snapshots_dir": {"type": "path", "required": True},
             "databases": {"type": "list", "elements": "dict", "required": True},
             "lock_program": {"type": "path", "required": True},
+            "sandbox": {"type": "dict", "required": True},
             "server_options": {"type": "list", "elements": "str", "default": []},
             "import_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 120},

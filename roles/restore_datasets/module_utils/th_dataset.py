@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_dump import SeedError
+
+NAME_LIMIT = 4096
 
 LIMITS = (
     "maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read", "maximum_redo_bytes", "maximum_data_growth",
@@ -63,15 +67,16 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
         )
     except OSError as error:
         raise SeedError("seed_missing", f"{path}: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SeedError("seed_broken", f"{path} is not a dataset: {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SeedError("seed_broken", f"{path} is not a dataset: {printable(str(error))}") from error
     except KeyError as error:
         raise SeedError("seed_broken", f"{path}: the key {error} is missing") from error
     for part in dataset.parts:
         if part.dump is None and not dataset.reset:
             raise SeedError("seed_broken", f"{path}: the key 'seed_data' is missing")
-        if part.dump is not None and not part.dump.is_file():
-            raise SeedError("seed_missing", f"{part.dump} is not there (key seed_data of {path})")
+        if part.dump is not None and not os.path.isfile(part.dump):
+            dump = printable(str(part.dump))[:NAME_LIMIT]
+            raise SeedError("seed_missing", f"{dump} is not there (key seed_data of {path})")
     return dataset
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible.module_utils import th_external, th_mariadb, th_seal
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
 from ansible.module_utils.th_dump import SeedError, count, load_dump
 from ansible.module_utils.th_snapshot import identity_of
@@ -39,7 +40,7 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
             th_external.drop_dead(connection, server)
             if not server.preloaded:
                 th_external.make_databases(connection, server, *OWN_CHARSET)
-            th_external.make_account(connection, server)
+            th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
         started = time.monotonic()
         if dataset.reset:
             _run_reset(dataset, server, options)

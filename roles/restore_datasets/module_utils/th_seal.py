@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_external import RIGHTS
-from ansible.module_utils.th_mariadb import UnreachableError, identifier, query
+from ansible.module_utils.th_mariadb import UnreachableError, query
 
 Seal = dict[str, dict[str, str]]
 """By database, and in it by object (``table users``, ``trigger audit``): a digest of it, or its checksum."""

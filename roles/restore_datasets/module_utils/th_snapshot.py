@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dump import DISK_FULL, count, load_dump
 
 FORMAT = 3  # part of the key: raised when a snapshot is made in another way
@@ -53,10 +54,13 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def snapshot(root: Path, seed: Seed, options: Sequence[str], time_limit: float) -> Iterator[Snapshot]:
+def snapshot(
+    root: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
+) -> Iterator[Snapshot]:
     """The snapshot of a dataset, made if need be; while the context lasts nobody removes it.
 
-    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk.
+    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk, StepError for want
+    of a box.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     family = f"{seed.name}-{_digest([[str(dump.resolve()), database] for database, dump in seed.parts])[:8]}"
@@ -70,7 +74,7 @@ def snapshot(root: Path, seed: Seed, options: Sequence[str], time_limit: float) 
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _whole(final):
                 _remove_old(root, family)
-                _make(root, final, family, seed, options, time_limit)
+                _make(root, final, family, seed, options, time_limit, sandbox)
                 made = True
         facts = json.loads((final / "snapshot.json").read_text("utf-8"))
         yield Snapshot(
@@ -108,7 +112,7 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
     identity = {
         "format": FORMAT,
         "parts": [[database, *identity_of(dump)] for database, dump in seed.parts],
-        "server": th_mariadb.version(),
+        "server": th_private_server.version(),
         "options": sorted(options),
     }
     return _digest(identity)[:16]
@@ -135,16 +139,22 @@ def _remove_old(root: Path, family: str) -> None:
 
 
 def _make(
-    root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float
+    root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> None:
     begun = time.monotonic()
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
-        th_mariadb.install(making, options, time_limit)
+        th_private_server.install(making, options, time_limit, sandbox)
         # the accounts are made anew with each start: these two are gone with the first clone
         databases = {str(number): database for number, (database, _) in enumerate(seed.parts)}
-        server = th_mariadb.start(
-            making, databases=databases, user="import", password="", options=options, time_limit=time_limit
+        server = th_private_server.start(
+            making,
+            databases=databases,
+            user="import",
+            password="",
+            options=options,
+            time_limit=time_limit,
+            sandbox=sandbox,
         )
         rows, definers = 0, set()
         try:
@@ -157,16 +167,17 @@ def _make(
                 th_mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
         finally:
             th_mariadb.stop(server, time_limit)
-        for name in ("admin.cnf", "job.cnf", "server.json", "mariadbd.pid"):
+        for name in ("admin.cnf", "job.cnf", "server.json"):
             (making / name).unlink(missing_ok=True)
-        shutil.rmtree(making / "tmp", ignore_errors=True)
+        for name in ("tmp", "run"):
+            shutil.rmtree(making / name, ignore_errors=True)
         facts = {
             "bytes": sum(path.stat().st_blocks * 512 for path in making.rglob("*") if path.is_file()),
             "rows": rows,
             "definers": sorted(definers),
             "seconds": round(time.monotonic() - begun, 3),
             "dumps": [str(dump) for _, dump in seed.parts],
-            "server": th_mariadb.version(),
+            "server": th_private_server.version(),
         }
         os.sync()
         write_text(making / "snapshot.json", json.dumps(facts, indent=1) + "\n")

@@ -79,6 +79,7 @@ class Diary:
         self.event("end", **more, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
         if ended.error:
             raise ended.error
+        self._evidence.check()
         self.say("done", "[output]")
         known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
         self.say(f"{before} -> {after}: {seconds:.3f} s, {known}")

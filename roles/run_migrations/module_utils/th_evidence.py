@@ -12,10 +12,14 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_limits import DatabaseLimits
+from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_versions import heads_of, prefixed
 from ansible.module_utils.th_walkers import WalkError
 
 KILL_PATIENCE = 20.0
+READ_PATIENCE = 20.0
+"""Seconds that reading the version may take: a change may lock its table, or make it a view that never ends."""
 LITTLE_SPACE = 32 << 20
 _UNKNOWN_DATABASE = 1049
 
@@ -36,45 +40,56 @@ class Standing:
 
 
 class Evidence:
-    """The server of one dataset; `databases` are the profile's, `revisions` the forest of migrations."""
+    """The server of one dataset; `databases` are the profile's, `revisions` the forest of migrations.
+
+    What the change may have made, which its version table is part of, is only read with the job's own account: a view
+    there may call a function, which has the rights of whoever reads the view.
+    """
 
     def __init__(
         self,
         server: th_mariadb.Server,
         databases: Sequence[Mapping[str, Any]],
         revisions: Mapping[str, Mapping[str, Any]],
+        limits: DatabaseLimits,
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
+        self._limits = ServerLimits(server, limits)
         self._gone = "server_died" if server.private else "server_unreachable"
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
-        """A connection of the administrator's that sees what is not yet committed. Raises WalkError."""
+        """A connection of the administrator's, for what the change has not made. Raises WalkError."""
         if not self._server.private:
-            self.check()  # without its locks, what is there may be another job's
+            self.alive()  # without its locks, what is there may be another job's
         try:
             with th_mariadb.connect(self._server, self._server.admin_file) as connection:
-                # within one transaction around all migrations, as some env.py have it, the version is written
-                # but not yet committed
-                th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
                 yield connection
         except (pymysql.Error, OSError) as error:
             raise WalkError(self._gone, f"{error}\n{self._server.last_words()}") from error
 
     def standing(self) -> Standing:
-        """Where the databases stand."""
-        with self.connection() as connection:
-            return self._standing(connection)
+        """Where the databases stand. Raises WalkError."""
+        self.alive()
+        rows: list[str] = []
+        heads: list[str] = []
+        for database in self._databases:
+            found = self._rows(database)
+            rows += [prefixed(row, database["name"]) for row in found]
+            heads += heads_of(found, database["versions"], database["name"], self._revisions)
+        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
     def before(self) -> tuple[Standing, th_meter.Reading]:
         """Where the databases and the counters stand before a step. The counters come last: the step is next."""
+        standing = self.standing()
         with self.connection() as connection:
-            return self._standing(connection), th_meter.read(connection, self._server)
+            return standing, th_meter.read(connection, self._server)
 
     def after(self) -> tuple[th_meter.Reading, Standing]:
         """Where the counters and the databases stand after a step. The counters come first: the step was last."""
         with self.connection() as connection:
-            return th_meter.read(connection, self._server), self._standing(connection)
+            reading = th_meter.read(connection, self._server)
+        return reading, self.standing()
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:
@@ -112,33 +127,42 @@ class Evidence:
                         th_mariadb.query(connection, f"KILL {int(number)}")
                 time.sleep(0.02)
 
-    def check(self) -> None:
+    def alive(self) -> None:
         """Raises WalkError when the server is gone."""
         if not self._server.running():
             raise WalkError(self._gone, self._server.last_words())
+
+    def check(self) -> None:
+        """Raises WalkError when the server is gone, or has got more than it may; nothing goes on in it then."""
+        self.alive()
+        if error := self._limits.exceeded():
+            self.end_connections()
+            raise error
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server or a full disk."""
         if not self._server.running():
             return WalkError(self._gone, self._server.last_words())
+        if found := self._limits.behind(error):
+            return found
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
         return error
 
-    def _standing(self, connection: Any) -> Standing:
-        rows: list[str] = []
-        heads: list[str] = []
-        for database in self._databases:
-            found = self._rows(connection, database)
-            rows += [prefixed(row, database["name"]) for row in found]
-            heads += heads_of(found, database["versions"], database["name"], self._revisions)
-        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
-
-    def _rows(self, connection: Any, database: Mapping[str, Any]) -> list[str]:
+    def _rows(self, database: Mapping[str, Any]) -> list[str]:
+        """The rows of a database's version table."""
+        server, name = self._server, self._server.databases[database["name"]]
         try:
-            connection.select_db(self._server.databases[database["name"]])
-        except pymysql.err.OperationalError as error:
-            if error.args[0] == _UNKNOWN_DATABASE:  # a migration has dropped it
-                return []
-            raise
-        return th_mariadb.read_version(connection, database["version_query"])
+            with th_mariadb.connect(server, server.job_file, database=name, time_limit=READ_PATIENCE) as connection:
+                # within one transaction around all migrations, as some env.py have it, the version is written
+                # but not yet committed
+                th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+                found = th_mariadb.read_version(connection, database["version_query"])
+                # then the server has counted what was read, before anybody looks what the account has done
+                connection.ping(reconnect=False)
+                return found
+        except (pymysql.Error, OSError, th_mariadb.ServerError) as error:
+            if isinstance(error, pymysql.err.OperationalError) and error.args[0] == _UNKNOWN_DATABASE:
+                return []  # a migration has dropped it
+            self.alive()
+            raise WalkError("walk_failed", f"the version of {name} cannot be read: {error}") from error

@@ -187,7 +187,7 @@ class WalkLog:
 
 def slow_log(server: th_mariadb.Server) -> Path:
     """Where a private server writes its slow statements."""
-    return Path(server.folder) / "slow.log"
+    return server.run_dir / "slow.log"
 
 
 def log_slow_statements(connection: Any, path: Path, seconds: float) -> None:

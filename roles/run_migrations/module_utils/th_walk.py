@@ -23,6 +23,7 @@ from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_mask import Masker
+from ansible.module_utils.th_relay import reached
 from ansible.module_utils.th_secrets import Known
 from ansible.module_utils.th_stages import Stage, Tree
 from ansible.module_utils.th_step import StepError
@@ -66,7 +67,8 @@ class Walk:
         built = read_json(artifacts / "environment.json").get("environments", [])
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
-        self._evidence = Evidence(self._server, self._databases, self._tree.revisions)
+        self._address: Mapping[str, str] = {}
+        self._evidence = Evidence(self._server, self._databases, self._tree.revisions, sandbox.database)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
@@ -83,7 +85,8 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    self._walk()
+                    with reached(self._server, self._sandbox) as self._address:
+                        self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
             except WalkError as error:
@@ -244,7 +247,7 @@ class Walk:
             venv=Path(built["venv"]),
             home=home,
             account=th_mariadb.read_account(self._server.job_file),
-            address=self._server.address,
+            address=self._address,
             schemas=self._server.databases,
             database=database,
             on_line=self._log.output,
@@ -261,7 +264,7 @@ class Walk:
         src = Path(built["src"])
         own = [src] if stage.kind == "change" else []
         read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
-        if socket := self._server.address.get("socket"):
+        if socket := self._address.get("socket"):
             read.append(Path(socket))
         if not own:
             read.append(src)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One git process and its helpers, ended when it takes too long, says too much, or writes too much."""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+OUTPUT_LIMIT = 128 * 1024 * 1024
+"""Bytes of a command's output; a tree can name a million files in a kilobyte."""
+ERRORS_LIMIT = 256 * 1024
+"""Bytes that are kept of what a command and the server say beside; the rest of it is dropped."""
+
+_CHUNK = 1 << 16
+_LOOK = 0.5  # seconds between two looks at how much there is on the disk
+_SHARE = 10  # of the time, at most this part is spent on looking
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may come of a repository that nobody has merged: files of a commit, bytes on the disk, bytes of memory.
+
+    The first two are for all of `folder`; the memory is each process's.
+    """
+
+    folder: Path
+    files: int
+    bytes: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit status (None: at its time limit), output, and why it was ended before ("" if not)."""
+
+    exit: int | None
+    output: bytes
+    errors: bytes
+    over: str = ""
+
+
+def run_git(
+    words: Sequence[str],
+    *,
+    cwd: Path | None,
+    environment: Mapping[str, str],
+    given: bytes | None,
+    time_limit: float,
+    limits: Limits | None,
+    output_limit: int = OUTPUT_LIMIT,
+) -> Ended:
+    """Run git to its end, or to the first of its limits; then all that it has started is ended."""
+    with tempfile.TemporaryFile() as told:
+        if given is not None:
+            told.write(given)
+            told.seek(0)
+        process = subprocess.Popen(
+            ["git", *words],
+            cwd=cwd,
+            env=environment,
+            stdin=told,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_limiter(limits) if limits else None,
+        )
+    try:
+        ended = _follow(process, time_limit, limits, output_limit)
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    return ended
+
+
+def _limiter(limits: Limits) -> Callable[[], None]:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then git says "File too large"
+        for kind, most in ((resource.RLIMIT_FSIZE, limits.bytes), (resource.RLIMIT_DATA, limits.memory)):
+            _, hard = resource.getrlimit(kind)
+            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (least, hard))
+
+    return limit
+
+
+def _follow(
+    process: subprocess.Popen[bytes], time_limit: float, limits: Limits | None, output_limit: int
+) -> Ended:
+    assert process.stdout is not None and process.stderr is not None
+    output, errors = bytearray(), bytearray()
+    deadline = time.monotonic() + time_limit
+    look_at = time.monotonic() + _LOOK
+    over = ""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, output)
+        selector.register(process.stderr, selectors.EVENT_READ, errors)
+        while selector.get_map() and not over:
+            now = time.monotonic()
+            if now >= deadline:
+                _kill(process)
+                return Ended(None, bytes(output), bytes(errors))
+            for key, _ in selector.select(min(deadline - now, _LOOK)):
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.data is output or len(errors) < ERRORS_LIMIT:
+                    key.data.extend(chunk)
+            if len(output) > output_limit:
+                over = f"more than {output_limit:,} bytes of output"
+            elif limits and time.monotonic() >= look_at:
+                begun = time.monotonic()
+                over = too_much(limits)
+                look_at = time.monotonic() + max(_LOOK, _SHARE * (time.monotonic() - begun))
+    if over:
+        _kill(process)
+        return Ended(None, bytes(output), bytes(errors), over)
+    try:
+        process.wait(max(deadline - time.monotonic(), 0.1))
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return Ended(None, bytes(output), bytes(errors))
+    return Ended(process.returncode, bytes(output), bytes(errors))
+
+
+def too_much(limits: Limits) -> str:
+    """What there is more of in the folder than it may hold; "" when it is fine."""
+    size = count = 0
+    folders = [str(limits.folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue  # gone again
+        if size > limits.bytes:
+            return f"more than {limits.bytes:,} bytes (checkout_bytes_limit)"
+        if count > 2 * limits.files:  # git has files of its own
+            return f"more than {limits.files:,} files (checkout_files_limit)"
+    return ""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the command with all of its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

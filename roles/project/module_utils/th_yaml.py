@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML that a person has written: data only, no key twice, nothing that grows when it is written out again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BYTES_LIMIT = 4 * 1024 * 1024
+NODES_LIMIT = 100_000
+"""Values of a document, each reference to one counted as all that it stands for."""
+
+_DIGITS = 300
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ValueError(f"the key {key!r} is there twice (line {key_node.start_mark.line + 1})")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _DIGITS:
+            raise ValueError(f"a number of more than {_DIGITS} digits (line {node.start_mark.line + 1})")
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises OSError, and ValueError for what is not YAML or cannot be data."""
+    with path.open("rb") as stream:
+        content = stream.read(BYTES_LIMIT + 1)
+    if len(content) > BYTES_LIMIT:
+        raise ValueError(f"longer than {BYTES_LIMIT} bytes")
+    try:
+        document = yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        if _size(document, {}) > NODES_LIMIT:
+            raise ValueError(f"it comes to more than {NODES_LIMIT} values")
+    # what PyYAML raises for a tag whose value is none of it, such as !!timestamp x
+    except (yaml.YAMLError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    return document
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values a value is made of. Raises RecursionError for one that holds itself."""
+    if isinstance(value, str):
+        json.dumps(value, ensure_ascii=False).encode()  # no lone surrogate
+    if not isinstance(value, dict | list | set | tuple):
+        return 1
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else [*value]
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]

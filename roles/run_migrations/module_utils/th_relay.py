@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way out of a walk's box, where a dataset is on an external server: a socket that leads to that address alone.
+
+Who is in the box cannot choose where it leads. What passes is neither read nor kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_mariadb import Server
+from ansible.module_utils.th_private_server import SOCKET_PATH_LIMIT
+
+CHUNK = 256 << 10
+CONNECT_PATIENCE = 10.0
+"""Seconds to reach the server in."""
+
+_JOIN_PATIENCE = 5.0
+
+
+class Relay:
+    """A unix socket `path` that is forwarded to `host` and `port`; a context manager, closed with all its connections.
+
+    The socket is in `folder`, where that path is short enough. `most` is how many connections there may be at one time
+    (0: no limit); further ones are closed at once.
+    """
+
+    def __init__(self, folder: Path, host: str, port: int, most: int) -> None:
+        self._address, self._most = (host, port), most
+        self.path = folder / "relay.sock"
+        self._open: set[socket.socket] = set()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
+                self.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-relay-"))) / "relay.sock"
+            self.path.unlink(missing_ok=True)
+            self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            self._listener.bind(str(self.path))
+            stack.callback(self.path.unlink, missing_ok=True)
+            self._listener.listen(128)
+            self._made = stack.pop_all()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _shut(self._listener)
+        self._accepting.join(_JOIN_PATIENCE)
+        with self._lock:
+            for one in self._open:
+                _shut(one)
+        self._made.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inside, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                full = self._count >= self._most > 0
+                self._count += not full
+            if full:
+                inside.close()
+            else:
+                threading.Thread(target=self._serve, args=(inside,), daemon=True).start()
+
+    def _serve(self, inside: socket.socket) -> None:
+        try:
+            with inside, socket.create_connection(self._address, CONNECT_PATIENCE) as outside:
+                outside.settimeout(None)
+                # small statements and their answers are not to wait for more
+                outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:
+                    self._open |= {inside, outside}
+                back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
+                back.start()
+                _pump(inside, outside)
+                back.join()
+                with self._lock:
+                    self._open -= {inside, outside}
+        except OSError:
+            pass  # the server cannot be reached, which the other side sees by the end of its connection
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
+@contextlib.contextmanager
+def reached(server: Server, sandbox: Settings) -> Iterator[Mapping[str, str]]:
+    """Where a walk's box reaches a server, as `Server.address`: through a relay where that would take a network."""
+    address = server.address
+    if "socket" in address or sandbox.kind == "none":
+        yield address
+        return
+    most = sandbox.database.connections
+    with Relay(Path(server.folder), address["host"], int(address["port"]), most) as relay:
+        yield {"socket": str(relay.path)}
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, until one side has no more to say or is gone; both are told then."""
+    buffer = memoryview(bytearray(CHUNK))
+    with contextlib.suppress(OSError):
+        while size := source.recv_into(buffer):
+            target.sendall(buffer[:size])
+    _shut(source)
+    _shut(target)
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)

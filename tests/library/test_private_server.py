@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private server in its box: how it ends, and what the worker finds it by."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from ansible.module_utils import th_box, th_mariadb, th_private_server
+from ansible.module_utils.th_step import StepError
+
+from tests.functional.support import wait_until
+
+from . import boxes, toy
+
+PATIENCE = 10.0
+Start = Callable[..., th_mariadb.Server]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    th_private_server.install(folder, toy.OPTIONS, 60, boxes.settings())
+    return folder / "data"
+
+
+@pytest.fixture
+def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    monkeypatch.setenv("TH_JOB_DIR", str(tmp_path))
+    monkeypatch.setenv("SECRET", "of the worker's")
+    shutil.copytree(data, tmp_path / "data")
+    started = []
+
+    def now(**changed: object) -> th_mariadb.Server:
+        server = th_private_server.start(
+            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=60,
+            sandbox=boxes.settings(**changed),
+        )  # fmt: skip
+        started.append(server)
+        return server
+
+    yield now
+    for server in started:
+        th_mariadb.stop(server, 0)
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("kind", th_box.KINDS)
+def test_it_is_found_by_its_job_and_stops_cleanly(start: Start, tmp_path: Path, kind: str) -> None:
+    server = start(kind=kind)
+    process = psutil.Process(server.pid)
+    assert process.name() == "mariadbd"
+    whole = [process] if kind == "none" else [process, process.parent()]
+    for one in whole:
+        assert one is not None and one.environ()["TH_JOB_DIR"] == str(tmp_path)
+        assert "SECRET" not in one.environ()
+    th_mariadb.stop(server, PATIENCE)
+    assert "Shutdown complete" in server.error_log.read_text()
+    wait_until(lambda: all(one is None or gone(one) for one in whole), PATIENCE)
+    assert start(kind=kind).running(), "its data can be used again"
+
+
+@pytest.mark.parametrize("box", [False, True], ids=["itself", "its box"])
+def test_neither_the_server_nor_its_box_outlives_the_other(start: Start, box: bool) -> None:
+    process = psutil.Process(start().pid)
+    around = process.parent()
+    assert around is not None and around.name() == "bwrap"
+    os.kill(around.pid if box else process.pid, signal.SIGKILL)
+    wait_until(lambda: gone(process) and gone(around), PATIENCE)
+
+
+def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(th_box, "_filter", lambda: b"no program for the kernel")
+    with pytest.raises(StepError, match="The server's box cannot be made") as caught:
+        start()
+    assert caught.value.code == "sandbox_unavailable"
+    with pytest.raises(StepError, match="The server's box cannot be made"):
+        th_private_server.install(tmp_path, toy.OPTIONS, 60, boxes.settings())
+    assert not (tmp_path / "init.sql").exists()
