@@ -155,7 +155,7 @@ def test_a_program_that_finds_nothing_to_do(job_dir: Path, server: th_mariadb.Se
 
 def test_a_program_that_never_ends(job_dir: Path, server: th_mariadb.Server) -> None:
     found = error(run(job_dir, "upgrade(); import time; time.sleep(600)", start_time_limit=3))
-    assert found["code"] == "walk_failed" and "more than 3 s after the last migration" in found["detail"]
+    assert found["code"] == "walk_failed" and "after the last migration" in found["detail"]
 
 
 def test_folders_of_the_checkout_that_are_called_like_packages(job_dir: Path, server: th_mariadb.Server) -> None:

@@ -147,8 +147,8 @@ _SAID = {
     "open_files": re.compile(r"Too many open files|\bEMFILE\b"),
     "file_size": re.compile(r"\[Errno 27\]|: File too large|\bEFBIG\b|File size limit exceeded|\bSIGXFSZ\b"),
     "processes": re.compile(
-        r"can't start new thread|\bfork: (?:retry: )?Resource temporarily unavailable|Cannot fork"
-        r"|failed to spawn thread|^BlockingIOError: \[Errno 11\]",
+        r"can't start new thread|failed to spawn thread|Cannot fork|^BlockingIOError: \[Errno 11\]"
+        r"|\bfork: (?:retry: )?Resource temporarily unavailable",
         re.MULTILINE,
     ),
     "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d+ bytes failed"),

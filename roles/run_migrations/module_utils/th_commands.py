@@ -92,6 +92,7 @@ def run_command(
     # found on the environment's PATH, not on ours
     argv = ["/usr/bin/env", "--", *(word.format_map(values) for word in words)]
     start_up: float | None = None
+    begun = ticked = looked = time.monotonic()  # what it takes to make the box is no part of a migration
     try:
         with (
             around.connected() as connected,
@@ -103,7 +104,6 @@ def run_command(
                 on_line=around.on_line,
             ) as contained,
         ):
-            begun = ticked = looked = time.monotonic()
             status: int | None = None
             while (left := begun + time_limit - time.monotonic()) > 0:
                 try:
