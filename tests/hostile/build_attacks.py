@@ -66,8 +66,8 @@ BUILDING = (
     """),
     Attack("to alter the interpreter", READ_ONLY,
            "import os; p = W['prefix'] + '/th_attack'; open(p, 'w').close(); os.unlink(p); print('STOLEN')", root=True),
-    Attack("to put a program beside uv", READ_ONLY,
-           "import os; p = W['uv'] + '.th_attack'; open(p, 'w').close(); os.unlink(p); print('STOLEN')", root=True),
+    # not shown: nobody can write to a program that another test runs
+    Attack("to alter uv", READ_ONLY, "open(W['uv'], 'r+b').close(); print('STOLEN')", shown=False),
     Attack("to give orders to the Gearman server through the proxy", PROXY, _through("localhost", "gearman")),
     Attack("to connect to loopback through the proxy by another spelling", PROXY, _through("127.1", "tcp")),
     Attack("to connect to loopback through the proxy over IPv6", PROXY, _through("[::1]", "tcp6")),

@@ -34,7 +34,8 @@ raise ValueError('{MARKUP}\\x1b[31m ' + secret)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with made(tmp_path_factory.mktemp("world")) as found:
+    folder = tmp_path_factory.mktemp("world")
+    with made(folder, folder / "packages") as found:
         yield found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_capped import CappedLog
@@ -271,3 +272,14 @@ def test_what_others_have_written_to_a_shared_folder_does_not_count(tmp_path: Pa
     assert not disk.scan(lambda _: {})
     (shared / "since").write_bytes(bytes(30 << 20))
     assert disk.scan(lambda _: {})
+
+
+def test_the_dead_of_a_command_are_not_kept(tmp_path: Path) -> None:
+    before = dead()
+    assert run(FORKS_APART, tmp_path, kind="none").exit == 0
+    assert dead() == before
+
+
+def dead() -> set[int]:
+    """The children of this process that have ended and were not asked how."""
+    return {child.pid for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE}

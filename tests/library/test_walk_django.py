@@ -195,7 +195,6 @@ def measured(project: Project, **profile: Any) -> list[dict[str, Any]]:
     }
     checkout = {"stages": [{**stage, "heads": tree.heads(), "folders": folders}], "revisions": revisions}
     built = {"stage": "change", "src": str(project.folder), "venv": str(project.venv), "prefix": sys.base_prefix}
-    built |= {"compiled": True}
     artifacts = job_dir / "artifacts"
     artifacts.mkdir(exist_ok=True)
     (artifacts / "checkout.json").write_text(json.dumps(checkout))

@@ -111,7 +111,7 @@ def artifacts(job_dir: Path, src: Path, revisions: Mapping[str, Sequence[Any]], 
         )
     for stage in stages:
         stage["folders"] = ["migrations/versions"]
-    built = {"stage": "change", "src": str(src), "venv": sys.prefix, "prefix": sys.base_prefix, "compiled": True}
+    built = {"stage": "change", "src": str(src), "venv": sys.prefix, "prefix": sys.base_prefix}
     built |= {"python": "3", "packages": []}
     (job_dir / "artifacts").mkdir(exist_ok=True)
     (job_dir / "results").mkdir(exist_ok=True)

@@ -160,7 +160,8 @@ class Builder:
             recipe = Recipe.of(self._params["profile"], checkout, stage, kind, branch)
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             if kind == "change":
-                src, venv, cached = self._job_dir / "src", self._job_dir / "venv", False
+                folder, cached = self._job_dir, False
+                src, venv = folder / "src", folder / "venv"
                 self._build_change(recipe, src, venv)
             else:
                 folder, cached = self._kept(recipe, commit)
@@ -173,7 +174,7 @@ class Builder:
             "venv": str(venv),
             "python": recipe.python.version,
             "prefix": recipe.python.prefix,
-            "compiled": kind != "change",
+            "bytecode": str(folder / "bytecode"),
             "exclude_newer": recipe.exclude_newer,
             "seconds": round(time.monotonic() - begun, 3),
             "cached": cached,
@@ -254,10 +255,8 @@ class Builder:
             self._make_venv(uv, recipe, venv, home)
             words = source.dependencies() + source.itself()
             if words:
-                # nobody may write to the environment later, Python neither
-                words = [*recipe.installing(venv), "--compile-bytecode", *words]
                 try:
-                    uv(*words, cwd=src, cache=self._cache, writable=[src])
+                    uv(*recipe.installing(venv), *words, cwd=src, cache=self._cache, writable=[src])
                 except StepError as error:
                     raise blame(error, src, source) from None
         remove(home)

@@ -8,6 +8,7 @@ over.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -160,6 +161,7 @@ class Contained:
     def __exit__(self, *_: object) -> None:
         kill_descendants(self._before)
         self.process.wait()
+        _reap(self._before)
         assert self._reader is not None
         self._reader.join(KILL_PATIENCE)
         self._close()
@@ -281,6 +283,13 @@ def kill_descendants(spared: Iterable[psutil.Process] = (), patience: float = KI
             break
         time.sleep(0.01)
     return [process.pid for process in left]
+
+
+def _reap(spared: Iterable[psutil.Process]) -> None:
+    """Forget the dead that came to this process as the reaper of their parents."""
+    for process in set(psutil.Process().children()) - set(spared):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
 
 
 def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

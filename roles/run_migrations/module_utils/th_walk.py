@@ -30,9 +30,6 @@ from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
 
-BYTECODE = "bytecode"
-"""The folder in which Python keeps, a stage, what it has compiled of an environment that cannot be written to."""
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -239,7 +236,7 @@ class Walk:
         if built is None:
             raise WalkError("environment_failed", f"the environment of {stage.name} was not built")
         home = self._job_dir / "home" / self._dataset
-        bytecode = None if built.get("compiled") else self._job_dir / BYTECODE / stage.slug
+        bytecode = Path(built["bytecode"]) if built.get("bytecode") else None
         for folder in filter(None, (home, bytecode)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Surroundings(
@@ -262,15 +259,16 @@ class Walk:
         """The stage's environment to read, the database's socket, and no network. Only the change's own checkout may
         be written to: other jobs walk through a release with the same one."""
         src = Path(built["src"])
-        own = [src] if stage.kind == "change" else []
         read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
+        own, shared = list[Path](), list[Path]()
+        if stage.kind == "change":
+            own += [src, *([bytecode] if bytecode else [])]
+        else:
+            read.append(src)
+            shared += [bytecode] if bytecode else []
         if socket := self._address.get("socket"):
             read.append(Path(socket))
-        if not own:
-            read.append(src)
-        if bytecode:
-            own.append(bytecode)
-        return Box(self._sandbox, read, own, [home])
+        return Box(self._sandbox, read, own, [home], shared)
 
     def _tick(self) -> None:
         self._log.tick()
