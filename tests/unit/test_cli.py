@@ -352,7 +352,8 @@ class TestCheck:
         for part in ("playbooks/check-sandbox.yaml", "inventory/group_vars"):
             if not (tmp_path / "ansible" / part).exists():
                 (tmp_path / "ansible" / part).symlink_to(ROOT / part)
-        (here,) = surroundings.limits(config.load(installation))
+        inside, here = surroundings.limits(config.load(installation))
+        assert inside.level == "ok" and "no capability, a filter of system calls (seccomp), no network" in inside.text
         assert here.ok and "disk: looked at; one process: 4096 open files" in here.text
 
     @pytest.mark.parametrize(
@@ -372,6 +373,11 @@ class TestCheck:
         }
         found = surroundings._limits(report)
         assert found.level == level and found.text.startswith(text)
+
+    def test_what_a_box_is_without(self) -> None:
+        report = {"no_new_privileges": True, "seccomp": False, "capabilities": "0" * 16, "network": ["lo"]}
+        found = surroundings._inside(report)
+        assert found.level == "warn" and "missing: a filter of system calls (seccomp)" in found.text
 
     @pytest.mark.parametrize(("uid", "level", "said"), [(0, "warn", "root, "), (54321, "ok", "a user without a name")])
     def test_the_user(

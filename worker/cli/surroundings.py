@@ -101,7 +101,25 @@ def limits(settings: Config) -> Iterator[Check]:
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             yield Check(False, "limits", f"{playbook} could not be run: {error}")
             return
+    if report["kind"] != "none":
+        yield _inside(report)
     yield _limits(report)
+
+
+def _inside(report: Mapping[str, Any]) -> Check:
+    """What the kernel says of a process in a box."""
+    facts = {
+        "no new privileges": report["no_new_privileges"],
+        "no capability": not int(report["capabilities"], 16),
+        "a filter of system calls (seccomp)": report["seccomp"],
+        "no network but a loopback": report["network"] == ["lo"],
+    }
+    missing = [words for words, holds in facts.items() if not holds]
+    text = f"in a box: {', '.join(words for words, holds in facts.items() if holds)}"
+    if not missing:
+        return Check(True, "sandbox", text)
+    text += f"; missing: {', '.join(missing)}"
+    return Check(True, "sandbox", text, "see sandbox_* in sandbox.yaml", warning=True)
 
 
 def _limits(report: Mapping[str, Any]) -> Check:
