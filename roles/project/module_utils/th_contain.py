@@ -8,7 +8,6 @@ over.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import re
@@ -27,14 +26,13 @@ from typing import Any, Self
 import psutil
 from ansible.module_utils.th_box import Box, Boxed
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_descendants import KILL_PATIENCE, become_subreaper, kill_descendants, reap
 from ansible.module_utils.th_limits import Exceeded, by_signal, by_words
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_watch import Watch
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-PR_SET_CHILD_SUBREAPER = 36
 LINE_LIMIT = 8192
-KILL_PATIENCE = 5.0
 LAST_LINES = 40
 """The last lines of a command that has failed which may say why."""
 FULL = 32 << 20
@@ -161,7 +159,7 @@ class Contained:
     def __exit__(self, *_: object) -> None:
         kill_descendants(self._before)
         self.process.wait()
-        _reap(self._before)
+        reap(self._before)
         assert self._reader is not None
         self._reader.join(KILL_PATIENCE)
         self._close()
@@ -260,47 +258,6 @@ def run_contained(
             timed_out, exit_status = True, None
     exceeded = contained.failed_for() if exit_status else contained.exceeded()
     return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail), exceeded)
-
-
-def become_subreaper() -> None:
-    """Have orphaned descendants reparented to this process instead of to init."""
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def kill_descendants(spared: Iterable[psutil.Process] = (), patience: float = KILL_PATIENCE) -> list[int]:
-    """Kill all descendants of this process but the `spared`; returns the ids of those left after `patience` s."""
-    kept = set(spared)
-    deadline = time.monotonic() + patience
-    while left := _living(set(psutil.Process().children(recursive=True)) - kept):
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can fork away
-            for process in left:
-                try:
-                    process.send_signal(number)
-                except psutil.NoSuchProcess:
-                    pass
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.01)
-    return [process.pid for process in left]
-
-
-def _reap(spared: Iterable[psutil.Process]) -> None:
-    """Forget the dead that came to this process as the reaper of their parents."""
-    for process in set(psutil.Process().children()) - set(spared):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)
-
-
-def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    found = []
-    for process in processes:
-        try:
-            if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            pass
-    return found
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
