@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from ansible.module_utils.th_git import Git, GitError, join_url, mask
 from ansible.module_utils.th_git_files import survey
 from ansible.module_utils.th_history import History
 from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_step import StepError
@@ -255,18 +254,3 @@ def slug(name: str, stages: Sequence[Stage]) -> str:
         made = f"{wanted}-{number}"
         number += 1
     return made
-
-
-def remove(folder: Path) -> None:
-    """Remove a checkout of an earlier try, whatever has been done to it since: its git must never be run."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    try:
-        shutil.rmtree(folder)
-    except PermissionError:
-        folder.chmod(0o700)
-        for path, below, _ in os.walk(folder):
-            for name in below:
-                if not os.path.islink(os.path.join(path, name)):
-                    os.chmod(os.path.join(path, name), 0o700)
-        shutil.rmtree(folder)
