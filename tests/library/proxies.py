@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy like a company's, on loopback, that remembers what it was asked for."""
+"""What takes connections on loopback, and a proxy like a company's that remembers what it was asked for."""
 
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 
-class CompanyProxy:
-    """Connects wherever it is asked to; `heads` are the heads of the requests. `refuses` is a status for all."""
+class Listener:
+    """Listens at `port`, and gives each connection to `take`."""
 
-    def __init__(self, refuses: str = "") -> None:
-        self.refuses = refuses
-        self.heads: list[str] = []
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
     @contextmanager
-    def running(self) -> Iterator["CompanyProxy"]:
+    def running(self) -> Iterator[Self]:
         """With it listening."""
         threading.Thread(target=self._accept, daemon=True).start()
         try:
@@ -31,7 +30,24 @@ class CompanyProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            self.take(client)
+
+    def take(self, client: socket.socket) -> None:
+        """Serve one connection; the next one waits until this returns."""
+        raise NotImplementedError
+
+
+class CompanyProxy(Listener):
+    """Connects wherever it is asked to; `heads` are the heads of the requests. `refuses` is a status for all."""
+
+    def __init__(self, refuses: str = "") -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.heads: list[str] = []
+
+    def take(self, client: socket.socket) -> None:
+        """Serve it beside the others."""
+        threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with client:

@@ -17,40 +17,26 @@ from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_upstream import Upstream, Upstreams
 
 from .gitserver import free_port
-from .proxies import CompanyProxy
+from .proxies import CompanyProxy, Listener
 
 
-class Server:
+class Server(Listener):
     """A web server that remembers the bytes it was sent, and answers each connection once."""
 
     def __init__(self, answer: bytes) -> None:
+        super().__init__()
         self.answer, self.seen = answer, b""
         self.ended = threading.Semaphore(0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
 
-    @contextmanager
-    def running(self) -> Iterator["Server"]:
-        threading.Thread(target=self._accept, daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with client, suppress(OSError):
-                client.settimeout(0.3)
-                self.seen += client.recv(65536)
-                with suppress(TimeoutError):
-                    while more := client.recv(65536):
-                        self.seen += more
-                client.sendall(self.answer)
-            self.ended.release()
+    def take(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.settimeout(0.3)
+            self.seen += client.recv(65536)
+            with suppress(TimeoutError):
+                while more := client.recv(65536):
+                    self.seen += more
+            client.sendall(self.answer)
+        self.ended.release()
 
 
 @dataclass
