@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.library.packages import compiled
+from tests.library.packages import fill
 
 from . import world as worlds
 
@@ -21,7 +21,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open(shared / "packages.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "packages-rest").exists():
-            compiled(shared / "packages", worlds.PROFILE["install"]["packages"])
+            fill(shared / "packages", worlds.PROFILE["install"]["packages"])
     return shared / "packages"
 
 

@@ -120,16 +120,12 @@ def _list(folder: Path, uploaded: Mapping[str, str]) -> None:
         page.write_text(json.dumps({"meta": {"api-version": "1.1"}, "name": folder.name, "files": known}))
 
 
-def compiled(cache: Path, names: Sequence[str]) -> None:
-    """Fill a cache of uv's with packages of the real index, compiled: an environment that is made from it imports them
-    without doing that again. The bytecode says that its source need not be looked at, as uv gives copies a new date."""
+def fill(cache: Path, names: Sequence[str]) -> None:
+    """Fill a cache of uv's with packages of the real index."""
     uv = Path(sys.executable).parent / "uv"
     rest = cache.with_name(f"{cache.name}-rest")
     words = [str(uv), "pip", "install", "--quiet", "--python", sys.executable, "--target", str(rest), *names]
     subprocess.run(words, env={**os.environ, "UV_CACHE_DIR": str(cache)}, check=True)
-    never_imported = "/(testing|greenlet/tests|dialects/(oracle|postgresql|mssql))/"
-    words = [sys.executable, "-m", "compileall", "-q", "-x", never_imported, "--invalidation-mode", "unchecked-hash"]
-    subprocess.run([*words, str(cache / "archive-v0")], check=True)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
