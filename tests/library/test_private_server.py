@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private server in its box: how it ends, and what the worker finds it by."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,8 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pymysql
 import pytest
 from ansible.module_utils import th_box, th_mariadb, th_private_server
+from ansible.module_utils.th_cgroups import Places, around, remove_left
+from ansible.module_utils.th_limits import DatabaseLimits
+from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_step import StepError
 
 from tests.functional.support import wait_until
@@ -73,6 +78,52 @@ def test_neither_the_server_nor_its_box_outlives_the_other(start: Start, box: bo
     assert around is not None and around.name() == "bwrap"
     os.kill(around.pid if box else process.pid, signal.SIGKILL)
     wait_until(lambda: gone(process) and gone(around), PATIENCE)
+
+
+@pytest.mark.parametrize("kind", th_box.KINDS)
+def test_the_kernel_holds_it_to_its_limits_for_as_long_as_it_lives(start: Start, kind: str) -> None:
+    limits = DatabaseLimits(memory=1 << 30, processes=200)
+    server = start(kind=kind, database_memory=limits.memory, database_processes=limits.processes)
+    groups = around(server.pid)
+    if not Places.find().version:
+        assert not groups, "the limits of each process are what holds it"
+        return
+    values = {path.name: path.read_text().strip() for folder in groups for path in folder.glob("*max")}
+    values |= {path.name: path.read_text().strip() for folder in groups for path in folder.glob("memory.limit_in_*")}
+    assert values["pids.max"] == "200"
+    assert str(1 << 30) in {values.get("memory.max"), values.get("memory.limit_in_bytes")}
+    for folder in {folder.parent for folder in groups}:
+        remove_left(folder)
+    assert around(server.pid) == groups, "it lives"
+
+    watched = ServerLimits(server, limits)
+    assert watched.ended("its last words") is None
+    memory = next(folder for folder in groups if any(folder.glob("memory.*")))
+    for limit, used in (("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")):
+        if (memory / limit).exists():
+            (memory / limit).write_text(str(int((memory / used).read_text()) + (32 << 20)))
+    with (
+        pytest.raises((pymysql.Error, OSError)),
+        th_mariadb.connect(server, server.job_file, time_limit=PATIENCE) as connection,
+    ):
+        for number in range(20):
+            th_mariadb.query(connection, f"SET @a{number} = REPEAT('x', 16000000)")
+    wait_until(lambda: not server.running(), PATIENCE)
+    error = watched.ended("its last words")
+    assert error is not None and error.code == "over_limit"
+    assert error.detail == "the database's memory, 1 GiB (sandbox_database_memory): its last words"
+    wait_until(lambda: not any((folder / "cgroup.procs").read_text() for folder in groups), PATIENCE)
+    for folder in {folder.parent for folder in groups}:
+        remove_left(folder)
+    assert not any(folder.exists() for folder in groups)
+
+
+def test_its_group_goes_with_it(start: Start) -> None:
+    server = start()
+    groups = around(server.pid)
+    assert groups or not Places.find().version
+    th_mariadb.stop(server, PATIENCE)
+    assert not any(folder.exists() for folder in groups)
 
 
 def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

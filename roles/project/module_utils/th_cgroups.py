@@ -14,7 +14,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -148,6 +148,49 @@ class Group:
                 yield memory / name, value
 
 
+def join_for_life(limits: Limits) -> None:
+    """Put this process, before it becomes another program, into a group of its own, which outlives who has made it.
+
+    It stays out of one where none can be made. The group is removed with `remove_around`, or by who makes the next one.
+    """
+    places = Places.find()
+    if places.version:
+        with contextlib.suppress(OSError):
+            Group(places, limits).__enter__().join()
+
+
+def around(pid: int) -> list[Path]:
+    """The folders of the group that was made for a process, also of one that has ended and is waited for."""
+    try:
+        own = _own(Path(f"/proc/{pid}/cgroup"))
+        mounts = list(_mounts(Path("/proc/self/mountinfo")))
+    except OSError:
+        return []
+    found = []
+    for kind, options, root, point in mounts:
+        for controllers, path in own.items():
+            if kind == ("cgroup" if controllers else "cgroup2") and (not controllers or controllers in options):
+                folder = _inside(point, root, path)
+                if folder and folder.name.startswith(PREFIX) and folder.is_dir():
+                    found.append(folder)
+    return list(dict.fromkeys(found))
+
+
+def out_of_memory(folders: Iterable[Path]) -> bool:
+    """Whether the kernel has ended a process of a group because all its memory was used."""
+    for folder, name in itertools.product(folders, ("memory.oom_control", "memory.events")):
+        with contextlib.suppress(OSError):
+            if _keyed(folder / name).get("oom_kill"):
+                return True
+    return False
+
+
+def remove_around(folders: Iterable[Path]) -> None:
+    """Remove a group, with all that is in it."""
+    for folder in folders:
+        _remove(folder, REMOVAL_PATIENCE)
+
+
 def remove_left(folder: Path) -> None:
     """Remove the groups of processes that have died without doing it, with what is in them."""
     for path in folder.glob(f"{PREFIX}*"):
@@ -264,9 +307,10 @@ def _keyed(file: Path) -> dict[str, int]:
 
 
 def _begun(pid: int) -> str:
-    """When a process has begun, in ticks since the machine's start; "" when there is none."""
+    """When a process has begun, in ticks since the machine's start; "" when there is none, or what is left of one."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    words = text.rpartition(")")[2].split()
+    return "" if words[0] == "Z" else words[19]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pymysql
 import pymysql.cursors
+from ansible.module_utils import th_cgroups
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_contain import printable
 
@@ -135,7 +136,11 @@ def load(folder: Path) -> Server:
 
 
 def stop(server: Server, time_limit: float = 15) -> None:
-    """Stop the process `pid`: cleanly within `time_limit` seconds, else by force. Removes its socket's folder."""
+    """Stop the process `pid`: cleanly within `time_limit` seconds, else by force.
+
+    Removes its socket's folder and its control group.
+    """
+    groups = th_cgroups.around(server.pid) if server.private and server.running() else []
     for number, patience in ((signal.SIGTERM, time_limit), (signal.SIGKILL, 10)):
         if not server.running():
             break
@@ -151,6 +156,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
     folder = Path(server.socket).parent
     if server.private and folder != server.run_dir:
         shutil.rmtree(folder, ignore_errors=True)
+    th_cgroups.remove_around(groups)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pymysql
@@ -22,6 +23,7 @@ from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_accounts import accounts
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Box, Boxed, Settings
+from ansible.module_utils.th_cgroups import join_for_life
 from ansible.module_utils.th_limits import DatabaseLimits, Limits
 from ansible.module_utils.th_mariadb import Server, ServerError
 from ansible.module_utils.th_step import StepError
@@ -143,14 +145,15 @@ def start(
         [server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
         outlives=True,
     )
+    limits = Limits(memory=sandbox.database.memory, processes=sandbox.database.processes)
     try:
-        server = _run(server, _limited(argv, sandbox), box, time_limit)
+        server = _run(server, _limited(argv, sandbox), box, time_limit, limits if sandbox.cgroups else None)
     finally:
         init_file.unlink()
     return server
 
 
-def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float) -> Server:
+def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: Limits | None) -> Server:
     boxed = box.around(argv, server.folder)
     try:
         with open(os.devnull, "r+b") as nothing, open(server.error_log, "ab") as errors:
@@ -163,6 +166,7 @@ def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float) -> Se
                 stderr=errors,
                 cwd=server.folder,
                 start_new_session=True,
+                preexec_fn=partial(join_for_life, limits) if limits else None,
             )
         boxed.started()
         server = th_mariadb.save(replace(server, pid=boxed.process(process.pid)))

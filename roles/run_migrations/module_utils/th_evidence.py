@@ -66,7 +66,7 @@ class Evidence:
             with th_mariadb.connect(self._server, self._server.admin_file) as connection:
                 yield connection
         except (pymysql.Error, OSError) as error:
-            raise WalkError(self._gone, f"{error}\n{self._server.last_words()}") from error
+            raise self._dead(f"{error}\n{self._server.last_words()}") from error
 
     def standing(self) -> Standing:
         """Where the databases stand. Raises WalkError."""
@@ -130,7 +130,7 @@ class Evidence:
     def alive(self) -> None:
         """Raises WalkError when the server is gone."""
         if not self._server.running():
-            raise WalkError(self._gone, self._server.last_words())
+            raise self._dead(self._server.last_words())
 
     def check(self) -> None:
         """Raises WalkError when the server is gone, or has got more than it may; nothing goes on in it then."""
@@ -142,12 +142,16 @@ class Evidence:
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server or a full disk."""
         if not self._server.running():
-            return WalkError(self._gone, self._server.last_words())
+            return self._dead(self._server.last_words())
         if found := self._limits.behind(error):
             return found
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
         return error
+
+    def _dead(self, detail: str) -> WalkError:
+        """The error of a server that has ended, or does not answer."""
+        return self._limits.ended(detail) or WalkError(self._gone, detail)
 
     def _rows(self, database: Mapping[str, Any]) -> list[str]:
         """The rows of a database's version table."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of a private database server that its kernel does not hold: how much a walk makes it write."""
+"""Which limit a private database server has met; and the one that no kernel holds, how much a walk makes it write."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from ansible.module_utils import th_cgroups
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_walkers import WalkError
@@ -26,6 +27,7 @@ class ServerLimits:
         self._folder, self._limits = Path(server.folder), limits
         self._counts = server.private and limits.disk > 0
         self._at_first = occupied(self._folder) if self._counts else 0
+        self._groups = th_cgroups.around(server.pid) if server.private else []
 
     def exceeded(self) -> WalkError | None:
         """The error ``over_limit`` when the server occupies more than it may."""
@@ -35,6 +37,12 @@ class ServerLimits:
         if grown <= self._limits.disk:
             return None
         return WalkError("over_limit", f"{self._limits.exceeded('disk')}: it has grown by {grown} bytes")
+
+    def ended(self, last_words: str) -> WalkError | None:
+        """The error ``over_limit`` when the kernel has ended the server for its memory."""
+        if not (self._limits.memory and th_cgroups.out_of_memory(self._groups)):
+            return None
+        return WalkError("over_limit", f"{self._limits.exceeded('memory')}: {last_words}")
 
     def behind(self, error: WalkError) -> WalkError | None:
         """The error ``over_limit`` when another one speaks of a limit that the server has met.
