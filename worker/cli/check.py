@@ -40,12 +40,13 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's parser."""
     parser = subparsers.add_parser("check", help="check the configuration and everything it names")
     parser.add_argument("-c", metavar="PATH", default=str(config.DEFAULT_PATH), help="the configuration")
+    parser.add_argument("--configuration", action="store_true", help="check only that the configuration can be used")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 when all is well, else 2."""
-    checks = list(check(Path(args.c)))
+    checks = list(check(Path(args.c), args.configuration))
     if args.json:
         print(json.dumps([asdict(one) for one in checks], indent=2))
     else:
@@ -55,14 +56,18 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(one.ok for one in checks) else 2
 
 
-def check(path: Path) -> Iterator[Check]:
-    """All checks of the installation that the configuration at `path` describes."""
+def check(path: Path, alone: bool = False) -> Iterator[Check]:
+    """All checks of the installation that the configuration at `path` describes, or of that file alone."""
+    settings = None
     try:
         settings = config.load(path)
     except ConfigError as error:
         yield Check(False, "configuration", str(error))
     else:
         yield Check(True, "configuration", f"{path}: {len(settings.jobs)} jobs")
+    if alone:
+        return
+    if settings:
         yield from _folders(settings)
         yield from _playbooks(settings)
         yield from _datasets(settings)

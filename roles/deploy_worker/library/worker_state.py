@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Tell which worker a host has, and whether it is the one that is wanted."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: worker_state
+short_description: Tell which worker a host has
+description:
+  - Reads what was started last, which process that is, and whether the configuration is the one that is wanted.
+  - Changes nothing.
+options:
+  home:
+    description: The folder of all releases.
+    type: path
+    required: true
+  config_file:
+    description: The configuration in force. Beside it is the one that is wanted, with the ending C(.next).
+    type: path
+    required: true
+  pid_file:
+    description: The file with the worker's process, where the host has no systemd.
+    type: path
+    required: true
+  wanted:
+    description: What the worker should have been started with.
+    type: str
+    required: true
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: See which worker is here
+  worker_state:
+    home: /opt/turbo-hipster
+    config_file: /etc/turbo-hipster/config.json
+    pid_file: /run/turbo-hipster/th-worker.pid
+    wanted: "{{ wanted }}"
+"""
+
+RETURN = r"""
+as_wanted:
+  description: Whether the worker that is wanted runs.
+  type: bool
+  returned: success
+pid:
+  description: The worker's process; 0 when none runs.
+  type: int
+  returned: success
+release:
+  description: The release in force; empty when there is none.
+  type: str
+  returned: success
+systemd:
+  description: Whether systemd runs here.
+  type: bool
+  returned: success
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+UNIT = "turbo-hipster.service"
+_SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
+
+
+def read(path: Path) -> bytes | None:
+    """What is in a file; None when it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def process(module: AnsibleModule, systemd: bool) -> int:
+    """The worker's process, or 0."""
+    if systemd:
+        _, said, _ = module.run_command(["systemctl", "show", "--property=MainPID", "--value", UNIT], check_rc=True)
+        return int(said.strip() or 0)
+    try:
+        pid = int(Path(module.params["pid_file"]).read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ValueError):
+        return 0
+    # a number that is left over from a worker that died may be another's by now
+    return pid if b"th-worker" in command else 0
+
+
+def state(module: AnsibleModule) -> dict[str, Any]:
+    """What the module returns."""
+    home, config = Path(module.params["home"]), Path(module.params["config_file"])
+    started = (read(home / "started") or b"").decode().strip()
+    systemd = _SYSTEMD_RUNS.is_dir()
+    pid = process(module, systemd)
+    link = home / "current"
+    same = read(config) == read(Path(f"{config}.next"))
+    return {
+        "as_wanted": bool(pid) and same and started == module.params["wanted"],
+        "pid": pid,
+        "release": os.readlink(link) if link.is_symlink() else "",
+        "systemd": systemd,
+    }
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "config_file": {"type": "path", "required": True},
+            "pid_file": {"type": "path", "required": True},
+            "wanted": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, **state(module))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()

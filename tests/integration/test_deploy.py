@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""playbooks/deploy-worker.yaml on two hosts: installed, upgraded one after the other while jobs run, and held up."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.functional.support import HOST, Gearmand, Zuul, free_port, wait_until
+from tests.integration.hosts import Machine, machine
+from worker.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+PATIENCE = 120.0
+# A job that runs until somebody on its host lets it go.
+WAITS = [
+    {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Wait", "ansible.builtin.wait_for": {"path": "/run/go", "sleep": 1}},
+        ],
+    }
+]
+
+
+class Site:
+    """Two hosts, a Gearman server, and what an operator has on the control machine."""
+
+    def __init__(self, folder: Path, hosts: list[Machine], port: int) -> None:
+        self.folder = folder
+        self.hosts = hosts
+        self.playbooks = folder / "playbooks"
+        assert main.th(["init", str(self.playbooks)]) == 0
+        plugin = self.playbooks / "playbooks" / "waiting"
+        plugin.mkdir()
+        (plugin / "run.yaml").write_text(yaml.safe_dump(WAITS))
+        self.datasets = folder / "datasets"
+        self.datasets.mkdir()
+        (self.datasets / "seed.sql").write_text("SELECT 1;\n")
+        sums = subprocess.run(["sha256sum", "seed.sql"], cwd=self.datasets, capture_output=True, check=True).stdout
+        (self.datasets / "SHA256SUMS").write_bytes(sums)
+        self.config: dict[str, Any] = {
+            "zuul_server": {"gearman_host": HOST, "gearman_port": port},
+            "debug_log": "/var/log/turbo-hipster/debug.log",
+            "jobs": [{"name": "job", "plugin": "waiting"}],
+            "publish_logs": {"path": "/var/lib/turbo-hipster/logs"},
+        }
+        given = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "SSL_", "PIP_"))}
+        variables: dict[str, Any] = {
+            "deploy_worker_archives": str(folder / "archives"),
+            "deploy_worker_playbooks": str(self.playbooks),
+            "deploy_worker_uv": str(PROGRAMS / "uv"),
+            "deploy_worker_install_environment": given,
+            "deploy_worker_config": self.config,
+            "deploy_worker_files": [{"path": "/etc/turbo-hipster/secret", "content": "vaulted"}],
+            "deploy_worker_datasets_source": str(self.datasets),
+            "deploy_worker_drain_time_limit": 120,
+            "prepare_host_service_folders": [
+                {"path": "/etc/turbo-hipster", "mode": "0750"},
+                {"path": "/var/lib/turbo-hipster/datasets", "mode": "0750"},
+                {"path": "/var/log/turbo-hipster", "mode": "0750"},
+            ],
+        }
+        known = {host.name: host.variables() for host in hosts}
+        self.inventory = folder / "hosts.yaml"
+        self.inventory.write_text(yaml.safe_dump({"workers": {"hosts": known, "vars": variables}}))
+
+    def start(self, *options: str) -> "subprocess.Popen[str]":
+        """Begin a roll-out."""
+        command = [str(PROGRAMS / "ansible-playbook"), "-i", str(self.inventory), "playbooks/deploy-worker.yaml"]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        return subprocess.Popen(
+            [*command, *options],
+            cwd=ROOT,
+            env=environment | {"ANSIBLE_HOME": str(self.folder / "ansible")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def roll_out(self, *options: str) -> dict[str, int]:
+        """Do a whole one; how much it changed, by host."""
+        process = self.start(*options)
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+        return changes(said)
+
+
+def changes(said: str) -> dict[str, int]:
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)}
+
+
+def release(host: Machine) -> str:
+    return host.run("readlink", "/opt/turbo-hipster/current").strip()
+
+
+def pid(host: Machine) -> str:
+    return host.run("pgrep", "--full", "bin/th-worker").strip()
+
+
+def host_of(zuul: Zuul, unique: str) -> str:
+    return str(zuul.begun(unique)["worker_hostname"])
+
+
+@pytest.fixture
+def server() -> Iterator[Gearmand]:
+    server = Gearmand(free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def zuul(server: Gearmand) -> Iterator[Zuul]:
+    client = Zuul(server.port)
+    yield client
+    client.shutdown()
+
+
+def test_workers_are_installed_upgraded_and_held_up(tmp_path: Path, server: Gearmand, zuul: Zuul) -> None:
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(machine(tmp_path / name, name)) for name in ("alpha", "beta")]
+        alpha, beta = hosts
+        site = Site(tmp_path / "site", hosts, server.port)
+
+        installed = site.roll_out()
+        assert all(installed[host.name] > 0 for host in hosts)
+        for host in hosts:
+            assert host.run("stat", "-c", "%a:%U:%G", "/var/lib/turbo-hipster/datasets/seed.sql") == "640:root:turbo-hipster\n"
+            assert host.run("ps", "-o", "user=", "-p", pid(host)).startswith("turbo-hi")
+        first = release(alpha)
+        assert release(beta) == first
+
+        before = [pid(host) for host in hosts]
+        assert site.roll_out() == {"alpha": 0, "beta": 0}
+        assert [pid(host) for host in hosts] == before
+
+        # one job on each, and a new release
+        for unique in ("one", "two"):
+            zuul.launch("build:job", unique=unique)
+        on = {host_of(zuul, unique): unique for unique in ("one", "two")}
+        assert set(on) == {"alpha", "beta"}
+        (site.playbooks / "playbooks" / "waiting" / "new.yaml").write_text("[]\n")
+        upgrade = site.start()
+        wait_until(lambda: "draining" in alpha.run("/opt/turbo-hipster/bin/th", "status", "--json"), PATIENCE)
+        zuul.launch("build:job", unique="three")
+        assert (release(alpha), pid(beta)) == (first, before[1]), "the old one stays as long as it has a job"
+        alpha.run("touch", "/run/go")
+        zuul.ended(on["alpha"], PATIENCE)
+        # the waiting one goes to the new worker, while the other host still has its old one
+        assert host_of(zuul, "three") == "alpha"
+        zuul.ended("three", PATIENCE)
+        assert release(alpha) != first
+        assert (release(beta), pid(beta)) == (first, before[1])
+        beta.run("touch", "/run/go")
+        said, _ = upgrade.communicate(timeout=PATIENCE)
+        assert upgrade.returncode == 0, said
+        for unique in ("one", "two", "three"):
+            packets = zuul.ended(unique, PATIENCE)
+            assert [packet.kind for packet in packets if packet.kind in ("complete", "fail")] == ["complete"], unique
+        second = release(alpha)
+        assert release(beta) == second != first
+
+        # a configuration that can be read, and with which no worker serves
+        before = [pid(host) for host in hosts]
+        wrong = {**site.config, "zuul_server": {"gearman_host": HOST, "gearman_port": free_port()}}
+        held = site.start("-e", yaml.safe_dump({"deploy_worker_config": wrong, "deploy_worker_start_time_limit": 2}))
+        said, _ = held.communicate(timeout=PATIENCE)
+        assert held.returncode == 2
+        assert "The new worker did not start. The old one runs again." in said
+        assert (pid(alpha) != before[0], pid(beta)) == (True, before[1])
+        wait_until(lambda: zuul.serves("build:job"))
+        assert str(server.port) in alpha.run("cat", "/etc/turbo-hipster/config.json")
