@@ -49,20 +49,24 @@ class Site:
         (self.datasets / "seed.sql").write_text("SELECT 1;\n")
         sums = subprocess.run(["sha256sum", "seed.sql"], cwd=self.datasets, capture_output=True, check=True).stdout
         (self.datasets / "SHA256SUMS").write_bytes(sums)
-        self.config: dict[str, Any] = {
-            "zuul_server": {"gearman_host": HOST, "gearman_port": port},
-            "debug_log": "/var/log/turbo-hipster/debug.log",
-            "jobs": [{"name": "job", "plugin": "waiting"}],
-            "publish_logs": {"path": "/var/lib/turbo-hipster/logs"},
+        # each host serves a job of its own, so that a test knows where it runs
+        self.configs: dict[str, dict[str, Any]] = {
+            host.name: {
+                "zuul_server": {"gearman_host": HOST, "gearman_port": port},
+                "debug_log": "/var/log/turbo-hipster/debug.log",
+                "jobs": [{"name": job, "plugin": "waiting"}],
+                "publish_logs": {"path": "/var/lib/turbo-hipster/logs"},
+            }
+            for host, job in zip(hosts, ("job", "job2"), strict=True)
         }
         given = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "SSL_", "PIP_"))}
         variables: dict[str, Any] = {
-            "deploy_worker_start_time_limit": 5,
+            "deploy_worker_start_time_limit": 3,
             "deploy_worker_archives": str(folder / "archives"),
+            "deploy_worker_package": str(wheel(folder)),
             "deploy_worker_playbooks": str(self.playbooks),
             "deploy_worker_uv": str(PROGRAMS / "uv"),
             "deploy_worker_install_environment": given,
-            "deploy_worker_config": self.config,
             "deploy_worker_files": [{"path": "/etc/turbo-hipster/secret", "content": "vaulted"}],
             "deploy_worker_datasets_source": str(self.datasets),
             "deploy_worker_drain_time_limit": 120,
@@ -76,9 +80,9 @@ class Site:
         self.inventory = folder / "hosts.yaml"
         self.write_inventory()
 
-    def write_inventory(self, **more: dict[str, Any]) -> None:
-        """Write it, with what is special to some hosts."""
-        known = {host.name: host.variables() | more.get(host.name, {}) for host in self.hosts}
+    def write_inventory(self) -> None:
+        """Write what the operator wants now."""
+        known = {host.name: {**host.variables(), "deploy_worker_config": self.configs[host.name]} for host in self.hosts}
         self.inventory.write_text(yaml.safe_dump({"workers": {"hosts": known, "vars": self.variables}}))
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
@@ -101,6 +105,24 @@ class Site:
         said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said
         return changes(said)
+
+
+def wheel(folder: Path) -> Path:
+    """The package; the roll-out builds it as well, but three times."""
+    words = ["build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)]
+    subprocess.run([str(PROGRAMS / "uv"), *words], check=True)
+    return next(folder.glob("*.whl"))
+
+
+def until(process: "subprocess.Popen[str]", line: str, after: str) -> str:
+    """Read what it says up to a line that comes after another; all of it."""
+    assert process.stdout
+    said = ""
+    for one in process.stdout:
+        said += one
+        if one.startswith(line) and after in said:
+            return said
+    raise AssertionError(said)
 
 
 def changes(said: str) -> dict[str, int]:
@@ -139,49 +161,43 @@ def zuul(server: Gearmand) -> Iterator[Zuul]:
     client.shutdown()
 
 
-def test_workers_are_installed_upgraded_and_held_up(tmp_path: Path, server: Gearmand, zuul: Zuul) -> None:
+def test_workers_are_installed_and_upgraded_one_after_the_other(tmp_path: Path, server: Gearmand, zuul: Zuul) -> None:
     with ExitStack() as stack:
-        hosts = [stack.enter_context(machine(tmp_path / name, name)) for name in ("alpha", "beta")]
-        alpha, beta = hosts
+        alpha, beta = hosts = [stack.enter_context(machine(tmp_path / name, name)) for name in ("alpha", "beta")]
         site = Site(tmp_path / "site", hosts, server.port)
 
         installed = site.roll_out()
         assert all(installed[host.name] > 0 for host in hosts)
-        for host in hosts:
-            assert host.run("stat", "-c", "%a:%U:%G", "/var/lib/turbo-hipster/datasets/seed.sql") == "640:turbo-hipster:turbo-hipster\n"
-            assert host.run("ps", "-o", "user=", "-p", pid(host)).startswith("turbo-hi")
-        first = release(alpha)
+        datasets = "/var/lib/turbo-hipster/datasets"
+        assert alpha.run("stat", "-c", "%a:%U", f"{datasets}/seed.sql") == "640:turbo-hipster\n"
+        assert alpha.run("ps", "-o", "uname:20=", "-p", pid(alpha)).strip() == "turbo-hipster"
+        first, before = release(alpha), pid(beta)
         assert release(beta) == first
 
-        before = [pid(host) for host in hosts]
-        assert site.roll_out() == {"alpha": 0, "beta": 0}
-        assert [pid(host) for host in hosts] == before
+        # again: nothing is changed, and no worker is touched
+        assert site.roll_out("--limit", "beta") == {"beta": 0}
+        assert pid(beta) == before
 
-        # One job on each, and a new release. What beta gets can be read, but no worker serves with it.
-        for unique in ("one", "two"):
-            zuul.launch("build:job", unique=unique)
-        on = {host_of(zuul, unique): unique for unique in ("one", "two")}
-        assert set(on) == {"alpha", "beta"}
+        # A new release, while a job runs. What beta gets can be read, but no worker serves with it.
+        zuul.launch("build:job", unique="one")
+        assert zuul.begun("one")["worker_hostname"] == "alpha"
         (site.playbooks / "playbooks" / "waiting" / "new.yaml").write_text("[]\n")
-        site.write_inventory(beta={"deploy_worker_config": site.config | {"zuul_server": {"gearman_host": HOST, "gearman_port": free_port()}}})
+        site.configs["beta"]["zuul_server"]["gearman_port"] = free_port()
+        site.write_inventory()
         upgrade = site.start()
-        wait_until(lambda: status(alpha)["state"] == "draining", PATIENCE)
-        zuul.launch("build:job", unique="three")
-        assert (release(alpha), status(beta)["state"]) == (first, "running"), "the old one stays as long as it has a job"
+        said = until(upgrade, "changed: [alpha]", after="TASK [deploy_worker : Let the worker finish")
+        zuul.launch("build:job", unique="two")
+        assert status(alpha)["state"] == "draining"
+        assert (release(alpha), pid(beta)) == (first, before), "the old one stays as long as it has a job"
         alpha.run("touch", "/run/go")
-        zuul.ended(on["alpha"], PATIENCE)
-        # the waiting one goes to the new worker, while the other host still has its old one
-        assert host_of(zuul, "three") == "alpha"
-        zuul.ended("three", PATIENCE)
-        assert release(alpha) != first
-        assert (release(beta), pid(beta)) == (first, before[1])
-        beta.run("touch", "/run/go")
-        said, _ = upgrade.communicate(timeout=PATIENCE)
-        for unique in ("one", "two", "three"):
+        said += upgrade.communicate(timeout=PATIENCE)[0]
+        for unique in ("one", "two"):
             packets = zuul.ended(unique, PATIENCE)
             assert [packet.kind for packet in packets if packet.kind in ("complete", "fail")] == ["complete"], unique
+        assert zuul.begun("two")["manager"] != zuul.begun("one")["manager"], "it went to the new worker"
+        assert release(alpha) != first
 
         assert upgrade.returncode == 2, said
-        assert "The new worker did not start. The old one runs again." in said
-        assert release(beta) == first and pid(beta) != before[1]
-        assert status(beta)["gearman"] | {"port": server.port, "connected": True} == status(beta)["gearman"]
+        assert "The new worker did not start. The old one runs again." in " ".join(said.split()), said
+        assert (release(beta), pid(beta) != before) == (first, True)
+        assert (status(beta)["gearman"]["port"], status(beta)["gearman"]["connected"]) == (server.port, True)

@@ -10,6 +10,7 @@ short_description: Make a packed release of the worker usable on a host
 description:
   - Makes a virtual environment beside those of other releases, installs the package with what it needs, and puts the
     playbooks of the archive in the place of the package's.
+  - Makes the link C(bin) to C(current/bin) beside them.
   - The file C(.complete) comes last. An environment without it is made anew, one with it is left as it is.
 options:
   home:
@@ -82,6 +83,9 @@ def install(module: AnsibleModule, folder: Path, archive: Path) -> None:
     command = [*words, "--quiet", *params["arguments"], params["package"]]
     module.run_command(command, cwd=str(folder), check_rc=True)
     replace(folder / "playbooks", folder / "share" / "turbo-hipster")
+    if not (folder.parent / "bin").is_symlink():
+        # what the unit and the init script start
+        (folder.parent / "bin").symlink_to("current/bin")
     (folder / _COMPLETE).touch()
 
 

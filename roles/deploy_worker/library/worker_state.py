@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: worker_state
 short_description: Tell which worker a host has
 description:
-  - Reads what was started last, which process that is, and whether the configuration is the one that is wanted.
+  - Reads what was started last, which process that is, whether the configuration is the one that is wanted, and which
+    releases are there.
   - Changes nothing.
 options:
   home:
@@ -52,6 +53,11 @@ release:
   description: The release in force; empty when there is none.
   type: str
   returned: success
+releases:
+  description: All releases, the last that was installed first.
+  type: list
+  elements: str
+  returned: success
 systemd:
   description: Whether systemd runs here.
   type: bool
@@ -74,6 +80,11 @@ def read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def installed(path: Path) -> float:
+    """When a release was installed."""
+    return path.stat().st_mtime
 
 
 def process(module: AnsibleModule, systemd: bool) -> int:
@@ -101,6 +112,7 @@ def state(module: AnsibleModule) -> dict[str, Any]:
     return {
         "as_wanted": bool(pid) and same and started == module.params["wanted"],
         "pid": pid,
+        "releases": [path.parent.name for path in sorted(home.glob("*/.complete"), key=installed, reverse=True)],
         "release": os.readlink(link) if link.is_symlink() else "",
         "systemd": systemd,
     }
