@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.functional.support import HOST, Gearmand, Zuul, free_port, wait_until
+from tests.functional.support import HOST, Gearmand, Zuul, free_port
 from tests.integration.hosts import Machine, machine
 from worker.cli import main
 
@@ -82,7 +82,9 @@ class Site:
 
     def write_inventory(self) -> None:
         """Write what the operator wants now."""
-        known = {host.name: {**host.variables(), "deploy_worker_config": self.configs[host.name]} for host in self.hosts}
+        known = {}
+        for host in self.hosts:
+            known[host.name] = host.variables() | {"deploy_worker_config": self.configs[host.name]}
         self.inventory.write_text(yaml.safe_dump({"workers": {"hosts": known, "vars": self.variables}}))
 
     def start(self, *options: str) -> "subprocess.Popen[str]":

@@ -122,7 +122,7 @@ def main() -> None:
     if (home / "bin").is_dir() and not (home / "bin").is_symlink():
         module.fail_json(msg=f"{home} is an environment that was made by hand; stop its worker, and move it away")
     if done["changed"] and not module.params["package"]:
-        module.fail_json(msg=f"deploy_worker_release: {folder} is not on this host, or not whole; name another, or none")
+        module.fail_json(msg=f"deploy_worker_release: {folder} is not here, or not whole; name another, or none")
     if done["changed"] and not module.check_mode:
         try:
             install(module, folder, home / f"{name}.tar.gz")
