@@ -77,7 +77,7 @@ def install(module: AnsibleModule, folder: Path, archive: Path) -> None:
     module.run_command(["tar", "--extract", "--file", str(archive)], cwd=str(folder), check_rc=True)
     words = [uv, "pip", "install", "--compile-bytecode", "--python", str(folder)]
     if not uv:
-        words = [str(folder / "bin" / "python"), "-m", "pip", "install"]
+        words = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install"]
     if (folder / "package" / "constraints.txt").exists():
         words += ["--constraint", "package/constraints.txt"]
     command = [*words, "--quiet", *params["arguments"], params["package"]]
