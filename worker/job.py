@@ -250,6 +250,7 @@ class Job:
             job_yaml=folder.job_yaml,
             private_dir=folder.runner(),
             environment={MARKER: str(folder.root)},
+            temporary=folder.temporary,
             log=folder.results / "task_output.log",
             time_limit=time_limit,
             canceled=poll,
