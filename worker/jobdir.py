@@ -145,14 +145,19 @@ def remove_leftovers(jobs_working_dir: Path) -> list[str]:
     """Remove the folders, and end the processes, of jobs whose worker is no longer there; returns their names."""
     removed = []
     for owner in sorted(jobs_working_dir.glob(f"*/{OWNER}")):
-        handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its own worker, or another that starts, was faster
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _end_processes(owner.parent)
-            _remove(owner.parent)
-            removed.append(owner.parent.name)
-        except BlockingIOError:
-            pass  # its worker lives
+            # what was removed while we waited may be another job's by now
+            if os.path.samestat(os.fstat(handle), owner.stat()):
+                _end_processes(owner.parent)
+                _remove(owner.parent)
+                removed.append(owner.parent.name)
+        except (BlockingIOError, FileNotFoundError):
+            pass  # its worker lives, or has removed it
         except Exception:
             log.exception("%s: what a dead worker has left could not be removed", owner.parent)
         finally:

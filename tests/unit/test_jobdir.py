@@ -102,6 +102,26 @@ def test_nothing_else_in_the_folder_of_jobs_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "somebody's").is_dir()
 
 
+def test_leftovers_that_go_by_themselves_are_nobodys_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking and locking, another worker removes one, and a job of the same name begins in another."""
+    for name in ("gone", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / jobdir.OWNER).touch()
+    real = os.open
+
+    def late(path: Path, flags: int) -> int:
+        if path.parent.name == "gone":
+            path.unlink()
+        handle = real(path, flags)
+        path.unlink()
+        path.touch()
+        return handle
+
+    monkeypatch.setattr(os, "open", late)
+    assert remove_leftovers(tmp_path) == []
+    assert (tmp_path / "new").is_dir()
+
+
 def test_a_folder_that_cannot_be_made_is_our_trouble(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(InfrastructureError) as caught:
