@@ -122,6 +122,8 @@ def ask(path: Path) -> bytes:
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
         why = "there is no such socket" if isinstance(error, FileNotFoundError) else "nobody listens there"
         raise NoWorkerError(f"no worker runs at {path}: {why}") from error
+    except PermissionError as error:
+        raise NoWorkerError(f"{path} is for another user: ask as the worker's, or as root") from error
     except OSError as error:
         raise NoWorkerError(f"the worker at {path} cannot be asked: {error.strerror}") from error
     return data
