@@ -109,11 +109,13 @@ def test_leftovers_that_go_by_themselves_are_nobodys_trouble(tmp_path: Path, mon
         (tmp_path / name / jobdir.OWNER).touch()
     real = os.open
 
-    def late(path: Path, flags: int) -> int:
+    def late(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            return real(path, flags, mode)
         if path.parent.name == "gone":
             path.unlink()
         handle = real(path, flags)
-        path.unlink()
+        path.rename(path.with_name("another"))
         path.touch()
         return handle
 
