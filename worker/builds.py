@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker import giturl
+from worker import giturl, untrusted
 from worker.account import Account, worker_facts
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
@@ -66,7 +66,7 @@ class _Build:
         """What there is to show of it."""
         request, progress = self.request, self.progress
         return JobState(
-            build=request.id if request else self.unique,
+            build=request.id if request else untrusted.name(self.unique),
             number=self.number,
             name=self.name,
             project=request.project if request else "",

@@ -50,6 +50,7 @@ class Service:
         self._slots = Slots(self._connect, self.builds.run)
         self._watch = sensors.Watch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
+        self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
         self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
 
     @property
@@ -108,8 +109,9 @@ class Service:
 
     def drain(self) -> None:
         """Take no more jobs, and let those end that run. The functions stay: jobs that come wait in their queue."""
-        self._state = DRAINING
-        self._slots.hold(True)
+        with self._gate:
+            self._state = DRAINING
+            self._slots.hold(True)
         log.info("draining: no job is taken any more, %d are left to end", self.builds.count)
 
     def reload(self) -> None:
@@ -120,27 +122,29 @@ class Service:
         process.reopen_log()
         try:
             found = configuration.load(self._config.path)
-            config, waiting = found.while_running(self._config)
+            config, at_restart = found.while_running(self._config)
             config.prepare()
             sandbox.demand(config)
         except TurboHipsterError as error:
             log.error("the configuration is wrong, the old one stays in force: %s", error)
             return
         self._config = config
+        _warn(config)
         # Before the functions, so that a job of a new one finds what it is.
         self.builds.reconfigure(config)
         self._slots.serve(config.slots, self.functions)
         self._watch.replace(sensors.of(config))
         log.info("%s was read again: %s; %d slots", config.path, " ".join(self.functions), config.slots)
-        if waiting:
-            log.warning("not changed before the worker is restarted: %s", ", ".join(waiting))
+        if at_restart:
+            log.warning("not changed before the worker is restarted: %s", ", ".join(at_restart))
 
     def stop(self) -> None:
         """Stop taking jobs, cancel those that run, and wait for their answers."""
         # 1. No new work. This comes first, else a job could begin while the others are being ended.
-        self._state = STOPPING
         self._watch.stop()
-        self._slots.stop_taking()
+        with self._gate:
+            self._state = STOPPING
+            self._slots.stop_taking()
         # 2. End what runs. It is not the change's fault, so these builds get no result and Zuul launches them again.
         self.builds.close()
         # 3. Their threads answer while the connections are still there.
@@ -198,8 +202,9 @@ class Service:
             log.warning("no job is taken for now: %s", "; ".join(reasons))
         elif self._reasons and not reasons:
             log.info("jobs are taken again")
-        self._reasons = reasons
-        self._slots.hold(self._state != RUNNING or bool(reasons))
+        with self._gate:
+            self._reasons = reasons
+            self._slots.hold(self._state != RUNNING or bool(reasons))
 
     def _close(self, receivers: Sequence[Receiver]) -> None:
         # at the same time: one whose server is away takes a moment
@@ -208,6 +213,11 @@ class Service:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def _warn(config: Config) -> None:
+    if not config.confined:
+        log.warning("sandbox: none: the code of every change under test runs unconfined, as this user")
 
 
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
@@ -231,8 +241,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         process.adopt_orphans()
         if os.geteuid() == 0:
             log.warning("running as root, which nothing here needs; use an unprivileged user")
-        if not config.confined:
-            log.warning("sandbox: none: the code of every change under test runs unconfined, as this user")
+        _warn(config)
         for name in jobdir.remove_leftovers(config.jobs_working_dir):
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)
