@@ -5,6 +5,7 @@ For each build: WORK_DATA with what identifies it, WORK_STATUS, both again as so
 WORK_DATA with the result and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
 """
 
+import contextvars
 import json
 import logging
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker import giturl
+from worker import giturl, logs
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
 from worker.gearman import Task
@@ -91,7 +92,8 @@ class Account:
     def begin(self) -> None:
         """Send the first packets, and go on with every change."""
         self._tell()
-        threading.Thread(target=self._keep_telling, name="account", daemon=True).start()
+        context = contextvars.copy_context()  # what it logs is about this build
+        threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
 
     def progress(self, progress: Progress) -> None:
         """The job has come this far."""
@@ -156,6 +158,10 @@ class Builds:
 
     def run(self, task: Task) -> None:
         """Run the build that `task` asks for, and answer it. Never raises."""
+        with logs.about(task.unique):
+            self._run(task)
+
+    def _run(self, task: Task) -> None:
         number = uuid.uuid4().hex
         name = task.function.removeprefix("build:")
         account = Account(task, {"number": number, "name": name, "url": "", **self._facts})
@@ -198,7 +204,8 @@ class Builds:
         if reason:
             log.info("%s: canceled (%s) before it began", request.id, reason)
             return (None if reason == "shutdown" else _CANCELED), "", []
-        result = job.run()
+        with logs.about(request.id):
+            result = job.run()
         log.info("%s: ended: %s %s", request.id, result.verdict.outcome.name, result.url)
         if task.lost:
             log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)

@@ -12,10 +12,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import documents, giturl, tls
+from worker import documents, giturl, monitoring, tls
 from worker.documents import Merged, Section
 from worker.errors import ConfigError
 from worker.jobentry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
+from worker.monitoring import Monitoring
 
 __all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "load", "prepare_dir"]
 
@@ -26,7 +27,6 @@ EMBEDDED = "embedded"
 BUBBLEWRAP, UNCONFINED = "bubblewrap", "none"
 SANDBOX_CHOICES = (BUBBLEWRAP, UNCONFINED)
 KEEP_CHOICES = ("never", "failed", "always")
-_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 7 * 24 * 3600
 
@@ -78,6 +78,7 @@ class Config:
     upload_time_limit: int
     keep_job_dirs: str
     sandbox: str
+    monitoring: Monitoring
 
     @property
     def confined(self) -> bool:
@@ -182,6 +183,7 @@ class _Reader:
         config = Config(
             path=self.path,
             zuul_server=self._zuul_server(),
+            monitoring=monitoring.read(self.top),
             debug_log=self._optional_path(self.top, "debug_log"),
             jobs_working_dir=jobs_dir,
             git_working_dir=self._path(self.top, "git_working_dir", jobs_dir.parent / "git"),
@@ -224,7 +226,7 @@ class _Reader:
     def _zuul_server(self) -> ZuulServer:
         section = self.top.section("zuul_server")
         host = section.text("gearman_host")
-        if not _HOST.fullmatch(host):
+        if not monitoring.HOST.fullmatch(host):
             remedy = f"use a name, an address or {EMBEDDED}"
             raise section.error("gearman_host", f"{host!r} is no host name", remedy)
         port = section.integer("gearman_port", 4730, 0, 65535)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker import jobdir, process, sandbox
+from worker import jobdir, logs, process, sandbox
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
 from worker.errors import ConfigError
@@ -131,7 +131,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     config.prepare()
     sandbox.demand(config)
     pid_file = process.PidFile(pid_path) if pid_path else None
-    log_file = process.set_up_logging(config.debug_log)
+    log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
     if background:
         process.go_to_background([log_file, *([pid_file.file] if pid_file else [])])
     signals = process.Signals()

@@ -8,9 +8,9 @@ import pytest
 
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
-    "errors giturl strict documents jobentry tls config request untrusted outcome limits datasetfile datasets jobdir "
-    "sandbox runner checkout artifacts textlog logline logsteps logwalks classic judge verdict human summary report "
-    "publish progress job gearlink gearman builds process service cli"
+    "errors giturl strict documents jobentry tls untrusted logs monitoring config request outcome limits datasetfile "
+    "datasets jobdir sandbox runner checkout artifacts textlog logline logsteps logwalks classic judge verdict human "
+    "summary report publish progress job gearlink gearman builds process service cli"
 ).split()
 ONLY_USERS = {"gear": ("gearlink", "gearman"), "ansible_runner": ("runner",), "ansible": ()}
 

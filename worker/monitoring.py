@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the configuration that say how the worker is seen from outside: the form of its log, its metrics."""
+
+import re
+from dataclasses import dataclass
+
+from worker import logs
+from worker.documents import Section
+
+HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
+"""A host's name, or an address of either family."""
+
+_LEAST_BYTES, _MOST_BYTES = 64 * 1024, 1 << 40
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """`log_format` is one of `logs.FORMS`. `log_max_bytes` 0: the log is somebody else's to rotate.
+
+    `metrics_port` 0: there are no metrics; `metrics_host` is the address that they are served at.
+    """
+
+    log_format: str
+    log_max_bytes: int
+    metrics_host: str
+    metrics_port: int
+
+
+def read(top: Section) -> Monitoring:
+    """Take the keys out of the document. Raises ConfigError."""
+    section = top.section("metrics", {})
+    host = section.text("host", "127.0.0.1")
+    if not HOST.fullmatch(host):
+        raise section.error("host", f"{host!r} is no host name", "use a name or an address, such as 127.0.0.1 or ::")
+    port = section.integer("port", 0, 0, 65535)
+    section.done()
+    max_bytes = top.integer("log_max_bytes", 0, 0, _MOST_BYTES)
+    if 0 < max_bytes < _LEAST_BYTES:
+        raise top.error("log_max_bytes", f"is less than {_LEAST_BYTES}", "0 lets logrotate do it")
+    if max_bytes and not top.has("debug_log"):
+        raise top.error("log_max_bytes", "is for a log in a file", "give debug_log, too, or take it out")
+    return Monitoring(top.choice("log_format", logs.FORMS), max_bytes, host, port)
