@@ -1,38 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The builds of this worker, and what Zuul is told of them (docs/zuul.md says what it demands, and why).
+"""The builds of this worker: which run now, how they are canceled, and how they have come out."""
 
-For each build: WORK_DATA with what identifies it, WORK_STATUS, both again as something changes, at the end
-WORK_DATA with the result and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
-"""
-
-import contextvars
 import json
 import logging
-import socket
 import threading
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from worker import giturl, logs
+from worker.account import Account, worker_facts
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
 from worker.gearman import Task
 from worker.progress import Progress
 from worker.request import Request
+from worker.status import JobState, Total
 
 if TYPE_CHECKING:
     from worker.job import JobResult
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 1.0
-"""Changes of a build are told at most this often, so that a job with many short steps floods nobody."""
-
 _LONGEST_RESULT = 250  # Zuul's SQL reporter keeps 255 characters
-_MOST_MESSAGES = 100
-_SUCCESS = "SUCCESS"
 _CANCELED = "CANCELED"
 
 
@@ -59,85 +51,46 @@ def make_job(
     return Job(config, entry, request, observer)
 
 
-def worker_facts(manager: str) -> dict[str, str]:
-    """What Zuul shows of a worker. `manager` is the name under which its stop function is registered."""
-    host = socket.gethostname()
-    return {
-        "manager": manager,
-        "worker_name": manager,
-        "worker_hostname": host,
-        "worker_program": "turbo-hipster",
-        "worker_version": _version(),
-    }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("turbo-hipster")
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-class Account:
-    """What is told of one build. A thread of its own tells it, so that a slow server never holds up the job."""
-
-    def __init__(self, task: Task, facts: Mapping[str, str]) -> None:
-        self._task = task
-        self._data: dict[str, Any] = dict(facts)
-        self._percent = 0
-        self._told: tuple[dict[str, Any], int] | None = None
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-
-    def begin(self) -> None:
-        """Send the first packets, and go on with every change."""
-        self._tell()
-        context = contextvars.copy_context()  # what it logs is about this build
-        threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
-
-    def progress(self, progress: Progress) -> None:
-        """The job has come this far."""
-        with self._lock:
-            self._data["progress"] = progress.text or progress.stage
-            self._percent = max(self._percent, min(progress.percent, 100))
-
-    def end(self, result: str | None, url: str, messages: Sequence[str]) -> None:
-        """Send the result and the final packet. `result` None is no result: Zuul then launches the build again."""
-        with self._lock:
-            self._data.update(url=url, messages=list(messages)[:_MOST_MESSAGES])
-            self._data.pop("progress", None)
-            self._percent = 100
-            if result:  # an empty one would leave Zuul waiting for ever
-                self._data["result"] = result
-        self._ended.set()
-        self._tell()
-        if result == _SUCCESS:
-            self._task.complete()
-        else:
-            self._task.fail()
-
-    def _keep_telling(self) -> None:
-        while not self._ended.wait(TELL_SECONDS):
-            self._tell()
-
-    def _tell(self) -> None:
-        with self._lock:
-            told, now = self._told, (dict(self._data), self._percent)
-            self._told = now
-            # Sent with the lock held, so that an older packet never overtakes a newer one. Data comes first:
-            # a build whose first packet is WORK_STATUS is started twice by Zuul.
-            if told is None or told[0] != now[0]:
-                self._task.data(now[0])
-            if told is None or told[1] != now[1]:
-                self._task.status(now[1], 100)
-
-
 class _Build:
-    """A build that runs: its job, once there is one, and whether it was canceled before that."""
+    """A build that runs: what is known of it so far, its job, once there is one, and whether it was canceled."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task, number: str, name: str, slot: int) -> None:
+        self.unique, self.number, self.name, self.slot = task.unique, number, name, slot
+        self.since = time.time()
         self.reason = ""
         self.job: Runnable | None = None
+        self.request: Request | None = None
+        self.progress = Progress("", 0, "")
+
+    def state(self) -> JobState:
+        """What there is to show of it."""
+        request, progress = self.request, self.progress
+        return JobState(
+            build=request.id if request else self.unique,
+            number=self.number,
+            name=self.name,
+            project=request.project if request else "",
+            change=_change(request) if request else "",
+            stage=progress.stage,
+            text=progress.text,
+            percent=progress.percent,
+            since=self.since,
+            slot=self.slot,
+            canceled=self.reason,
+        )
+
+
+class _End(NamedTuple):
+    """How a build ends: an outcome for the totals; the result (None: none), the URL of its logs, the messages."""
+
+    outcome: str
+    result: str | None = None
+    url: str = ""
+    messages: Sequence[str] = ()
+
+
+def _change(request: Request) -> str:
+    return f"{request.change},{request.patchset}" if request.change else request.ref or request.branch
 
 
 class Builds:
@@ -149,6 +102,7 @@ class Builds:
         self._factory = factory
         self._lock = threading.Lock()
         self._running: dict[str, _Build] = {}
+        self._totals: Counter[tuple[str, str]] = Counter()
         self._closing = False
 
     @property
@@ -156,16 +110,31 @@ class Builds:
         """How many builds run now."""
         return len(self._running)
 
-    def run(self, task: Task) -> None:
+    def states(self) -> tuple[JobState, ...]:
+        """The builds that run now, in the order in which they began."""
+        with self._lock:
+            return tuple(build.state() for build in self._running.values())
+
+    def totals(self) -> tuple[Total, ...]:
+        """How the builds have come out, by job and outcome."""
+        with self._lock:
+            return tuple(Total(*key, count) for key, count in sorted(self._totals.items()))
+
+    def reconfigure(self, config: Config) -> None:
+        """Run the builds that begin from now on by this configuration; those that run keep theirs."""
+        self._config = config
+
+    def run(self, task: Task, slot: int = 0) -> None:
         """Run the build that `task` asks for, and answer it. Never raises."""
         with logs.about(task.unique):
-            self._run(task)
+            self._run(task, slot)
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: Task, slot: int) -> None:
         number = uuid.uuid4().hex
         name = task.function.removeprefix("build:")
         account = Account(task, {"number": number, "name": name, "url": "", **self._facts})
-        build = _Build()
+        build = _Build(task, number, name, slot)
+        outcome = "INFRASTRUCTURE"
         with self._lock:
             self._running[number] = build
             if self._closing:
@@ -174,42 +143,54 @@ class Builds:
             account.begin()
             if task.lost:
                 log.warning("%s: its server went away before it began: not run", task.unique)
+                outcome = "LOST"
             else:
-                account.end(*self._outcome(task, name, build, account))
+                end = self._end(task, build, account)
+                outcome = end.outcome
+                account.end(end.result, end.url, end.messages)
         except Exception:
             log.exception("%s: the build ended in a way that nobody has thought of", task.unique)
             account.end(None, "", ["FAILURE - The worker failed"])
         finally:
             with self._lock:
                 del self._running[number]
+                self._totals[name, outcome] += 1
 
-    def _outcome(
-        self, task: Task, name: str, build: _Build, account: Account
-    ) -> tuple[str | None, str, list[str]]:
-        """Run the job; returns the result (None: none), the URL of the logs, and the messages."""
-        entry = self._config.job(name)
+    def _end(self, task: Task, build: _Build, account: Account) -> _End:
+        """Run the job to its end."""
+        config = self._config
+        entry = config.job(build.name)
         if entry is None:
-            raise LookupError(f"no job {name}")
+            # it was taken out of the configuration while the server was handing the build out
+            log.warning("%s: there is no job %s any more: given back", task.unique, build.name)
+            return _End("INFRASTRUCTURE")
         try:
-            request = Request.parse(name, task.unique, task.arguments)
+            request = Request.parse(build.name, task.unique, task.arguments)
         except RequestError as error:
-            log.warning("%s: wrong argument of %s: %s", task.unique, name, error)
+            log.warning("%s: wrong argument of %s: %s", task.unique, build.name, error)
             text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
-            return text, "", [text]
-        log.info("%s: begins: %s for %s %s", request.id, name, request.project, request.ref or request.branch)
-        job = self._factory(self._config, entry, request, account.progress)
+            return _End("REFUSED", text, "", [text])
+        log.info("%s: begins: %s for %s %s", request.id, build.name, request.project, request.ref or request.branch)
+        build.request = request
+
+        def observe(progress: Progress) -> None:
+            build.progress = progress
+            account.progress(progress)
+
+        job = self._factory(config, entry, request, observe)
         with self._lock:
             build.job = job
             reason = build.reason
         if reason:
             log.info("%s: canceled (%s) before it began", request.id, reason)
-            return (None if reason == "shutdown" else _CANCELED), "", []
+            return _End(_CANCELED, None if reason == "shutdown" else _CANCELED)
         with logs.about(request.id):
             result = job.run()
-        log.info("%s: ended: %s %s", request.id, result.verdict.outcome.name, result.url)
+        outcome: str = result.verdict.outcome.name
+        log.info("%s: ended: %s %s", request.id, outcome, result.url)
         if task.lost:
             log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)
-        return result.verdict.gearman_result(), result.url, result.told
+        return _End(outcome, result.verdict.gearman_result(), result.url, result.told)
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker import jobdir, logs, process, sandbox
+from worker import jobdir, logs, process, sandbox, status
+from worker.account import version
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
 from worker.errors import ConfigError
 from worker.gearman import EmbeddedServer, Receiver, Task
+from worker.status import GearmanState, SlotState, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Service:
         self._control: Receiver | None = None
         self._receivers: list[Receiver] = []
         self._slots: list[threading.Thread] = []
+        self._since = self._gearman_since = time.time()
+        self._state = status.RUNNING
         self._absent_since = time.monotonic()
         self._told: str | None = None  # what was logged of its absence
 
@@ -105,6 +109,38 @@ class Service:
             why = f": {trouble}" if trouble else ""
             log.error("no Gearman server at %s:%d%s; trying again every 2 s", *self.address, why)
             self._told = trouble
+
+    def snapshot(self) -> Snapshot:
+        """What it is doing at this moment. From any thread."""
+        jobs = self.builds.states()
+        busy = {job.slot for job in jobs}
+        receivers = [receiver for receiver in (self._control, *self._receivers) if receiver]
+        host, port = self.address
+        return Snapshot(
+            version=version(),
+            pid=os.getpid(),
+            manager=self.manager,
+            config=str(self._config.path),
+            since=self._since,
+            state=self._state,
+            taking=self._state == status.RUNNING,
+            gearman=GearmanState(
+                host=host,
+                port=port,
+                tls=self._config.zuul_server.ssl is not None,
+                connected=all(receiver.connected for receiver in receivers),
+                trouble=next((receiver.trouble for receiver in receivers if receiver.trouble), ""),
+                since=self._gearman_since,
+            ),
+            functions=tuple(f"build:{entry.name}" for entry in self._config.jobs),
+            slots=tuple(
+                SlotState(number, number in busy, receiver.connected, False)
+                for number, receiver in enumerate(self._receivers)
+            ),
+            jobs=jobs,
+            sensors=(),
+            totals=self.builds.totals(),
+        )
 
     def _serve(self, name: str, receiver: Receiver, action: Callable[[Task], None]) -> threading.Thread:
         def loop() -> None:
