@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from worker import giturl, logs
@@ -21,6 +22,7 @@ from worker.status import JobState, Total
 
 if TYPE_CHECKING:
     from worker.job import JobResult
+    from worker.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,21 @@ class _End(NamedTuple):
     result: str | None = None
     url: str = ""
     messages: Sequence[str] = ()
+    verdict: "Verdict | None" = None
+
+
+@dataclass(frozen=True)
+class BuildEnd:
+    """A build that has ended, for who counts. `seconds` are since it was taken; `verdict` is None without a job.
+
+    `outcome` is as in the totals; `canceled` is "", "stop" or "shutdown".
+    """
+
+    name: str
+    outcome: str
+    seconds: float
+    canceled: str
+    verdict: "Verdict | None"
 
 
 def _change(request: Request) -> str:
@@ -104,6 +121,8 @@ class Builds:
         self._running: dict[str, _Build] = {}
         self._totals: Counter[tuple[str, str]] = Counter()
         self._closing = False
+        self.on_end: Callable[[BuildEnd], None] = lambda end: None
+        """Called with each build that has ended, by the thread that has run it."""
 
     @property
     def count(self) -> int:
@@ -134,7 +153,7 @@ class Builds:
         name = task.function.removeprefix("build:")
         account = Account(task, {"number": number, "name": name, "url": "", **self._facts})
         build = _Build(task, number, name, slot)
-        outcome = "INFRASTRUCTURE"
+        outcome, verdict, begun = "INFRASTRUCTURE", None, time.monotonic()
         with self._lock:
             self._running[number] = build
             if self._closing:
@@ -146,7 +165,7 @@ class Builds:
                 outcome = "LOST"
             else:
                 end = self._end(task, build, account)
-                outcome = end.outcome
+                outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
             log.exception("%s: the build ended in a way that nobody has thought of", task.unique)
@@ -155,6 +174,13 @@ class Builds:
             with self._lock:
                 del self._running[number]
                 self._totals[name, outcome] += 1
+            self._tell(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
+
+    def _tell(self, end: BuildEnd) -> None:
+        try:
+            self.on_end(end)
+        except Exception:
+            log.exception("the end of a build could not be counted")
 
     def _end(self, task: Task, build: _Build, account: Account) -> _End:
         """Run the job to its end."""
@@ -190,7 +216,7 @@ class Builds:
         log.info("%s: ended: %s %s", request.id, outcome, result.url)
         if task.lost:
             log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)
-        return _End(outcome, result.verdict.gearman_result(), result.url, result.told)
+        return _End(outcome, result.verdict.gearman_result(), result.url, result.told, result.verdict)
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""

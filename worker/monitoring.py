@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of the configuration that say how the worker is seen from outside: the form of its log, its metrics."""
 
+import contextlib
 import re
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker import logs
 from worker.documents import Section
+from worker.errors import ConfigError
 
 HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 """A host's name, or an address of either family."""
@@ -40,3 +44,27 @@ def read(top: Section) -> Monitoring:
     if max_bytes and not top.has("debug_log"):
         raise top.error("log_max_bytes", "is for a log in a file", "give debug_log, too, or take it out")
     return Monitoring(top.choice("log_format", logs.FORMS), max_bytes, host, port)
+
+
+def demand(path: Path, keys: Monitoring) -> None:
+    """ConfigError, about the file at `path`, when the metrics cannot be served where the configuration wants them.
+
+    For a worker that goes to the background: afterwards, nobody would see it.
+    """
+    host, port = keys.metrics_host, keys.metrics_port
+    if not port:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except (OSError, UnicodeError) as error:
+        raise taken(path, host, port, error) from error
+
+
+def taken(path: Path, host: str, port: int, error: Exception) -> ConfigError:
+    """The error of an address that cannot be listened to."""
+    problem = f"{host}:{port} cannot be listened to ({getattr(error, 'strerror', '') or error})"
+    return ConfigError(path, "metrics", problem, "use another port or host, or port 0 for no metrics")

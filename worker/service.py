@@ -7,10 +7,10 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from worker import jobdir, logs, process, sandbox, status
+from worker import jobdir, logs, monitoring, process, sandbox, status, waiting
 from worker.account import version
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
@@ -28,6 +28,7 @@ STOP_PATIENCE = 25.0
 
 _ABSENT_SECONDS = 10.0
 _CHECK_SECONDS = 2.0
+_STATUS_SECONDS = 2.0
 
 
 class Service:
@@ -44,6 +45,7 @@ class Service:
         self._slots: list[threading.Thread] = []
         self._since = self._gearman_since = time.time()
         self._state = status.RUNNING
+        self._close_metrics: Callable[[], None] = lambda: None
         self._absent_since = time.monotonic()
         self._told: str | None = None  # what was logged of its absence
 
@@ -59,6 +61,7 @@ class Service:
         if self._config.zuul_server.embedded:
             self._server = EmbeddedServer(self._config.zuul_server.gearman_port)
             log.info("the embedded Gearman server is at %s:%d", *self.address)
+        self._serve_metrics()
         # `stop:` before the jobs, so that whatever has begun can be stopped; and on a connection of its own,
         # as one that runs jobs answers late.
         files = self._config.zuul_server.ssl
@@ -93,6 +96,7 @@ class Service:
         for connection in (*self._receivers, self._control, self._server):
             if connection:
                 connection.close()
+        self._close_metrics()
         log.info("%s has ended", self.manager)
 
     def check(self) -> None:
@@ -142,6 +146,22 @@ class Service:
             totals=self.builds.totals(),
         )
 
+    def _serve_metrics(self) -> None:
+        keys = self._config.monitoring
+        if keys.metrics_port:
+            # Not for a worker without metrics: the library takes some megabytes.
+            from worker.metrics import Metrics, Sources
+
+            metrics = Metrics(Sources(self.snapshot, self._waiting, self._folders))
+            self.builds.on_end = metrics.ended
+            self._close_metrics = metrics.serve(self._config.path, keys.metrics_host, keys.metrics_port)
+
+    def _waiting(self) -> Mapping[str, int]:
+        return waiting.ask(*self.address, self._config.zuul_server.ssl, _STATUS_SECONDS)
+
+    def _folders(self) -> Mapping[str, Path]:
+        return {key: folder for key, (folder, _) in self._config.writable_dirs().items()}
+
     def _serve(self, name: str, receiver: Receiver, action: Callable[[Task], None]) -> threading.Thread:
         def loop() -> None:
             while task := receiver.take():
@@ -166,6 +186,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one nobody sees errors")
     config.prepare()
     sandbox.demand(config)
+    monitoring.demand(config.path, config.monitoring)
     pid_file = process.PidFile(pid_path) if pid_path else None
     log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
     if background:

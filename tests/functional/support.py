@@ -206,7 +206,13 @@ class FakeJob:
         self.end("CANCELED" if reason == "stop" else None)
 
     def end(self, result: str | None, url: str = "http://logs/7/", messages: tuple[str, ...] = ()) -> None:
-        verdict = SimpleNamespace(outcome=SimpleNamespace(name=result or "NONE"), gearman_result=lambda: result)
+        verdict = SimpleNamespace(
+            outcome=SimpleNamespace(name=result or "NONE"),
+            gearman_result=lambda: result,
+            messages=(),
+            datasets=(),
+            artifacts=None,
+        )
         self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, told=list(messages)))
 
     def fail(self, error: Exception) -> None:

@@ -10,7 +10,8 @@ WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
     "errors giturl strict documents jobentry tls untrusted logs monitoring config request outcome limits datasetfile "
     "datasets jobdir sandbox runner checkout artifacts textlog logline logsteps logwalks classic judge verdict human "
-    "summary report publish progress status job gearlink gearman account builds metrics process systemd service cli"
+    "summary report publish progress status job gearlink gearman account builds waiting metrics process systemd service "
+    "cli"
 ).split()
 ONLY_USERS = {"gear": ("gearlink", "gearman"), "ansible_runner": ("runner",), "ansible": ()}
 
