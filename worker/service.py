@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from worker import jobdir, logs, monitoring, process, sandbox, status, waiting
+from worker import jobdir, logs, monitoring, process, sandbox, status, systemd, waiting
 from worker.account import version
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
@@ -146,6 +146,21 @@ class Service:
             totals=self.builds.totals(),
         )
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread that takes jobs does so still."""
+        return all(thread.is_alive() for thread in self._slots)
+
+    def summary(self) -> str:
+        """What it is doing, in a few words."""
+        now = self.snapshot()
+        words = [f"{sum(slot.busy for slot in now.slots)} of {len(now.slots)} slots busy"]
+        if now.state != status.RUNNING:
+            words.insert(0, now.state)
+        if not now.gearman.connected:
+            words.append(f"no Gearman server at {now.gearman.host}:{now.gearman.port}")
+        return "; ".join([*words, *(sensor.reason for sensor in now.sensors if not sensor.ok)])
+
     def _serve_metrics(self) -> None:
         keys = self._config.monitoring
         if keys.metrics_port:
@@ -191,7 +206,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
     if background:
         process.go_to_background([log_file, *([pid_file.file] if pid_file else [])])
-    signals = process.Signals()
+    signals, manager = process.Signals(), systemd.Manager()
     try:
         if pid_file:
             pid_file.write()
@@ -204,9 +219,14 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)
         service.start()
+        manager.ready()
         while not signals.stop:
-            signals.wait(_CHECK_SECONDS)
+            manager.status(service.summary())
+            signals.wait(min(_CHECK_SECONDS, manager.interval or _CHECK_SECONDS))
             service.check()
+            if service.alive:
+                manager.alive()
+        manager.stopping()
         service.stop()
     except Exception:
         if background:

@@ -38,8 +38,8 @@ class Manager:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """It ends."""
-        self._send("STOPPING=1")
+        """It ends, and has the whole of the manager's patience for that."""
+        self._send("STOPPING=1\nWATCHDOG=1")
 
     def status(self, text: str) -> None:
         """What it is doing, in one line, for `systemctl status`; sent when it has changed."""

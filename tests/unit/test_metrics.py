@@ -81,7 +81,8 @@ def world(tmp_path: Path) -> World:
 
 class TestNow:
     def test_the_moment(self, world: World) -> None:
-        assert world.values("worker_info", "worker_info") if "turbo_hipster_worker_info" in world.families() else True
+        (info,) = world.families()["turbo_hipster_worker_info"].samples
+        assert (info.labels, info.value) == ({"version": "0.1.0", "manager": "host-7-aa"}, 1)
         assert world.values("start_time_seconds") == {(): NOW.since}
         assert world.values("state") == {("running",): 1, ("draining",): 0, ("stopping",): 0}
         assert world.values("taking_jobs") == {(): 0}
