@@ -5,48 +5,32 @@ The keys of existing installations keep their names and meaning. docs/configurat
 """
 
 import functools
+import hashlib
 import os
 import re
 import sysconfig
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from worker import documents, giturl, monitoring, tls
+from worker import capacity, documents, monitoring, zuulserver
+from worker.capacity import SensorLimits
 from worker.documents import Merged, Section
 from worker.errors import ConfigError
 from worker.jobentry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
 from worker.monitoring import Monitoring
+from worker.zuulserver import EMBEDDED, ZuulServer
 
-__all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "load", "prepare_dir"]
+__all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "ZuulServer", "load", "prepare_dir"]
 
 DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
-EMBEDDED = "embedded"
-"""The gearman_host that stands for a Gearman server inside the worker's own process."""
-
 BUBBLEWRAP, UNCONFINED = "bubblewrap", "none"
 SANDBOX_CHOICES = (BUBBLEWRAP, UNCONFINED)
 KEEP_CHOICES = ("never", "failed", "always")
+_FIXED = ("jobs_working_dir", "debug_log", "status_socket")  # what a worker that runs has open
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 7 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class ZuulServer:
-    """Where jobs come from. `origin` is the base URL of branches and tags; "": they are at ZUUL_URL too.
-
-    `ssl` is what Gearman is spoken to with, None without TLS.
-    """
-
-    origin: str = field(repr=False)
-    gearman_host: str
-    gearman_port: int
-    ssl: tls.Files | None = None
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the worker is its own Gearman server."""
-        return self.gearman_host == EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -78,6 +62,9 @@ class Config:
     upload_time_limit: int
     keep_job_dirs: str
     sandbox: str
+    slots: int
+    sensors: SensorLimits
+    status_socket: Path
     monitoring: Monitoring
 
     @property
@@ -98,10 +85,21 @@ class Config:
             "snapshots_dir": (self.snapshots_dir, 0o700),
             "environments_dir": (self.environments_dir, 0o755),
             "publish_logs.path": (self.publish_logs.path, 0o755),
+            "status_socket": (self.status_socket.parent, 0o700),
         }
         if self.debug_log:
             dirs["debug_log"] = (self.debug_log.parent, 0o755)
         return dirs
+
+    def while_running(self, old: "Config") -> tuple["Config", list[str]]:
+        """This one as a worker that runs with `old` can use it, and the keys that only a restart changes."""
+        fixed: dict[str, Any] = {name: getattr(old, name) for name in _FIXED}
+        waiting = [name for name, value in fixed.items() if getattr(self, name) != value]
+        server = replace(old.zuul_server, origin=self.zuul_server.origin)
+        if server != self.zuul_server:
+            waiting.append("zuul_server.gearman_*")
+        waiting += self.monitoring.changed(old.monitoring)
+        return replace(self, zuul_server=server, monitoring=old.monitoring, **fixed), waiting
 
     def prepare(self) -> None:
         """Make the folders of `writable_dirs()` that are missing; ConfigError for one that cannot be used."""
@@ -165,6 +163,11 @@ def _absolute(base: Path, text: str) -> Path:
     return Path(base, os.path.expanduser(text))
 
 
+def _socket_name(path: Path) -> str:
+    # of its own for each configuration, also for those that share their folders
+    return f"{path.stem}-{hashlib.sha256(bytes(path)).hexdigest()[:8]}.sock"
+
+
 def _readable_dir(folder: Path) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
 
@@ -182,8 +185,8 @@ class _Reader:
         jobs_dir = self._path(self.top, "jobs_working_dir", Path("/var/lib/turbo-hipster/jobs"))
         config = Config(
             path=self.path,
-            zuul_server=self._zuul_server(),
-            monitoring=monitoring.read(self.top),
+            zuul_server=zuulserver.read(self.top.section("zuul_server"), self._optional_path),
+            monitoring=monitoring.read(self.top),  # looks for debug_log, which the next one takes
             debug_log=self._optional_path(self.top, "debug_log"),
             jobs_working_dir=jobs_dir,
             git_working_dir=self._path(self.top, "git_working_dir", jobs_dir.parent / "git"),
@@ -201,6 +204,9 @@ class _Reader:
             upload_time_limit=self.top.integer("upload_time_limit", 600, 1, _LONGEST),
             keep_job_dirs=self.top.choice("keep_job_dirs", KEEP_CHOICES),
             sandbox=self.top.choice("sandbox", SANDBOX_CHOICES),
+            slots=self.top.integer("slots", capacity.default_slots(), 1, capacity.MOST_SLOTS),
+            sensors=capacity.read_sensors(self.top.section("sensors", {})),
+            status_socket=self._path(self.top, "status_socket", jobs_dir.parent / "run" / _socket_name(self.path)),
         )
         if self.top.has("conf_d"):
             self.top.text("conf_d")
@@ -222,51 +228,6 @@ class _Reader:
             problem = f"there is no folder {folder / 'playbooks'} that can be read"
             raise self.top.error("ansible_dir", problem, "'th init DIR' makes one")
         return folder
-
-    def _zuul_server(self) -> ZuulServer:
-        section = self.top.section("zuul_server")
-        host = section.text("gearman_host")
-        if not monitoring.HOST.fullmatch(host):
-            remedy = f"use a name, an address or {EMBEDDED}"
-            raise section.error("gearman_host", f"{host!r} is no host name", remedy)
-        port = section.integer("gearman_port", 4730, 0, 65535)
-        if port == 0 and host != EMBEDDED:
-            remedy = f"0 (any free port) goes with gearman_host: {EMBEDDED} only"
-            raise section.error("gearman_port", "must be a port from 1 to 65535", remedy)
-        urls = {name: self._git_base(section, name) for name in ("git_url", "git_origin", "gerrit_site")}
-        section.text("zuul_site", "")
-        files = self._tls(section, host)
-        section.done()
-        return ZuulServer(urls["git_url"] or urls["git_origin"] or urls["gerrit_site"], host, port, files)
-
-    def _tls(self, section: Section, host: str) -> tls.Files | None:
-        keys = {part: f"gearman_ssl_{part}" for part in tls.PARTS}
-        paths = {part: self._optional_path(section, key) for part, key in keys.items()}
-        named = section.has("gearman_ssl_name")
-        name = section.text("gearman_ssl_name", host)
-        if not named and not any(paths.values()):
-            return None
-        if host == EMBEDDED:
-            given = next((keys[part] for part, path in paths.items() if path), "gearman_ssl_name")
-            remedy = "take it out: the embedded server is reachable from this machine only"
-            raise section.error(given, f"does not go with gearman_host: {EMBEDDED}", remedy)
-        for part, path in paths.items():
-            if path is None:
-                remedy = f"give all of {', '.join(keys.values())}, or none of them"
-                raise section.error(keys[part], "is missing", remedy)
-        files = tls.Files(**{part: path for part, path in paths.items() if path}, name=name)
-        try:
-            files.check()
-        except tls.FileError as error:
-            raise section.error(keys[error.part], error.problem, error.remedy) from error
-        return files
-
-    def _git_base(self, section: Section, name: str) -> str:
-        url = section.text(name, "")
-        problem = giturl.problem(url) if url else ""
-        if problem:
-            raise section.error(name, f"{giturl.mask(url)!r} {problem}")
-        return url.rstrip("/") or url
 
     def _publish_logs(self) -> PublishLogs:
         section = self.top.section("publish_logs")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gearman: with `gearlink`, the only module that knows the library `gear`.
+"""Gearman: with `gearlink` and `gearworker`, the only module that knows the library `gear`.
 
 A `Receiver` is one connection that takes jobs, a `Task` is a job taken, a `Submitter` hands jobs in (`th submit`), and
 `EmbeddedServer` is a whole Gearman server inside this process.
@@ -12,7 +12,6 @@ in on, and speaks to nothing else. And a job goes on while the server is away, s
 import json
 import logging
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,26 +23,12 @@ import gear
 
 from worker import tls
 from worker.errors import TurboHipsterError, UsageError
-from worker.gearlink import link
+from worker.gearlink import Pace, Returning, link
+from worker.gearworker import AssignedJob, GearWorker
 
 log = logging.getLogger(__name__)
 
 _CLOSE_PATIENCE = 2.0
-
-
-class _AssignedJob(gear.WorkerJob):  # type: ignore[misc]
-    """gear's job, which remembers the socket that it came in on (gear sets `connection` as it reads the job)."""
-
-    channel: socket.socket
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "connection" and value is not None:
-            self.channel = value.conn
-        super().__setattr__(name, value)
-
-
-class _GearWorker(gear.Worker):  # type: ignore[misc]
-    job_class = _AssignedJob
 
 
 class Task:
@@ -52,7 +37,7 @@ class Task:
     When the connection is lost, what is sent goes nowhere: the server has given the job up, or given it to another.
     """
 
-    def __init__(self, job: _AssignedJob) -> None:
+    def __init__(self, job: AssignedJob) -> None:
         self.function: str = job.name
         self.unique: str = (job.unique or b"").decode("utf-8", "replace")
         self.arguments: bytes = bytes(job.arguments)
@@ -106,20 +91,22 @@ class Task:
 
 
 class Receiver:
-    """One connection that serves functions. It connects, and connects again, by itself (gear tries every 2 s).
+    """One connection that serves functions, the first one last. It connects, and connects again, by itself.
 
-    `files` are those for TLS; None is a connection without.
+    `files` are those for TLS; None is a connection without. `pace` is for those of the same server.
     """
 
     def __init__(
-        self, client_id: str, host: str, port: int, functions: Iterable[str], files: tls.Files | None = None
+        self,
+        client_id: str,
+        host: str,
+        port: int,
+        functions: Iterable[str],
+        files: tls.Files | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        self._worker = _GearWorker(client_id)
-        self._stopped = False
-        # Without a timeout: Zuul's server does not know CAN_DO_TIMEOUT.
-        for function in functions:
-            self._worker.registerFunction(function)
-        self._link = link(self._worker, host, port, files)
+        self._worker = GearWorker(client_id, functions)
+        self._link = link(self._worker, host, port, files, pace)
 
     @property
     def connected(self) -> bool:
@@ -132,18 +119,21 @@ class Receiver:
         return self._link.trouble
 
     def take(self) -> Task | None:
-        """Wait for a job; None when there will be no more. May be called from several threads."""
-        if self._stopped:
-            return None
-        try:
-            return Task(self._worker.getJob())
-        except gear.InterruptedError:
-            return None
+        """Wait for a job; None when there will be no more. For one thread."""
+        job = self._worker.take()
+        return Task(job) if job else None
+
+    def hold(self, held: bool) -> None:
+        """Ask for no more jobs, but keep the functions; or ask again. A job that is on its way still comes."""
+        self._worker.hold(held)
+
+    def offer(self, functions: Iterable[str]) -> None:
+        """Serve other functions from now on, or from the end of the job that runs."""
+        self._worker.offer(functions)
 
     def stop_taking(self) -> None:
         """Let every `take` end with None. Waits up to 5 s for an answer of the server that is under way."""
-        self._stopped = True
-        self._worker.stopWaitingForJobs()
+        self._worker.end()
 
     def close(self) -> None:
         """Close the connection."""
@@ -193,7 +183,7 @@ class Event:
         return self.kind in ("complete", "fail", "lost")
 
 
-class _GearClient(gear.Client):  # type: ignore[misc]
+class _GearClient(Returning, gear.Client):  # type: ignore[misc]
     """gear's client, which puts what happens to the one job into a queue."""
 
     def __init__(self, client_id: str) -> None:

@@ -2,17 +2,13 @@
 """The keys of the configuration that say how the worker is seen from outside: the form of its log, its metrics."""
 
 import contextlib
-import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import logs
+from worker import logs, zuulserver
 from worker.documents import Section
 from worker.errors import ConfigError
-
-HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
-"""A host's name, or an address of either family."""
 
 _LEAST_BYTES, _MOST_BYTES = 64 * 1024, 1 << 40
 
@@ -29,12 +25,18 @@ class Monitoring:
     metrics_host: str
     metrics_port: int
 
+    def changed(self, old: "Monitoring") -> list[str]:
+        """The keys that are not as in `old`; all of them need a restart."""
+        keys = {"log_format": "log_format", "log_max_bytes": "log_max_bytes", "metrics_host": "metrics.host",
+                "metrics_port": "metrics.port"}  # fmt: skip
+        return [key for name, key in keys.items() if getattr(self, name) != getattr(old, name)]
+
 
 def read(top: Section) -> Monitoring:
     """Take the keys out of the document. Raises ConfigError."""
     section = top.section("metrics", {})
     host = section.text("host", "127.0.0.1")
-    if not HOST.fullmatch(host):
+    if not zuulserver.HOST.fullmatch(host):
         raise section.error("host", f"{host!r} is no host name", "use a name or an address, such as 127.0.0.1 or ::")
     port = section.integer("port", 0, 0, 65535)
     section.done()

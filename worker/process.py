@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the worker is as a process: pid file, background, signals, orphans."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -9,9 +10,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import Any
 
 import daemon
+import psutil
 
 from worker.errors import UsageError
 
@@ -59,7 +61,7 @@ class PidFile:
         self.file.close()
 
 
-def go_to_background(keep_open: Sequence[IO[str]]) -> None:
+def go_to_background(keep_open: Sequence[Any]) -> None:
     """Go on in a process of its own session, without a terminal; the process that called ends with status 0."""
     daemon.DaemonContext(detach_process=True, umask=0o022, files_preserve=list(keep_open), signal_map={}).open()
 
@@ -69,25 +71,42 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_orphans() -> None:
-    """Take the dead orphans out of the process table. Only while no job runs: jobs wait for their own processes."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+class Orphans:
+    """The dead among our children that nobody waits for: those of processes that a job has left behind."""
+
+    def __init__(self) -> None:
+        self._dead: set[psutil.Process] = set()
+
+    def reap(self) -> None:
+        """Take those out of the process table that were dead already at the last call.
+
+        Whoever of ours has a child waits for it: call this seldom enough, and none is taken from him.
+        """
+        children = psutil.Process().children()
+        dead = {child for child in children if child.is_running() and child.status() == psutil.STATUS_ZOMBIE}
+        for child in dead & self._dead:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+        self._dead = dead
 
 
 class Signals:
-    """SIGTERM and SIGINT as a flag. The second one ends the process at once."""
+    """SIGTERM and SIGINT as a flag (`stop`); the second one ends the process at once.
 
-    def __init__(self) -> None:
-        self.stop = False
+    For the service also SIGUSR1 (`drain`), and SIGHUP (`take_reload`).
+    """
+
+    def __init__(self, service: bool = False) -> None:
+        self.stop = self.drain = False
+        self._reload = False
         self._wake_read, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        if service:
+            signal.signal(signal.SIGUSR1, self._drain)
+            signal.signal(signal.SIGHUP, self._hang_up)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.stop:
@@ -95,8 +114,18 @@ class Signals:
             os.kill(os.getpid(), number)
         self.stop = True
 
+    def _drain(self, *_: object) -> None:
+        self.drain = True
+
+    def _hang_up(self, *_: object) -> None:
+        self._reload = True
+
+    def take_reload(self) -> bool:
+        """Whether SIGHUP has come since the last call."""
+        came, self._reload = self._reload, False
+        return came
+
     def wait(self, seconds: float) -> None:
         """Wait until a signal has come, at most so long."""
-        if not self.stop:
-            select.select([self._wake_read], [], [], seconds)
-
+        if not self.stop and select.select([self._wake_read], [], [], seconds)[0]:
+            os.read(self._wake_read, 4096)

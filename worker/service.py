@@ -7,28 +7,32 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from worker import jobdir, logs, monitoring, process, sandbox, status, systemd, waiting
+from worker import config as configuration
+from worker import jobdir, logs, monitoring, process, sandbox, sensors, waiting
 from worker.account import version
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
-from worker.errors import ConfigError
-from worker.gearman import EmbeddedServer, Receiver, Task
-from worker.status import GearmanState, SlotState, Snapshot
+from worker.errors import ConfigError, TurboHipsterError
+from worker.gearlink import Pace
+from worker.gearman import EmbeddedServer, Receiver
+from worker.presence import Presence
+from worker.slots import Slots
+from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
+from worker.statussocket import StatusSocket
+from worker.systemd import Manager
 
 log = logging.getLogger(__name__)
-
-SLOTS = 1
-"""How many jobs run at once."""
 
 STOP_PATIENCE = 25.0
 """Seconds that canceled jobs get to answer before the worker ends without them."""
 
-_ABSENT_SECONDS = 10.0
 _CHECK_SECONDS = 2.0
 _STATUS_SECONDS = 2.0
+_DRAIN_SECONDS = 0.2
+_ORPHAN_SECONDS = 30.0
 
 
 class Service:
@@ -39,15 +43,17 @@ class Service:
         # Unique, because `stop:` and a restarted worker must never be taken for another's.
         self.manager = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.builds = Builds(config, self.manager, factory)
+        self._since = time.time()
+        self._state = RUNNING
+        self._pace = Pace()
         self._server: EmbeddedServer | None = None
         self._control: Receiver | None = None
-        self._receivers: list[Receiver] = []
-        self._slots: list[threading.Thread] = []
-        self._since = self._gearman_since = time.time()
-        self._state = status.RUNNING
+        self._presence: Presence | None = None
+        self._slots = Slots(self._connect, self.builds.run)
+        self._watch = sensors.Watch(sensors.of(config), self._admit)
+        self._reasons: list[str] = []
         self._close_metrics: Callable[[], None] = lambda: None
-        self._absent_since = time.monotonic()
-        self._told: str | None = None  # what was logged of its absence
+        self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -56,70 +62,121 @@ class Service:
             return EmbeddedServer.HOST, self._server.port
         return self._config.zuul_server.gearman_host, self._config.zuul_server.gearman_port
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The Gearman functions that it serves, beside its own `stop:`."""
+        return tuple(f"build:{entry.name}" for entry in self._config.jobs)
+
+    @property
+    def drained(self) -> bool:
+        """Whether it takes no more, and nothing runs any more."""
+        return self._state == DRAINING and not self.builds.count
+
     def start(self) -> None:
         """Start taking jobs."""
         if self._config.zuul_server.embedded:
             self._server = EmbeddedServer(self._config.zuul_server.gearman_port)
             log.info("the embedded Gearman server is at %s:%d", *self.address)
+        files = self._config.zuul_server.ssl
+        self._presence = Presence(*self.address, tls=files is not None)
         self._serve_metrics()
+        # The sensors before the jobs, so that none begins on a full disk.
+        self._watch.start()
         # `stop:` before the jobs, so that whatever has begun can be stopped; and on a connection of its own,
         # as one that runs jobs answers late.
-        files = self._config.zuul_server.ssl
-        self._control = Receiver(f"{self.manager}-stop", *self.address, [f"stop:{self.manager}"], files)
-        self._serve("stop", self._control, self.builds.stop)
-        functions = [f"build:{entry.name}" for entry in self._config.jobs]
-        for slot in range(SLOTS):
-            # A connection a slot: losing one loses one job.
-            receiver = Receiver(f"{self.manager}-{slot}", *self.address, functions, files)
-            self._receivers.append(receiver)
-            self._slots.append(self._serve(f"slot-{slot}", receiver, self._run))
+        stop = f"stop:{self.manager}"
+        self._control = Receiver(f"{self.manager}-stop", *self.address, [stop], files, self._pace)
+        threading.Thread(target=self._serve_stops, args=(self._control,), name="stop", daemon=True).start()
+        self._slots.serve(self._config.slots, self.functions)
         by = " by TLS" if files else ""
-        log.info("%s takes %s from %s:%d%s", self.manager, " ".join(functions), *self.address, by)
+        log.info("%s takes %s from %s:%d%s", self.manager, " ".join(self.functions), *self.address, by)
+        log.info("up to %d jobs at once", self._config.slots)
+
+    def run(self, signals: process.Signals, manager: Manager) -> None:
+        """Serve until a signal ends it, and tell `manager`. What each signal does, in the order in which it counts:"""
+        manager.ready()
+        # 1. SIGTERM, SIGINT: end. Before all else, as somebody waits for it; `stop` cancels what runs. The second
+        #    one is none of ours: `process.Signals` ends the process with it, whatever this thread is doing.
+        while not signals.stop:
+            manager.status(self.snapshot().summary)
+            if self._slots.alive:
+                manager.alive()
+            signals.wait(min(_DRAIN_SECONDS if self._state == DRAINING else _CHECK_SECONDS, manager.interval))
+            # 2. SIGUSR1: take no more, and end once nothing runs; `stop:` is served until then. There is no way
+            #    back: whoever has sent it waits for the end.
+            if signals.drain and self._state == RUNNING:
+                self.drain()
+            if self.drained:
+                break
+            # 3. SIGHUP: the configuration again. Last, as one that ends needs none.
+            if signals.take_reload():
+                manager.reloading()
+                self.reload()
+                manager.ready()
+            self.check()
+        manager.stopping()
+        self.stop()
+
+    def drain(self) -> None:
+        """Take no more jobs, and let those end that run. The functions stay: jobs that come wait in their queue."""
+        self._state = DRAINING
+        self._slots.hold(True)
+        log.info("draining: no job is taken any more, %d are left to end", self.builds.count)
+
+    def reload(self) -> None:
+        """Read the configuration again. A wrong one is told in the log, and changes nothing; no job is touched."""
+        if self._state != RUNNING:
+            log.warning("the configuration is not read again: the worker is %s", self._state)
+            return
+        logs.reopen()
+        try:
+            found = configuration.load(self._config.path)
+            config, waiting = found.while_running(self._config)
+            config.prepare()
+            sandbox.demand(config)
+        except TurboHipsterError as error:
+            log.error("the configuration is wrong, the old one stays in force: %s", error)
+            return
+        self._config = config
+        # Before the functions, so that a job of a new one finds what it is.
+        self.builds.reconfigure(config)
+        self._slots.serve(config.slots, self.functions)
+        self._watch.replace(sensors.of(config))
+        log.info("%s was read again: %s; %d slots", config.path, " ".join(self.functions), config.slots)
+        if waiting:
+            log.warning("not changed before the worker is restarted: %s", ", ".join(waiting))
 
     def stop(self) -> None:
         """Stop taking jobs, cancel those that run, and wait for their answers."""
         # 1. No new work. This comes first, else a job could begin while the others are being ended.
-        for receiver in self._receivers:
-            receiver.stop_taking()
+        self._state = STOPPING
+        self._watch.stop()
+        self._slots.stop_taking()
         # 2. End what runs. It is not the change's fault, so these builds get no result and Zuul launches them again.
         self.builds.close()
         # 3. Their threads answer while the connections are still there.
-        deadline = time.monotonic() + STOP_PATIENCE
-        for thread in self._slots:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._slots.join(STOP_PATIENCE)
         if self.builds.count:
             log.error("%d jobs did not end in time; they are cleaned up at the next start", self.builds.count)
-        # 4. Stops were answered until here, also those for builds that were ending anyway.
-        if self._control:
-            self._control.stop_taking()
-        # 5. Gearman last: closing earlier would lose the answers.
-        for connection in (*self._receivers, self._control, self._server):
-            if connection:
-                connection.close()
+        # 4. Gearman last: closing earlier would lose the answers. Stops were answered until here, also those for
+        #    builds that were ending anyway.
+        self._close([receiver for receiver in (*self._slots.receivers, self._control) if receiver])
+        if self._server:
+            self._server.close()
         self._close_metrics()
         log.info("%s has ended", self.manager)
 
     def check(self) -> None:
-        """Log when the Gearman server is not there or does not serve us, once, and when it is there again."""
-        receivers = [receiver for receiver in (self._control, *self._receivers) if receiver]
-        trouble = next((receiver.trouble for receiver in receivers if receiver.trouble), "")
-        if all(receiver.connected for receiver in receivers):
-            if self._told is not None:
-                log.info("the Gearman server %s:%d is there again", *self.address)
-            self._absent_since, self._told = time.monotonic(), None
-            return
-        absent = time.monotonic() - self._absent_since > _ABSENT_SECONDS
-        if trouble not in ("", self._told) or (absent and self._told is None):
-            why = f": {trouble}" if trouble else ""
-            log.error("no Gearman server at %s:%d%s; trying again every 2 s", *self.address, why)
-            self._told = trouble
+        """Look after what changes by itself: the server comes and goes, orphans die."""
+        if self._presence:
+            self._presence.check(self._receivers())
+        if time.monotonic() - self._orphans_at > _ORPHAN_SECONDS:
+            self._orphans.reap()
+            self._orphans_at = time.monotonic()
 
     def snapshot(self) -> Snapshot:
-        """What it is doing at this moment. From any thread."""
-        jobs = self.builds.states()
-        busy = {job.slot for job in jobs}
-        receivers = [receiver for receiver in (self._control, *self._receivers) if receiver]
-        host, port = self.address
+        """What it is doing at this moment. From any thread, once it has started."""
+        assert self._presence, "it has started"
         return Snapshot(
             version=version(),
             pid=os.getpid(),
@@ -127,39 +184,14 @@ class Service:
             config=str(self._config.path),
             since=self._since,
             state=self._state,
-            taking=self._state == status.RUNNING,
-            gearman=GearmanState(
-                host=host,
-                port=port,
-                tls=self._config.zuul_server.ssl is not None,
-                connected=all(receiver.connected for receiver in receivers),
-                trouble=next((receiver.trouble for receiver in receivers if receiver.trouble), ""),
-                since=self._gearman_since,
-            ),
-            functions=tuple(f"build:{entry.name}" for entry in self._config.jobs),
-            slots=tuple(
-                SlotState(number, number in busy, receiver.connected, False)
-                for number, receiver in enumerate(self._receivers)
-            ),
-            jobs=jobs,
-            sensors=(),
+            taking=self._state == RUNNING and not self._reasons,
+            gearman=self._presence.state(self._receivers()),
+            functions=self.functions,
+            slots=self._slots.states(),
+            jobs=self.builds.states(),
+            sensors=self._watch.states,
             totals=self.builds.totals(),
         )
-
-    @property
-    def alive(self) -> bool:
-        """Whether every thread that takes jobs does so still."""
-        return all(thread.is_alive() for thread in self._slots)
-
-    def summary(self) -> str:
-        """What it is doing, in a few words."""
-        now = self.snapshot()
-        words = [f"{sum(slot.busy for slot in now.slots)} of {len(now.slots)} slots busy"]
-        if now.state != status.RUNNING:
-            words.insert(0, now.state)
-        if not now.gearman.connected:
-            words.append(f"no Gearman server at {now.gearman.host}:{now.gearman.port}")
-        return "; ".join([*words, *(sensor.reason for sensor in now.sensors if not sensor.ok)])
 
     def _serve_metrics(self) -> None:
         keys = self._config.monitoring
@@ -177,23 +209,37 @@ class Service:
     def _folders(self) -> Mapping[str, Path]:
         return {key: folder for key, (folder, _) in self._config.writable_dirs().items()}
 
-    def _serve(self, name: str, receiver: Receiver, action: Callable[[Task], None]) -> threading.Thread:
-        def loop() -> None:
-            while task := receiver.take():
-                action(task)
+    def _connect(self, number: int, functions: Sequence[str]) -> Receiver:
+        files = self._config.zuul_server.ssl
+        return Receiver(f"{self.manager}-{number}", *self.address, functions, files, self._pace)
 
-        thread = threading.Thread(target=loop, name=name, daemon=True)
-        thread.start()
-        return thread
+    def _receivers(self) -> list[Receiver]:
+        return [receiver for receiver in (self._control, *self._slots.receivers) if receiver]
 
-    def _run(self, task: Task) -> None:
-        self.builds.run(task)
-        if not self.builds.count:
-            process.reap_orphans()
+    def _serve_stops(self, control: Receiver) -> None:
+        while task := control.take():
+            self.builds.stop(task)
+
+    def _admit(self, reasons: list[str]) -> None:
+        """The sensors have found so many reasons for taking no job."""
+        if reasons and not self._reasons:
+            log.warning("no job is taken for now: %s", "; ".join(reasons))
+        elif self._reasons and not reasons:
+            log.info("jobs are taken again")
+        self._reasons = reasons
+        self._slots.hold(self._state != RUNNING or bool(reasons))
+
+    def _close(self, receivers: Sequence[Receiver]) -> None:
+        # at the same time: one whose server is away takes a moment
+        threads = [threading.Thread(target=receiver.close, daemon=True) for receiver in receivers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
-    """Run the service until SIGTERM or SIGINT; returns the exit status.
+    """Run the service until a signal ends it; returns the exit status.
 
     Raises UsageError for what is wrong before it runs, and that while there still is a terminal to show it on.
     """
@@ -203,10 +249,11 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     sandbox.demand(config)
     monitoring.demand(config.path, config.monitoring)
     pid_file = process.PidFile(pid_path) if pid_path else None
+    told = StatusSocket(config.path, config.status_socket)
     log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
     if background:
-        process.go_to_background([log_file, *([pid_file.file] if pid_file else [])])
-    signals, manager = process.Signals(), systemd.Manager()
+        process.go_to_background([log_file, *told.files, *([pid_file.file] if pid_file else [])])
+    signals, manager = process.Signals(service=True), Manager()
     try:
         if pid_file:
             pid_file.write()
@@ -219,20 +266,14 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)
         service.start()
-        manager.ready()
-        while not signals.stop:
-            manager.status(service.summary())
-            signals.wait(min(_CHECK_SECONDS, manager.interval or _CHECK_SECONDS))
-            service.check()
-            if service.alive:
-                manager.alive()
-        manager.stopping()
-        service.stop()
+        told.serve(service.snapshot)
+        service.run(signals, manager)
     except Exception:
         if background:
             log.exception("the worker ends")
         raise
     finally:
+        told.close()
         # The very last: whoever waits for it to go may start the next worker.
         if pid_file:
             pid_file.remove()

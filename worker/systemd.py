@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systemd is told of the worker, as sd_notify(3) says; nothing, where it is not systemd that has started us."""
 
+import math
 import os
 import socket
 import time
@@ -25,9 +26,9 @@ class Manager:
         self._fed = 0.0
 
     @property
-    def interval(self) -> float | None:
-        """The seconds after which it wants to hear that all is well: half of its patience. None: it does not ask."""
-        return self._patience / 2 if self._watched else None
+    def interval(self) -> float:
+        """The seconds after which it wants to hear that all is well: half of its patience; infinite, if it does not."""
+        return self._patience / 2 if self._watched else math.inf
 
     def ready(self) -> None:
         """The worker has started, or has read again what it was told to."""
@@ -50,7 +51,7 @@ class Manager:
     def alive(self) -> None:
         """All is well. Call it as often as you like: it is sent when half of the patience is over."""
         now = time.monotonic()
-        if self.interval is not None and now - self._fed >= self.interval * 0.9:
+        if now - self._fed >= self.interval * 0.9:
             self._fed = now
             self._send("WATCHDOG=1")
 

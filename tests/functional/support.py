@@ -250,6 +250,8 @@ def write_config(folder: Path, port: int, host: str = HOST, **keys: Any) -> Path
         "ansible_dir": "ansible",
         "jobs_working_dir": "th/jobs",
         "publish_logs": {"path": "logs"},
+        "slots": 1,
+        "sensors": {"disk_free": 0, "memory_free": 0, "load": 0},
         "jobs": [{"name": name, "plugin": "shell_script"} for name in ("job", "job2")],
         **keys,
     }

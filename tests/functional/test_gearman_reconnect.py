@@ -103,7 +103,7 @@ def test_absence_is_logged_once(
     service: Service, server: GearServer | Gearmand, zuul: Zuul, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.service._ABSENT_SECONDS", 0.2)
+    monkeypatch.setattr("worker.presence.ABSENT_SECONDS", 0.2)
     caplog.set_level("INFO")
     wait_until(lambda: zuul.serves("build:job"))
     service.check()

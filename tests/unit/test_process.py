@@ -47,10 +47,14 @@ orphan = int(subprocess.run(["sh", "-c", "sleep 0.2 >/dev/null & echo $!"], capt
 with open(f"/proc/{orphan}/stat") as stat:
     assert int(stat.read().split()[3]) == os.getpid()
 time.sleep(0.5)
-assert os.path.exists(f"/proc/{orphan}")
-process.reap_orphans()
+own = subprocess.Popen(["false"])
+orphans = process.Orphans()
+orphans.reap()
+assert os.path.exists(f"/proc/{orphan}"), "somebody may be about to wait for it"
+assert own.wait() == 1
+orphans.reap()
 assert not os.path.exists(f"/proc/{orphan}")
-process.reap_orphans()
+orphans.reap()
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reasons for taking no job at the moment, one small class each, and the thread that asks them.
+
+A sensor that has said no says yes again only with a tenth more room than it asks for, so that it does not go to and
+fro.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from worker import sandbox
+from worker.config import Config
+from worker.status import SensorState
+
+log = logging.getLogger(__name__)
+
+SECONDS = 10.0
+"""How often the sensors are asked."""
+
+_NO_RESULTS = ("status_socket", "debug_log")  # folders that a job writes nothing of size to
+_ROOM = 1.1
+
+
+class Sensor(ABC):
+    """One reason. `name` says what is looked at."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._no = False
+
+    def check(self) -> str:
+        """ "" when it is ok, else why not, with figures and what changes the limit. Raises OSError."""
+        reason = self.look(_ROOM if self._no else 1.0)
+        self._no = bool(reason)
+        return reason
+
+    @abstractmethod
+    def look(self, room: float) -> str:
+        """What `check` gives, asked for so many times the room."""
+
+
+class DiskFree(Sensor):
+    """Free space, for this user, of the file system with a folder of the worker's."""
+
+    def __init__(self, key: str, folder: Path, least: int) -> None:
+        super().__init__()
+        self.name, self._key, self._folder, self._least = f"disk {key}", key, folder, least
+
+    def look(self, room: float) -> str:
+        """See `Sensor`."""
+        found = os.statvfs(self._folder)
+        free = found.f_bavail * found.f_frsize
+        if free >= self._least * room:
+            return ""
+        return f"{_size(free)} free in {self._folder} ({self._key}), sensors.disk_free is {_size(self._least)}"
+
+
+class MemoryFree(Sensor):
+    """Memory that programs can have without swapping (MemAvailable)."""
+
+    name = "memory"
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self._least = least
+
+    def look(self, room: float) -> str:
+        """See `Sensor`."""
+        free = psutil.virtual_memory().available
+        if free >= self._least * room:
+            return ""
+        return f"{_size(free)} of memory available, sensors.memory_free is {_size(self._least)}"
+
+
+class Load(Sensor):
+    """The load average of the last minute: where it is high, what is measured says nothing of the migration."""
+
+    name = "load"
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self._most = most
+
+    def look(self, room: float) -> str:
+        """See `Sensor`."""
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        if load * room <= self._most:
+            return ""
+        return f"the load average is {load:.2f} for each core, sensors.load is {self._most:g}"
+
+
+class Sandbox(Sensor):
+    """Whether the box for the code of changes can be made."""
+
+    name = "sandbox"
+
+    def look(self, room: float) -> str:
+        """See `Sensor`."""
+        why = sandbox.problem()
+        return f"sandbox: {why}" if why else ""
+
+
+def of(config: Config) -> list[Sensor]:
+    """The sensors that a configuration wants: one for each file system, and those that are not off."""
+    wanted: list[Sensor] = []
+    limits = config.sensors
+    systems: set[int] = set()
+    for key, (folder, _) in config.writable_dirs().items():
+        if limits.disk_free and key not in _NO_RESULTS and _device(folder) not in systems:
+            systems.add(_device(folder))
+            wanted.append(DiskFree(key, folder, limits.disk_free))
+    if limits.memory_free:
+        wanted.append(MemoryFree(limits.memory_free))
+    if limits.load:
+        wanted.append(Load(limits.load))
+    if config.confined:
+        wanted.append(Sandbox())
+    return wanted
+
+
+def ask(sensor: Sensor) -> SensorState:
+    """What a sensor says now."""
+    try:
+        reason = sensor.check()
+    except OSError as error:
+        reason = f"{sensor.name} cannot be looked at: {error}"
+    return SensorState(sensor.name, not reason, reason)
+
+
+class Watch:
+    """Asks the sensors again and again, in a thread of its own: a disk that hangs holds up nothing else.
+
+    `tell` is called with each answer: the reasons for taking no job, none when all is well.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], tell: Callable[[list[str]], None]) -> None:
+        self._sensors, self._tell = sensors, tell
+        self._again = threading.Event()
+        self._ended = False
+        self.states: tuple[SensorState, ...] = ()
+
+    def start(self) -> None:
+        """Ask for the first time, and go on."""
+        self._ask()
+        threading.Thread(target=self._go_on, name="sensors", daemon=True).start()
+
+    def replace(self, sensors: Sequence[Sensor]) -> None:
+        """Ask these from now on, and soon."""
+        self._sensors = sensors
+        self._again.set()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._ended = True
+        self._again.set()
+
+    def _go_on(self) -> None:
+        while True:
+            self._again.wait(SECONDS)
+            self._again.clear()
+            if self._ended:
+                return
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            self.states = tuple(ask(sensor) for sensor in self._sensors)
+            self._tell([state.reason for state in self.states if not state.ok])
+        except Exception:
+            log.exception("the sensors could not be asked")
+
+
+def _device(folder: Path) -> int:
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return -1
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024**3:.1f} GiB" if size >= 1024**3 else f"{size / 1024**2:.0f} MiB"
