@@ -161,14 +161,14 @@ class Builds:
         try:
             account.begin()
             if task.lost:
-                log.warning("%s: its server went away before it began: not run", task.unique)
+                log.warning("its server went away before it began: not run")
                 outcome = "LOST"
             else:
                 end = self._end(task, build, account)
                 outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
-            log.exception("%s: the build ended in a way that nobody has thought of", task.unique)
+            log.exception("the build ended in a way that nobody has thought of")
             account.end(None, "", ["FAILURE - The worker failed"])
         finally:
             with self._lock:
@@ -188,16 +188,22 @@ class Builds:
         entry = config.job(build.name)
         if entry is None:
             # it was taken out of the configuration while the server was handing the build out
-            log.warning("%s: there is no job %s any more: given back", task.unique, build.name)
+            log.warning("there is no job %s any more: given back", build.name)
             return _End("INFRASTRUCTURE")
         try:
             request = Request.parse(build.name, task.unique, task.arguments)
         except RequestError as error:
-            log.warning("%s: wrong argument of %s: %s", task.unique, build.name, error)
+            log.warning("wrong argument of %s: %s", build.name, error)
             text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
             return _End("REFUSED", text, "", [text])
-        log.info("%s: begins: %s for %s %s", request.id, build.name, request.project, request.ref or request.branch)
         build.request = request
+        with logs.about(request.id):
+            return self._job(entry, config, build, request, account, task)
+
+    def _job(
+        self, entry: JobEntry, config: Config, build: _Build, request: Request, account: Account, task: Task
+    ) -> _End:
+        log.info("begins: %s for %s %s", build.name, request.project, request.ref or request.branch)
 
         def observe(progress: Progress) -> None:
             build.progress = progress
@@ -208,14 +214,13 @@ class Builds:
             build.job = job
             reason = build.reason
         if reason:
-            log.info("%s: canceled (%s) before it began", request.id, reason)
+            log.info("canceled (%s) before it began", reason)
             return _End(_CANCELED, None if reason == "shutdown" else _CANCELED)
-        with logs.about(request.id):
-            result = job.run()
+        result = job.run()
         outcome: str = result.verdict.outcome.name
-        log.info("%s: ended: %s %s", request.id, outcome, result.url)
+        log.info("ended: %s %s", outcome, result.url)
         if task.lost:
-            log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)
+            log.warning("the Gearman server went away meanwhile: nobody is told")
         return _End(outcome, result.verdict.gearman_result(), result.url, result.told, result.verdict)
 
     def stop(self, task: Task) -> None:
@@ -231,9 +236,10 @@ class Builds:
         if number:
             with self._lock:
                 build = self._running.get(number)
-            log.info("stop of build %s: %s", number, "canceling" if build else "not running here")
             if build:
                 self._cancel(build, "stop")
+            else:
+                log.info("stop of build %s: not running here", number)
 
     def close(self) -> None:
         """Cancel all builds, because the worker ends; those that would begin later are given back."""
@@ -246,9 +252,11 @@ class Builds:
     def _cancel(self, build: _Build, reason: str) -> None:
         with self._lock:
             build.reason = build.reason or reason
-            job = build.job
-        if job:
+            job, request = build.job, build.request
+        with logs.about(request.id if request else build.unique):
+            log.info("canceling (%s)", reason)
             try:
-                job.cancel(reason)
+                if job:
+                    job.cancel(reason)
             except Exception:
-                log.exception("a job could not be canceled")
+                log.exception("the job could not be canceled")

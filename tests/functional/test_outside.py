@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real worker as Prometheus, systemd and logrotate see it."""
 
+import json
+import logging
 import math
 import os
 import signal
@@ -18,8 +20,19 @@ import gear
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.functional.support import HOST, Gearmand, GearServer, Zuul, free_port, wait_until, write_config
-from worker import waiting
+from tests.functional.support import (
+    ARGUMENTS,
+    HOST,
+    Gearmand,
+    GearServer,
+    Jobs,
+    Zuul,
+    free_port,
+    wait_until,
+    write_config,
+)
+from worker import logs, waiting
+from worker.service import Service
 from worker.systemd import Manager
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,9 +101,8 @@ class TestMetrics:
         client.stop(build["manager"], {"name": "job", "number": build["number"]})
         client.ended()
         wait_until(lambda: scrape(port)["turbo_hipster_jobs_total", "job", "CANCELED"] == 1)
-        values = scrape(port)
-        assert values["turbo_hipster_builds_canceled_total", "stop"] == 1
-        assert values["turbo_hipster_job_seconds_count", "job", "CANCELED"] == 1
+        wait_until(lambda: scrape(port)["turbo_hipster_builds_canceled_total", "stop"] == 1)
+        assert scrape(port)["turbo_hipster_job_seconds_count", "job", "CANCELED"] == 1
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0
         client.shutdown()
@@ -175,14 +187,28 @@ class TestSystemd:
         assert heard[-2:] == ["STOPPING=1", "WATCHDOG=1"]
         client.shutdown()
 
-    def test_a_worker_that_hangs_is_silent(self, start: Any, tmp_path: Path) -> None:
+    def test_a_worker_whose_slot_has_died_is_silent(self, start: Any, tmp_path: Path) -> None:
         manager = NotifySocket(tmp_path / "notify")
         write_config(tmp_path, 0, host="embedded")
-        worker = start(NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="200000", TH_TEST_DEAD_SLOT="1")
+        worker = start(NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="100000", TH_TEST_DEAD_SLOT="1")
         wait_until(lambda: manager.count("STATUS=0 of 1 slots busy"))
-        time.sleep(0.5)
+        # the loop has come round, as it tells that it reads the configuration
+        for times in (1, 2):
+            worker.send_signal(signal.SIGHUP)
+            wait_until(lambda times=times: manager.count("READY=1") == 1 + times)
         assert manager.count("WATCHDOG=1") == 0
         assert worker.poll() is None
+
+    def test_a_reload(self, start: Any, tmp_path: Path) -> None:
+        manager = NotifySocket(tmp_path / "notify")
+        write_config(tmp_path, 0, host="embedded")
+        worker = start(NOTIFY_SOCKET=str(manager.path))
+        wait_until(lambda: manager.count("READY=1"))
+        worker.send_signal(signal.SIGHUP)
+        wait_until(lambda: manager.count("READY=1") == 2)
+        words = [word.partition("=")[0] for word in manager.heard]
+        assert words[words.index("RELOADING") :][:3] == ["RELOADING", "MONOTONIC_USEC", "READY"]
+        assert "WATCHDOG" not in words, "nobody asks for it"
 
     def test_no_process_of_a_job_hears_of_the_manager(self, tmp_path: Path) -> None:
         environment = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "PATH": "/bin"}
@@ -204,3 +230,22 @@ class TestSystemd:
             first, second = listening.recv(100).decode().split("\n")
         assert first == "RELOADING=1"
         assert abs(int(second.removeprefix("MONOTONIC_USEC=")) / 1e6 - time.monotonic()) < 5
+
+
+def test_every_line_of_a_build_has_its_id(service: Service, jobs: Jobs, zuul: Zuul, tmp_path: Path) -> None:
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    stream = logs.set_up(tmp_path / "log", logs.JSON)
+    try:
+        zuul.launch("build:job", {**ARGUMENTS, "ZUUL_UUID": "b1"}, unique="u1")
+        begun = zuul.begun("u1")
+        jobs.next()
+        wait_until(lambda: service.builds.states()[0].build == "b1")
+        zuul.stop(begun["manager"], {"name": "job", "number": begun["number"]})
+        zuul.ended("u1")
+        wait_until(lambda: "ended: CANCELED" in (tmp_path / "log").read_text())
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    finally:
+        root.handlers[:] = before
+        stream.close()
+    assert {line["build"] for line in lines if line["message"].startswith(("begins", "ended", "canceling"))} == {"b1"}
+    assert len(lines) >= 3
