@@ -55,6 +55,11 @@ class DiskFree(Sensor):
         super().__init__()
         self.name, self._key, self._folder, self._least = f"disk {key}", key, folder, least
 
+    @property
+    def missing(self) -> bool:
+        """Whether the folder is not there."""
+        return not self._folder.is_dir()
+
     def look(self, room: float) -> str:
         """See `Sensor`."""
         found = os.statvfs(self._folder)

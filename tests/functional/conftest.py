@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,10 @@ import pytest
 from tests.functional.support import Gearmand, GearServer, Jobs, Zuul, free_port, write_config
 from worker import account, config
 from worker.service import Service
+
+ROOT = Path(__file__).resolve().parents[2]
+Worker = subprocess.Popen[str]
+REAL = "from worker.cli.main import th_worker; import sys; sys.exit(th_worker())"
 
 
 @pytest.fixture(params=[GearServer, Gearmand], ids=["gear", "gearmand"])
@@ -40,3 +47,28 @@ def zuul(server: GearServer | Gearmand) -> Iterator[Zuul]:
     client = Zuul(server.port)
     yield client
     client.shutdown()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start a th-worker; by default one with jobs that wait (see `fake_worker`)."""
+    started: list[Worker] = []
+
+    def start(*options: str, real: bool = False, config: str = "config.json", **environment: str) -> Worker:
+        program = ["-c", REAL] if real else ["-m", "tests.functional.fake_worker"]
+        process = subprocess.Popen(
+            [sys.executable, *program, "-c", str(tmp_path / config), *options],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -5,9 +5,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +14,6 @@ import psutil
 import pytest
 
 from tests.functional.support import Gearmand, GearServer, Zuul, free_port, wait_until, write_config
-
-ROOT = Path(__file__).resolve().parents[2]
-Worker = subprocess.Popen[str]
-REAL = "from worker.cli.main import th_worker; import sys; sys.exit(th_worker())"
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Start a th-worker; by default one with jobs that wait to be canceled."""
-    started: list[Worker] = []
-
-    def start(*options: str, real: bool = False, **environment: str) -> Worker:
-        program = ["-c", REAL] if real else ["-m", "tests.functional.fake_worker"]
-        process = subprocess.Popen(
-            [sys.executable, *program, "-c", str(tmp_path / "config.json"), *options],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def check(path: Path) -> Iterator[Check]:
         yield from _folders(settings)
         yield from _playbooks(settings)
         yield from _datasets(settings)
+        yield from surroundings.capacity(settings)
         yield surroundings.isolation(settings)
         yield from surroundings.limits(settings)
         yield from surroundings.gearman(settings)

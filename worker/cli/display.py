@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long work shows how far it is: a bar on a terminal, lines elsewhere; always on stderr, results are on stdout."""
+"""What is shown of long work, a bar on a terminal and lines elsewhere, on stderr; and tables of results, on stdout."""
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -68,3 +69,21 @@ class _Bar:
 
     def show(self, percent: int, text: str) -> None:
         self._progress.update(self._task, completed=percent, description=text or None)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout: drawn on a terminal, else columns of plain text."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*headers, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            drawn.add_row(*map(Text, row))  # text: a change's names are no markup
+        Console().print(drawn)
+        return
+    lines = [headers, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

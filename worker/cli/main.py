@@ -13,9 +13,12 @@ from worker.errors import INTERRUPTED, TurboHipsterError
 
 def th(argv: Sequence[str] | None = None) -> int:
     """The command `th`; returns its exit status."""
-    from worker.cli import check, history, init, run, submit, verdict
+    from worker.cli import check, history, init, run, status, submit, verdict
 
-    commands = {"run": run, "submit": submit, "check": check, "init": init, "verdict": verdict, "history": history}
+    commands = {
+        "run": run, "submit": submit, "status": status, "check": check, "init": init, "verdict": verdict,
+        "history": history,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(prog="th", description="Runs and checks jobs of turbo-hipster by hand.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in commands.values():
@@ -26,7 +29,12 @@ def th(argv: Sequence[str] | None = None) -> int:
 
 def th_worker(argv: Sequence[str] | None = None) -> int:
     """The command `th-worker`, the service; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="th-worker", description="Takes jobs from Gearman and runs them.")
+    parser = argparse.ArgumentParser(
+        prog="th-worker",
+        description="Takes jobs from Gearman and runs them, as many at once as `slots` of the configuration says.",
+        epilog="SIGTERM: cancel what runs, and end. SIGUSR1: take no more, and end once nothing runs. SIGHUP: read "
+        "the configuration again. `th status` says what it is doing.",
+    )
     parser.add_argument(
         "-c",
         metavar="PATH",

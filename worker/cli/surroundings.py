@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that is about what is around the worker: its user, the sandbox and its limits, the Gearman
-server; and how it runs a playbook."""
+"""The part of `th check` that is about what is around the worker: its user, how much it takes on, the sandbox and its
+limits, the Gearman server; and how it runs a playbook."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import documents, sandbox, tls
+from worker import documents, sandbox, sensors, tls
+from worker.capacity import default_slots
 from worker.config import Config
 
 EXPIRY_DAYS = 30
@@ -65,6 +66,24 @@ def user() -> Check:
         return Check(True, "user", f"{name} (uid {uid})")
     remedy = "run the worker as an unprivileged user: playbooks/prepare-host.yaml -e prepare_host_service_user=NAME"
     return Check(True, "user", "root, whose rights nothing here needs", remedy, warning=True)
+
+
+def capacity(settings: Config) -> Iterator[Check]:
+    """How many jobs run at once, and what keeps the worker from taking one now."""
+    fitting = default_slots()
+    text = f"{settings.slots} jobs at once" if settings.slots > 1 else "one job at once"
+    if settings.slots <= fitting:
+        yield Check(True, "slots", text)
+    else:
+        remedy = "what is measured may suffer, and memory run out: fewer slots"
+        yield Check(True, "slots", f"{text}; this machine is good for {fitting}", remedy, warning=True)
+    for sensor in sensors.of(settings):
+        told = isinstance(sensor, sensors.Sandbox)  # by `isolation`
+        will_be_made = isinstance(sensor, sensors.DiskFree) and sensor.missing
+        if not told and not will_be_made:
+            state = sensors.ask(sensor)
+            text = state.name if state.ok else f"no job would be taken now: {state.reason}"
+            yield Check(True, "sensor", text, warning=not state.ok)
 
 
 def isolation(settings: Config) -> Check:

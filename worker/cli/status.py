@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`th status`: what the worker on this machine is doing, as it says itself."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from worker import config, statussocket, untrusted
+from worker.cli.display import table
+from worker.statussocket import NoWorkerError
+
+_COLUMNS = ("slot", "build", "job", "project", "change", "for", "%", "what")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser("status", help="what the worker on this machine is doing")
+    parser.add_argument("-c", metavar="PATH", default=str(config.DEFAULT_PATH), help="the worker's configuration")
+    parser.add_argument("--socket", metavar="PATH", type=Path, help="its status_socket, instead of its configuration")
+    parser.add_argument("--json", action="store_true", help="print all that it says, as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when a worker has answered. Raises NoWorkerError (1) when there is none."""
+    path = args.socket or config.load(Path(args.c)).status_socket
+    data = statussocket.ask(path)
+    try:
+        document = json.loads(data)
+        if not isinstance(document, dict):
+            raise ValueError
+    except (ValueError, RecursionError) as error:
+        raise NoWorkerError(f"what answers at {path} is no worker") from error
+    if args.json:
+        print(json.dumps(document, indent=2))
+        return 0
+    for line in _lines(document):
+        print(line)
+    jobs = untrusted.mappings(document.get("jobs"))
+    if jobs:
+        print()
+        table(_COLUMNS, [_row(job) for job in jobs])
+    return 0
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The worker itself, the most important first."""
+    said, name = document.get, untrusted.name
+    state = name(said("state"))
+    process = f"process {_number(said('pid'))}, version {name(said('version'))}"
+    yield f"worker    {state}, started {_ago(said('since'))} ago, {process}"
+    yield f"          {name(said('manager'))}"
+    yield f"          {name(said('config'))}"
+    sensors = untrusted.mappings(said("sensors"))
+    wrong = [name(sensor.get("reason")) for sensor in sensors if not sensor.get("ok")]
+    if said("taking"):
+        yield "jobs      are taken"
+    elif not wrong:
+        yield f"jobs      are not taken: it is {state}"
+    for reason in wrong:
+        yield f"jobs      are not taken: {reason}"
+    server = dict(untrusted.items(said("gearman")))
+    there = "connected" if server.get("connected") else "NOT connected"
+    why = f": {name(server.get('trouble'))}" if server.get("trouble") else ""
+    by = " by TLS" if server.get("tls") else ""
+    place = f"{name(server.get('host'))}:{_number(server.get('port'))}{by}"
+    yield f"gearman   {place}, {there} for {_ago(server.get('since'))}{why}"
+    for function in untrusted.sequence(said("functions")):
+        yield f"serves    {name(function)}"
+    slots = untrusted.mappings(said("slots"))
+    yield f"slots     {sum(bool(slot.get('busy')) for slot in slots)} of {len(slots)} busy"
+    fine = [name(sensor.get("name")) for sensor in sensors if sensor.get("ok")]
+    if fine:
+        yield f"sensors   ok: {', '.join(fine)}"
+    for total in untrusted.mappings(said("totals")):
+        yield f"ended     {_number(total.get('count'))} {name(total.get('outcome'))} of {name(total.get('name'))}"
+
+
+def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    name = untrusted.name
+    what = ": ".join(filter(None, (name(job.get("stage")), name(job.get("text"))))) or "begins"
+    if job.get("canceled"):
+        what = f"canceled ({name(job['canceled'])}), {what}"
+    shown = (name(job.get(key)) or "-" for key in ("build", "name", "project", "change"))
+    return _number(job.get("slot")), *shown, _ago(job.get("since")), _number(job.get("percent")), what
+
+
+def _ago(instant: object) -> str:
+    since = untrusted.number(instant)
+    if since is None:
+        return "?"
+    minutes, seconds = divmod(int(max(0.0, time.time() - since)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = {"d": days, "h": hours, "min": minutes, "s": seconds}
+    shown = [f"{number} {unit}" for unit, number in parts.items() if number or unit == "s"]
+    return " ".join(shown[:2])
+
+
+def _number(value: object) -> str:
+    found = untrusted.integer(value)
+    return "?" if found is None else str(found)
