@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker import giturl, logs
+from worker import giturl, logs, untrusted
 from worker.account import Account, worker_facts
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
@@ -68,7 +68,7 @@ class _Build:
         """What there is to show of it."""
         request, progress = self.request, self.progress
         return JobState(
-            build=request.id if request else self.unique,
+            build=request.id if request else untrusted.name(self.unique),
             number=self.number,
             name=self.name,
             project=request.project if request else "",

@@ -82,12 +82,18 @@ class Orphans:
 
         Whoever of ours has a child waits for it: call this seldom enough, and none is taken from him.
         """
-        children = psutil.Process().children()
-        dead = {child for child in children if child.is_running() and child.status() == psutil.STATUS_ZOMBIE}
+        dead = set(filter(_is_dead, psutil.Process().children()))
         for child in dead & self._dead:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child.pid, os.WNOHANG)
         self._dead = dead
+
+
+def _is_dead(child: psutil.Process) -> bool:
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Signals:

@@ -53,6 +53,7 @@ class Service:
         self._watch = sensors.Watch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
         self._close_metrics: Callable[[], None] = lambda: None
+        self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
         self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
 
     @property
@@ -119,8 +120,9 @@ class Service:
 
     def drain(self) -> None:
         """Take no more jobs, and let those end that run. The functions stay: jobs that come wait in their queue."""
-        self._state = DRAINING
-        self._slots.hold(True)
+        with self._gate:
+            self._state = DRAINING
+            self._slots.hold(True)
         log.info("draining: no job is taken any more, %d are left to end", self.builds.count)
 
     def reload(self) -> None:
@@ -138,6 +140,7 @@ class Service:
             log.error("the configuration is wrong, the old one stays in force: %s", error)
             return
         self._config = config
+        _warn(config)
         # Before the functions, so that a job of a new one finds what it is.
         self.builds.reconfigure(config)
         self._slots.serve(config.slots, self.functions)
@@ -149,9 +152,10 @@ class Service:
     def stop(self) -> None:
         """Stop taking jobs, cancel those that run, and wait for their answers."""
         # 1. No new work. This comes first, else a job could begin while the others are being ended.
-        self._state = STOPPING
         self._watch.stop()
-        self._slots.stop_taking()
+        with self._gate:
+            self._state = STOPPING
+            self._slots.stop_taking()
         # 2. End what runs. It is not the change's fault, so these builds get no result and Zuul launches them again.
         self.builds.close()
         # 3. Their threads answer while the connections are still there.
@@ -226,8 +230,9 @@ class Service:
             log.warning("no job is taken for now: %s", "; ".join(reasons))
         elif self._reasons and not reasons:
             log.info("jobs are taken again")
-        self._reasons = reasons
-        self._slots.hold(self._state != RUNNING or bool(reasons))
+        with self._gate:
+            self._reasons = reasons
+            self._slots.hold(self._state != RUNNING or bool(reasons))
 
     def _close(self, receivers: Sequence[Receiver]) -> None:
         # at the same time: one whose server is away takes a moment
@@ -236,6 +241,11 @@ class Service:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def _warn(config: Config) -> None:
+    if not config.confined:
+        log.warning("sandbox: none: the code of every change under test runs unconfined, as this user")
 
 
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
@@ -260,8 +270,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         process.adopt_orphans()
         if os.geteuid() == 0:
             log.warning("running as root, which nothing here needs; use an unprivileged user")
-        if not config.confined:
-            log.warning("sandbox: none: the code of every change under test runs unconfined, as this user")
+        _warn(config)
         for name in jobdir.remove_leftovers(config.jobs_working_dir):
             log.warning("removed what a worker that died has left of job %s", name)
         service = Service(config, factory)

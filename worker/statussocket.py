@@ -25,8 +25,11 @@ from worker.status import Snapshot
 
 log = logging.getLogger(__name__)
 
-SECONDS = 2.0
-"""How long a client may take to read the document, and how long a worker may take to give it."""
+READ_SECONDS = 1.0
+"""How long a client may take to read the document; the others wait for it."""
+
+ASK_SECONDS = 5.0
+"""How long a worker may take to answer."""
 
 MAX_BYTES = 4 * 1024 * 1024
 """What a client reads at most."""
@@ -95,7 +98,7 @@ class StatusSocket:
                 continue
             with client:
                 try:
-                    client.settimeout(SECONDS)
+                    client.settimeout(READ_SECONDS)
                     client.sendall(json.dumps(snapshot().document()).encode() + b"\n")
                 except OSError:
                     pass  # it has gone away, or does not read
@@ -108,17 +111,19 @@ def ask(path: Path) -> bytes:
     data = b""
     try:
         with socket.socket(socket.AF_UNIX) as client, _short(path) as address:
-            client.settimeout(SECONDS)
+            client.settimeout(ASK_SECONDS)
             client.connect(address)
             while piece := client.recv(65536):
                 data += piece
                 if len(data) > MAX_BYTES:
                     raise NoWorkerError(f"what answers at {path} says too much to be a worker")
     except TimeoutError as error:
-        raise NoWorkerError(f"the worker at {path} does not answer within {SECONDS:g} s") from error
+        raise NoWorkerError(f"the worker at {path} does not answer within {ASK_SECONDS:g} s") from error
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
         why = "there is no such socket" if isinstance(error, FileNotFoundError) else "nobody listens there"
         raise NoWorkerError(f"no worker runs at {path}: {why}") from error
+    except PermissionError as error:
+        raise NoWorkerError(f"{path} is for another user: ask as the worker's, or as root") from error
     except OSError as error:
         raise NoWorkerError(f"the worker at {path} cannot be asked: {error.strerror}") from error
     return data

@@ -78,10 +78,10 @@ class GearServer:
 
 
 class Gearmand:
-    """The C server, as a process."""
+    """The C server, as a process. `retries`: how many workers a job may lose before it has failed; 0: any number."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
+        self.port, self.retries = port, 1
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -90,8 +90,9 @@ class Gearmand:
 
         def listening() -> bool:
             if self._process is None or self._process.poll() is not None:
+                words = ["--listen", HOST, "--port", str(self.port), "--log-file", "none"]
                 self._process = subprocess.Popen(
-                    [program, "--listen", HOST, "--port", str(self.port), "--log-file", "none", "--job-retries", "1"],
+                    [program, *words, "--job-retries", str(self.retries)],
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Gearman server that goes away and comes back, with both servers."""
 
+import json
+import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import gear
+import psutil
 import pytest
 
-from tests.functional.support import Gearmand, GearServer, Jobs, Zuul, wait_until
+from tests.functional.support import HOST, Gearmand, GearServer, Jobs, Zuul, free_port, wait_until, write_config
+from worker import config, gearlink, statussocket
+from worker.gearman import Receiver
 from worker.progress import Progress
 from worker.service import Service
 
@@ -97,6 +104,53 @@ def test_the_service_ends_while_the_server_is_away(
     service.stop()
     assert time.monotonic() - begun < 20
     assert job.canceled == ["shutdown"]
+
+
+def test_a_restart_costs_seconds(service: Service, zuul: Zuul, server: GearServer | Gearmand) -> None:
+    """All connections, on a worker that was connected for long."""
+    wait_until(lambda: zuul.serves("build:job"))
+    time.sleep(gearlink.CALM)
+    server.kill()
+    wait_until(lambda: not service.snapshot().gearman.connected)
+    server.start()
+    begun = time.monotonic()
+    state = wait_until(lambda: service.snapshot().gearman.connected and service.snapshot().gearman)
+    assert time.monotonic() - begun < 3
+    assert state.trouble == "" and time.time() - state.since < 3
+
+
+def test_all_come_back_once_one_has_found_the_server(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have waited for long, and would still, each for himself."""
+    server = GearServer(free_port())
+    service = Service(config.load(write_config(tmp_path, server.port, slots=4)), jobs)
+    service.start()
+    time.sleep(0.2)
+    monkeypatch.setattr(gearlink, "FIRST", 3600.0)
+    monkeypatch.setattr(gearlink, "LONGEST", 3600.0)
+    time.sleep(1.2)
+    server.start()
+    assert not service.snapshot().gearman.connected
+    first = Receiver("first", HOST, server.port, ["build:other"], pace=service._pace)
+    threading.Thread(target=first.take, daemon=True).start()
+    wait_until(lambda: service.snapshot().gearman.connected)
+    first.close()
+    service.stop()
+    server.kill()
+
+
+def test_a_worker_without_a_server_costs_nothing(start: Any, tmp_path: Path) -> None:
+    """The first seconds, in which it tries most often."""
+    path = write_config(tmp_path, free_port(), slots=4, status_socket="s")
+    worker = psutil.Process(start().pid)
+    wait_until((tmp_path / "s").exists)
+    time.sleep(0.5)
+    before = worker.cpu_times()
+    time.sleep(4)
+    after = worker.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.2
+    assert not json.loads(statussocket.ask(config.load(path).status_socket))["gearman"]["connected"]
 
 
 def test_absence_is_logged_once(

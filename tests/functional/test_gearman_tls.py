@@ -21,7 +21,7 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import HOST, Gearmand, GearServer, Jobs, free_port, wait_until, write_config
+from tests.functional.support import ARGUMENTS, HOST, Gearmand, GearServer, Jobs, free_port, wait_until, write_config
 from tests.library.certificates import Authority
 from worker import config, gearlink, tls
 from worker.cli import check
@@ -243,6 +243,22 @@ def test_it_is_logged_once_and_that_it_is_over(
         wait_until(lambda: logged("is there again"))
         service.check()
         assert len(logged("no Gearman server at")) == len(logged("is there again")) == 1
+
+
+def test_a_server_that_is_restarted(scene: Scene, serving: Any) -> None:
+    jobs, port = Jobs(), free_port()
+    with started(GearServer(port, scene.server)):
+        service = serving(port, scene.worker, jobs)
+        wait_until(lambda: service.snapshot().gearman.connected)
+    wait_until(lambda: not service.snapshot().gearman.connected)
+    with started(GearServer(port, scene.server)):
+        wait_until(lambda: service.snapshot().gearman.connected)
+        submitter = Submitter(HOST, port, 5, scene.worker)
+        assert submitter.registered("build:job2", 5)
+        submitter.submit("build:job2", "u", {**ARGUMENTS})
+        jobs.next().end("SUCCESS")
+        wait_until(lambda: (event := submitter.next_event(1)) and event.kind == "complete")
+        submitter.close()
 
 
 def test_renewed_files_are_used_by_the_next_connection(scene: Scene, port: int, tmp_path: Path) -> None:

@@ -166,6 +166,20 @@ def test_a_worker_that_starts_with_a_full_disk_takes_nothing(
     assert zuul.ended("again")[-1].kind == "complete"
 
 
+def test_a_sensor_that_is_well_again_ends_no_draining(
+    serving: Any, jobs: Jobs, zuul: Zuul, mood: Mood
+) -> None:
+    mood.reason = "full"
+    service = serving()
+    zuul.launch("build:job")
+    service.drain()
+    mood.reason = ""
+    wait_until(lambda: service.snapshot().sensors[0].ok)
+    time.sleep(0.2)
+    assert service.drained and not jobs.made and not service.snapshot().taking
+    assert zuul.serves("build:job2")
+
+
 class Script:
     """A server whose answers a test gives; it keeps what the worker has sent."""
 

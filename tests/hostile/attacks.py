@@ -181,6 +181,8 @@ WRITING = (
     Attack("to alter the programs that start it", READ_ONLY,
            "import glob; open(glob.glob(W['programs'] + '/*.py')[0], 'r+').close(); print('STOLEN')"),
     Attack("to alter its environment in the walk", READ_ONLY, _write("W['venv'] + '/lib/th_attack.pth'")),
+    Attack("to put bytecode where other changes take theirs from", READ_ONLY,
+           _write("W['bytecode'] + '/th_attack.pyc'")),
     Attack("to leave something in /tmp", MOUNTS, "open('/tmp/' + W['mark'], 'w').close()"),
     Attack("to leave something in /dev/shm", MOUNTS, "open('/dev/shm/' + W['mark'], 'w').close()", ENV_PY),
     Attack("to leave a segment of shared memory", IPC, """

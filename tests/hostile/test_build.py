@@ -18,7 +18,8 @@ import pyseccomp
 import pytest
 from ansible.module_utils import th_uv
 from ansible.module_utils.th_box import Box
-from ansible.module_utils.th_contain import CappedLog, run_contained
+from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_contain import run_contained
 from ansible.module_utils.th_recipe import find_python
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_step import StepError

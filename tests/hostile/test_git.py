@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, mask
 from ansible.module_utils.th_git_files import differing, file
 from ansible.module_utils.th_git_process import Limits

@@ -43,6 +43,8 @@ class Walker:
         (packages,) = self.venv.glob("lib/python3*/site-packages")
         (shared,) = (path for path in sys.path if path.endswith("site-packages") and path.startswith(sys.prefix))
         (packages / "shared.pth").write_text(f"{shared}\n")
+        self.bytecode = world.root / "bytecode"
+        self.bytecode.mkdir(mode=0o700)
         self.sandbox = boxes.settings(read_only=[sys.prefix])
 
     def told(self, job_dir: Path) -> dict[str, Any]:
@@ -54,13 +56,15 @@ class Walker:
             "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp, "gearman": world.gearman, "key": KEY,
             "abstract": world.abstract,
             "folder": str(job_dir), "src": str(job_dir / "src"), "venv": str(self.venv),
-            "programs": str(self.programs), "add_key": number["add_key"], "bpf": number["bpf"],
+            "bytecode": str(self.bytecode), "programs": str(self.programs),
+            "add_key": number["add_key"], "bpf": number["bpf"],
             "perf": pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "perf_event_open"),
         }  # fmt: skip
 
     def spoilt(self) -> list[Path]:
-        """What attacks have put to the walking programs and the environment."""
-        return [*self.programs.glob("th_attack*"), *self.venv.glob("lib/th_attack*")]
+        """What attacks have put to the walking programs, the environment and its bytecode."""
+        places = (self.programs, self.venv / "lib", self.bytecode)
+        return [path for place in places for path in place.glob("th_attack*")]
 
     def job(self, name: str) -> Path:
         """The folder of a job that is about to walk."""
@@ -76,7 +80,9 @@ class Walker:
         changes.write(src, layout, where, body, self.told(job_dir))
         database = changes.artifacts(job_dir, src, layout)
         path = job_dir / "artifacts" / "environment.json"
-        path.write_text(path.read_text().replace(json.dumps(sys.prefix), json.dumps(str(self.venv))))
+        (built,) = json.loads(path.read_text())["environments"]
+        built |= {"venv": str(self.venv), "bytecode": str(self.bytecode)}
+        path.write_text(json.dumps({"environments": [built]}))
         limits = Limits(20, 20, 100_000)
         Walk(job_dir, toy.NAME, toy.profile(database), limits, self.programs, self.sandbox).run()
         return toy.events(job_dir, toy.NAME)

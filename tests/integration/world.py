@@ -137,6 +137,8 @@ class World:
             "projects_dir": str(root / "projects"),
             "pip_download_cache": str(self.packages),
             "jobs": jobs,
+            "slots": 1,
+            "sensors": {"load": 0},  # tests run on busy machines
             "publish_logs": {
                 "type": "local", "path": str(root / "logs"), "prepend_url": (root / "logs").as_uri(),
             },

@@ -403,6 +403,68 @@ def test_each_release_has_its_own_recipe(work: Workplace, commits: list[str], tm
     assert caught.value.code == "profile_wrong"
 
 
+@pytest.fixture
+def based(work: Workplace, commits: list[str], tmp_path: Path) -> Workplace:
+    """A change to a project that names its packages in files, checked out."""
+    repository = Repository(tmp_path / "served" / "org" / "project")
+    files = {"requirements.txt": "alpha  # the first\n-r more/needs.txt\n", "more/needs.txt": "gamma-delta>=3\n"}
+    base = repository.commit(files)
+    mirror = Path(work.params["mirrors_dir"]) / "org" / "project.git"
+    git(mirror, "fetch", "--quiet", str(repository.folder), "+refs/heads/*:refs/heads/*")
+    (work.job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"branch": "master", "base": base}))
+    work.install["project"] = "none"
+    work.write(files)
+    return work
+
+
+def test_a_change_that_asks_for_the_same_packages_shares_an_environment(based: Workplace) -> None:
+    first = based.build()
+    based.write({"another.py": ""})
+    again = based.build()
+    assert (first["cached"], again["cached"]) == (False, True)
+    assert first["venv"] == again["venv"] and again["src"] == str(based.src)
+    assert Path(first["venv"]).is_relative_to(based.params["environments_dir"])
+    assert Path(first["bytecode"]).is_relative_to(based.params["environments_dir"])
+    assert again["packages"] == ["alpha==2.0", "beta==2.0", "gamma-delta==3.0"]
+    assert not (based.job_dir / "venv").exists() and not (based.job_dir / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "files", [{"requirements.txt": "alpha\n"}, {"more/needs.txt": "gamma-delta\n"}], ids=["a file", "what it includes"]
+)
+def test_a_change_that_asks_for_others_has_one_of_its_own(based: Workplace, files: dict[str, str]) -> None:
+    shared = based.build()["venv"]
+    based.write(files)
+    for _ in range(2):
+        entry = based.build()
+        assert entry["venv"] == str(based.job_dir / "venv") != shared and not entry["cached"]
+
+
+def test_what_is_not_known_to_be_merged_is_not_shared(based: Workplace) -> None:
+    """A tag has no base; and a mirror that lost a commit says nothing of it."""
+    for base in (None, "1" * 40):
+        (based.job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"base": base}))
+        assert based.build()["venv"] == str(based.job_dir / "venv")
+
+
+def test_what_has_to_be_built_is_built_by_the_job(based: Workplace, tmp_path: Path) -> None:
+    add_sdist(tmp_path / "index", "thing", "1.5", project())
+    based.install["packages"] = ["thing"]
+    entry = based.build()
+    assert "thing==1.5" in entry["packages"]
+    assert entry["venv"] == str(based.job_dir / "venv")
+    assert not list(Path(based.params["environments_dir"]).glob("*/complete.json"))
+
+
+def test_python_has_compiled_what_a_walk_begins_with(based: Workplace, tmp_path: Path) -> None:
+    add_wheel(tmp_path / "index", "pymysql", "1.0", beside={"alembic/__init__.py": "", "alembic/command.py": ""})
+    based.install["packages"] = ["pymysql"]
+    based.params["profile"]["databases"] = [{"tool": "alembic", "url_scheme": "mysql+pymysql"}]
+    entry = based.build()
+    packages = next(Path(entry["venv"]).glob("lib/python3*/site-packages"))
+    assert list(Path(f"{entry['bytecode']}{packages}").rglob("command.*.pyc"))
+
+
 def test_half_an_environment_is_built_anew(work: Workplace, commits: list[str]) -> None:
     first = work.build("stable-1", "release", commits[0])
     folder = Path(first["venv"]).parent
@@ -423,7 +485,7 @@ def test_a_release_that_cannot_be_built_says_which(work: Workplace, commits: lis
 BUILD = """
 import json, sys
 from tests.library.workplace import module
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_capped import CappedLog
 builder = module.Builder(json.loads(sys.argv[1]), CappedLog(sys.argv[2], 10**6))
 print(builder.build("stable-1", "release", sys.argv[3])["cached"])
 """

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git_process import Limits
 from ansible.module_utils.th_mirror import Mirror

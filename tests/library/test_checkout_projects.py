@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git import Git, Patience
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_revisions import Tree

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_follow import DISK_LIMIT, LINE_LIMIT, POLL_LIMIT, Follower, moment
+from ansible.module_utils.th_text import printable
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -205,6 +205,13 @@ def test_of_a_plain_secret_nothing_is_left() -> None:
     )
 
 
+def test_what_only_looks_like_an_entity_once_it_is_escaped() -> None:
+    for secret in ("0123456789&A0;0123456789", "abcdefgh&xy;ijklmnop"):
+        escaped = html.escape(secret)
+        for text in (escaped, html.escape(escaped)):
+            assert not set(Masker([secret]).text(text)) - set("*<>:'\","), text
+
+
 def test_what_is_not_secret_stays() -> None:
     text = "2013-11-22 21:42:45,908 [output] 141 -> 142...\n# Query_time: 0.01\nUPDATE t SET a = 'é%' -- \\x41 &amp;\n"
     secrets = [f"{number}-secret-{number:x}" for number in range(7_000_000, 7_000_040)]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private server in its box: how it ends, and what the worker finds it by."""
 
-import contextlib
 import os
 import shutil
 import signal

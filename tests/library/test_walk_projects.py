@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_artifacts import write_json, write_text
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_checkout import facts_of
-from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, Patience
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_trees import Forest

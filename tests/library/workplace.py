@@ -10,7 +10,7 @@ from . import boxes
 from .conftest import ROOT, load_module
 
 # found once conftest is loaded
-from ansible.module_utils.th_contain import CappedLog  # isort: skip
+from ansible.module_utils.th_capped import CappedLog  # isort: skip
 from ansible.module_utils.th_step import StepError  # isort: skip
 
 module = load_module("build_environment", "build_environments")

@@ -322,6 +322,23 @@ class TestCheck:
         installation.write_text(json.dumps({**settings, "git_working_dir": "config.json/x"}))
         assert [one.name for one in self.failed(check.check(installation))] == ["git_working_dir"]
 
+    def test_what_the_worker_takes_on(self, installation: Path, tmp_path: Path) -> None:
+        (tmp_path / "datasets/one.json").unlink()  # its project's profile would be read by Ansible
+        settings = json.loads(installation.read_text())
+        sensors = {"disk_free": "1000T", "memory_free": 1, "load": 0}
+        installation.write_text(json.dumps({**settings, "slots": 64, "sensors": sensors}))
+        (tmp_path / "th/jobs").mkdir(parents=True)
+        checks = list(check.check(installation))
+        found = {one.name: one for one in checks}
+        assert found["slots"].level == "warn"
+        assert found["slots"].text.startswith("64 jobs at once; this machine is good for ")
+        assert found["sensor"].text == "memory"
+        said = [one.text for one in checks if one.name == "sensor" and one.level == "warn"]
+        assert [text.partition(" free in ")[2] for text in said] == [
+            f"{tmp_path}/th/jobs (jobs_working_dir), sensors.disk_free is 1024000.0 GiB"
+        ]
+        assert found["status_socket"].text == f"{tmp_path}/th/run (will be made)"
+
     def test_the_gearman_server(self, installation: Path, tmp_path: Path) -> None:
         (tmp_path / "datasets/one.json").unlink()  # its project's profile would be read by Ansible
         settings = json.loads(installation.read_text())

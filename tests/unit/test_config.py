@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from worker import config
+from worker.capacity import SensorLimits, default_slots
 from worker.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,7 @@ def settings(tmp_path: Path) -> Settings:
         "ansible_dir": str(tmp_path / "ansible"),
         "jobs_working_dir": str(tmp_path / "th/jobs"),
         "publish_logs": {"type": "local", "path": "/srv/logs", "prepend_url": "http://logs.example.org"},
+        "sensors": {"load": 0},
         "plugins": [
             {
                 "name": "gate_real_db_upgrade",
@@ -249,6 +251,19 @@ class TestDefaults:
         ("job_time_limit", 0, "job_time_limit", "whole number from 1"),
         ("job_time_limit", 1.5, "job_time_limit", "whole number"),
         ("upload_time_limit", -1, "upload_time_limit", "whole number"),
+        ("slots", 0, "slots", "from 1 to 64"),
+        ("slots", 65, "slots", "from 1 to 64"),
+        ("slots", "2", "slots", "whole number"),
+        ("sensors", 5, "sensors", "must be a mapping"),
+        ("sensors", {"disk_fre": 1}, "sensors.disk_fre", "there are: disk_free, memory_free, load"),
+        ("sensors", {"disk_free": "2 GB"}, "sensors.disk_free", "is no size"),
+        ("sensors", {"memory_free": -1}, "sensors.memory_free", "such as 500M or 2G; 0 is off"),
+        ("sensors", {"memory_free": True}, "sensors.memory_free", "is no size"),
+        ("sensors", {"memory_free": 1.5}, "sensors.memory_free", "is no size"),
+        ("sensors", {"load": "5"}, "sensors.load", "must be a number"),
+        ("sensors", {"load": -0.5}, "sensors.load", "0 is off"),
+        ("sensors", {"load": True}, "sensors.load", "must be a number"),
+        ("status_socket", 5, "status_socket", "must be text"),
         ("keep_job_dirs", "sometimes", "keep_job_dirs", "never, failed, always"),
         ("ansible_dir", "/nowhere", "ansible_dir", "there is no folder /nowhere/playbooks"),
         ("publish_logs", None, "publish_logs", "is missing"),
@@ -400,7 +415,43 @@ class TestPrepare:
             load(settings).prepare()
 
 
-@pytest.mark.parametrize("key", ["surprise", "zuul_server.surprise", "publish_logs.surprise", "plugins[0].surprise"])
+class TestWhatTheWorkerTakesOn:
+    def test_sizes(self, settings: Settings, load: Any) -> None:
+        settings["sensors"] = {"disk_free": "3T", "memory_free": 1000, "load": 2}
+        assert load(settings).sensors == SensorLimits(3 * 1024**4, 1000, 2.0)
+        settings["sensors"] = {"disk_free": 0, "memory_free": "0", "load": 0}
+        assert load(settings).sensors == SensorLimits(0, 0, 0.0)
+        del settings["sensors"]
+        assert load(settings).slots == default_slots()
+
+    def test_each_configuration_has_a_socket(self, settings: Settings, load: Any, tmp_path: Path) -> None:
+        """Also those that share all their folders."""
+        first = load(settings).status_socket
+        (tmp_path / "other.json").write_text((tmp_path / "config.json").read_text())
+        second = config.load(tmp_path / "other.json").status_socket
+        assert first.parent == second.parent == tmp_path / "th/run"
+        assert first != second and first == load(settings).status_socket
+        settings["status_socket"] = "here.sock"
+        assert load(settings).status_socket == tmp_path / "here.sock"
+
+    def test_what_only_a_restart_changes_is_kept_and_told(self, settings: Settings, load: Any, tmp_path: Path) -> None:
+        settings |= {"debug_log": "log", "slots": 1}
+        old = load(settings)
+        assert load(settings).while_running(old) == (old, [])
+        settings["zuul_server"] |= {"gearman_host": "other", "git_url": "http://git"}
+        settings |= {"debug_log": "log2", "jobs_working_dir": "jobs", "status_socket": "s"}
+        settings |= {"slots": 5, "sandbox": "none"}
+        new, waiting = load(settings).while_running(old)
+        assert waiting == ["jobs_working_dir", "debug_log", "status_socket", "zuul_server.gearman_*"]
+        assert (new.slots, new.sandbox, new.zuul_server.origin) == (5, "none", "http://git")
+        assert (new.debug_log, new.jobs_working_dir) == (old.debug_log, old.jobs_working_dir)
+        assert new.zuul_server.gearman_host == "zuul.example.org"
+
+
+SECTIONS = ("zuul_server.", "publish_logs.", "plugins[0].", "sensors.")
+
+
+@pytest.mark.parametrize("key", ["surprise", *(f"{section}surprise" for section in SECTIONS)])
 def test_every_key_is_documented(settings: Settings, load: Any, key: str) -> None:
     put(settings, key, 1)
     with pytest.raises(ConfigError, match="there are: ") as caught:

@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Self
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_http import Request, passed_on, read_head
 from ansible.module_utils.th_outside import Address, RefusedError, Rules
+from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_upstream import Upstream, Upstreams
 
 HEAD_LIMIT = 64 * 1024

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_text import printable
 
 FILE_LIMIT = 1024 * 1024
 FILES_LIMIT = 50

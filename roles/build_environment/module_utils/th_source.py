@@ -80,12 +80,13 @@ class Plain:
     """Requirements that name packages of an index, with versions and hashes, and nothing else.
 
     To install them, uv is given these and nothing of the checkout: what it makes of a line that was written to be
-    read in two ways does not matter.
+    read in two ways does not matter. `files` are those of the checkout that were read for it.
     """
 
     requirements: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, source: Source, src: Path) -> Plain:
@@ -99,6 +100,7 @@ class Plain:
                 found._read(src, name, found.constraints, [])
         if source.project != "none":
             found.requirements += _of_project(src, source.extras)
+            found.files.append("pyproject.toml")
         return found
 
     def words(self, folder: Path) -> list[str]:
@@ -117,6 +119,7 @@ class Plain:
         if path is None or path.suffix not in (".txt", ".in") or len(seen) >= FILES_LIMIT:
             raise NotPlainError(f"{name}: no text file of the checkout")
         seen.append(name)
+        self.files.append(name)
         for number, text in _lines(path):
             place = f"{name}:{number}"
             include = _INCLUDE.fullmatch(text)

@@ -16,7 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.module_utils.th_box import Box
-from ansible.module_utils.th_contain import CappedLog, run_contained
+from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_contain import run_contained
 from ansible.module_utils.th_outside import address_of
 from ansible.module_utils.th_proxy import Proxy
 from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, normal, places

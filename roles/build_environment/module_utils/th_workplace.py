@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.th_box import SYSTEM_FILES, Box, Settings
-from ansible.module_utils.th_contain import CappedLog, base_environment
+from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_contain import base_environment, run_contained
 from ansible.module_utils.th_outside import Rules, index_values, local_folders
 from ansible.module_utils.th_proxy import Proxy
 from ansible.module_utils.th_recipe import Recipe
@@ -18,6 +19,13 @@ from ansible.module_utils.th_upstream import Upstreams, without_proxies
 from ansible.module_utils.th_uv import PIP_NAMES, Uv, WayOut, uv_path
 
 PROGRAM = "with_way_out.py"
+IMPORTER = "import_modules.py"
+_MODULES = {
+    "alembic": ("alembic.command", "alembic.autogenerate", "sqlalchemy.orm", "sqlalchemy.dialects.mysql"),
+    "django": ("django.core.management", "django.db.migrations.executor", "django.db.backends.mysql.base"),
+    "sqlalchemy_migrate": ("migrate.versioning.api", "sqlalchemy.dialects.mysql"),
+}
+"""What the walk's programs need of the tool that migrates."""
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -52,6 +60,21 @@ class Workplace:
                 way_out = WayOut(proxy, recipe.python.path, self.programs / PROGRAM)
                 yield Uv(self.log, without_proxies(environment), box, self.time_limit, way_out)
 
+    def compile(self, recipe: Recipe, venv: Path, bytecode: Path, tools: Iterable[tuple[str, str]]) -> None:
+        """Let Python compile what the tools that migrate, and the standard library, come to; all would take minutes.
+
+        What cannot be imported is not there, or is another's to tell of.
+        """
+        modules = sorted({name for tool, scheme in tools for name in (*_MODULES.get(tool, ()), *_driver(scheme))})
+        if not modules:
+            return
+        bytecode.mkdir(mode=0o700)
+        program = self.programs / IMPORTER
+        box = Box(self.sandbox, [venv, Path(recipe.python.prefix), Path(recipe.python.own), program], [bytecode])
+        environment = base_environment(bytecode, {"PYTHONPYCACHEPREFIX": str(bytecode)})
+        argv = [str(venv / "bin" / "python"), str(program), *modules]
+        run_contained(argv, cwd=bytecode, env=environment, box=box, log=self.log, time_limit=self.time_limit)
+
     def _environment(self, recipe: Recipe, home: Path) -> dict[str, str]:
         passed = [*self.passed, *self.sandbox.environment]
         extra = {
@@ -68,6 +91,12 @@ class Workplace:
             if name in passed and for_uv not in os.environ and os.environ.get(name):
                 extra[for_uv] = os.environ[name]
         return base_environment(home, {**recipe.install["environment"], **extra}, passed)
+
+
+def _driver(scheme: str) -> tuple[str, ...]:
+    """The module of the driver that a kind of URL names, as SQLAlchemy has it: ``mysql+pymysql``."""
+    name = scheme.partition("+")[2]
+    return {"": (), "mysqldb": ("MySQLdb",)}.get(name, (name,))
 
 
 def _certificates(environment: Mapping[str, str]) -> list[Path]:

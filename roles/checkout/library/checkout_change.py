@@ -86,8 +86,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_checkout import Checkout
-from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_git import Git, Patience, join_url
 from ansible.module_utils.th_git_process import Limits
 from ansible.module_utils.th_mirror import Mirror

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_git import Git, GitError, join_url, mask
 from ansible.module_utils.th_git_files import survey
 from ansible.module_utils.th_history import History
@@ -20,6 +19,7 @@ from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import check_out_submodules
+from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, reason_to_leave_out
 
 NO_COMMIT = re.compile(r"0{40,64}")

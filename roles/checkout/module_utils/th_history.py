@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_git import Git, GitError
 from ansible.module_utils.th_git_files import conflicts
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_text import printable
 
 CONFLICTS_SHOWN = 10
 DETAIL_LIMIT = 1000

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_git import Git
 from ansible.module_utils.th_git_files import differing, file, scripts
@@ -18,6 +17,7 @@ from ansible.module_utils.th_ini import HERE, read_ini, split_locations
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 from ansible.module_utils.th_scripts import read_tree
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_text import printable
 
 
 @dataclass(frozen=True)

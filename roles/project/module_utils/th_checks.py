@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_text import printable
 
 Check = Callable[[str, Any], Any]
 """Takes the key (for the message) and the value; returns the value to use, or raises `WrongKey`."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_descendants import KILL_PATIENCE, become_subreaper, kill_descendants, reap
 from ansible.module_utils.th_limits import Exceeded, by_signal, by_words
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_watch import Watch
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -37,12 +37,6 @@ LAST_LINES = 40
 """The last lines of a command that has failed which may say why."""
 FULL = 32 << 20
 """A disk with less space than this (bytes) is full."""
-
-# Unicode's Default_Ignorable_Code_Point, as far as it is printable to Python, and the blank of Braille: two texts that
-# differ in these alone look alike. The same as worker.untrusted has.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,15 +56,6 @@ def base_environment(
     environment.update({name: os.environ[name] for name in passed if name in os.environ})
     environment.update(extra or {})
     return environment
-
-
-def printable(text: str) -> str:
-    """Text of the other side made safe for a terminal and a line of a log: no control, bidi or invisible characters."""
-    if not text.isprintable():  # controls, what turns the reading direction, zero-width characters, line separators
-        text = "".join(
-            char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
-        )
-    return text if text.isascii() else _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass(frozen=True)

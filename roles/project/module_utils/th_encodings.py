@@ -65,8 +65,9 @@ def _decoded_escape(escape: bytes) -> bytes:
         plain = value if value in b"\"'`/" else _DROPPED
     else:
         text = html5.get(f"{value.decode()};", "") if kind == "name" else _character(int(value, _BASES[kind]))
-        if kind == "name" and not text:
-            return escape
+        if kind == "name" and not text:  # no entity: what looks like one was there before the rest was escaped
+            begun = match.start("name")
+            return b"&".ljust(begun, FILL) + escape[begun:]
         plain = text.encode("utf-8", "replace")
     # longer than its escape is only what "&nGt;" stands for, and the like
     return (plain if plain > FILL and len(plain) <= length else _DROPPED).ljust(length, FILL)

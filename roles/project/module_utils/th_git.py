@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 
-from ansible.module_utils.th_contain import CappedLog, printable
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git_process import OUTPUT_LIMIT, Limits, run_git
 from ansible.module_utils.th_git_settings import (
     CONFIG,
@@ -26,6 +26,7 @@ from ansible.module_utils.th_git_settings import (
     with_secrets,
 )
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_text import printable
 
 LOCAL_TIME_LIMIT = 600.0
 """Seconds for a command that does not use the network."""

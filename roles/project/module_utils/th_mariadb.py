@@ -18,7 +18,7 @@ import pymysql
 import pymysql.cursors
 from ansible.module_utils import th_cgroups
 from ansible.module_utils.th_artifacts import write_text
-from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_text import printable
 
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10

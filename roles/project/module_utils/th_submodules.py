@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_git import Git, GitError, is_local, mask
 from ansible.module_utils.th_git_files import Survey, survey
 from ansible.module_utils.th_git_settings import REMOTE_PROTOCOLS, SUBMODULE_FSCK_CONFIG
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_text import printable
 
 SUBMODULE_DEPTH = 10
 SUBMODULES_LIMIT = 200

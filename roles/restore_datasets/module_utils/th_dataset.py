@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_text import printable
 
 NAME_LIMIT = 4096
 

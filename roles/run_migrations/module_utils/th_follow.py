@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible.module_utils.th_contain import printable
+from ansible.module_utils.th_text import printable
 
 LINE_LIMIT = 4096
 POLL_LIMIT = 256 << 10

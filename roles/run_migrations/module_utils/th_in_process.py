@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ansible.module_utils.th_contain import Contained, printable
+from ansible.module_utils.th_contain import Contained
+from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_walkers import (
     NAME_LIMIT,
     RAISED_BY,

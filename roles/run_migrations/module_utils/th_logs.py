@@ -16,7 +16,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_contain import CappedLog
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_follow import Follower
 
 HOLD = 2.0

@@ -17,8 +17,8 @@ from typing import Any
 from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.th_artifacts import read_json, write_text
 from ansible.module_utils.th_box import Box, Settings
+from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_commands import CommandWalker, run_data_migration
-from ansible.module_utils.th_contain import CappedLog
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
@@ -257,12 +257,15 @@ class Walk:
 
     def _box(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None) -> Box:
         """The stage's environment to read, the database's socket, and no network. Only the change's own checkout may
-        be written to: other jobs walk through a release with the same one."""
+        be written to: other jobs walk through a release with the same one. Nor may a change write the bytecode of an
+        environment that others have, too."""
         src = Path(built["src"])
         read = [Path(built["venv"]), Path(built["prefix"]), self._programs, home / "files"]
         own, shared = list[Path](), list[Path]()
         if stage.kind == "change":
-            own += [src, *([bytecode] if bytecode else [])]
+            own.append(src)
+            if bytecode:
+                (own if bytecode.is_relative_to(self._job_dir) else read).append(bytecode)
         else:
             read.append(src)
             shared += [bytecode] if bytecode else []

@@ -17,8 +17,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible.module_utils.th_contain import printable
 from ansible.module_utils.th_mask import Masker, Stream
+from ansible.module_utils.th_text import printable
 
 LEFT_OUT = "left-out.txt"
 LEFT_OUT_LINES = 1000
