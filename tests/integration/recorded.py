@@ -197,7 +197,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "retry_timed_out": Scenario(
         _GIVE_A_SIGN,
         at_the_sign="mkdir '{{ th_job_dir | dirname | dirname }}/tried' && " + _KILL,
-        config={"job_time_limit": 28},
+        config={"job_time_limit": 35},
     ),
     "limit_not_measurable": Scenario(
         dataset={"server": _EXTERNAL, **_NO_ACCOUNT, "maximum_redo_bytes": {"default": 10**9}}
