@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systemd is told of the worker, as sd_notify(3) says; nothing, where it is not systemd that has started us."""
 
+import logging
 import math
 import os
 import socket
 import time
 from collections.abc import MutableMapping
+
+log = logging.getLogger(__name__)
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -23,6 +26,7 @@ class Manager:
         self._watched = usec.isdecimal() and int(usec) > 0 and pid in ("", str(os.getpid()))
         self._patience = int(usec) / 1e6 if self._watched else 0.0
         self._status = ""
+        self._failed = False
         self._fed = 0.0
 
     @property
@@ -61,5 +65,7 @@ class Manager:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
                     channel.settimeout(1.0)
                     channel.sendto(text.encode(), self._address)
-            except OSError:
-                pass  # a manager that is not there must not end the worker
+            except OSError as error:
+                # it must not end the worker, and once is enough to find it
+                log.log(logging.DEBUG if self._failed else logging.WARNING, "systemd cannot be told: %s", error)
+                self._failed = True

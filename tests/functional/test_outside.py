@@ -210,12 +210,14 @@ class TestSystemd:
         assert words[words.index("RELOADING") :][:3] == ["RELOADING", "MONOTONIC_USEC", "READY"]
         assert "WATCHDOG" not in words, "nobody asks for it"
 
-    def test_no_process_of_a_job_hears_of_the_manager(self, tmp_path: Path) -> None:
+    def test_no_process_of_a_job_hears_of_the_manager(self, caplog: pytest.LogCaptureFixture) -> None:
         environment = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "PATH": "/bin"}
         manager = Manager(environment)
         assert environment == {"PATH": "/bin"}
         assert manager.interval == math.inf, "another process is watched"
-        manager.ready()  # to a manager that is not there
+        manager.ready()
+        manager.stopping()
+        assert caplog.messages == ["systemd cannot be told: [Errno 2] No such file or directory"]
 
     def test_an_abstract_socket(self) -> None:
         name = f"th-test-{os.getpid()}"
