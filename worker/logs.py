@@ -12,6 +12,7 @@ import logging
 import logging.handlers
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import IO, Any
 
 from worker import untrusted
 from worker.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 TEXT, JSON = "text", "json"
 FORMS = (TEXT, JSON)
@@ -149,6 +152,17 @@ def _handler(path: Path | None, max_bytes: int) -> logging.StreamHandler[Any]:
         return _MovedFile(path, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"debug_log: {path} cannot be written ({error.strerror}); change the key") from error
+
+
+def of_threads() -> None:
+    """Log what a thread dies of: Python tells it stderr alone, which a worker in the background does not have."""
+
+    def told(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            name = args.thread.name if args.thread else "?"
+            log.critical("the thread %s has died", name, exc_info=args.exc_value)
+
+    threading.excepthook = told
 
 
 def to_journal() -> bool:

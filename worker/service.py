@@ -261,6 +261,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     pid_file = process.PidFile(pid_path) if pid_path else None
     told = StatusSocket(config.path, config.status_socket)
     log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
+    logs.of_threads()
     if background:
         process.go_to_background([log_file, *told.files, *([pid_file.file] if pid_file else [])])
     signals, manager = process.Signals(service=True), Manager()

@@ -31,6 +31,7 @@ from tests.functional.support import (
     wait_until,
     write_config,
 )
+from tests.library.certificates import Authority
 from worker import logs, waiting
 from worker.service import Service
 from worker.systemd import Manager
@@ -125,6 +126,15 @@ class TestMetrics:
         for number in range(3):
             zuul.submitJob(gear.Job("build:job", b"{}", unique=str(number)))
         wait_until(lambda: waiting.ask(HOST, server.port, None, 5) == {"build:job": 3})
+
+    def test_jobs_that_wait_are_asked_for_by_tls(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        server = GearServer(free_port(), authority.issue("server"))
+        server.start()
+        try:
+            assert waiting.ask(HOST, server.port, authority.issue("worker", ()), 5) == {}
+        finally:
+            server.kill()
 
     @pytest.mark.parametrize("answer", [b"", b"build:job\t1\t", b"x" * 100])
     def test_a_server_that_answers_something_else(self, answer: bytes) -> None:

@@ -180,6 +180,27 @@ class TestJournal:
         assert not logs.to_journal()
 
 
+THREAD = """
+import logging, sys, threading
+from worker import logs
+logs.set_up(None)
+logs.of_threads()
+def die(error):
+    with logs.about("b7"):
+        raise error
+for error in (ValueError("a\\nb"), SystemExit(1)):
+    thread = threading.Thread(target=die, args=(error,), name="slot-0")
+    thread.start()
+    thread.join()
+"""
+
+
+def test_what_a_thread_dies_of_is_an_event() -> None:
+    done = subprocess.run([sys.executable, "-c", THREAD], cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert re.search(r"CRITICAL worker.logs \[.*\] the thread slot-0 has died Traceback .*ValueError: a\\nb$", line)
+
+
 class TestFile:
     def test_a_file_that_was_moved_away_is_opened_anew(self, path: Path) -> None:
         logs.set_up(path)
