@@ -133,7 +133,7 @@ class Service:
         logs.reopen()
         try:
             found = configuration.load(self._config.path)
-            config, waiting = found.while_running(self._config)
+            config, at_restart = found.while_running(self._config)
             config.prepare()
             sandbox.demand(config)
         except TurboHipsterError as error:
@@ -146,8 +146,8 @@ class Service:
         self._slots.serve(config.slots, self.functions)
         self._watch.replace(sensors.of(config))
         log.info("%s was read again: %s; %d slots", config.path, " ".join(self.functions), config.slots)
-        if waiting:
-            log.warning("not changed before the worker is restarted: %s", ", ".join(waiting))
+        if at_restart:
+            log.warning("not changed before the worker is restarted: %s", ", ".join(at_restart))
 
     def stop(self) -> None:
         """Stop taking jobs, cancel those that run, and wait for their answers."""

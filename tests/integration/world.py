@@ -139,6 +139,7 @@ class World:
             "jobs": jobs,
             "slots": 1,
             "sensors": {"load": 0},  # tests run on busy machines
+            "status_socket": str(root / f"{uuid.uuid4().hex}.sock"),  # two workers may live at the same time
             "publish_logs": {
                 "type": "local", "path": str(root / "logs"), "prepend_url": (root / "logs").as_uri(),
             },
