@@ -11,14 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gear
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.functional.support import (
     ARGUMENTS,
@@ -28,6 +26,7 @@ from tests.functional.support import (
     Jobs,
     Zuul,
     free_port,
+    scrape,
     wait_until,
     write_config,
 )
@@ -62,14 +61,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def scrape(port: int) -> dict[tuple[str, ...], float]:
-    """The values, by the metric's name and its labels' values."""
-    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    families = text_string_to_metric_families(text)
-    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
 
 
 class TestMetrics:
