@@ -197,19 +197,16 @@ class Builds:
             text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
             return _End("REFUSED", text, "", [text])
         build.request = request
-        with logs.about(request.id):
-            return self._job(entry, config, build, request, account, task)
-
-    def _job(
-        self, entry: JobEntry, config: Config, build: _Build, request: Request, account: Account, task: Task
-    ) -> _End:
-        log.info("begins: %s for %s %s", build.name, request.project, request.ref or request.branch)
 
         def observe(progress: Progress) -> None:
             build.progress = progress
             account.progress(progress)
 
-        job = self._factory(config, entry, request, observe)
+        with logs.about(request.id):
+            log.info("begins: %s for %s %s", build.name, request.project, request.ref or request.branch)
+            return self._job(self._factory(config, entry, request, observe), build, task)
+
+    def _job(self, job: Runnable, build: _Build, task: Task) -> _End:
         with self._lock:
             build.job = job
             reason = build.reason

@@ -31,7 +31,8 @@ from tests.functional.support import (
     write_config,
 )
 from tests.library.certificates import Authority
-from worker import logs, waiting
+from worker import config, logs, waiting
+from worker.cli import surroundings
 from worker.service import Service
 from worker.systemd import Manager
 
@@ -63,6 +64,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         process.communicate()
 
 
+def checked(folder: Path) -> list[tuple[bool, str]]:
+    """What `th check` says of the metrics."""
+    return [(one.ok, one.text) for one in surroundings.metrics(config.load(folder / "config.json"))]
+
+
 class TestMetrics:
     def test_a_worker_with_a_job(self, start: Any, tmp_path: Path) -> None:
         gearman, port = free_port(), free_port()
@@ -84,6 +90,7 @@ class TestMetrics:
             return values
 
         values = seen(slots_busy=1, gearman_connected=1, taking_jobs=1)
+        assert checked(tmp_path) == [(True, f"a worker serves http://{HOST}:{port}/metrics")]
         assert values["turbo_hipster_jobs_waiting", "job"] == 1
         assert values["turbo_hipster_jobs_waiting", "job2"] == 0
         assert values["turbo_hipster_jobs_running", "job"] == 1
@@ -100,12 +107,17 @@ class TestMetrics:
         client.shutdown()
 
     @pytest.mark.parametrize("options", [(), ("-b",)])
-    def test_a_port_that_is_taken_is_named(self, start: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
+    def test_a_port_that_is_taken_is_named(
+        self, start: Any, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(surroundings, "_METRICS_SECONDS", 0.1)
         with socket.create_server((HOST, 0)) as taken:
             port = taken.getsockname()[1]
             write_config(tmp_path, 0, "embedded", metrics={"port": port}, debug_log=str(tmp_path / "log/debug.log"))
             worker = start(*options)
             _, errors = worker.communicate(timeout=20)
+            assert [ok for ok, _ in checked(tmp_path)] == [False]
+        assert checked(tmp_path) == [(True, f"http://{HOST}:{port}/metrics: the port is free for a worker")]
         assert worker.returncode == 2
         problem = f"metrics: {HOST}:{port} cannot be listened to (Address already in use)"
         remedy = "use another port or host, or port 0 for no metrics"
