@@ -5,6 +5,7 @@ WORK_DATA with what identifies it, WORK_STATUS, both again as something changes,
 and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
 """
 
+import contextvars
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,8 @@ class Account:
     def begin(self) -> None:
         """Send the first packets, and go on with every change."""
         self._tell()
-        threading.Thread(target=self._keep_telling, name="account", daemon=True).start()
+        context = contextvars.copy_context()  # what it logs is about this build
+        threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
 
     def progress(self, progress: Progress) -> None:
         """The job has come this far."""

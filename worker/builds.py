@@ -8,9 +8,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker import giturl, untrusted
+from worker import giturl, logs, untrusted
 from worker.account import Account, worker_facts
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
@@ -21,6 +22,7 @@ from worker.status import JobState, Total
 
 if TYPE_CHECKING:
     from worker.job import JobResult
+    from worker.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,21 @@ class _End(NamedTuple):
     result: str | None = None
     url: str = ""
     messages: Sequence[str] = ()
+    verdict: "Verdict | None" = None
+
+
+@dataclass(frozen=True)
+class BuildEnd:
+    """A build that has ended, for who counts. `seconds` are since it was taken; `verdict` is None without a job.
+
+    `outcome` is as in the totals; `canceled` is "", "stop" or "shutdown".
+    """
+
+    name: str
+    outcome: str
+    seconds: float
+    canceled: str
+    verdict: "Verdict | None"
 
 
 def _change(request: Request) -> str:
@@ -104,6 +121,8 @@ class Builds:
         self._running: dict[str, _Build] = {}
         self._totals: Counter[tuple[str, str]] = Counter()
         self._closing = False
+        self.on_end: Callable[[BuildEnd], None] = lambda end: None
+        """Called with each build that has ended, by the thread that has run it."""
 
     @property
     def count(self) -> int:
@@ -126,11 +145,15 @@ class Builds:
 
     def run(self, task: Task, slot: int = 0) -> None:
         """Run the build that `task` asks for, and answer it. Never raises."""
+        with logs.about(task.unique):
+            self._run(task, slot)
+
+    def _run(self, task: Task, slot: int) -> None:
         number = uuid.uuid4().hex
         name = task.function.removeprefix("build:")
         account = Account(task, {"number": number, "name": name, "url": "", **self._facts})
         build = _Build(task, number, name, slot)
-        outcome = "INFRASTRUCTURE"
+        outcome, verdict, begun = "INFRASTRUCTURE", None, time.monotonic()
         with self._lock:
             self._running[number] = build
             if self._closing:
@@ -138,19 +161,26 @@ class Builds:
         try:
             account.begin()
             if task.lost:
-                log.warning("%s: its server went away before it began: not run", task.unique)
+                log.warning("its server went away before it began: not run")
                 outcome = "LOST"
             else:
                 end = self._end(task, build, account)
-                outcome = end.outcome
+                outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
-            log.exception("%s: the build ended in a way that nobody has thought of", task.unique)
+            log.exception("the build ended in a way that nobody has thought of")
             account.end(None, "", ["FAILURE - The worker failed"])
         finally:
             with self._lock:
                 del self._running[number]
                 self._totals[name, outcome] += 1
+            self._tell(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
+
+    def _tell(self, end: BuildEnd) -> None:
+        try:
+            self.on_end(end)
+        except Exception:
+            log.exception("the end of a build could not be counted")
 
     def _end(self, task: Task, build: _Build, account: Account) -> _End:
         """Run the job to its end."""
@@ -158,34 +188,37 @@ class Builds:
         entry = config.job(build.name)
         if entry is None:
             # it was taken out of the configuration while the server was handing the build out
-            log.warning("%s: there is no job %s any more: given back", task.unique, build.name)
+            log.warning("there is no job %s any more: given back", build.name)
             return _End("INFRASTRUCTURE")
         try:
             request = Request.parse(build.name, task.unique, task.arguments)
         except RequestError as error:
-            log.warning("%s: wrong argument of %s: %s", task.unique, build.name, error)
+            log.warning("wrong argument of %s: %s", build.name, error)
             text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
             return _End("REFUSED", text, "", [text])
-        log.info("%s: begins: %s for %s %s", request.id, build.name, request.project, request.ref or request.branch)
         build.request = request
 
         def observe(progress: Progress) -> None:
             build.progress = progress
             account.progress(progress)
 
-        job = self._factory(config, entry, request, observe)
+        with logs.about(request.id):
+            log.info("begins: %s for %s %s", build.name, request.project, request.ref or request.branch)
+            return self._job(self._factory(config, entry, request, observe), build, task)
+
+    def _job(self, job: Runnable, build: _Build, task: Task) -> _End:
         with self._lock:
             build.job = job
             reason = build.reason
         if reason:
-            log.info("%s: canceled (%s) before it began", request.id, reason)
+            log.info("canceled (%s) before it began", reason)
             return _End(_CANCELED, None if reason == "shutdown" else _CANCELED)
         result = job.run()
         outcome: str = result.verdict.outcome.name
-        log.info("%s: ended: %s %s", request.id, outcome, result.url)
+        log.info("ended: %s %s", outcome, result.url)
         if task.lost:
-            log.warning("%s: the Gearman server went away meanwhile: nobody is told", request.id)
-        return _End(outcome, result.verdict.gearman_result(), result.url, result.told)
+            log.warning("the Gearman server went away meanwhile: nobody is told")
+        return _End(outcome, result.verdict.gearman_result(), result.url, result.told, result.verdict)
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""
@@ -200,9 +233,10 @@ class Builds:
         if number:
             with self._lock:
                 build = self._running.get(number)
-            log.info("stop of build %s: %s", number, "canceling" if build else "not running here")
             if build:
                 self._cancel(build, "stop")
+            else:
+                log.info("stop of build %s: not running here", number)
 
     def close(self) -> None:
         """Cancel all builds, because the worker ends; those that would begin later are given back."""
@@ -215,9 +249,11 @@ class Builds:
     def _cancel(self, build: _Build, reason: str) -> None:
         with self._lock:
             build.reason = build.reason or reason
-            job = build.job
-        if job:
+            job, request = build.job, build.request
+        with logs.about(request.id if request else build.unique):
+            log.info("canceling (%s)", reason)
             try:
-                job.cancel(reason)
+                if job:
+                    job.cancel(reason)
             except Exception:
-                log.exception("a job could not be canceled")
+                log.exception("the job could not be canceled")

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker import capacity, documents, zuulserver
+from worker import capacity, documents, monitoring, zuulserver
 from worker.capacity import SensorLimits
 from worker.documents import Merged, Section
 from worker.errors import ConfigError
 from worker.jobentry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
+from worker.monitoring import Monitoring
 from worker.zuulserver import EMBEDDED, ZuulServer
 
 __all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "ZuulServer", "load", "prepare_dir"]
@@ -64,6 +65,7 @@ class Config:
     slots: int
     sensors: SensorLimits
     status_socket: Path
+    monitoring: Monitoring
 
     @property
     def confined(self) -> bool:
@@ -96,7 +98,8 @@ class Config:
         server = replace(old.zuul_server, origin=self.zuul_server.origin)
         if server != self.zuul_server:
             waiting.append("zuul_server.gearman_*")
-        return replace(self, zuul_server=server, **fixed), waiting
+        waiting += self.monitoring.changed(old.monitoring)
+        return replace(self, zuul_server=server, monitoring=old.monitoring, **fixed), waiting
 
     def prepare(self) -> None:
         """Make the folders of `writable_dirs()` that are missing; ConfigError for one that cannot be used."""
@@ -183,6 +186,7 @@ class _Reader:
         config = Config(
             path=self.path,
             zuul_server=zuulserver.read(self.top.section("zuul_server"), self._optional_path),
+            monitoring=monitoring.read(self.top),  # looks for debug_log, which the next one takes
             debug_log=self._optional_path(self.top, "debug_log"),
             jobs_working_dir=jobs_dir,
             git_working_dir=self._path(self.top, "git_working_dir", jobs_dir.parent / "git"),

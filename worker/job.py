@@ -23,6 +23,8 @@ from worker.progress import Progress, ProgressReader
 from worker.request import Request
 from worker.verdict import Verdict
 
+log = logging.getLogger(__name__)
+
 STOP = "stop"
 SHUTDOWN = "shutdown"
 RETRY_PAUSE = 5.0
@@ -59,7 +61,6 @@ class Job:
         self, config: Config, entry: JobEntry, request: Request, observer: Callable[[Progress], None]
     ) -> None:
         self._config, self._entry, self._request, self._observer = config, entry, request, observer
-        self._log = logging.LoggerAdapter(logging.getLogger(__name__), {"build": request.id})
         self._canceled = threading.Event()
         self._reason = ""
         self._canceled_at = math.inf
@@ -86,7 +87,7 @@ class Job:
         except InfrastructureError as error:
             return self._failed(Message.of(error.code, detail=error.detail))
         except Exception as error:
-            self._log.exception("the job failed in a way that nobody has thought of")
+            log.exception("the job failed in a way that nobody has thought of")
             return self._failed(Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"))
 
     def _execute(self, folder: JobDir) -> JobResult:
@@ -129,9 +130,9 @@ class Job:
         left = int(self._config.job_time_limit - took - RETRY_PAUSE)
         reasons = ", ".join(dict.fromkeys(message.code for message in first.messages))
         if left < took:
-            self._log.warning("%s: not tried again, %d s are left", reasons, left)
+            log.warning("%s: not tried again, %d s are left", reasons, left)
             return variables, first
-        self._log.warning("%s: trying once more", reasons)
+        log.warning("%s: trying once more", reasons)
         self._tell(Progress("retry", 0, f"trying once more: {reasons}"))
         if self._canceled.wait(RETRY_PAUSE):
             folder.report(self._end_code, "")
@@ -242,7 +243,7 @@ class Job:
             self._log.warning("the results were not published before the end")
             return Message.of(self._end_code)
         detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
-        self._log.error("the results could not be published: %s", detail)
+        log.error("the results could not be published: %s", detail)
         return Message.of("upload_failed", detail=detail)
 
     def _waited_for_long(self) -> bool:
@@ -261,7 +262,7 @@ class Job:
                 reader.poll()
             return canceled()
 
-        self._log.info("running %s", playbook)
+        log.info("running %s", playbook)
         end = runner.run(
             self._config.ansible_dir / playbook,
             ansible_dir=self._config.ansible_dir,
@@ -274,7 +275,7 @@ class Job:
             canceled=poll,
             on_task=reader.task if reader else lambda role, name: None,
         )
-        self._log.info("%s: %s %s %s", playbook, end.status, end.task, end.message)
+        log.info("%s: %s %s %s", playbook, end.status, end.task, end.message)
         return end
 
     def _tell(self, progress: Progress) -> None:
@@ -283,7 +284,7 @@ class Job:
         try:
             self._observer(replace(progress, percent=self._percent))
         except Exception:
-            self._log.exception("the progress could not be told")
+            log.exception("the progress could not be told")
 
     def _failed(self, message: Message) -> JobResult:
         return JobResult(verdict.of_messages([message]), "", None)

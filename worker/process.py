@@ -1,63 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker is as a process: log, pid file, background, signals, orphans."""
+"""What the worker is as a process: pid file, background, signals, orphans."""
 
 import contextlib
 import ctypes
 import fcntl
-import logging
-import logging.handlers
 import os
 import select
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 import daemon
 import psutil
 
 from worker.errors import UsageError
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(build)s] %(message)s"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    # gear logs a traceback for whatever goes wrong with its server
-    if record.exc_info and record.exc_info[1]:
-        record.msg, record.args = f"{record.getMessage()} {record.exc_info[1]!r}", ()
-        record.exc_info = record.exc_text = None
-    return True
-
-
-def set_up_logging(path: Path | None) -> IO[str]:
-    """Log to the file at `path`, or to stderr; returns the open file. UsageError when it cannot be written.
-
-    A file that was moved away (logrotate) is opened anew by itself.
-    """
-    handler: logging.StreamHandler[Any]
-    try:
-        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
-    except OSError as error:
-        raise UsageError(f"debug_log: {path} cannot be written ({error.strerror}); change the key") from error
-    handler.setFormatter(logging.Formatter(_FORMAT, defaults={"build": "-"}))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    gear = logging.getLogger("gear")
-    gear.setLevel(logging.WARNING)
-    handler.addFilter(lambda record: not record.name.startswith("gear") or _without_traceback(record))
-    stream: IO[str] | None = handler.stream
-    assert stream, "opened when the handler is made"
-    return stream
-
-
-def reopen_log() -> None:
-    """Open a log file anew that was moved away, though nothing is written to it at the moment."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.handlers.WatchedFileHandler):
-            handler.reopenIfNeeded()
 
 
 class PidFile:

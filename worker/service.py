@@ -7,11 +7,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from worker import config as configuration
-from worker import jobdir, process, sandbox, sensors
+from worker import jobdir, logs, monitoring, process, sandbox, sensors, waiting
 from worker.account import version
 from worker.builds import Builds, JobFactory, make_job
 from worker.config import Config
@@ -22,6 +22,7 @@ from worker.presence import Presence
 from worker.slots import Slots
 from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
 from worker.statussocket import StatusSocket
+from worker.systemd import Manager
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ STOP_PATIENCE = 25.0
 """Seconds that canceled jobs get to answer before the worker ends without them."""
 
 _CHECK_SECONDS = 2.0
+_STATUS_SECONDS = 2.0
 _DRAIN_SECONDS = 0.2
 _ORPHAN_SECONDS = 30.0
 
@@ -50,6 +52,7 @@ class Service:
         self._slots = Slots(self._connect, self.builds.run)
         self._watch = sensors.Watch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
+        self._close_metrics: Callable[[], None] = lambda: None
         self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
         self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
 
@@ -77,6 +80,7 @@ class Service:
             log.info("the embedded Gearman server is at %s:%d", *self.address)
         files = self._config.zuul_server.ssl
         self._presence = Presence(*self.address, tls=files is not None)
+        self._serve_metrics()
         # The sensors before the jobs, so that none begins on a full disk.
         self._watch.start()
         # `stop:` before the jobs, so that whatever has begun can be stopped; and on a connection of its own,
@@ -89,12 +93,16 @@ class Service:
         log.info("%s takes %s from %s:%d%s", self.manager, " ".join(self.functions), *self.address, by)
         log.info("up to %d jobs at once", self._config.slots)
 
-    def run(self, signals: process.Signals) -> None:
-        """Serve until a signal ends it. What each signal does, in the order in which it counts:"""
+    def run(self, signals: process.Signals, manager: Manager) -> None:
+        """Serve until a signal ends it, and tell `manager`. What each signal does, in the order in which it counts:"""
+        manager.ready()
         # 1. SIGTERM, SIGINT: end. Before all else, as somebody waits for it; `stop` cancels what runs. The second
         #    one is none of ours: `process.Signals` ends the process with it, whatever this thread is doing.
         while not signals.stop:
-            signals.wait(_DRAIN_SECONDS if self._state == DRAINING else _CHECK_SECONDS)
+            manager.status(self.snapshot().summary)
+            if self._slots.alive:
+                manager.alive()
+            signals.wait(min(_DRAIN_SECONDS if self._state == DRAINING else _CHECK_SECONDS, manager.interval))
             # 2. SIGUSR1: take no more, and end once nothing runs; `stop:` is served until then. There is no way
             #    back: whoever has sent it waits for the end.
             if signals.drain and self._state == RUNNING:
@@ -103,8 +111,11 @@ class Service:
                 break
             # 3. SIGHUP: the configuration again. Last, as one that ends needs none.
             if signals.take_reload():
+                manager.reloading()
                 self.reload()
+                manager.ready()
             self.check()
+        manager.stopping()
         self.stop()
 
     def drain(self) -> None:
@@ -119,7 +130,7 @@ class Service:
         if self._state != RUNNING:
             log.warning("the configuration is not read again: the worker is %s", self._state)
             return
-        process.reopen_log()
+        logs.reopen()
         try:
             found = configuration.load(self._config.path)
             config, at_restart = found.while_running(self._config)
@@ -156,6 +167,7 @@ class Service:
         self._close([receiver for receiver in (*self._slots.receivers, self._control) if receiver])
         if self._server:
             self._server.close()
+        self._close_metrics()
         log.info("%s has ended", self.manager)
 
     def check(self) -> None:
@@ -184,6 +196,22 @@ class Service:
             sensors=self._watch.states,
             totals=self.builds.totals(),
         )
+
+    def _serve_metrics(self) -> None:
+        keys = self._config.monitoring
+        if keys.metrics_port:
+            # Not for a worker without metrics: the library takes some megabytes.
+            from worker.metrics import Metrics, Sources
+
+            metrics = Metrics(Sources(self.snapshot, self._waiting, self._folders))
+            self.builds.on_end = metrics.ended
+            self._close_metrics = metrics.serve(self._config.path, keys.metrics_host, keys.metrics_port)
+
+    def _waiting(self) -> Mapping[str, int]:
+        return waiting.ask(*self.address, self._config.zuul_server.ssl, _STATUS_SECONDS)
+
+    def _folders(self) -> Mapping[str, Path]:
+        return {key: folder for key, (folder, _) in self._config.writable_dirs().items()}
 
     def _connect(self, number: int, functions: Sequence[str]) -> Receiver:
         files = self._config.zuul_server.ssl
@@ -229,12 +257,14 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one nobody sees errors")
     config.prepare()
     sandbox.demand(config)
+    monitoring.demand(config.path, config.monitoring)
     pid_file = process.PidFile(pid_path) if pid_path else None
     told = StatusSocket(config.path, config.status_socket)
-    log_file = process.set_up_logging(config.debug_log)
+    log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
+    logs.of_threads()
     if background:
         process.go_to_background([log_file, *told.files, *([pid_file.file] if pid_file else [])])
-    signals = process.Signals(service=True)
+    signals, manager = process.Signals(service=True), Manager()
     try:
         if pid_file:
             pid_file.write()
@@ -247,7 +277,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         service = Service(config, factory)
         service.start()
         told.serve(service.snapshot)
-        service.run(signals)
+        service.run(signals, manager)
     except Exception:
         if background:
             log.exception("the worker ends")

@@ -41,6 +41,11 @@ class Slots:
         """Their connections."""
         return [slot.receiver for slot in self._slots]
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread of each that should take jobs is still there. For the thread of the methods."""
+        return all(slot.thread.is_alive() for slot in self._slots if not slot.ending)
+
     def states(self) -> tuple[SlotState, ...]:
         """What each does."""
         return tuple(SlotState(slot.number, slot.busy, slot.receiver.connected, slot.ending) for slot in self._slots)

@@ -97,6 +97,15 @@ class Snapshot:
     sensors: tuple[SensorState, ...]
     totals: tuple[Total, ...]
 
+    @property
+    def summary(self) -> str:
+        """The same in a few words, with what keeps it from more."""
+        words = [self.state] if self.state != RUNNING else []
+        words.append(f"{sum(slot.busy for slot in self.slots)} of {len(self.slots)} slots busy")
+        if not self.gearman.connected:
+            words.append(f"no Gearman server at {self.gearman.host}:{self.gearman.port}")
+        return "; ".join([*words, *(sensor.reason for sensor in self.sensors if not sensor.ok)])
+
     def document(self) -> dict[str, Any]:
         """The same, as it is written as JSON."""
         return asdict(self)

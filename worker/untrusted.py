@@ -45,6 +45,14 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
     return "".join(map(_harmless, cut))
 
 
+def escaped(text: str) -> str:
+    """A text on one line, whatever cannot be seen in it as an escape of Python's: a newline as ``\\n``."""
+    return "".join(
+        char if char.isprintable() and not _INVISIBLE.match(char) else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 def name(value: object) -> str:
     """A name (a revision, a stage, a file): like `text`, on one line."""
     return text(value, MAX_NAME).replace("\n", " ")

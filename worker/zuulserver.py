@@ -12,7 +12,9 @@ from worker.documents import Section
 EMBEDDED = "embedded"
 """The gearman_host that stands for a Gearman server inside the worker's own process."""
 
-_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
+HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
+"""A host's name, or an address of either family."""
+
 
 PathOf = Callable[[Section, str], Path | None]
 
@@ -38,7 +40,7 @@ class ZuulServer:
 def read(section: Section, path_of: PathOf) -> ZuulServer:
     """The section `zuul_server`; `path_of` makes an absolute path of a key. Raises ConfigError."""
     host = section.text("gearman_host")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         remedy = f"use a name, an address or {EMBEDDED}"
         raise section.error("gearman_host", f"{host!r} is no host name", remedy)
     port = section.integer("gearman_port", 4730, 0, 65535)

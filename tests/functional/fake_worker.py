@@ -4,7 +4,8 @@
 A job ends when it is canceled, or with SUCCESS once there is a file `go/<its id>` beside the configuration.
 
 With TH_TEST_DEAF set it does not even end when it is canceled, and the worker waits for it so many seconds. With
-TH_TEST_CHILD set it has a folder and a process of its own, as a real one has.
+TH_TEST_CHILD set it has a folder and a process of its own, as a real one has. With TH_TEST_DEAD_SLOT
+set the thread of each slot dies.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from tests.functional.support import FakeJob
-from worker import builds, service
+from worker import builds, service, slots
 from worker.cli import main
 from worker.config import Config, JobEntry
 from worker.jobdir import MARKER, JobDir
@@ -61,5 +62,7 @@ def make(config: Config, entry: JobEntry, request: Request, observer: Callable[[
 if __name__ == "__main__":
     assert service.serve.__defaults__ == (builds.make_job,)
     service.STOP_PATIENCE = float(os.environ.get("TH_TEST_DEAF", service.STOP_PATIENCE))
+    if "TH_TEST_DEAD_SLOT" in os.environ:
+        slots.Slots._loop = lambda *_: None  # type: ignore[method-assign]
     service.serve = partial(service.serve, factory=make)  # type: ignore[assignment]
     sys.exit(main.th_worker())

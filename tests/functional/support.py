@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gear
+from prometheus_client.parser import text_string_to_metric_families
 
 from worker import tls
 from worker.config import Config, JobEntry
@@ -51,6 +53,15 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError(f"did not happen within {patience} s")
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    """The values, by the metric's name and its labels' values."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    families = text_string_to_metric_families(text)
+    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
 
 
 class GearServer:
@@ -207,7 +218,13 @@ class FakeJob:
         self.end("CANCELED" if reason == "stop" else None)
 
     def end(self, result: str | None, url: str = "http://logs/7/", messages: tuple[str, ...] = ()) -> None:
-        verdict = SimpleNamespace(outcome=SimpleNamespace(name=result or "NONE"), gearman_result=lambda: result)
+        verdict = SimpleNamespace(
+            outcome=SimpleNamespace(name=result or "NONE"),
+            gearman_result=lambda: result,
+            messages=(),
+            datasets=(),
+            artifacts=None,
+        )
         self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, told=list(messages)))
 
     def fail(self, error: Exception) -> None:

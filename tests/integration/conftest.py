@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.support import free_port
 from tests.library.packages import fill
 
 from . import world as worlds
@@ -33,5 +34,5 @@ def world(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[
 
 @pytest.fixture(scope="module")
 def worker(world: worlds.World) -> Iterator[worlds.Worker]:
-    with worlds.working(world) as running:
+    with worlds.working(world, metrics={"port": free_port()}) as running:
         yield running

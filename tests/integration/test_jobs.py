@@ -4,11 +4,13 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.functional.support import scrape
 from worker import documents
 
 from .world import DUMP, INDEX, JOB, PROFILE, ROOT, Answer, Worker, World, program, script
@@ -55,6 +57,31 @@ def test_the_published_job_is_complete_and_holds_no_secret(good: Answer) -> None
     assert published["th_job"]["name"] == JOB
     assert "th_job_dir" not in published
     assert not [word for word in ("secret-of-the-dataset", "sig-nature") if word in good.everything()]
+
+
+def test_prometheus_is_told_of_the_job(world: World, worker: Worker, good: Answer) -> None:
+    values = scrape(documents.read_mapping(world.config_path)["metrics"]["port"])
+
+    def count(name: str, *labels: str) -> float:
+        wanted = (f"turbo_hipster_{name}", *labels)
+        return sum(value for key, value in values.items() if key[: len(wanted)] == wanted)
+
+    assert count("jobs_total", JOB, "SUCCESS") >= 1
+    assert count("job_seconds_count", JOB, "SUCCESS") >= 1
+    assert count("migrations_total", "first", "schema", "ok") >= count("migration_seconds_count", "first") >= 3
+    assert count("restores_total") >= 1
+    assert count("environments_total") >= 3
+    for stage in ("checkout", "build_environment", "restore_datasets", "run_migrations"):
+        assert count("stage_seconds_sum", stage) > 0
+
+
+def test_every_line_of_the_log_of_a_job_has_its_build(world: World, worker: Worker, good: Answer) -> None:
+    lines = (world.root / "debug.log").read_text().splitlines()
+    assert [line for line in lines if re.search(r" worker\.job \[-\] ", line)] == []
+    build = good.document["job"]["id"]
+    ours = [line.partition(f"[{build}] ")[2] for line in lines if f"[{build}] " in line]
+    assert ours[0].startswith(f"begins: {JOB} for ") and ours[-1].startswith("ended: SUCCESS ")
+    assert len(ours) > 3
 
 
 def test_a_jobs_arguments_are_data_and_no_templates(world: World, worker: Worker, good: Answer) -> None:

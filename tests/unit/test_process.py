@@ -1,58 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from worker import process
 from worker.errors import UsageError
-
-
-@pytest.fixture
-def log_file(tmp_path: Path) -> Iterator[Path]:
-    root, gear = logging.getLogger(), logging.getLogger("gear")
-    before = (list(root.handlers), root.level, gear.level)
-    stream = process.set_up_logging(tmp_path / "debug.log")
-    yield tmp_path / "debug.log"
-    stream.close()
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    gear.setLevel(before[2])
-
-
-class TestLog:
-    def test_a_line_names_the_build_it_is_about(self, log_file: Path) -> None:
-        logging.getLogger("worker.x").info("one")
-        logging.getLogger("worker.x").info("two", extra={"build": "b7"})
-        first, second = log_file.read_text().splitlines()
-        assert first.endswith("INFO worker.x [-] one")
-        assert second.endswith("INFO worker.x [b7] two")
-
-    def test_gear_says_it_in_one_line_and_we_with_a_traceback(self, log_file: Path) -> None:
-        try:
-            raise OSError("no route")
-        except OSError:
-            logging.getLogger("gear.Worker.x").exception("Exception while connecting")
-            logging.getLogger("gear.Worker.x").info("chatter")
-            (line,) = log_file.read_text().splitlines()
-            assert line.endswith("Exception while connecting OSError('no route')")
-            logging.getLogger("worker.x").exception("ours")
-        assert "Traceback" in log_file.read_text()
-
-    def test_a_file_that_was_moved_away_is_opened_anew(self, log_file: Path) -> None:
-        logging.getLogger("worker.x").info("one")
-        log_file.rename(log_file.with_suffix(".1"))
-        logging.getLogger("worker.x").info("two")
-        assert log_file.read_text().endswith("two\n")
-
-    def test_a_log_that_cannot_be_written(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="debug_log"):
-            process.set_up_logging(tmp_path)
 
 
 def test_a_pid_file_that_was_removed_while_it_was_being_locked(

@@ -75,6 +75,7 @@ def check(path: Path, alone: bool = False) -> Iterator[Check]:
         yield surroundings.isolation(settings)
         yield from surroundings.limits(settings)
         yield from surroundings.gearman(settings)
+        yield from surroundings.metrics(settings)
     yield surroundings.user()
     yield from _tools()
 

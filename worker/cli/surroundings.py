@@ -5,6 +5,7 @@ limits, the Gearman server; and how it runs a playbook."""
 from __future__ import annotations
 
 import datetime
+import http.client
 import json
 import os
 import pwd
@@ -12,14 +13,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import documents, sandbox, sensors, tls
+from worker import documents, monitoring, sandbox, sensors, tls
 from worker.capacity import default_slots
 from worker.config import Config
+from worker.errors import ConfigError
 
 EXPIRY_DAYS = 30
 """A certificate that has fewer days left is warned of."""
@@ -31,6 +34,7 @@ PATH = os.pathsep.join(
 """Where programs are looked for."""
 
 _GEARMAN_SECONDS = 3.0
+_METRICS_SECONDS = 3.0
 _PLAY_SECONDS = 60.0
 _SANDBOX_PLAYBOOK = Path("playbooks") / "check-sandbox.yaml"
 _DELEGATE = "give the worker a control group of its own (docs/security.md, 'Limits')"
@@ -202,6 +206,25 @@ def gearman(settings: Config) -> Iterator[Check]:
         until = _until(files.cert)
         text = f"our own certificate, {files.cert}, until {until:%Y-%m-%d}"
         yield _lasting(text, until, f"renew {files.cert}")
+
+
+def metrics(settings: Config) -> Iterator[Check]:
+    """Whether Prometheus can ask at the port that is for it, or could if a worker ran."""
+    host, port = settings.monitoring.metrics_host, settings.monitoring.metrics_port
+    if not port:
+        return
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        monitoring.demand(settings.path, settings.monitoring)
+        yield Check(True, "metrics", f"{url}: the port is free for a worker")
+    except ConfigError as error:
+        try:
+            with direct.open(url, timeout=_METRICS_SECONDS) as answer:
+                served = b"turbo_hipster_worker_info" in answer.read()
+        except (OSError, ValueError, http.client.HTTPException):
+            served = False
+        yield Check(True, "metrics", f"a worker serves {url}") if served else Check(False, "metrics", str(error))
 
 
 def _lasting(text: str, until: datetime.datetime, remedy: str) -> Check:
