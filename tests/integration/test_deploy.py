@@ -67,6 +67,7 @@ class Site:
             "deploy_worker_playbooks": str(self.playbooks),
             "deploy_worker_uv": str(PROGRAMS / "uv"),
             "deploy_worker_install_environment": given,
+            "deploy_worker_install_arguments": ["--no-compile-bytecode"],
             "deploy_worker_files": [{"path": "/etc/turbo-hipster/secret", "content": "vaulted"}],
             "deploy_worker_datasets_source": str(self.datasets),
             "deploy_worker_drain_time_limit": 120,

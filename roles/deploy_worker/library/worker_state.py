@@ -24,6 +24,10 @@ options:
     description: The file with the worker's process, where the host has no systemd.
     type: path
     required: true
+  release:
+    description: The release that should be in force.
+    type: str
+    required: true
   wanted:
     description: What the worker should have been started with.
     type: str
@@ -37,6 +41,7 @@ EXAMPLES = r"""
     home: /opt/turbo-hipster
     config_file: /etc/turbo-hipster/config.json
     pid_file: /run/turbo-hipster/th-worker.pid
+    release: 0.1.0-3f9c21aa
     wanted: "{{ wanted }}"
 """
 
@@ -108,12 +113,13 @@ def state(module: AnsibleModule) -> dict[str, Any]:
     systemd = _SYSTEMD_RUNS.is_dir()
     pid = process(module, systemd)
     link = home / "current"
-    same = read(config) == read(Path(f"{config}.next"))
+    release = os.readlink(link) if link.is_symlink() else ""
+    same = release == module.params["release"] and read(config) == read(Path(f"{config}.next"))
     return {
         "as_wanted": bool(pid) and same and started == module.params["wanted"],
         "pid": pid,
         "releases": [path.parent.name for path in sorted(home.glob("*/.complete"), key=installed, reverse=True)],
-        "release": os.readlink(link) if link.is_symlink() else "",
+        "release": release,
         "systemd": systemd,
     }
 
@@ -125,6 +131,7 @@ def main() -> None:
             "home": {"type": "path", "required": True},
             "config_file": {"type": "path", "required": True},
             "pid_file": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
             "wanted": {"type": "str", "required": True},
         },
         supports_check_mode=True,
