@@ -270,6 +270,14 @@ class TestCheck:
         assert len(document) == len(lines)
         assert status == (0 if all(one["ok"] for one in document) else 2)
 
+    def test_the_configuration_alone(self, installation: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (installation.parent / "datasets" / "one.sql").unlink()
+        assert main.th(["check", "--configuration", "-c", str(installation)]) == 0
+        assert capsys.readouterr().out == f"[ok] configuration: {installation}: 1 jobs\n"
+        installation.write_text("{}")
+        assert main.th(["check", "--configuration", "-c", str(installation)]) == 2
+        assert capsys.readouterr().out.startswith("[fail] configuration: ")
+
     @pytest.mark.parametrize(
         ("missing", "name", "shown"),
         [
