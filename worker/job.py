@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,10 @@ STOP = "stop"
 SHUTDOWN = "shutdown"
 RETRY_PAUSE = 5.0
 """Seconds between a first try that trouble of ours has ended and the second: what is restarted needs a moment."""
+
+CANCELED_SECONDS = 7.0
+"""Seconds after which nobody waits any more for the results of a canceled job to be published: all of it has to be gone
+in ten."""
 
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
@@ -58,6 +63,7 @@ class Job:
         self._config, self._entry, self._request, self._observer = config, entry, request, observer
         self._canceled = threading.Event()
         self._reason = ""
+        self._canceled_at = math.inf
         self._started = datetime.datetime.now(datetime.UTC)
         self._begun = time.monotonic()
         self._percent = 0
@@ -65,6 +71,7 @@ class Job:
     def cancel(self, reason: str) -> None:
         """End the job soon: `STOP` when Zuul wants it no more, `SHUTDOWN` when the worker ends."""
         self._reason = self._reason or reason
+        self._canceled_at = min(self._canceled_at, time.monotonic())
         self._canceled.set()
 
     def run(self) -> JobResult:
@@ -92,7 +99,9 @@ class Job:
         report.write(folder.results, found, self._header(variables, url))
         self._tell(Progress("publish", 96, "publishing the results"))
         if late := self._upload(folder):
-            found, url = verdict.with_message(found, late), ""
+            url = ""
+            if late.code not in [message.code for message in found.messages]:
+                found = verdict.with_message(found, late)
         return JobResult(found, url, None)
 
     def _try(self, folder: JobDir, time_limit: int, at_the_end: str) -> tuple[dict[str, Any], Verdict]:
@@ -218,18 +227,27 @@ class Job:
             folder.report("playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir) -> Message | None:
-        """Publish the results, in up to two tries with a time limit of their own, whatever has become of the job."""
+        """Publish the results, in up to two tries with a time limit of their own, whatever has become of the job.
+
+        Of a canceled job they are published as far as that is done in time.
+        """
         limit = self._config.upload_time_limit
-        end = self._run(folder, UPLOAD_PLAYBOOK, limit, lambda: False, None)
+        end = self._run(folder, UPLOAD_PLAYBOOK, limit, self._waited_for_long, None)
         if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
             # what was found out may have taken hours: it is not given up for a moment's trouble
-            end = self._run(folder, UPLOAD_PLAYBOOK, limit, lambda: False, None)
+            end = self._run(folder, UPLOAD_PLAYBOOK, limit, self._waited_for_long, None)
         folder.end_processes()
         if end.status == "successful":
             return None
+        if end.status == "canceled":
+            self._log.warning("the results were not published before the end")
+            return Message.of(self._end_code)
         detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
         log.error("the results could not be published: %s", detail)
         return Message.of("upload_failed", detail=detail)
+
+    def _waited_for_long(self) -> bool:
+        return time.monotonic() > self._canceled_at + CANCELED_SECONDS
 
     def _run(
         self,
@@ -251,6 +269,7 @@ class Job:
             job_yaml=folder.job_yaml,
             private_dir=folder.runner(),
             environment={MARKER: str(folder.root)},
+            temporary=folder.temporary,
             log=folder.results / "task_output.log",
             time_limit=time_limit,
             canceled=poll,

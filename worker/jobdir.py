@@ -5,21 +5,24 @@
       .owner       locked by the worker while it lives
       job.yaml     what the playbooks are told
       src/ venv/ home/ db/<dataset>/
+      tmp/         temporary files of the playbooks
       artifacts/   what the playbooks found out
       results/     what gets published
       runner/      ansible-runner's own folders, one an invocation
 
 Every process that a job starts has `MARKER` with the folder's path in its environment; that is how the processes
-of a job are found, also those of a worker that has died.
+of a job are found, also those of a worker that has died. What a job has to put elsewhere, a socket whose path would be
+too long and results on their way to be published, has `mark_of` the folder in its name.
 """
 
 from __future__ import annotations
 
 import fcntl
+import glob
+import hashlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -53,7 +56,7 @@ class JobDir:
         try:
             self.root = _create(jobs_working_dir, job_id)
             self._owner = _lock(self.root)
-            for folder in (self.artifacts, self.results, self.root / "runner"):
+            for folder in (self.artifacts, self.results, self.temporary, self.root / "runner"):
                 folder.mkdir(mode=0o700)
         except OSError as error:
             raise InfrastructureError("job_folder", f"{jobs_working_dir}: {error.strerror}") from error
@@ -72,6 +75,11 @@ class JobDir:
     def results(self) -> Path:
         """What gets published."""
         return self.root / "results"
+
+    @property
+    def temporary(self) -> Path:
+        """Where temporary files of the playbooks go."""
+        return self.root / "tmp"
 
     def runner(self) -> Path:
         """A fresh folder for one invocation of ansible-runner: in a used one, the first call's settings win."""
@@ -105,12 +113,11 @@ class JobDir:
         try:
             self.results.rename(first)
             self.artifacts.rename(first / "artifacts")
-            for file in self.root.glob("db/*/server.json"):
-                _remove_socket(file)
+            _remove_elsewhere(self.root)
             for path in self.root.iterdir():
                 if path.name not in (OWNER, "runner", FIRST_TRY):
                     _remove(path)
-            for folder in (self.artifacts, self.results):
+            for folder in (self.artifacts, self.results, self.temporary):
                 folder.mkdir(mode=0o700)
             return first.rename(self.results / FIRST_TRY)
         except OSError as error:
@@ -138,14 +145,19 @@ def remove_leftovers(jobs_working_dir: Path) -> list[str]:
     """Remove the folders, and end the processes, of jobs whose worker is no longer there; returns their names."""
     removed = []
     for owner in sorted(jobs_working_dir.glob(f"*/{OWNER}")):
-        handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its own worker, or another that starts, was faster
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _end_processes(owner.parent)
-            _remove(owner.parent)
-            removed.append(owner.parent.name)
-        except BlockingIOError:
-            pass  # its worker lives
+            # what was removed while we waited may be another job's by now
+            if os.path.samestat(os.fstat(handle), owner.stat()):
+                _end_processes(owner.parent)
+                _remove(owner.parent)
+                removed.append(owner.parent.name)
+        except (BlockingIOError, FileNotFoundError):
+            pass  # its worker lives, or has removed it
         except Exception:
             log.exception("%s: what a dead worker has left could not be removed", owner.parent)
         finally:
@@ -215,9 +227,17 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
+def mark_of(root: Path) -> str:
+    """What the names of a job's files outside of its folder have in them; the roles' `th_mark` is the same."""
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+
+
 def _remove(root: Path) -> None:
-    for file in root.glob("db/*/server.json"):
-        _remove_socket(file)
+    _remove_elsewhere(root)
+    _remove_tree(root)
+
+
+def _remove_tree(root: Path) -> None:
     # by rm and not by shutil, which recurses: a change can make its folders as deep as it likes
     remove, mend = ["rm", "-rf", "--", str(root)], ["chmod", "-R", "u+rwX", "--", str(root)]
     for command in (remove, mend, remove):
@@ -227,11 +247,16 @@ def _remove(root: Path) -> None:
     log.error("%s cannot be removed: %s", root, done.stderr.strip()[:1000])
 
 
-def _remove_socket(file: Path) -> None:
-    # a socket whose path would be too long lies in a short folder of its own
+def _remove_elsewhere(root: Path) -> None:
+    """Remove what a job has outside of its folder."""
+    mark = mark_of(root)
+    found = list(Path("/tmp").glob(f"th-{mark}-*"))  # noqa: S108 - the name is ours, and nobody can guess the rest
     try:
-        folder = Path(yaml.safe_load(file.read_text("utf-8"))["socket"]).parent
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return
-    if folder.name.startswith("th-db-") and folder != file.parent:
-        shutil.rmtree(folder, ignore_errors=True)
+        variables = yaml.safe_load((root / "job.yaml").read_text("utf-8"))
+        place = Path(variables["th_publish_path"], variables["th_job"]["log_path"])
+        found += place.parent.glob(f".{glob.escape(place.name)}.publishing-{mark}-*")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        pass  # it never came so far
+    for path in found:
+        if path.lstat().st_uid == os.geteuid():
+            _remove_tree(path)

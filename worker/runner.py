@@ -72,6 +72,7 @@ def run(
     job_yaml: Path,
     private_dir: Path,
     environment: Mapping[str, str],
+    temporary: Path,
     log: Path,
     time_limit: int,
     canceled: Callable[[], bool],
@@ -79,7 +80,8 @@ def run(
 ) -> PlaybookRun:
     """Run a playbook to its end, its time limit (seconds) or until `canceled` says so (asked about once a second).
 
-    `private_dir` must be fresh. `on_task` gets the role and the name of each task as it begins.
+    `private_dir` must be fresh; `temporary` is for the temporary files of Ansible and its modules.
+    `on_task` gets the role and the name of each task as it begins.
     """
     with open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links) as stream:
         events = _Events(stream, on_task)
@@ -90,7 +92,7 @@ def run(
             inventory=str(ansible_dir / "inventory" / "hosts.yaml"),
             # in a file of 0600, not on the command line, where everybody could read it
             cmdline=shlex.join(["-e", f"@{job_yaml}"]),
-            envvars={**_ansible_environment(ansible_dir), **environment},
+            envvars={**_ansible_environment(ansible_dir, temporary), **environment},
             settings={"job_timeout": time_limit, "pexpect_timeout": POLL_SECONDS},
             ident="run",
             quiet=True,
@@ -106,7 +108,7 @@ def _not_through_links(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
-def _ansible_environment(ansible_dir: Path) -> dict[str, str]:
+def _ansible_environment(ansible_dir: Path, temporary: Path) -> dict[str, str]:
     # the Ansible that is installed beside us, whatever else is on the PATH of the service
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {
@@ -114,4 +116,6 @@ def _ansible_environment(ansible_dir: Path) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(ansible_dir / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
+        # what is killed removes none of them
+        **dict.fromkeys(("TMPDIR", "ANSIBLE_LOCAL_TEMP", "ANSIBLE_REMOTE_TEMP"), str(temporary)),
     }

@@ -13,8 +13,17 @@ import pytest
 from tests.functional.support import wait_until
 from tests.library.gitserver import daemon, free_port, silence
 
-from .world import JOB, Worker, World, working
+from .world import DUMP, JOB, Worker, World, script, working
 
+HANGS = """
+- name: Publish the results on a server that hangs
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Hang
+      ansible.builtin.command: sleep 900
+      changed_when: false
+"""
 SLEEP = "op.execute('SELECT SLEEP(900)')"
 
 
@@ -71,6 +80,52 @@ def test_a_stop_while_git_waits_for_its_server(world: World, impatient: Worker) 
         answer = impatient.answer(unique, 30)
     assert time.monotonic() - begun < 15
     assert answer.result == "CANCELED"
+
+
+def stopped(worker: Worker, unique: str) -> None:
+    """Stop a build, which leaves no process behind within ten seconds."""
+    begun = time.monotonic()
+    stop(worker, unique)
+    wait_until(lambda: not worker.world.leftovers(), 10)
+    assert time.monotonic() - begun < 10
+    answer = worker.answer(unique, 10)
+    assert answer.finals == ["fail"] and answer.result == "CANCELED"
+
+
+def test_a_stop_while_packages_are_waited_for(world: World, impatient: Worker) -> None:
+    with silence() as url:
+        address = url.replace("git://", "http://")
+        change = {**script("d4", "c3"), "requirements.txt": f"--index-url {address}/simple\nabsent==1\n"}
+        unique = impatient.launch(world.change(change))
+        impatient.wait_for(unique, "Build the environments")
+        stopped(impatient, unique)
+
+
+def test_a_stop_while_a_dump_is_imported(world: World, impatient: Worker) -> None:
+    world.dataset("slow", "dumps", f"{DUMP}\nDO SLEEP(900);\n".encode())
+    unique = impatient.launch(world.migration("pass"), "gate-dumps")
+    impatient.wait_for(unique, "Restore")
+    wait_until(lambda: any("mariadbd" in left for left in world.leftovers()))
+    stopped(impatient, unique)
+    assert not list((world.root / "snapshots").glob("slow-*")), "what is half there is none"
+
+
+def test_a_stop_while_the_upload_hangs(world: World) -> None:
+    """So does the worker's end: it does not wait for an upload that may take minutes."""
+    ansible = Path(world.ansible())
+    (ansible / "playbooks" / "upload-logs.yaml").write_text(HANGS)
+    for end in ("stop", "shutdown"):
+        with working(world, ansible_dir=str(ansible)) as worker:
+            unique = worker.launch(world.migration("pass"))
+            worker.wait_for(unique, "publishing the results")
+            begun = time.monotonic()
+            if end == "stop":
+                stopped(worker, unique)
+            else:
+                worker.process.send_signal(signal.SIGTERM)
+                answer = worker.answer(unique, 20)
+                assert answer.finals == ["fail"] and answer.result is None
+                assert worker.process.wait(30) == 0 and time.monotonic() - begun < 20
 
 
 def test_a_git_server_that_comes_back_is_found_by_the_second_try(world: World, impatient: Worker) -> None:

@@ -216,7 +216,7 @@ def test_nothing_of_the_first_try_is_left_where_the_second_works(stage: Stage) -
         return leaves("success")(folder)
 
     stage.run(leaves("git_unreachable"), act)
-    assert seen == [["artifacts", "job.yaml", "results", "runner"]]
+    assert seen == [["artifacts", "job.yaml", "results", "runner", "tmp"]]
 
 
 @pytest.mark.parametrize(

@@ -102,24 +102,33 @@ def test_nothing_else_in_the_folder_of_jobs_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "somebody's").is_dir()
 
 
+def test_leftovers_that_go_by_themselves_are_nobodys_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking and locking, another worker removes one, and a job of the same name begins in another."""
+    for name in ("gone", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / jobdir.OWNER).touch()
+    real = os.open
+
+    def late(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            return real(path, flags, mode)
+        if path.parent.name == "gone":
+            path.unlink()
+        handle = real(path, flags)
+        path.rename(path.with_name("another"))
+        path.touch()
+        return handle
+
+    monkeypatch.setattr(os, "open", late)
+    assert remove_leftovers(tmp_path) == []
+    assert (tmp_path / "new").is_dir()
+
+
 def test_a_folder_that_cannot_be_made_is_our_trouble(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(InfrastructureError) as caught:
         JobDir(tmp_path / "jobs", "b1")
     assert caught.value.code == "job_folder"
-
-
-def test_a_socket_outside_the_folder_goes_with_it(tmp_path: Path) -> None:
-    outside = tmp_path / "th-db-x1"
-    outside.mkdir()
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    with JobDir(tmp_path / "jobs", "b1") as folder:
-        for name, place in (("one", outside), ("two", precious)):
-            (folder.root / "db" / name).mkdir(parents=True)
-            (folder.root / "db" / name / "server.json").write_text(f'{{"socket": "{place}/mariadbd.sock"}}')
-    assert not outside.exists()
-    assert precious.exists()
 
 
 def test_patience_is_within_what_a_stop_allows() -> None:
@@ -171,6 +180,7 @@ def test_a_second_try_finds_an_empty_folder_and_the_first_ones_results(tmp_path:
         assert sorted(path.name for path in first.iterdir()) == ["artifacts", "git_prep.log"]
         assert "git_unreachable" in (first / "artifacts" / "errors.jsonl").read_text()
         assert list(folder.artifacts.iterdir()) == []
-        assert sorted(path.name for path in folder.root.iterdir()) == [".owner", "artifacts", "results", "runner"]
+        names = [".owner", "artifacts", "results", "runner", "tmp"]
+        assert sorted(path.name for path in folder.root.iterdir()) == names
         assert [path.stat().st_mode & 0o777 for path in (folder.artifacts, folder.results)] == [0o700, 0o700]
     assert not folder.root.exists()

@@ -11,7 +11,6 @@ import os
 import resource
 import secrets
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,13 +25,14 @@ from ansible.module_utils.th_box import Box, Boxed, Settings
 from ansible.module_utils.th_cgroups import join_for_life
 from ansible.module_utils.th_limits import DatabaseLimits, Limits
 from ansible.module_utils.th_mariadb import Server, ServerError
+from ansible.module_utils.th_mark import short_folder
 from ansible.module_utils.th_step import StepError
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 SPARE_CONNECTIONS = 20
 """How many more connections a server takes than the job's user may have: those are ours."""
 
-_PASSED = ("PATH", "TH_JOB_DIR", "TMPDIR", "TZ")
+_PASSED = ("PATH", "TH_JOB_DIR", "TZ")
 """Of the environment: the worker finds the processes of a job by TH_JOB_DIR, the server's log has our local time."""
 
 _MEMORY_FOLDERS = Limits(tmp=64 << 20)
@@ -235,4 +235,4 @@ def _socket_path(server: Server) -> str:
     natural = server.run_dir / "mariadbd.sock"
     if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT:
         return str(natural)
-    return os.path.join(tempfile.mkdtemp(prefix="th-db-"), "mariadbd.sock")
+    return str(short_folder() / "mariadbd.sock")

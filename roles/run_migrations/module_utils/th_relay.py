@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Self
 
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_mariadb import Server
+from ansible.module_utils.th_mark import short_folder
 from ansible.module_utils.th_private_server import SOCKET_PATH_LIMIT
 
 CHUNK = 256 << 10
@@ -43,7 +44,9 @@ class Relay:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
-                self.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-relay-"))) / "relay.sock"
+                folder = short_folder()
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                self.path = folder / "relay.sock"
             self.path.unlink(missing_ok=True)
             self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             self._listener.bind(str(self.path))

@@ -114,6 +114,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_copy import Copy, Limits
+from ansible.module_utils.th_mark import mark
 from ansible.module_utils.th_mask import Masker
 from ansible.module_utils.th_secrets import collect, read_files, read_variables
 from ansible.module_utils.th_step import StepError, run_step
@@ -201,7 +202,7 @@ def publish(params: Mapping[str, Any]) -> dict[str, Any]:
         for path in place.parent.glob(f".{parts[-1]}.publishing-*"):
             if time.time() - path.lstat().st_mtime > STALE:
                 remove(path)
-        made = Path(tempfile.mkdtemp(prefix=f".{parts[-1]}.publishing-", dir=place.parent))
+        made = Path(tempfile.mkdtemp(prefix=f".{parts[-1]}.publishing-{mark()}-", dir=place.parent))
         copy.run(Path(params["source"]), made)
         changed = not same(made, place)
         if changed:
