@@ -240,7 +240,7 @@ class Job:
         if end.status == "successful":
             return None
         if end.status == "canceled":
-            self._log.warning("the results were not published before the end")
+            log.warning("the results were not published before the end")
             return Message.of(self._end_code)
         detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
         log.error("the results could not be published: %s", detail)
