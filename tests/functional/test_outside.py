@@ -189,7 +189,7 @@ class TestSystemd:
         told = manager.count("WATCHDOG=1")
         begun = time.monotonic()
         wait_until(lambda: manager.count("WATCHDOG=1") >= told + 5)
-        assert 0.7 < time.monotonic() - begun < 2.5, "every 0.2 s"
+        assert time.monotonic() - begun > 0.7, "every 0.2 s, and no more often"
         client: Zuul = wait_until(lambda: Zuul(gearman))
         client.launch("build:job")
         wait_until(lambda: manager.count("STATUS=1 of 1 slots busy"))

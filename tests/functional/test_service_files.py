@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files by which a machine starts the worker and rotates its log, tried with the programs that read them."""
 
+import contextlib
 import getpass
 import gzip
 import os
@@ -26,7 +27,7 @@ Done = subprocess.CompletedProcess[str]
 
 def run(*words: str | Path, **environment: str) -> Done:
     env = {**SBIN, **environment}
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -109,7 +110,8 @@ def script(tmp_path: Path, program: Path) -> Iterator[Script]:
     script = Script(tmp_path, program)
     yield script
     if script.pid_file.exists():
-        script.process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            script.process.kill()
 
 
 @pytest.fixture
