@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=4, help="worker processes (default 4)")
     parser.add_argument("--slots", type=int, default=2, help="slots of each (default 2)")
     parser.add_argument("--kills", type=int, default=20, help="how often a worker is killed (default 20)")
+    parser.add_argument("--hits", type=int, default=20, help="how often a process of a job is killed (default 20)")
     parser.add_argument("--restarts", type=int, default=3, help="how often gearmand is restarted (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of what is left to chance (default 0)")
     parser.add_argument("--keep", action="store_true", help="leave the folder with all logs")
@@ -115,7 +117,9 @@ def _builds(place: Place, count: int, chance: random.Random) -> list[Build]:
     return builds
 
 
-def _events(options: argparse.Namespace, workers: Sequence[Worker], gearmand: Gearmand) -> list[Event]:
+def _events(
+    options: argparse.Namespace, workers: Sequence[Worker], gearmand: Gearmand, hit: Callable[[], None]
+) -> list[Event]:
     """What happens, each once so many builds have ended. The last worker is killed by nobody."""
     victims = workers[:-1] or workers
     calm = options.jobs * _CALM
@@ -123,8 +127,8 @@ def _events(options: argparse.Namespace, workers: Sequence[Worker], gearmand: Ge
         (int(calm * (number + 1) / (options.kills + 1)), victims[number % len(victims)].kill)
         for number in range(options.kills)
     ]
-    for number in range(options.restarts):
-        events.append((int(options.jobs * (number + 1) / (options.restarts + 1)), gearmand.restart))
+    for action, count in ((gearmand.restart, options.restarts), (hit, options.hits)):
+        events += [(int(options.jobs * (number + 1) / (count + 1)), action) for number in range(count)]
     return sorted(events, key=lambda event: event[0])
 
 
@@ -139,15 +143,21 @@ def _measure(root: Path, options: argparse.Namespace) -> Figures:
         stack.callback(client.shutdown)
         builds = _builds(there, options.jobs, chance)
         figures = Figures(len(builds))
+        hits: Counter[bool] = Counter()
+
+        def hit() -> None:
+            hits[there.hit(chance)] += 1
+
         begun = time.monotonic()
         for build in builds:
             client.launch(build)
-        _wait(client, builds, _events(options, workers, gearmand), workers, figures)
+        _wait(client, builds, _events(options, workers, gearmand, hit), workers, figures)
         figures.seconds = time.monotonic() - begun
         statuses = [worker.stop() for worker in workers]
         figures.counts = {
             "workers killed": sum(worker.kills for worker in workers),
             "gearmand restarted": gearmand.restarts,
+            "ansible-playbook, mariadbd killed": hits[True],
             "stops sent": client.counts["stops"],
             "builds canceled": client.counts["canceled"],
             "launched again: lost": client.counts["lost"],
@@ -203,11 +213,11 @@ def _say(text: str) -> None:
 def _as_text(figures: Figures) -> str:
     lines = [f"{figures.builds} builds in {figures.seconds:.0f} s", ""]
     for title, counts in (("What was done to them", figures.counts), ("What has to be zero", figures.zeros)):
-        lines += [title, *(f"    {name:32}{count:6}" for name, count in counts.items()), ""]
+        lines += [title, *(f"    {name:34}{count:6}" for name, count in counts.items()), ""]
     lines.append(f"Memory after {SETTLED} jobs, and at the end")
     for name, memory in figures.memory.items():
         size = f"{memory.settled / 1e6:6.1f} MB  {memory.now / 1e6:6.1f} MB"
-        lines.append(f"    {name:32}{size}  {memory.growth:+.1%}  ({memory.jobs} jobs)")
+        lines.append(f"    {name:34}{size}  {memory.growth:+.1%}  ({memory.jobs} jobs)")
     if not figures.memory:
         lines.append("    no process has ended so many")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -109,15 +110,26 @@ class Place:
 
     def left(self) -> dict[str, int]:
         """How many processes, mounts, folders and temporary files of jobs there are."""
-        mark, processes = str(self.jobs), 0
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                ours = process.environ().get("TH_JOB_DIR", "").startswith(mark)
-                processes += ours and process.status() != psutil.STATUS_ZOMBIE
-        mounts = sum(mark in line for line in Path("/proc/self/mounts").read_text().splitlines())
+        mounts = sum(str(self.jobs) in line for line in Path("/proc/self/mounts").read_text().splitlines())
         folders = len(list(self.jobs.iterdir())) if self.jobs.is_dir() else 0
         temporary = len(list((self.root / "tmp").iterdir()))
+        processes = len(list(self._processes()))
         return {"processes": processes, "mounts": mounts, "folders": folders, "temporary files": temporary}
+
+    def hit(self, chance: random.Random) -> bool:
+        """Kill an ansible-playbook or a database server of a job; whether there was one."""
+        found = [process for process in self._processes() if _is_target(process)]
+        with contextlib.suppress(psutil.Error, IndexError):
+            chance.choice(found).kill()
+            return True
+        return False
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get("TH_JOB_DIR", "").startswith(str(self.jobs))
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    yield process
 
 
 @contextlib.contextmanager
@@ -278,6 +290,13 @@ def running(workers: Sequence[Worker], gearmand: Gearmand) -> Iterator[None]:
             with contextlib.suppress(AttributeError, ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
         gearmand.kill()
+
+
+def _is_target(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        words = process.cmdline()
+        return process.name() == "mariadbd" or any(Path(word).name == "ansible-playbook" for word in words[:2])
+    return False
 
 
 def _listens(port: int) -> bool:

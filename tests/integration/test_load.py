@@ -8,7 +8,7 @@ from .world import PATIENCE, ROOT
 
 
 def test_nothing_is_lost_and_nothing_is_left_when_workers_and_their_server_are_killed() -> None:
-    words = ["--jobs", "10", "--workers", "2", "--kills", "3", "--restarts", "1"]
+    words = ["--jobs", "10", "--workers", "2", "--kills", "3", "--restarts", "1", "--hits", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
