@@ -8,6 +8,7 @@ import ast
 import base64
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -314,12 +315,16 @@ def test_a_checkout_is_made_anew_whatever_was_left_in_it(
 
 def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
     """Two modules run git: that of the checkout, and the one that builds merged code, which it clones itself."""
-    users = set()
-    for path in (ROOT / "roles").glob("*/library/*.py"):
-        names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
-        if {"ansible.module_utils.th_git", "ansible.module_utils.th_checkout"} & names:
-            users.add(path.name)
-    assert users == {"checkout_change.py", "build_environments.py"}
+    imports: dict[str, set[str]] = {}
+    for path in (ROOT / "roles").glob("*/*/*.py"):
+        found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+        imports[path.stem] = set(re.findall(r"module_utils\.(th_\w+)", " ".join(names)))
+    users = {"th_git_process"}
+    while more := {name for name, used in imports.items() if used & users} - users:
+        users |= more
+    modules = {path.stem for path in (ROOT / "roles").glob("*/library/*.py")}
+    assert users & modules == {"checkout_change", "build_environments"}
     runs = [path.name for path in (ROOT / "roles").glob("*/*/*.py") if '["git"' in path.read_text()]
     assert runs == ["th_git_process.py"]
 

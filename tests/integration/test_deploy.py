@@ -61,7 +61,7 @@ class Site:
         }
         given = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "SSL_", "PIP_"))}
         variables: dict[str, Any] = {
-            "deploy_worker_start_time_limit": 3,
+            "deploy_worker_start_time_limit": 10,
             "deploy_worker_archives": str(folder / "archives"),
             "deploy_worker_package": str(wheel(folder)),
             "deploy_worker_playbooks": str(self.playbooks),
