@@ -20,7 +20,7 @@ test: $(VENV)/installed-test host-development
 	$(MAKE) --jobs=2 lint tests
 
 tests: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from tests.functional.support import HOST, free_port, wait_until
 
+UV = "/opt/uv"
+"""Where a host has uv, as this one may lie where a host has nothing of ours."""
 SETTINGS = """\
 Port {port}
 ListenAddress {address}
@@ -107,6 +109,8 @@ def _enter(folder: Path, name: str) -> None:
     mount("-t", "proc", "proc", root / "proc")
     for empty in ("tmp", "run"):
         mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / empty)
+    (root / UV.lstrip("/")).touch()
+    mount("--bind", Path(sys.executable).parent / "uv", root / UV.lstrip("/"))
     for file in ("host_key", "host_user.pub", "sshd_config"):
         (root / "etc" / "ssh" / file).write_bytes((folder / file).read_bytes())
         (root / "etc" / "ssh" / file).chmod(0o600)

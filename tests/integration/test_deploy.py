@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.functional.support import HOST, Gearmand, Zuul, free_port
-from tests.integration.hosts import Machine, machine
+from tests.integration.hosts import UV, Machine, machine
 from worker.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ class Site:
             "deploy_worker_archives": str(folder / "archives"),
             "deploy_worker_package": str(wheel(folder)),
             "deploy_worker_playbooks": str(self.playbooks),
-            "deploy_worker_uv": str(PROGRAMS / "uv"),
+            "deploy_worker_uv": UV,
             "deploy_worker_install_environment": given,
             "deploy_worker_install_arguments": ["--no-compile-bytecode"],
             "deploy_worker_files": [{"path": "/etc/turbo-hipster/secret", "content": "vaulted"}],
