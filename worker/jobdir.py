@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-import yaml
 
 from worker import documents
-from worker.errors import InfrastructureError
+from worker.errors import ConfigError, InfrastructureError
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class JobDir:
             _remove_elsewhere(self.root)
             for path in self.root.iterdir():
                 if path.name not in (OWNER, "runner", FIRST_TRY):
-                    _remove(path)
+                    _remove_tree(path)
             for folder in (self.artifacts, self.results, self.temporary):
                 folder.mkdir(mode=0o700)
             return first.rename(self.results / FIRST_TRY)
@@ -252,10 +251,10 @@ def _remove_elsewhere(root: Path) -> None:
     mark = mark_of(root)
     found = list(Path("/tmp").glob(f"th-{mark}-*"))  # noqa: S108 - the name is ours, and nobody can guess the rest
     try:
-        variables = yaml.safe_load((root / "job.yaml").read_text("utf-8"))
+        variables = documents.read_mapping(root / "job.yaml")
         place = Path(variables["th_publish_path"], variables["th_job"]["log_path"])
         found += place.parent.glob(f".{glob.escape(place.name)}.publishing-{mark}-*")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (ConfigError, KeyError, TypeError):
         pass  # it never came so far
     for path in found:
         if path.lstat().st_uid == os.geteuid():

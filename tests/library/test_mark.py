@@ -19,7 +19,8 @@ def test_what_is_outside_of_the_folder_goes_with_it(tmp_path: Path, monkeypatch:
         made = []
         for job in (folder, other):
             monkeypatch.setenv(jobdir.MARKER, str(job.root))
-            job.write_job_yaml({"th_publish_path": str(tmp_path / "logs"), "th_job": {"log_path": "7/job [1]"}})
+            told = {"log_path": "7/job [1]", "ref": "refs/heads/{{ 1 }}"}
+            job.write_job_yaml({"th_publish_path": str(tmp_path / "logs"), "th_job": told})
             made += [short_folder(), place.parent / f".job [1].publishing-{mark()}-x"]
             made[-1].mkdir()
             (made[-1] / "index.html").write_text("half of it")

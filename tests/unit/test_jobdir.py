@@ -173,6 +173,7 @@ def test_a_second_try_finds_an_empty_folder_and_the_first_ones_results(tmp_path:
         folder.report("git_unreachable", "down")
         (folder.results / "git_prep.log").write_text("down")
         (folder.root / "src" / "inner").mkdir(parents=True)
+        os.mkfifo(folder.root / "src" / "job.yaml")  # nothing that the change has written is read
         process = start(folder.root, "echo ready; exec sleep 60")
         first = folder.begin_again()
         assert process.wait(5) == -signal.SIGTERM
