@@ -92,7 +92,7 @@ class Metrics:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
             raise monitoring.taken(path, host, port, error) from error
-        log.info("metrics are at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, server.server_port)
+        log.info("metrics are at %s", monitoring.url(host, server.server_port))
 
         def close() -> None:
             server.shutdown()

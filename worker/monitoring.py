@@ -48,6 +48,11 @@ def read(top: Section) -> Monitoring:
     return Monitoring(top.choice("log_format", logs.FORMS), max_bytes, host, port)
 
 
+def url(host: str, port: int) -> str:
+    """Where the metrics of a worker are."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+
+
 def demand(path: Path, keys: Monitoring) -> None:
     """ConfigError, about the file at `path`, when the metrics cannot be served where the configuration wants them.
 

@@ -213,7 +213,7 @@ def metrics(settings: Config) -> Iterator[Check]:
     host, port = settings.monitoring.metrics_host, settings.monitoring.metrics_port
     if not port:
         return
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+    url = monitoring.url(host, port)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         monitoring.demand(settings.path, settings.monitoring)
