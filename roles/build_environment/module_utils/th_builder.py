@@ -151,13 +151,16 @@ class Builder:
         """Install the wheels of what is only named, from the shared cache and without the checkout in sight; whether
         there was one of each."""
         try:
-            if plain.requirements:
-                uv(*install, "--no-build", *plain.words(home), cwd=home, cache=self._cache)
+            self._install_wheels(uv, install, plain, home)
         except StepError as error:
             if error.code != "environment_failed":
                 raise
             return False
         return True
+
+    def _install_wheels(self, uv: Uv, install: Sequence[str], plain: Plain, home: Path) -> None:
+        if plain.requirements:
+            uv(*install, "--no-build", *plain.words(home), cwd=home, cache=self._cache)
 
     def _of_packages(self, recipe: Recipe, plain: Plain) -> tuple[Path, bool]:
         """The folder of an environment that holds nothing but wheels of named packages. It is a day's: tomorrow there
@@ -168,9 +171,7 @@ class Builder:
             venv, home = folder / "venv", folder / "build"
             with self._workplace.uv(recipe, venv, home, plain.urls) as uv:
                 self._make_venv(uv, recipe, venv, home)
-                if plain.requirements:
-                    words = plain.words(home)
-                    uv(*recipe.installing(venv), "--no-build", *words, cwd=home, cache=self._cache)
+                self._install_wheels(uv, recipe.installing(venv), plain, home)
             remove(home)
             self._workplace.compile(recipe, venv, folder / "bytecode", self._tools())
 

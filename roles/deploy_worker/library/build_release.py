@@ -38,9 +38,9 @@ author: turbo-hipster
 EXAMPLES = r"""
 - name: Pack the release
   build_release:
-    source: /root/turbo-hipster
-    playbooks: /root/turbo-hipster-playbooks
-    folder: /root/.cache/turbo-hipster/releases
+    source: /srv/turbo-hipster/source
+    playbooks: /srv/turbo-hipster/playbooks
+    folder: /srv/turbo-hipster/releases
 """
 
 RETURN = r"""
