@@ -50,14 +50,13 @@ def zuul(server: GearServer | Gearmand) -> Iterator[Zuul]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Start a th-worker; by default one with jobs that wait (see `fake_worker`)."""
+def spawn() -> Iterator[Callable[..., Worker]]:
+    """Start Python with some words, and end it with the test."""
     started: list[Worker] = []
 
-    def start(*options: str, real: bool = False, config: str = "config.json", **environment: str) -> Worker:
-        program = ["-c", REAL] if real else ["-m", "tests.functional.fake_worker"]
+    def spawn(*words: str, **environment: str) -> Worker:
         process = subprocess.Popen(
-            [sys.executable, *program, "-c", str(tmp_path / config), *options],
+            [sys.executable, *words],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
@@ -67,8 +66,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         started.append(process)
         return process
 
-    yield start
+    yield spawn
     for process in started:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def start(tmp_path: Path, spawn: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Start a th-worker; by default one with jobs that wait (see `fake_worker`)."""
+
+    def start(*options: str, real: bool = False, config: str = "config.json", **environment: str) -> Worker:
+        program = ["-c", REAL] if real else ["-m", "tests.functional.fake_worker"]
+        return spawn(*program, "-c", str(tmp_path / config), *options, **environment)
+
+    return start

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gear
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker import tls
@@ -53,6 +54,11 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError(f"did not happen within {patience} s")
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended. What is left of one may stay for long: tests become the parents of orphans."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:

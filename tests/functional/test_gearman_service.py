@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.functional.support import Gearmand, GearServer, Zuul, free_port, wait_until, write_config
+from tests.functional.support import Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ def test_the_background(start: Any, tmp_path: Path, zuul: Zuul, server: GearServ
         assert f"belongs to process {worker.pid}" in second.communicate()[1]
         worker.terminate()
         assert zuul.ended()[-1].kind == "fail"
-        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 30)
+        wait_until(lambda: gone(worker), 30)
         assert not pid_path.exists()
     assert f"takes build:job build:job2 from 127.0.0.1:{server.port}" in (tmp_path / "log/debug.log").read_text()
 

@@ -2,12 +2,10 @@
 """`th submit` against both servers."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +21,16 @@ CODE = "import sys; from worker.cli.main import th; sys.exit(th())"
 
 
 @pytest.fixture
-def submit(server: GearServer | Gearmand) -> Iterator[Callable[..., Any]]:
+def submit(server: GearServer | Gearmand, spawn: Callable[..., Any]) -> Callable[..., Any]:
     """Start `th submit` as a process; returns it."""
-    started = []
 
     def start(*options: str, port: int = server.port) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", CODE, "submit", "--gearman", f"127.0.0.1:{port}", *options],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process: subprocess.Popen[str] = spawn(
+            "-c", CODE, "submit", "--gearman", f"127.0.0.1:{port}", *options, PYTHONWARNINGS="ignore"
         )
-        started.append(process)
         return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return start
 
 
 def test_success_with_progress(service: Service, jobs: Jobs, submit: Any) -> None:

@@ -8,10 +8,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +36,6 @@ from worker.systemd import Manager
 
 ROOT = Path(__file__).resolve().parents[2]
 Worker = subprocess.Popen[str]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Start a th-worker with jobs that wait to be canceled."""
-    started: list[Worker] = []
-
-    def start(*options: str, **environment: str) -> Worker:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.functional.fake_worker", "-c", str(tmp_path / "config.json"), *options],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def checked(folder: Path) -> list[tuple[bool, str]]:

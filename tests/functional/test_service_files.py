@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.functional.support import wait_until, write_config
+from tests.functional.support import gone, wait_until, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
@@ -138,7 +138,7 @@ class TestInitScript:
         again = script("start")
         assert (again.returncode, again.stdout) == (0, "turbo-hipster runs already\n")
         assert script("restart").returncode == 0
-        assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
+        assert gone(first)
         assert script.process.pid != first.pid
         assert script("stop").returncode == 0
         assert not script.pid_file.exists()

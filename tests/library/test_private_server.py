@@ -16,7 +16,7 @@ from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_step import StepError
 
-from tests.functional.support import wait_until
+from tests.functional.support import gone, wait_until
 
 from . import boxes, toy
 
@@ -49,10 +49,6 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     yield now
     for server in started:
         th_mariadb.stop(server, 0)
-
-
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("kind", th_box.KINDS)
