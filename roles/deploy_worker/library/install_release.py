@@ -82,7 +82,11 @@ def install(module: AnsibleModule, folder: Path, archive: Path) -> None:
         words += ["--constraint", "package/constraints.txt"]
     command = [*words, "--quiet", *params["arguments"], params["package"]]
     module.run_command(command, cwd=str(folder), check_rc=True)
-    replace(folder / "playbooks", folder / "share" / "turbo-hipster")
+    packaged = folder / "share" / "turbo-hipster"
+    replace(folder / "playbooks", packaged)
+    # the worker cannot keep what it has compiled beside what it may only read
+    modules = [str(path) for part in ("library", "module_utils") for path in packaged.glob(f"roles/*/{part}")]
+    module.run_command([str(folder / "bin" / "python"), "-m", "compileall", "-q", *modules], check_rc=True)
     if not (folder.parent / "bin").is_symlink():
         # what the unit and the init script start
         (folder.parent / "bin").symlink_to("current/bin")

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a module of a role is run: from where it lies on this machine, as Ansible does elsewhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = """
+import os
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_toy import SHARED
+
+module = AnsibleModule({"way": {"type": "str"}, "secret": {"type": "str", "no_log": True}}, supports_check_mode=True)
+way = module.params["way"]
+if way == "raise":
+    raise KeyError("a defect")
+if way == "end":
+    print("not JSON")
+    raise SystemExit("what it says last")
+if way == "refuse":
+    module.fail_json(msg="refused")
+module.exit_json(
+    changed=True,
+    file=__file__,
+    shared=SHARED,
+    check=module.check_mode,
+    length=len(module.params["secret"] or ""),
+    told=os.environ.get("TOY"),
+    text="{{ lookup('env', 'HOME') }}",
+)
+"""
+PASSWORD = "abc"
+
+
+@pytest.fixture
+def roles(tmp_path: Path) -> Path:
+    """The roles `project`, as far as it runs modules, and `toy`."""
+    for part in ("action_plugins", "files"):
+        shutil.copytree(ROOT / "roles/project" / part, tmp_path / "roles/project" / part)
+    for path, text in (("toy/library/toy.py", TOY), ("project/module_utils/th_toy.py", "SHARED = 'of project'\n")):
+        (tmp_path / "roles" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "roles" / path).write_text(text)
+    return tmp_path / "roles"
+
+
+def play(roles: Path, *tasks: dict[str, Any], words: tuple[str, ...] = (), **variables: Any) -> list[dict[str, Any]]:
+    """What each task comes to, in a play on this machine."""
+    folder = roles.parent
+    for number, task in enumerate(tasks):
+        task |= {"register": f"answer_{number}", "ignore_errors": True}
+    told = "[" + ", ".join(f"answer_{number}" for number in range(len(tasks))) + "]"
+    write = {"copy": {"content": "{{ " + told + " | to_json }}", "dest": str(folder / "told")}, "check_mode": False}
+    last = {**write, "vars": {"ansible_python_interpreter": sys.executable}}
+    play = {"hosts": "localhost", "gather_facts": False, "roles": ["project", "toy"], "tasks": [*tasks, last]}
+    here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    (folder / "play.yaml").write_text(yaml.safe_dump([{**play, "vars": here | variables}]))
+    program = Path(sys.executable).parent / "ansible-playbook"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    environment |= {"ANSIBLE_ROLES_PATH": str(roles), "ANSIBLE_ASYNC_DIR": str(folder / "async")}
+    done = subprocess.run(
+        [str(program), "-i", "localhost,", *words, str(folder / "play.yaml")],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout
+    answers: list[dict[str, Any]] = json.loads((folder / "told").read_text())
+    return answers
+
+
+def in_place(roles: Path, answer: dict[str, Any]) -> bool:
+    return bool(answer["file"] == str(roles / "toy/library/toy.py"))
+
+
+def test_a_module_of_ours_runs_from_where_it_lies(roles: Path) -> None:
+    plain, told = play(roles, {"toy": {}}, {"toy": {}, "environment": {"TOY": "x y"}})
+    assert in_place(roles, plain) and in_place(roles, told)
+    assert (plain["shared"], plain["changed"], plain["check"], plain["failed"]) == ("of project", True, False, False)
+    assert (plain["told"], told["told"]) == (None, "x y")
+    assert plain["text"] == "{{ lookup('env', 'HOME') }}"
+
+
+def test_check_mode(roles: Path) -> None:
+    (answer,) = play(roles, {"toy": {}}, words=("--check",))
+    assert in_place(roles, answer) and answer["check"]
+
+
+def test_a_vaulted_argument(roles: Path, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("word\n")
+    vault = [str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-id", tmp_path / "pass"]
+    made = subprocess.run([*vault, PASSWORD], capture_output=True, text=True, check=True, cwd=tmp_path)
+    (tmp_path / "vars.yaml").write_text(f"secret: {made.stdout}")
+    words = ("--vault-id", str(tmp_path / "pass"), "-e", f"@{tmp_path}/vars.yaml")
+    (answer,) = play(roles, {"toy": {"secret": "{{ secret }}"}}, words=words)
+    assert in_place(roles, answer) and answer["length"] == len(PASSWORD)
+
+
+def test_a_module_that_fails(roles: Path) -> None:
+    ways = {
+        "refuse": "refused",
+        "raise": "KeyError: 'a defect'",
+        "end": "toy ended with 1 and without an answer: what it says last",
+    }
+    answers = play(roles, *({"toy": {"way": way}} for way in ways))
+    assert [(answer["failed"], answer["msg"]) for answer in answers] == [(True, text) for text in ways.values()]
+
+
+def test_where_it_would_run_otherwise_it_is_packed(roles: Path, tmp_path: Path) -> None:
+    """With another Python, after a change of the user, or for another machine."""
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    answers = play(
+        roles,
+        {"toy": {}, "vars": {"ansible_python_interpreter": str(other)}},
+        {"toy": {}, "delegate_to": "127.0.0.1", "vars": {"ansible_python_interpreter": sys.executable}},
+        {"toy": {}, "async": 60, "poll": 1},
+        {"toy": {}},
+    )
+    assert [in_place(roles, answer) for answer in answers] == [False, False, False, True]
+    assert {answer["shared"] for answer in answers} == {"of project"}
