@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import queue
 import selectors
-import shutil
 import socket
 import statistics
 import struct
@@ -24,10 +23,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from demo.tools import DemoError, free_port
+import psutil
+
+from demo.tools import DemoError, free_port, gearmand, listens
 
 HOST = "127.0.0.1"
 FUNCTION = b"build:benchmark"
@@ -35,7 +35,6 @@ CONNECTIONS = (1, 10, 100, 400)
 JOBS = 100
 BURST = 500
 _PATIENCE = 30.0
-_PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 
 # The kinds of packets, from the protocol's document.
 _CAN_DO, _PRE_SLEEP, _NOOP, _SUBMIT_JOB, _GRAB_JOB_UNIQ = 1, 4, 6, 7, 30
@@ -132,12 +131,6 @@ def at_once(port: int, jobs: int) -> float:
     return jobs / (time.perf_counter() - begun)
 
 
-def memory(pid: int) -> int:
-    """A process's resident memory, in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) * 1024
-
-
 def _gear(port: int) -> list[str]:
     # gear's server, of which Zuul 2.x embeds one
     code = f"import gear, threading; gear.Server({port}, host={HOST!r}); threading.Event().wait()"
@@ -145,10 +138,7 @@ def _gear(port: int) -> list[str]:
 
 
 def _gearmand(port: int) -> list[str]:
-    program = shutil.which("gearmand", path=_PATH)
-    if not program:
-        raise DemoError("gearmand is not installed: `make host-development` installs what benchmarks need")
-    return [program, "--listen", HOST, "--port", str(port), "--log-file", "none"]
+    return [gearmand(), "--listen", HOST, "--port", str(port), "--log-file", "none"]
 
 
 SERVERS: dict[str, Callable[[int], list[str]]] = {"gearmand": _gearmand, "gear": _gear}
@@ -160,10 +150,7 @@ def running(command: Sequence[str], port: int) -> Iterator[int]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex((HOST, port)) == 0:
-                    break
+        while not listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise DemoError(f"{command[0]} did not start")
             time.sleep(0.02)
@@ -185,7 +172,8 @@ def measure(server: str, connections: int, jobs: int = JOBS, burst: int = BURST)
             one_by_one(port, 3)
             latencies = one_by_one(port, jobs)
             rate = at_once(port, burst)
-            return Row(server, connections, statistics.median(latencies), max(latencies), rate, memory(pid))
+            memory = psutil.Process(pid).memory_info().rss
+            return Row(server, connections, statistics.median(latencies), max(latencies), rate, memory)
         except queue.Empty:
             raise DemoError(f"{connections} connections to {server} were not there after {_PATIENCE:g} s") from None
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 
 from demo.dataset import Dataset
-from demo.tools import DemoError, free_port, run
+from demo.tools import DemoError, free_port, listens, run
 
 JOB = "gate-real-db-upgrade_mlflow"
 LOOPBACK = "127.0.0.1"
@@ -36,10 +36,10 @@ class Worker:
     @property
     def memory(self) -> int:
         """Its resident memory, in bytes."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise DemoError("the worker has ended")
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
+            raise DemoError("the worker has ended") from None
 
 
 @contextmanager
@@ -124,10 +124,7 @@ def _running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Po
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], name: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
+    while not listens(port):
         if process.poll() is not None or time.monotonic() > deadline:
             words = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
             raise DemoError(f"{name} did not start: {words[-1]} ({log})")

@@ -105,6 +105,20 @@ def alone(work: Path) -> Iterator[None]:
         yield
 
 
+def gearmand() -> str:
+    """The program of the Gearman server in C, which Debian puts where users do not look."""
+    found = shutil.which("gearmand", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise DemoError("gearmand is not installed: `make host-development` installs what benchmarks need")
+    return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a TCP port of the loopback address."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback address that nobody listens on now."""
     with socket.socket() as probe:

@@ -7,9 +7,7 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +18,7 @@ import psutil
 import yaml
 
 from demo.services import LOOPBACK, git_server, program
-from demo.tools import DemoError, free_port, run
+from demo.tools import DemoError, free_port, gearmand, listens, run
 from worker import statussocket
 from worker.errors import TurboHipsterError
 
@@ -191,9 +189,7 @@ class Gearmand:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        found = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if found is None:
-            raise DemoError("gearmand is not installed (Debian: gearman-job-server)")
+        found = gearmand()
         queue = ["--queue-type", "libsqlite3", "--libsqlite3-db", str(self._place.root / "queue.sqlite")]
         port = self._place.gearman_port
         with open(self._place.root / "gearmand.log", "ab") as log:
@@ -201,7 +197,7 @@ class Gearmand:
                 [found, "--listen", LOOPBACK, "--port", str(port), "--log-file", "stderr", *queue],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        _wait(lambda: _listens(port), f"gearmand does not listen on port {port}")
+        _wait(lambda: listens(port), f"gearmand does not listen on port {port}")
 
     def restart(self) -> None:
         """Kill it as a power failure would, and start it again a second later."""
@@ -296,12 +292,6 @@ def _is_target(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         words = process.cmdline()
         return process.name() == "mariadbd" or any(Path(word).name == "ansible-playbook" for word in words[:2])
-    return False
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1):
-        return True
     return False
 
 

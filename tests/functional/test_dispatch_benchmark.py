@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks.dispatch measures what it says, with both servers."""
 
+import shutil
+
 import pytest
 
 from benchmarks import dispatch
@@ -16,6 +18,6 @@ def test_jobs_are_handed_out_and_counted(server: str) -> None:
 
 
 def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_PATH", "/nowhere")
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
     assert dispatch.main(["--connections", "1"]) == 3
     assert "gearmand is not installed: `make host-development`" in capsys.readouterr().err
