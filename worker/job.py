@@ -199,7 +199,6 @@ class Job:
             "th_projects_dir": str(config.projects_dir),
             "th_publish_path": str(config.publish_logs.path),
             "th_publish_url": config.publish_logs.prepend_url,
-            "th_verdict": False,
             "sandbox": config.sandbox,
         }
 

@@ -26,6 +26,8 @@ from .attacks import ATTACKS, Attack
 from .world import STOLEN, TOKEN, World, is_root
 
 GOT = re.compile(rf"(^|\] ){STOLEN}( |$)", re.MULTILINE)
+IMPORTER = toy.PROGRAMS.parents[1] / "build_environment" / "files" / "import_modules.py"
+"""Compiles what an environment that changes share holds."""
 KEY = 0x7458 << 16 | os.getpid() & 0xFFFF
 """Of a segment of shared memory; other runs of these tests have another."""
 IPC_RMID = 0  # shmctl(2)
@@ -45,6 +47,12 @@ class Walker:
         (packages / "shared.pth").write_text(f"{shared}\n")
         self.bytecode = world.root / "bytecode"
         self.bytecode.mkdir(mode=0o700)
+        modules = ("alembic.command", "alembic.autogenerate", "sqlalchemy.orm", "sqlalchemy.dialects.mysql", "pymysql")
+        subprocess.run(
+            [str(self.venv / "bin" / "python"), str(IMPORTER), *modules],
+            env={**os.environ, "PYTHONPYCACHEPREFIX": str(self.bytecode)},
+            check=True,
+        )
         self.sandbox = boxes.settings(read_only=[sys.prefix])
 
     def told(self, job_dir: Path) -> dict[str, Any]:

@@ -39,6 +39,9 @@ def test_a_good_change(good: Answer) -> None:
     assert steps == [("stable/1", "a1", "b2"), ("master", "b2", "c3"), ("change", "c3", "d4")]
     assert [row["by_change"] for row in document["datasets"][0]["migrations"]] == [False, False, True]
     assert document["datasets"][0]["final"] == "d4"
+    # what is only for runs by hand costs a worker's job nothing
+    tasks = re.findall(r"^TASK \[(\w+) : ", (good.folder / "task_output.log").read_text(), re.MULTILINE)
+    assert "run_migrations" in tasks and "verdict" not in tasks
 
 
 def test_zuul_sees_a_build_from_its_start_to_its_end(good: Answer) -> None:
