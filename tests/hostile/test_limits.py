@@ -17,9 +17,9 @@ import psutil
 import pytest
 from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_cgroups import Places
 from ansible.module_utils.th_contain import Ended, base_environment, run_contained
 from ansible.module_utils.th_disk import Disk
+from ansible.module_utils.th_hierarchy import Places
 
 from tests.library import boxes
 

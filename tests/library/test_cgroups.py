@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils import th_cgroups
-from ansible.module_utils.th_cgroups import LEAF, PREFIX, Group, Places, remove_left
+from ansible.module_utils.th_cgroups import PREFIX, Group, remove_left
+from ansible.module_utils.th_hierarchy import LEAF, Places
 from ansible.module_utils.th_limits import Exceeded, Limits
 
 LIMITS = Limits(memory=64 << 20, processes=20, cpu_seconds=10)

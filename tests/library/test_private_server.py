@@ -11,7 +11,8 @@ import psutil
 import pymysql
 import pytest
 from ansible.module_utils import th_box, th_mariadb, th_private_server
-from ansible.module_utils.th_cgroups import Places, around, remove_left
+from ansible.module_utils.th_cgroups import around, remove_left
+from ansible.module_utils.th_hierarchy import Places
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_step import StepError

@@ -52,8 +52,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import write_json
 from ansible.module_utils.th_box import Box, Settings
-from ansible.module_utils.th_cgroups import Group, Places
+from ansible.module_utils.th_cgroups import Group
 from ansible.module_utils.th_contain import Contained, base_environment
+from ansible.module_utils.th_hierarchy import Places
 from ansible.module_utils.th_step import StepError
 
 NAMESPACES = ("user", "pid", "mnt", "ipc", "uts", "cgroup", "net")

@@ -14,8 +14,9 @@ from typing import Self
 
 from ansible.module_utils import th_usage
 from ansible.module_utils.th_box import Box
-from ansible.module_utils.th_cgroups import Group, Places
+from ansible.module_utils.th_cgroups import Group
 from ansible.module_utils.th_disk import disk
+from ansible.module_utils.th_hierarchy import Places
 from ansible.module_utils.th_limits import Exceeded, Limits, limit_self
 
 INTERVAL = 0.25
