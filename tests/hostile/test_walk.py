@@ -19,15 +19,13 @@ import pytest
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_walk import Limits, Walk
 
-from tests.library import boxes, toy
+from tests.library import boxes, bytecode, toy
 
 from . import changes
 from .attacks import ATTACKS, Attack
 from .world import STOLEN, TOKEN, World, is_root
 
 GOT = re.compile(rf"(^|\] ){STOLEN}( |$)", re.MULTILINE)
-IMPORTER = toy.PROGRAMS.parents[1] / "build_environment" / "files" / "import_modules.py"
-"""Compiles what an environment that changes share holds."""
 KEY = 0x7458 << 16 | os.getpid() & 0xFFFF
 """Of a segment of shared memory; other runs of these tests have another."""
 IPC_RMID = 0  # shmctl(2)
@@ -48,11 +46,7 @@ class Walker:
         self.bytecode = world.root / "bytecode"
         self.bytecode.mkdir(mode=0o700)
         modules = ("alembic.command", "alembic.autogenerate", "sqlalchemy.orm", "sqlalchemy.dialects.mysql", "pymysql")
-        subprocess.run(
-            [str(self.venv / "bin" / "python"), str(IMPORTER), *modules],
-            env={**os.environ, "PYTHONPYCACHEPREFIX": str(self.bytecode)},
-            check=True,
-        )
+        bytecode.keep(self.venv, *modules, folder=self.bytecode)
         self.sandbox = boxes.settings(read_only=[sys.prefix])
 
     def told(self, job_dir: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ansible.module_utils.th_trees import Forest
 from ansible.module_utils.th_uv import uv_path
 from ansible.module_utils.th_walk import Limits, Walk
 
-from . import boxes, toy
+from . import boxes, bytecode, toy
 from .conftest import ROOT
 from .gitserver import Repository
 
@@ -37,6 +37,11 @@ REQUIREMENTS = {
         *("setuptools<66", "pymysql>=1.1"),
     ],
 }
+MODULES = {
+    "today": ["placement.cmd.manage", "keystone.cmd.manage", "nova.db.migration", "pymysql"],
+    "2023": ["masakari.cmd.manage", "migrate.versioning.api", "pymysql"],
+}
+"""What comes to all that walks import, but for the projects themselves."""
 WHERE = {"placement": "today", "keystone": "today", "barbican": "today", "nova": "today", "masakari": "2023"}
 COUNTERS = {"rows_changed", "rows_read", "redo_bytes", "data_bytes"}
 
@@ -54,6 +59,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             building[name] = subprocess.Popen(install, cwd=folder, env=variables, stdout=log, stderr=log)
     for name, process in building.items():
         assert process.wait(600) == 0, (folder / f"{name}.log").read_text()
+        bytecode.keep(folder / name, *MODULES[name])
     return lambda name: folder / name
 
 
