@@ -12,7 +12,8 @@ IMPORTER = ROOT / "roles" / "build_environment" / "files" / "import_modules.py"
 
 def keep(venv: Path, *modules: str, folder: Path | None = None) -> None:
     """Have an environment's Python compile what modules come to, where they are, or into a folder."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    unwanted = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     if folder:
         environment["PYTHONPYCACHEPREFIX"] = str(folder)
     subprocess.run([str(venv / "bin" / "python"), str(IMPORTER), *modules], env=environment, check=True)
