@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = """
@@ -83,27 +85,24 @@ def in_place(roles: Path, answer: dict[str, Any]) -> bool:
     return bool(answer["file"] == str(roles / "toy/library/toy.py"))
 
 
-def test_a_module_of_ours_runs_from_where_it_lies(roles: Path) -> None:
-    plain, told = play(roles, {"toy": {}}, {"toy": {}, "environment": {"TOY": "x y"}})
-    assert in_place(roles, plain) and in_place(roles, told)
-    assert (plain["shared"], plain["changed"], plain["check"], plain["failed"]) == ("of project", True, False, False)
-    assert (plain["told"], told["told"]) == (None, "x y")
-    assert plain["text"] == "{{ lookup('env', 'HOME') }}"
-
-
-def test_check_mode(roles: Path) -> None:
-    (answer,) = play(roles, {"toy": {}}, words=("--check",))
-    assert in_place(roles, answer) and answer["check"]
-
-
-def test_a_vaulted_argument(roles: Path, tmp_path: Path) -> None:
+def test_a_module_of_ours_runs_from_where_it_lies(roles: Path, tmp_path: Path) -> None:
     (tmp_path / "pass").write_text("word\n")
-    vault = [str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-id", tmp_path / "pass"]
-    made = subprocess.run([*vault, PASSWORD], capture_output=True, text=True, check=True, cwd=tmp_path)
-    (tmp_path / "vars.yaml").write_text(f"secret: {made.stdout}")
-    words = ("--vault-id", str(tmp_path / "pass"), "-e", f"@{tmp_path}/vars.yaml")
-    (answer,) = play(roles, {"toy": {"secret": "{{ secret }}"}}, words=words)
-    assert in_place(roles, answer) and answer["length"] == len(PASSWORD)
+    sealed = VaultLib([("default", VaultSecret(b"word"))]).encrypt(PASSWORD).decode()
+    (tmp_path / "vars.yaml").write_text("secret: !vault |\n" + textwrap.indent(sealed, "  "))
+    plain, told, checked, vaulted = answers = play(
+        roles,
+        {"toy": {}},
+        {"toy": {}, "environment": {"TOY": "x y"}},
+        {"toy": {}, "check_mode": True},
+        {"toy": {"secret": "{{ secret }}"}},
+        words=("--vault-id", str(tmp_path / "pass"), "-e", f"@{tmp_path}/vars.yaml"),
+    )
+    assert all(in_place(roles, answer) for answer in answers)
+    assert (plain["shared"], plain["changed"], plain["failed"]) == ("of project", True, False)
+    assert (plain["told"], told["told"]) == (None, "x y")
+    assert (plain["check"], checked["check"]) == (False, True)
+    assert (plain["length"], vaulted["length"]) == (0, len(PASSWORD))
+    assert plain["text"] == "{{ lookup('env', 'HOME') }}"
 
 
 def test_a_module_that_fails(roles: Path) -> None:
