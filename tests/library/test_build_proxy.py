@@ -6,8 +6,10 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from ansible.module_utils.th_http import Request
@@ -181,6 +183,22 @@ def test_what_cannot_be_reached_is_told() -> None:
     assert way.proxy.unreachable[f"127.0.0.1:{port}"] == "Connection refused"
     assert "the name is not resolved" in way.proxy.unreachable["no-such-host.invalid:443"]
     assert way.log[0] == f"127.0.0.1:{port}: Connection refused"
+
+
+def test_a_name_is_asked_for_once_and_again_after_it_was_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ask = [], socket.getaddrinfo
+
+    def counted(host: Any, *words: Any, **more: Any) -> Any:
+        asked.append(host)
+        return ask(host, *words, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    port = free_port()
+    with outside(urls=(f"http://localhost:{port}/", "https://no-such-host.invalid/")) as way:
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _: way.status(f"localhost:{port}"), range(16))) == {502}
+        assert [way.status("no-such-host.invalid:443") for _ in range(2)] == [502, 502]
+    assert (asked.count("localhost"), asked.count("no-such-host.invalid")) == (1, 2)
 
 
 def test_connections_that_are_left_open_do_not_hold_up_the_end() -> None:

@@ -26,6 +26,8 @@ HEAD_LIMIT = 64 * 1024
 CONNECTIONS = 200
 """How many there are at once; more wait."""
 CONNECT_TIME = 10.0
+NAME_TIME = 60.0
+"""Seconds for which a name's addresses are kept."""
 """Seconds that one address may take to answer."""
 HEAD_TIME = 60.0
 REMEMBERED = 100
@@ -55,13 +57,14 @@ class Proxy:
         self.refused: dict[str, str] = {}
         self.not_outside: set[tuple[str, int]] = set()
         self.unreachable: dict[str, str] = {}
+        self._asked: dict[str, tuple[float, asyncio.Task[list[Address]]]] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._loop.shutdown_default_executor())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -82,6 +85,13 @@ class Proxy:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _end(self) -> None:
+        answers = [answer for _, answer in self._asked.values()]
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
 
     async def _serve(self, channel: socket.socket, over: asyncio.Event) -> None:
         tasks: set[asyncio.Task[None]] = set()
@@ -186,6 +196,19 @@ class Proxy:
             self._rules.check(address)
 
     async def _resolve(self, host: str) -> list[Address]:
+        """Its addresses. All connections of a minute share one question: a build makes dozens at once, and a name
+        server may keep somebody waiting who asks that often."""
+        now = self._loop.time()
+        since, answer = self._asked.get(host, (now, None))
+        if answer is None or now - since > NAME_TIME or _has_failed(answer):
+            if len(self._asked) >= REMEMBERED:
+                self._asked.clear()
+            answer = asyncio.create_task(self._ask(host))
+            answer.add_done_callback(_has_failed)  # it may be that nobody waits for it any more
+            self._asked[host] = now, answer
+        return await asyncio.shield(answer)
+
+    async def _ask(self, host: str) -> list[Address]:
         try:
             async with asyncio.timeout(CONNECT_TIME):
                 found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -206,6 +229,10 @@ class Proxy:
             except OSError as error:
                 problem = UnreachableError(os.strerror(error.errno) if error.errno else str(error))
         raise problem
+
+
+def _has_failed(answer: asyncio.Task[list[Address]]) -> bool:
+    return answer.done() and (answer.cancelled() or answer.exception() is not None)
 
 
 def _ending(writer: asyncio.StreamWriter) -> Callable[..., None]:
