@@ -2,6 +2,7 @@
 """A real Chromium, spoken to over its debugging pipe: JSON messages that end in a NUL."""
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -67,10 +68,16 @@ class Chromium:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        os.close(self._in)
-        os.close(self._out)
+        try:
+            self._session = ""
+            self._call("Browser.close")  # it removes its temporary files
+            self._process.wait(PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            os.close(self._in)
+            os.close(self._out)
 
     def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         """Show a file in a window of a size, in light or dark."""
