@@ -26,9 +26,9 @@ HEAD_LIMIT = 64 * 1024
 CONNECTIONS = 200
 """How many there are at once; more wait."""
 CONNECT_TIME = 10.0
+"""Seconds that one address may take to answer."""
 NAME_TIME = 60.0
 """Seconds for which a name's addresses are kept."""
-"""Seconds that one address may take to answer."""
 HEAD_TIME = 60.0
 REMEMBERED = 100
 
@@ -87,10 +87,11 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _end(self) -> None:
-        answers = [answer for _, answer in self._asked.values()]
-        for answer in answers:
-            answer.cancel()
-        await asyncio.gather(*answers, return_exceptions=True)
+        """End what no door waits for any more: questions for names."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         await self._loop.shutdown_default_executor()
 
     async def _serve(self, channel: socket.socket, over: asyncio.Event) -> None:
