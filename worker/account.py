@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from worker import answer
 from worker.gearman import Task
 from worker.progress import Progress
 
@@ -53,8 +54,9 @@ class Account:
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def begin(self) -> None:
-        """Send the first packets, and go on with every change."""
+    def begin(self, url: str = "") -> None:
+        """Send the first packets, and go on with every change. `url` is where the results will be, "" for nowhere."""
+        self._data["url"] = answer.url(url)
         self._tell()
         context = contextvars.copy_context()  # what it logs is about this build
         threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
@@ -68,11 +70,11 @@ class Account:
     def end(self, result: str | None, url: str, messages: Sequence[str]) -> None:
         """Send the result and the final packet. `result` None is no result: Zuul then launches the build again."""
         with self._lock:
-            self._data.update(url=url, messages=list(messages)[:_MOST_MESSAGES])
+            self._data.update(url=answer.url(url), messages=list(messages)[:_MOST_MESSAGES])
             self._data.pop("progress", None)
             self._percent = 100
-            if result:  # an empty one would leave Zuul waiting for ever
-                self._data["result"] = result
+            if sent := answer.result(result):
+                self._data["result"] = sent
         self._ended.set()
         self._tell()
         if result == _SUCCESS:
