@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker import advice
+from worker.advice import Advice
+
 
 class Outcome(enum.Enum):
     """How a job, or a part of it, came out; the order is that of `worst`.
@@ -80,7 +83,8 @@ class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
     `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it.
+    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it. `rows` is what the
+    database says of the rows that are in the way.
     """
 
     code: str
@@ -95,6 +99,7 @@ class Message:
     line: int = 0
     blame: Fault | None = None
     excuse: str = ""
+    rows: str = ""
 
     @classmethod
     def of(cls, code: str, *args: object, **fields: Any) -> Message:
@@ -128,8 +133,10 @@ class Message:
 
     @property
     def explanation(self) -> str:
-        """When it comes."""
-        return f"{self.kind.explanation} {_NOT_BY_THE_CHANGE}" if self.blame else self.kind.explanation
+        """When it comes; of an error of the server, what that means."""
+        advised = self._advice
+        meaning = advised.explanation if advised else self.kind.explanation
+        return f"{meaning} {_NOT_BY_THE_CHANGE}" if self.blame else meaning
 
     @property
     def look(self) -> str:
@@ -138,8 +145,15 @@ class Message:
 
     @property
     def remedy(self) -> str:
-        """What to do."""
-        return _WAY_DOWN if self.step == "downgrade" and self.code in _OF_THE_WAY else self.kind.remedy
+        """What to do; it follows the server's error number where there is one."""
+        if self.step == "downgrade" and self.code in _OF_THE_WAY:
+            return _WAY_DOWN
+        advised = self._advice
+        return advised.remedy if advised else self.kind.remedy
+
+    @property
+    def _advice(self) -> Advice | None:
+        return advice.of(self.code, self.detail, self.rows)
 
 
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
@@ -172,25 +186,25 @@ _TABLE = (
         _CHANGE,
         "The migration raised an error on the rows that the dataset holds.",
         f"{_DETAIL} is the exception's last line; the file and line beside it are where. The traceback is in {_LOG}.",
-        "Make the migration cope with the rows that are there: duplicates, NULLs, long values.",
+        "Fix the migration at the line that is named: it has to cope with the rows that are there.",
     ),
     Code(
         "migration_killed",
         _WARNING,
         "WARNING - Migration %s->%s failed to complete",
         _CHANGE,
-        "A signal killed the migration's process: a crash, or more memory than the machine has left.",
+        "The migration's process was ended by a signal.",
         f"{_DETAIL} names the signal; the end of {_LOG} is what the migration had said.",
-        "Let the migration read rows in batches instead of all at once.",
+        "Look for what sends the signal: the migration itself, a program that it starts, or a crash in compiled code.",
     ),
     Code(
         "migration_ended",
         _WARNING,
         "WARNING - Migration %s->%s failed to complete",
         _CHANGE,
-        "The migration's process ended in its middle without an error, as exit() in a migration does.",
+        advice.EXIT.explanation,
         f"{_DETAIL} has the exit status; the end of {_LOG} is what the migration had said.",
-        "Raise an error instead of ending the process; where the work is done, return.",
+        advice.EXIT.remedy,
     ),
     Code(
         "migration_timed_out",

@@ -83,7 +83,7 @@ def test_a_failure_tells_its_author_what_to_do(chromium: Chromium, tmp_path: Pat
         "Migration 5d17f4c9e6b5->6e20a5d8f3c6 failed to complete",
         "Duplicate entry '978-0' for key 'isbn'",
         "catalog/db/migrations/versions/6e20a5d8f3c6_unique_isbn.py:17",
-        "Make the migration cope with the rows that are there",
+        "Merge or remove the duplicates",
         "user_001",
         "10.11.19-MariaDB",
         "task_output.log",

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's error in a detail, as every driver writes it, and the advice that follows its number."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import advice, sqldetail
+from worker.outcome import CODES, Message
+from worker.sqlerrors import ERRORS
+
+ALCHEMY = "sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) "
+DUPLICATE = "Duplicate entry name0 for key u_name"
+SETTINGS = "server_settings"
+MEANT = (
+    1005, 1048, 1054, 1061, 1062, 1064, 1071, 1091, 1118, 1138, 1146, 1170, 1205, 1213, 1215, 1217, 1264, 1265, 1267,
+    1292, 1298, 1364, 1366, 1406, 1411, 1419, 1451, 1452, 1553, 1701, 1705, 1709, 1785, 1845, 1846, 2006, 2013, 3140,
+    3141, 3780, 4025,
+)  # fmt: skip
+OF_SETTINGS = (1005, 1118, 1146, 1215, 1264, 1265, 1267, 1292, 1298, 1366, 1406, 1419, 3780)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        ALCHEMY + "(1062, \"Duplicate entry 'name0' for key 'u_name'\") [SQL: ALTER TABLE t ADD UNIQUE u_name (name)]",
+        ALCHEMY + "(1062, \"Duplicate entry 'name0' for key 'u_name'\")\n[SQL: \nALTER TABLE t\n ADD UNIQUE x (y)]",
+        "sqlalchemy.exc.IntegrityError: (MySQLdb.IntegrityError) (1062, \"Duplicate entry 'name0' for key 'u_name'\")",
+        "django.db.utils.IntegrityError: (1062, \"Duplicate entry 'name0' for key 'u_name'\")",
+        "asyncmy.errors.IntegrityError: (1062, \"Duplicate entry 'name0' for key 'u_name'\")",
+        "pymysql.err.IntegrityError: (1062, 'Duplicate entry \\'name0\\' for key \\'u_name\\'')",
+        "mysql.connector.errors.IntegrityError: 1062 (23000): Duplicate entry 'name0' for key 'u_name'",
+        "sqlalchemy.exc.IntegrityError: (mysql.connector.errors.IntegrityError) 1062 (23000): Duplicate entry 'name0' "
+        "for key 'u_name' [SQL: INSERT]",
+        "ERROR 1062 (23000) at line 3: Duplicate entry 'name0' for key 'u_name'",
+        "ERROR 1062 (23000): Duplicate entry 'name0' for key 'u_name'",
+        "Error 1062: Duplicate entry 'name0' for key 'u_name'",
+        "SQLSTATE[23000]: Integrity constraint violation: 1062 Duplicate entry 'name0' for key 'u_name'",
+        "sqlalchemy.exc.IntegrityError: (mariadb.IntegrityError) Duplicate entry 'name0' for key 'u_name'",
+        "mariadb.IntegrityError: Duplicate entry 'name0' for key 'u_name'",
+        "Mysql2::Error: Duplicate entry 'name0' for key 'u_name'",
+        ALCHEMY + "(1062, \"Duplicate entry 'name0' for key 'u_name'\")"
+        "\n(Background on this error at: https://sqlalche.me/e/20/gkpj)",
+    ],
+)
+def test_an_error_of_the_server_is_found_however_it_is_written(detail: str) -> None:
+    found = sqldetail.find(detail)
+    assert found and found.number == 1062
+    assert sqldetail.cause(detail, last=True) == DUPLICATE
+    assert advice.of("migration_raised", detail) == (ERRORS[1062].explanation, ERRORS[1062].remedy)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "", "ValueError: 1062 rows", "KeyError: (10, 'x')", "RuntimeError: 2013 was a year",
+        "[SQL: SELECT (1062, \"x\")]",
+        "ended after 7200 s; it was executing: INSERT INTO t VALUES (1062, 'x')",
+    ],
+)  # fmt: skip
+def test_what_is_none_is_not_found(detail: str) -> None:
+    assert sqldetail.find(detail) is None
+    assert advice.of("migration_raised", detail) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ('(1062, "Duplicate entry \'alice@example.org-2024-01-01\' for key \'a\'")', "alice@exampl... for key a"),
+        ('(1062, "Duplicate entry \'O\'Brien\' for key \'users.name\'")', "entry O'Brien for key users.name"),
+        ('(1062, "Duplicate entry \'\' for key \'PRIMARY\'")', "Duplicate entry  for key PRIMARY"),
+        ('(1366, "Incorrect string value: \'\\\\xF0\\\\x9F\\\\x98\\\\x80\' for column `db`.`books`.`title` at row 7")',
+         "for column books.title at row 7"),
+        ('(1292, "Truncated incorrect DOUBLE value: \'a very long value indeed\'")', "DOUBLE value: a very long ..."),
+        ("(1452, 'Cannot add or update a child row: a foreign key constraint fails (`db`.`#sql-alter-1f-5`, CONSTRAINT "
+         "`fk` FOREIGN KEY (`author_id`) REFERENCES `authors` (`id`))')",
+         "fails (CONSTRAINT fk FOREIGN KEY (author_id) REFERENCES authors (id))"),
+        ('(1064, "You have an error in your SQL syntax; check the manual that corresponds to your MariaDB server '
+         "version for the right syntax to use near 'rank INT' at line 1\")", "SQL syntax near rank INT at line 1"),
+        ('(1091, "Can\'t DROP INDEX `isbn`; check that it exists")', "Can't DROP INDEX isbn; check that it exists"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_short_and_has_no_quotes_around_names(said: str, cause: str) -> None:
+    assert sqldetail.cause(ALCHEMY + said).endswith(cause)
+
+
+def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
+    assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
+    assert sqldetail.cause("ValueError: x [SQL: SELECT 1]", last=True) == "ValueError: x"
+    assert sqldetail.cause("ended after 7200 s; it was executing: ALTER TABLE x") == "ended after 7200 s"
+    assert sqldetail.cause("61.25 s, the limit is 60 s") == "61.25 s, the limit is 60 s"
+    assert sqldetail.cause("the file a.b/c.d: is wrong") == "the file a.b/c.d: is wrong"
+    assert sqldetail.cause("SystemExit: 0", last=True) == "it ended its process (SystemExit: 0)"
+    assert sqldetail.cause("") == sqldetail.cause("[SQL: ") == ""
+
+
+def test_what_tells_nobody_anything_is_left_out_of_a_detail() -> None:
+    said = "sqlalchemy.exc.OperationalError: (pymysql.err.OperationalError) (1205, 'Lock')"
+    assert sqldetail.tidy(said + "\n(Background on this error at: https://sqlalche.me/e/20/e3q8)") == said
+    assert sqldetail.tidy(said + " [SQL: ") == sqldetail.tidy(said) == said
+    assert sqldetail.tidy(said + " [SQL: SELECT 1]") == said + " [SQL: SELECT 1]"
+
+
+@pytest.mark.parametrize("number", MEANT)
+def test_the_remedy_follows_the_number(number: int) -> None:
+    message = Message.of("migration_raised", "a", "b", detail=f'{ALCHEMY}({number}, "said")')
+    kind = CODES["migration_raised"]
+    assert message.explanation == ERRORS[number].explanation != kind.explanation
+    assert message.remedy == ERRORS[number].remedy != kind.remedy
+    assert len(message.explanation) > 15 and message.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("number", OF_SETTINGS)
+def test_an_error_that_a_setting_explains_says_so(number: int) -> None:
+    assert SETTINGS in ERRORS[number].remedy and "docs/datasets.md" in ERRORS[number].remedy
+
+
+def test_an_error_that_no_setting_explains_sends_nobody_there() -> None:
+    assert not any(SETTINGS in ERRORS[number].remedy for number in (1062, 1138, 1451, 1452, 1091, 1553))
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows", "null"),
+    [
+        ("ALTER TABLE b MODIFY isbn VARCHAR(13) NOT NULL", "", True),
+        ("ALTER TABLE `b` CHANGE `isbn` `isbn13` varchar(13) not  null", "", True),
+        ("ALTER TABLE b MODIFY isbn ENUM('a')", "", False),
+        ("ALTER TABLE b MODIFY isbn ENUM('a') NOT NULL", "2 rows of b hold NULL in isbn", True),
+        ("", "2 rows of b hold NULL in isbn", True),
+        ("ALTER TABLE b MODIFY isbn CHAR(3) NOT NULL", "2 rows of b have more than 3 characters in isbn", False),
+        ("", "", False),
+    ],
+)
+def test_a_truncation_that_is_a_null_says_so(sql: str, rows: str, null: bool) -> None:
+    detail = f"{ALCHEMY}(1265, \"Data truncated for column 'isbn' at row 7\")" + (f" [SQL: {sql}]" if sql else "")
+    message = Message.of("migration_raised", "a", "b", detail=detail, rows=rows)
+    assert (message.explanation == ERRORS[1138].explanation) == null
+    assert "NULL" in message.explanation
+
+
+def test_who_ends_the_process_is_told_to_raise() -> None:
+    for detail in ("SystemExit: 0", "SystemExit: 3", "SystemExit"):
+        message = Message.of("migration_raised", "a", "b", detail=detail)
+        assert message.remedy == CODES["migration_ended"].remedy
+        assert "exit()" in message.explanation
+
+
+@pytest.mark.parametrize(
+    ("detail", "memory", "word"),
+    [
+        ("the walking process was killed by SIGKILL in the middle of it", False, "sends the signal"),
+        ("the command was killed by SIGSEGV", False, "compiled code"),
+        ("the command was killed by SIGTERM", False, "sends it"),
+        ("killed by SIGKILL: out of memory", True, "in batches"),
+        ("the command was killed by signal 64", False, "signal"),
+        ("", False, "signal"),
+    ],
+)
+def test_a_killed_migration_is_accused_of_its_memory_on_evidence_alone(detail: str, memory: bool, word: str) -> None:
+    message = Message.of("migration_killed", "a", "b", detail=detail)
+    assert (message.remedy == "Let the migration read rows in batches instead of all at once.") == memory
+    assert word in f"{message.explanation} {message.remedy}"
+
+
+MARKS = ["(1062, '", "1062 (23000): ", "[SQL: ", "mariadb.Error ", "'", '"', "`"]
+
+
+@given(st.text(max_size=300), st.sampled_from(MARKS))
+def test_nothing_in_a_detail_surprises(text: str, mark: str) -> None:
+    detail = text + mark + text
+    assert "\n" not in sqldetail.cause(detail)
+    advice.of("migration_raised", detail)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "(1062, '\\", "a.", "`a`.", "Duplicate entry '", "Incorrect a value: '", "[SQL: MODIFY ", "Error 1062: ",
+        "1062 (23000): ", "SQLSTATE[23000]: a: 1062 ", "; check the manual that corresponds to your ",
+    ],
+)  # fmt: skip
+def test_hostile_repetitions_take_no_time(piece: str) -> None:
+    begun = time.process_time()
+    detail = piece * (4000 // len(piece))
+    for _ in range(5):
+        sqldetail.cause(detail)
+        advice.of("migration_raised", detail)
+        advice.of("migration_raised", f"(1265, 'x') [SQL: {detail}")
+    assert time.process_time() - begun < 2

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an error of a migration means and what to do about it, where the detail says more than the message's kind."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from worker import sqldetail
+from worker.sqlerrors import ERRORS
+
+_SIGNAL = re.compile(r"\bkilled by (SIG[A-Z0-9]{2,10})\b")
+_MEMORY = re.compile(r"out of memory|cannot allocate memory|oom[- ]kill", re.IGNORECASE)
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT", "SIGFPE", "SIGTRAP", "SIGSYS")
+
+
+class Advice(NamedTuple):
+    """What it means, and what to do."""
+
+    explanation: str
+    remedy: str
+
+
+EXIT = Advice(
+    "The migration's process ended in its middle without an error, as exit() in a migration does.",
+    "Raise an error instead of ending the process; where the work is done, return.",
+)
+_OF_MEMORY = Advice(
+    "The migration's process was ended because memory ran out.",
+    "Let the migration read rows in batches instead of all at once.",
+)
+_KILLED = Advice(
+    "The migration's process was ended by SIGKILL. It was not for a limit of the sandbox: that would be named.",
+    "Look for what sends the signal: the migration itself, or a program that it starts. Only where the log of the "
+    "worker's kernel says that the process was killed for memory, read rows in batches.",
+)
+_CRASHED = Advice(
+    "The migration's process crashed in compiled code, such as a database driver or another extension of Python.",
+    "Look at the last lines of the dataset's log for what was called; use another release of that package.",
+)
+_SENT = Advice(
+    "The migration's process was ended by a signal.",
+    "Look for what sends it: the migration itself, or a program that it starts.",
+)
+
+
+def of(code: str, detail: str, rows: str = "") -> Advice | None:
+    """What there is to say about a message of this code with this detail; None where its kind says all.
+
+    `rows` is what the database said about the rows afterwards.
+    """
+    if code == "migration_killed":
+        return _of_signal(detail)
+    if code not in ("migration_raised", "walk_failed"):
+        return None
+    if code == "migration_raised" and re.match(r"SystemExit\b", detail):
+        return EXIT
+    said = sqldetail.find(detail)
+    if said is None:
+        return None
+    null = said.number == 1265 and sqldetail.of_null(detail, rows)
+    error = ERRORS.get(1138 if null else said.number)
+    return Advice(error.explanation, error.remedy) if error else None
+
+
+def _of_signal(detail: str) -> Advice | None:
+    match = _SIGNAL.search(detail)
+    if _MEMORY.search(detail):
+        return _OF_MEMORY
+    if match is None:
+        return None
+    return _KILLED if match[1] == "SIGKILL" else _CRASHED if match[1] in _CRASHES else _SENT
