@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker import giturl, logs, untrusted
+from worker import giturl, logs, publish, untrusted
 from worker.account import Account, worker_facts
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LONGEST_RESULT = 250  # Zuul's SQL reporter keeps 255 characters
 _CANCELED = "CANCELED"
 
 
@@ -159,12 +158,13 @@ class Builds:
             if self._closing:
                 build.reason = "shutdown"
         try:
-            account.begin()
+            asked = self._request(task, name)
+            account.begin(self._url(asked))
             if task.lost:
                 log.warning("its server went away before it began: not run")
                 outcome = "LOST"
             else:
-                end = self._end(task, build, account)
+                end = self._end(task, build, account, asked)
                 outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
@@ -182,21 +182,33 @@ class Builds:
         except Exception:
             log.exception("the end of a build could not be counted")
 
-    def _end(self, task: Task, build: _Build, account: Account) -> _End:
+    def _request(self, task: Task, name: str) -> Request | RequestError | None:
+        """What the build asks for, or what is wrong with it; None when its job is not there."""
+        if self._config.job(name) is None:
+            return None
+        try:
+            return Request.parse(name, task.unique, task.arguments)
+        except RequestError as error:
+            return error
+
+    def _url(self, asked: Request | RequestError | None) -> str:
+        """Where the results will be published. It is told at once: a build that is given back is told no other."""
+        prepend = self._config.publish_logs.prepend_url
+        return publish.url_of(prepend, asked.log_path) if isinstance(asked, Request) else ""
+
+    def _end(self, task: Task, build: _Build, account: Account, asked: Request | RequestError | None) -> _End:
         """Run the job to its end."""
         config = self._config
         entry = config.job(build.name)
-        if entry is None:
+        if asked is None or entry is None:
             # it was taken out of the configuration while the server was handing the build out
             log.warning("there is no job %s any more: given back", build.name)
             return _End("INFRASTRUCTURE")
-        try:
-            request = Request.parse(build.name, task.unique, task.arguments)
-        except RequestError as error:
-            log.warning("wrong argument of %s: %s", build.name, error)
-            text = giturl.mask(f"FAILURE - Wrong job argument {error}")[:_LONGEST_RESULT]
+        if isinstance(asked, RequestError):
+            log.warning("wrong argument of %s: %s", build.name, asked)
+            text = giturl.mask(f"FAILURE - Wrong job argument {asked}")
             return _End("REFUSED", text, "", [text])
-        build.request = request
+        request = build.request = asked
 
         def observe(progress: Progress) -> None:
             build.progress = progress

@@ -28,7 +28,9 @@ _SECRET_NAME = re.compile(
 
 
 def url_of(prepend_url: str, log_path: str) -> str:
-    """Where a job's results can be read: `prepend_url` and the job's LOG_PATH."""
+    """Where a job's results can be read: `prepend_url` and the job's LOG_PATH; "" where they cannot be."""
+    if not prepend_url:
+        return ""
     return f"{prepend_url.rstrip('/')}/{quote(log_path.strip('/'))}/"
 
 
