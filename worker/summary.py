@@ -38,15 +38,14 @@ _LIMITS = (
 )  # fmt: skip
 # The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
 _TYPICAL = ("migration_unfinished", *_LIMITS)
-_SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with what it is about
-_LONGEST_REASON, _LONGEST_NOTE = 300, 1000
+_LONGEST_NOTE = 1000
 _MOST_NOTES = 30
 _MOST_NAMES = 5
 
 
 def line(verdict: Verdict) -> str:
-    """The verdict, whose fault it is, and what that means, in one line."""
-    return f"{verdict.outcome.name}{whose(verdict.fault)}: {headline(verdict)}"
+    """The verdict, whose fault it is, and what was found, in one line."""
+    return f"{verdict.outcome.name}{whose(verdict.fault)}: {reason(verdict) or headline(verdict)}"
 
 
 def whose(fault: Fault) -> str:
@@ -71,16 +70,8 @@ def headline(verdict: Verdict) -> str:
 
 
 def reason(verdict: Verdict) -> str:
-    """What has made the verdict what it is, where, and what was said of it: of the first message that tells it."""
-    bad = [message for message in verdict.messages if message.counts and message.code != "migration_unfinished"]
-    if not bad:
-        return ""
-    first = next((message for message in bad if message.fault is verdict.fault), bad[0])
-    text = first.text.partition(" - ")[2] or first.text
-    place = f"{first.file}:{first.line}" if first.file and first.line else first.file
-    where = ", ".join(part for part in (f"on {first.dataset}" if first.dataset else "", place) if part)
-    said = (first.detail.splitlines() or [""])[-1 if first.code in _SAID_LAST else 0]
-    return text_of(": ".join(part for part in (f"{text} ({where})" if where else text, said) if part), _LONGEST_REASON)
+    """What has made the verdict what it is, where, and what was said of it; "" of a success."""
+    return verdict.first_line if verdict.outcome not in (Outcome.SUCCESS, Outcome.CANCELED) else ""
 
 
 def told(verdict: Verdict) -> list[str]:

@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from worker import judge, untrusted
+from worker import answer, firstline, judge, untrusted
 from worker.artifacts import Artifacts, Walk
 from worker.checkout import Checkout
 from worker.giturl import mask
 from worker.judge import MigrationResult
 from worker.outcome import Fault, Message, Outcome, worst
-
-RESULT_LENGTH = 250  # Zuul's SQL reporter keeps 255 characters
-_LEAST_DETAIL = 30
 
 # Messages that say that we have ended the job.
 _ENDING = ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out")
@@ -37,7 +34,8 @@ class DatasetResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a job. `messages` come worst first; `artifacts` are what it was computed from."""
+    """The verdict on a job. `messages` come with the change's first, then the worst; `artifacts` are what it was
+    computed from."""
 
     outcome: Outcome
     messages: tuple[Message, ...]
@@ -66,29 +64,12 @@ class Verdict:
             return None
         if self.outcome in (Outcome.SUCCESS, Outcome.CANCELED):
             return self.outcome.name
-        told = [message for message in self.messages if message.outcome in (Outcome.FAILURE, Outcome.WARNING)]
-        texts = list(dict.fromkeys(message.text for message in told))
-        whole = "\n".join(texts)
-        if len(whole) > RESULT_LENGTH:
-            return _as_many_as_fit(texts)
-        for message in told:
-            # of the detail what fits: with an error of the database, its number comes first
-            room = RESULT_LENGTH - len(whole) - 1
-            detail = " ".join(message.detail.split())
-            if detail and room >= _LEAST_DETAIL:
-                whole += "\n" + (detail if len(detail) <= room else detail[: room - 1] + "…")
-        return whole
+        return answer.result(f"{self.outcome.name} - {self.first_line}")
 
-
-def _as_many_as_fit(texts: Sequence[str]) -> str:
-    """The first of some texts, and how many more there are, in `RESULT_LENGTH` characters."""
-    kept = list(texts)
-    while len(kept) > 1:
-        kept.pop()
-        whole = "\n".join([*kept, f"… and {len(texts) - len(kept)} more"])
-        if len(whole) <= RESULT_LENGTH:
-            return whole
-    return texts[0] if len(texts[0]) <= RESULT_LENGTH else texts[0][: RESULT_LENGTH - 1] + "…"
+    @property
+    def first_line(self) -> str:
+        """What was found, in one line: the cause, where it is, and on which datasets."""
+        return firstline.of(self.messages, self.outcome, self.fault)
 
 
 def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
@@ -134,15 +115,17 @@ def _verdict(messages: list[Message], results: list[DatasetResult], artifacts: A
 
 
 def _in_order(messages: Sequence[Message]) -> list[Message]:
-    """Worst first, with what is said of a dataset together; what does not count comes last."""
+    """The change's first, for its author reads them; then the worst, with what is said of a dataset together; what
+    does not count comes last."""
     names = list(dict.fromkeys(message.dataset for message in messages))
     weight = {
         name: min(_ORDER.index(message.outcome) for message in messages if message.dataset == name) for name in names
     }
 
-    def key(message: Message) -> tuple[bool, int, int, int]:
+    def key(message: Message) -> tuple[bool, bool, int, int, int]:
         group = message.dataset
-        return not message.counts, weight[group], names.index(group), _ORDER.index(message.outcome)
+        other = message.fault is not Fault.CHANGE
+        return not message.counts, other, weight[group], names.index(group), _ORDER.index(message.outcome)
 
     return sorted(messages, key=key)
 

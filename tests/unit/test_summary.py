@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.walks import CASES, Case, case
 from worker import artifacts, summary, verdict
+from worker.firstline import ROOM
 from worker.outcome import Fault, Message
 
 TOUCHES_NOTHING = "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
@@ -30,11 +31,11 @@ def test_the_first_line_tells_ours_and_the_changes_apart(walked: Case) -> None:
     [
         ("success", ""),
         ("success_with_waivers", ""),
-        ("canceled", "The job was stopped"),
-        ("disk_full", "No space is left on the worker's disk"),
-        ("no_migrations_run", "No migrations run (on user_001)"),
-        ("migration_raised", "Migration 5d17f4c9e6b5->6e20a5d8f3c6 failed to complete (on user_001, "),
-        ("version_unchanged", "Migration 5d17f4c9e6b5->6e20a5d8f3c6 left the version unchanged (on user_001, "),
+        ("canceled", ""),
+        ("disk_full", "No space is left on the worker's disk: "),
+        ("no_migrations_run", "No migrations run: the dataset is at 6e20a5d8f3c6 already (dataset user_001)"),
+        ("migration_raised", "Migration 5d17f4c9e6b5->6e20a5d8f3c6 failed to complete: catalog/db/"),
+        ("version_unchanged", "Migration 5d17f4c9e6b5->6e20a5d8f3c6 left the version unchanged: catalog/db/"),
     ],
 )
 def test_the_reason_is_that_of_the_message_that_weighs_most(name: str, reason: str) -> None:
@@ -47,7 +48,8 @@ def test_the_reason_is_one_that_the_verdict_blames() -> None:
         Message.of("version_mismatch", dataset="a", blame=Fault.DATASET),
         Message.of("change_not_run", dataset="b", detail="x"),
     ]
-    assert summary.reason(verdict.of_messages(said)) == "A migration of the change was not run (on b): x"
+    reason = summary.reason(verdict.of_messages(said))
+    assert reason == "A migration of the change was not run: x (dataset b) and 1 more"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_of_a_traceback_the_reason_is_the_last_line() -> None:
 
 
 def test_a_reason_has_an_end() -> None:
-    assert len(summary.reason(verdict.of_messages([Message.of("disk_full", detail="x" * 4000)]))) == 300
+    assert len(summary.reason(verdict.of_messages([Message.of("disk_full", detail="x" * 4000)]))) == ROOM
 
 
 def notes(name: str) -> list[str]:
