@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import checkout, limits
+from worker import checkout, limits, sqldetail
 from worker import untrusted as safe
 from worker.checkout import Checkout, Environment
 from worker.limits import Limits
@@ -25,7 +25,8 @@ SCHEMA, DATA, DOWNGRADE = "schema", "data", "downgrade"
 
 @dataclass(frozen=True)
 class Problem:
-    """An `error` event: what a stage or a walk could not do."""
+    """An `error` event: what a stage or a walk could not do. `rows` is what the database said about the rows that were
+    in the way."""
 
     code: str
     detail: str = ""
@@ -35,6 +36,7 @@ class Problem:
     to: str = ""
     file: str = ""
     line: int = 0
+    rows: str = ""
 
 
 @dataclass(frozen=True)
@@ -283,11 +285,12 @@ def _kind(event: Mapping[str, Any]) -> str:
 def _problem(event: Mapping[str, Any]) -> Problem:
     return Problem(
         code=safe.name(event.get("code")),
-        detail=safe.text(event.get("detail")),
+        detail=sqldetail.tidy(safe.text(event.get("detail"))),
         dataset=safe.name(event.get("dataset")),
         stage=safe.name(event.get("stage")),
         from_=safe.version(event.get("from")),
         to=safe.version(event.get("to")),
         file=safe.name(event.get("file")),
         line=safe.integer(event.get("line")) or 0,
+        rows=safe.name(event.get("rows")),
     )

@@ -93,6 +93,7 @@ def message_of(problem: Problem) -> Message:
         "to": problem.to,
         "file": problem.file,
         "line": problem.line,
+        "rows": problem.rows,
     }
     code = problem.code
     if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
@@ -247,6 +248,7 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
     if _ours(problem):
         return []
     told = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
+    told["rows"] = problem.rows
     if problem.code == "import_failed":
         return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
     if problem.code == "over_limit":

@@ -134,7 +134,7 @@ def render_text(verdict: Verdict, url: str = "") -> str:
         about = [f"[{message.dataset}]"] if message.dataset else []
         lines.append("  ".join((message.text, *about, f"({_whose(message)})")))
         place = f"{message.file}:{message.line}" if message.file and message.line else message.file
-        lines += [f"    {line}" for line in (*message.detail.splitlines(), place) if line]
+        lines += [f"    {line}" for line in (*message.detail.splitlines(), message.rows, place) if line]
         lines += [f"    {message.explanation}", f"    {message.remedy}", ""]
     lines += summary.notes(verdict)
     if url:
@@ -167,6 +167,7 @@ def _message(message: Message) -> dict[str, Any]:
         "text": message.text,
         "dataset": message.dataset,
         "detail": message.detail,
+        "rows": message.rows,
         "fault": message.fault.value,
         "ours": message.fault.ours,
         "counts": message.counts,

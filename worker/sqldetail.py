@@ -30,6 +30,7 @@ _WORDS = {
     "Lost connection to ": 2013, "You have an error in your SQL syntax": 1064,
 }  # fmt: skip
 _NO_NULL = re.compile(r"Column '[^'\n]{1,200}' cannot be null")
+_HOLD_NULL = re.compile(r" holds? NULL in ")
 _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.IGNORECASE)
 _CLASS = re.compile(r"(?:[A-Za-z_]\w{0,100}\.){1,10}(?=[A-Za-z_]\w{0,100}(?::|\Z))")
 _VALUES = re.compile(
@@ -72,7 +73,7 @@ def of_null(detail: str, rows: str) -> bool:
     `rows` is what was asked about the rows afterwards.
     """
     if rows:
-        return " NULL" in rows
+        return bool(_HOLD_NULL.search(rows))
     return bool(_NOT_NULL.search(statement(detail)))
 
 

@@ -108,7 +108,12 @@ def with_message(verdict: Verdict, message: Message) -> Verdict:
 def _verdict(messages: list[Message], results: list[DatasetResult], artifacts: Artifacts | None) -> Verdict:
     outcome = worst(message.outcome for message in messages)
     harmless = [
-        replace(message, text=untrusted.name(mask(message.text)), detail=untrusted.text(mask(message.detail)))
+        replace(
+            message,
+            text=untrusted.name(mask(message.text)),
+            detail=untrusted.text(mask(message.detail)),
+            rows=untrusted.name(mask(message.rows)),
+        )
         for message in messages
     ]
     return Verdict(outcome, tuple(_in_order(harmless)), tuple(results), artifacts)

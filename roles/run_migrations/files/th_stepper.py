@@ -29,6 +29,8 @@ import socket
 import sys
 import traceback
 
+SQL_LIMIT = 1000
+
 
 class Failure(Exception):  # noqa: N818 - a reason, not always an error
     """A reason to end the walk that is no exception of the project's; `code` is what the measuring side calls it."""
@@ -162,6 +164,14 @@ def script(name):
     return path
 
 
+def statement(error, lines):
+    """The statement that an error of the database is about, on one line; "" where nobody has kept it."""
+    found = getattr(error, "statement", None)  # SQLAlchemy's, which may have several lines
+    if not isinstance(found, str):
+        found = next((line[6:].rstrip("]") for line in lines[1:] if line.startswith("[SQL: ")), "")
+    return " ".join(found.split())[:SQL_LIMIT]
+
+
 def describe(error, script_folders):
     """What is known of an exception: its message, and the innermost line of a migration that it passed."""
     if isinstance(error, Failure):
@@ -171,8 +181,8 @@ def describe(error, script_folders):
     if isinstance(error, SyntaxError):  # its message comes last, and its file was never run
         lines.reverse()
         passed.append((error.filename or "", error.lineno or 0))
-    # SQLAlchemy puts the statement on a line of its own behind the message
-    text = " ".join([lines[0]] + [line[:500] for line in lines[1:] if line.startswith("[SQL: ")])
+    sql = statement(error, lines)
+    text = lines[0] + (f" [SQL: {sql}]" if sql else "")
     place = next(
         (
             frame

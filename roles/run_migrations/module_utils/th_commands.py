@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
 from ansible.module_utils.th_limits import Exceeded
+from ansible.module_utils.th_said import said
 from ansible.module_utils.th_walkers import (
     RAISED_BY,
     TICK,
@@ -121,7 +122,8 @@ def run_command(
     except OSError as error:
         return Ran(None, "", None, time_limit, f"the command cannot be run: {error}")
     exceeded = contained.failed_for() if status else contained.exceeded()
-    return Ran(status, contained.last_line(0)[:4000], start_up, time_limit, exceeded=exceeded)
+    contained.last_line(0)  # once the output has ended
+    return Ran(status, said(tuple(contained.tail)), start_up, time_limit, exceeded=exceeded)
 
 
 def run_data_migration(settings: Mapping[str, Any], around: Surroundings, time_limit: float) -> StepEnd:

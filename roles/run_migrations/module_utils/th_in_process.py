@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
+from ansible.module_utils.th_said import said
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_walkers import (
     NAME_LIMIT,
@@ -250,7 +251,8 @@ class InProcessWalker:
             code = str(facts["code"])
         elif facts.get("code") == "ended":  # the reason may be what it has said last
             self._exit_status()
-            last = self._contained.last_line(LAST_WORDS)
+            self._contained.last_line(LAST_WORDS)  # once the output has ended
+            last = said(tuple(self._contained.tail))
             text = f"{text}: {last}" if last else text
         file, line = str(facts.get("file", ""))[:1000], facts.get("line")
         if over := self._over(text):

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_logs, th_mariadb
+from ansible.module_utils import th_logs, th_mariadb, th_rows
 from ansible.module_utils.th_artifacts import read_json, write_text
 from ansible.module_utils.th_box import Box, Settings
 from ansible.module_utils.th_capped import CappedLog
@@ -90,7 +90,9 @@ class Walk:
                 found = self._evidence.explained(error, self._job_dir)
                 # it is told to Zuul, too, and not only published
                 detail = self._masker().text(found.detail)
-                self._diary.event("error", code=found.code, detail=detail, file=found.file, line=found.line)
+                rows = th_rows.about(self._server, found.detail) if found.code == "migration_raised" else ""
+                more = {"rows": self._masker().text(rows)} if rows else {}
+                self._diary.event("error", code=found.code, detail=detail, file=found.file, line=found.line, **more)
                 self._log.linger()
                 self._diary.say(f"{found.code}: {detail}")
                 return found
