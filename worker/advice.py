@@ -58,7 +58,7 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
     said = sqldetail.find(detail)
     if said is None:
         return None
-    null = said.number == 1265 and sqldetail.of_null(detail, rows)
+    null = said.number == 1265 and sqldetail.null_found(rows)
     error = ERRORS.get(1138 if null else said.number)
     return Advice(error.explanation, error.remedy) if error else None
 

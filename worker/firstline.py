@@ -89,8 +89,11 @@ def _kind(message: Message) -> tuple[str, ...]:
 def _cause(message: Message) -> str:
     cause = sqldetail.cause(message.detail, message.code in _SAID_LAST)
     said = sqldetail.find(message.detail)
-    if said and said.number == 1265 and sqldetail.of_null(message.detail, message.rows):
-        cause += f", {message.rows}" if message.rows else ", NULL in a column that becomes NOT NULL"
+    if said and said.number == 1265:  # so MariaDB calls a NULL in a column that becomes NOT NULL, too
+        if sqldetail.null_found(message.rows):
+            return f"{cause}, {message.rows}"
+        if not message.rows and sqldetail.makes_not_null(message.detail):
+            return f"{cause}, or NULL in it: the column becomes NOT NULL"
     return cause
 
 

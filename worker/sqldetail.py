@@ -67,13 +67,13 @@ def find(detail: str) -> Said | None:
     return None
 
 
-def of_null(detail: str, rows: str) -> bool:
-    """Whether an error of this detail is about NULL in a column that becomes NOT NULL, whatever the server calls it.
+def null_found(rows: str) -> bool:
+    """Whether NULL was found in a column, by what the database said about the rows."""
+    return bool(_HOLD_NULL.search(rows))
 
-    `rows` is what was asked about the rows afterwards.
-    """
-    if rows:
-        return bool(_HOLD_NULL.search(rows))
+
+def makes_not_null(detail: str) -> bool:
+    """Whether the statement in a detail makes a column NOT NULL."""
     return bool(_NOT_NULL.search(statement(detail)))
 
 

@@ -124,7 +124,7 @@ def test_a_null_is_called_so() -> None:
     step = {"from_": "c3", "to": "d4", "dataset": "a"}
     sql = " [SQL: ALTER TABLE b MODIFY isbn INT NOT NULL]"
     bare = Message.of("migration_raised", "c3", "d4", detail=said + sql, **step)
-    assert "column isbn at row 7, NULL in a column that becomes NOT NULL (dataset a)" in sent_warning(bare)
+    assert "column isbn at row 7, or NULL in it: the column becomes NOT NULL (dataset a)" in sent_warning(bare)
     asked = Message.of("migration_raised", "c3", "d4", detail=said, rows="2 rows of b hold NULL in isbn", **step)
     assert "column isbn at row 7, 2 rows of b hold NULL in isbn (dataset a)" in sent_warning(asked)
 

@@ -124,8 +124,7 @@ def test_an_error_that_no_setting_explains_sends_nobody_there() -> None:
 @pytest.mark.parametrize(
     ("sql", "rows", "null"),
     [
-        ("ALTER TABLE b MODIFY isbn VARCHAR(13) NOT NULL", "", True),
-        ("ALTER TABLE `b` CHANGE `isbn` `isbn13` varchar(13) not  null", "", True),
+        ("ALTER TABLE b MODIFY isbn VARCHAR(13) NOT NULL", "", False),
         ("ALTER TABLE b MODIFY isbn ENUM('a')", "", False),
         ("ALTER TABLE b MODIFY isbn ENUM('a') NOT NULL", "2 rows of b hold NULL in isbn", True),
         ("", "2 rows of b hold NULL in isbn", True),
@@ -133,11 +132,24 @@ def test_an_error_that_no_setting_explains_sends_nobody_there() -> None:
         ("", "", False),
     ],
 )
-def test_a_truncation_that_is_a_null_says_so(sql: str, rows: str, null: bool) -> None:
+def test_a_truncation_that_is_a_null_says_so_and_any_other_that_it_may_be(sql: str, rows: str, null: bool) -> None:
     detail = f"{ALCHEMY}(1265, \"Data truncated for column 'isbn' at row 7\")" + (f" [SQL: {sql}]" if sql else "")
     message = Message.of("migration_raised", "a", "b", detail=detail, rows=rows)
     assert (message.explanation == ERRORS[1138].explanation) == null
-    assert "NULL" in message.explanation
+    assert "NULL" in message.explanation and "NULL" in message.remedy
+
+
+@pytest.mark.parametrize(
+    ("sql", "does"),
+    [
+        ("ALTER TABLE b MODIFY isbn VARCHAR(13) NOT NULL", True),
+        ("ALTER TABLE `b` CHANGE `isbn` `isbn13` varchar(13) not  null", True),
+        ("ALTER TABLE b MODIFY isbn ENUM('a')", False),
+        ("", False),
+    ],
+)
+def test_a_statement_that_makes_a_column_not_null_is_seen(sql: str, does: bool) -> None:
+    assert sqldetail.makes_not_null(f"(1265, 'x') [SQL: {sql}]") is does
 
 
 def test_who_ends_the_process_is_told_to_raise() -> None:
