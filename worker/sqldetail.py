@@ -15,11 +15,12 @@ _SQL = re.compile(r"\s?\[SQL: ?|; it was executing: ")
 _BACKGROUND = re.compile(r"\s?\(Background on this error at: [^\s()]{0,200}\)")
 _BARE_SQL = re.compile(r"\s?\[SQL: ?\Z")
 # How drivers and clients write an error of the server: PyMySQL, mysqlclient, asyncmy, aiomysql and Django;
-# mysql-connector, the command-line client and Go; PHP.
+# mysql-connector, the command-line client and Go; PHP; ODBC.
 _TUPLE = re.compile(r"\((\d{4}), ?b?(?:\"((?:[^\"\\]|\\.){0,2000})(?:\"|\Z)|'((?:[^'\\]|\\.){0,2000})(?:'|\Z))")
 _STATE = re.compile(r"\b(\d{4}) \([0-9A-Z]{5}\)(?: at line \d{1,9})?: ?([^\n]{0,2000})")
 _GO = re.compile(r"\bError (\d{4}): ([^\n]{0,2000})")
 _PDO = re.compile(r"\bSQLSTATE\[[0-9A-Z]{5}\](?: \[(\d{4})\]|: [A-Za-z ]{1,80}: (\d{4})) ([^\n]{0,2000})")
+_ODBC = re.compile(r"\]([^\[\]\n]{1,2000}) \((\d{4})\) \(SQL\w{1,40}\)")
 # Drivers that leave the number out: MariaDB's own for Python, and Ruby's.
 _WITHOUT = re.compile(r"(?:\bmariadb\.\w{1,60}Error|\bMysql2::Error(?:::\w{1,60})?)\)?:? ([^\n]{0,2000})")
 _WORDS = {
@@ -60,6 +61,8 @@ def find(detail: str) -> Said | None:
         if match := pattern.search(text):
             number, *said = (part for part in match.groups() if part is not None)
             return Said(int(number), "".join(said).strip())
+    if match := _ODBC.search(text):
+        return Said(int(match[2]), match[1].strip())
     if match := _WITHOUT.search(text):
         number = next((value for words, value in _WORDS.items() if match[1].startswith(words)), 0)
         number = number or (1048 if _NO_NULL.match(match[1]) else 0)

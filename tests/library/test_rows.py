@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import th_mariadb, th_rows, th_statement
 from ansible.module_utils.th_said import said
-from ansible.module_utils.th_statement import Duplicates, Nulls, Orphans, Table, TooLong
+from ansible.module_utils.th_statement import Duplicates, NotJson, Nulls, Orphans, OutOfRange, Table, TooLong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +27,8 @@ BOOKS = Table("", "books")
 TABLES = (
     "CREATE TABLE authors (id INT PRIMARY KEY)",
     "CREATE TABLE books (id INT PRIMARY KEY, isbn VARCHAR(30), `odd ``name` INT, author_id INT, body LONGTEXT)",
+    "CREATE TABLE big (id INT PRIMARY KEY, doc TEXT)",
+    "INSERT INTO big VALUES (-40000, '{}'), (9, NULL), (70000, '{oops')",
     "CREATE VIEW seen AS SELECT * FROM books",
     "INSERT INTO authors VALUES (1), (2)",
     "INSERT INTO books (id, isbn, author_id) VALUES (1, '978-0-1234', 1), (2, '978-0-1234', 1), (3, '978-0-1234', 7),"
@@ -81,6 +83,20 @@ def filled(running: th_mariadb.Server) -> th_mariadb.Server:
             NO_PARENT
             % "ALTER TABLE books ADD CONSTRAINT fk FOREIGN KEY(author_id) REFERENCES authors (id) ON DELETE CASCADE",
             "3 rows of books have a value of author_id that id of authors does not have: 7 (2 rows), 99 (1 row)",
+        ),
+        (
+            RAISED + "(1264, \"Out of range value for column 'author_id' at row 5\") "
+            "[SQL: ALTER TABLE books MODIFY author_id TINYINT(3) UNSIGNED]",
+            "",
+        ),
+        (
+            RAISED + "(1264, \"Out of range value for column 'id' at row 5\") "
+            "[SQL: ALTER TABLE big MODIFY id SMALLINT]",
+            "2 rows of big have a number in id that is not from -32768 to 32767, with id -40000, 70000",
+        ),
+        (
+            RAISED + "(4025, 'CONSTRAINT `big.doc` failed for `toy`.`big`') [SQL: ALTER TABLE big MODIFY doc JSON]",
+            "1 row of big has a text in doc that is no JSON, with id 70000",
         ),
         (DUPLICATE % ("u", "ALTER TABLE seen ADD CONSTRAINT u UNIQUE (isbn)"), ""),
         (DUPLICATE % ("u", "ALTER TABLE mysql.user ADD CONSTRAINT u UNIQUE (host)"), ""),
@@ -142,6 +158,11 @@ def test_a_table_that_is_locked_holds_nothing_up(
             NO_PARENT % "ALTER TABLE books ADD FOREIGN KEY fk (a, b) REFERENCES `toy`.`authors` (c, d)",
             [Orphans(BOOKS, ("a", "b"), Table("toy", "authors"), ("c", "d"))],
         ),
+        (
+            "(1264, \"Out of range value for column 'n' at row 1\") [SQL: ALTER TABLE books MODIFY n INT UNSIGNED]",
+            [OutOfRange(BOOKS, "n", 0, 4294967295)],
+        ),
+        ("(3140, 'Invalid JSON text') [SQL: ALTER TABLE books CHANGE a b JSON NOT NULL]", [NotJson(BOOKS, "a")]),
         (DUPLICATE % ("u", "INSERT INTO books (isbn) VALUES ('x')"), []),
         (DUPLICATE % ("u", "ALTER TABLE books ADD UNIQUE a (x), ADD UNIQUE b (y)"), []),
         (DUPLICATE % ("u", "ALTER TABLE books MODIFY isbn CHAR(3), ADD UNIQUE u (isbn)"), []),

@@ -107,3 +107,8 @@ def test_what_ansible_prints_cannot_move_a_cursor() -> None:
     assert log.getvalue() == "ok: [\ufffd[2J\ufffdlocalhost]\n second\ufffd line\n"
 
 
+
+
+def test_results_that_are_published_nowhere_have_no_link() -> None:
+    assert publish.url_of("", "7/7/1/check/job/1") == ""
+    assert publish.url_of("https://logs.example.org/", "7/7/1/a b/1") == "https://logs.example.org/7/7/1/a%20b/1/"

@@ -40,6 +40,8 @@ OF_SETTINGS = (1005, 1118, 1146, 1215, 1264, 1265, 1267, 1292, 1298, 1366, 1406,
         "SQLSTATE[23000]: Integrity constraint violation: 1062 Duplicate entry 'name0' for key 'u_name'",
         "sqlalchemy.exc.IntegrityError: (mariadb.IntegrityError) Duplicate entry 'name0' for key 'u_name'",
         "mariadb.IntegrityError: Duplicate entry 'name0' for key 'u_name'",
+        "sqlalchemy.exc.IntegrityError: (pyodbc.IntegrityError) ('23000', \"[23000] [MySQL][ODBC 8.0(w) Driver]"
+        "[mysqld-8.0.36]Duplicate entry 'name0' for key 'u_name' (1062) (SQLExecDirectW)\")",
         "Mysql2::Error: Duplicate entry 'name0' for key 'u_name'",
         ALCHEMY + "(1062, \"Duplicate entry 'name0' for key 'u_name'\")"
         "\n(Background on this error at: https://sqlalche.me/e/20/gkpj)",
@@ -190,7 +192,7 @@ def test_nothing_in_a_detail_surprises(text: str, mark: str) -> None:
     "piece",
     [
         "(1062, '\\", "a.", "`a`.", "Duplicate entry '", "Incorrect a value: '", "[SQL: MODIFY ", "Error 1062: ",
-        "1062 (23000): ", "SQLSTATE[23000]: a: 1062 ", "; check the manual that corresponds to your ",
+        "1062 (23000): ", "SQLSTATE[23000]: a: 1062 ", "]a (1062) (SQL", "; check the manual that corresponds to your ",
     ],
 )  # fmt: skip
 def test_hostile_repetitions_take_no_time(piece: str) -> None:

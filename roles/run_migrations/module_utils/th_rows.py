@@ -14,7 +14,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb, th_statement
-from ansible.module_utils.th_statement import Duplicates, Nulls, Orphans, Question, Table, TooLong
+from ansible.module_utils.th_statement import Duplicates, NotJson, Nulls, Orphans, OutOfRange, Question, Table, TooLong
 from ansible.module_utils.th_text import printable
 
 PATIENCE = 5
@@ -84,7 +84,9 @@ class _Asker:
             return self._duplicates(question)
         if isinstance(question, Nulls):
             return self._nulls(question)
-        return self._orphans(question) if isinstance(question, Orphans) else self._too_long(question)
+        if isinstance(question, TooLong):
+            return self._too_long(question)
+        return self._orphans(question) if isinstance(question, Orphans) else self._unfit(question)
 
     def _duplicates(self, question: Duplicates) -> str:
         found = self._find(question.table, [column for column, _ in question.columns])
@@ -121,6 +123,20 @@ class _Asker:
             return ""
         have = f"{'has' if count == 1 else 'have'} more than {question.length} characters in {found.columns[0]}"
         return f"{_count(count, 'row')} of {found.table} {have}, up to {longest}{self._which(found, where)}"
+
+    def _unfit(self, question: OutOfRange | NotJson) -> str:
+        found = self._find(question.table, [question.column])
+        name = found.columns[0]
+        column = _quoted(name)
+        if isinstance(question, OutOfRange):
+            where = f"{column} < {int(question.least)} OR {column} > {int(question.most)}"
+            what = f"a number in {name} that is not from {question.least} to {question.most}"
+        else:
+            where, what = f"{column} IS NOT NULL AND NOT JSON_VALID({column})", f"a text in {name} that is no JSON"
+        where = f"FROM {found.place} WHERE {where}"
+        count = self._query(f"SELECT COUNT(*) {where}")[0][0]
+        have = "has" if count == 1 else "have"
+        return f"{_count(count, 'row')} of {found.table} {have} {what}{self._which(found, where)}" if count else ""
 
     def _orphans(self, question: Orphans) -> str:
         child = self._find(question.table, question.columns)

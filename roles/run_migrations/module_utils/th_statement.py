@@ -22,7 +22,10 @@ _CONSTRAINT = re.compile(r"CONSTRAINT `([^`\n]{1,64})` FOREIGN KEY")
 _DUPLICATE, _ORPHAN = (1062, "Duplicate entry '"), (1452, "Cannot add or update a child row")
 _NULL = ((1048, "cannot be null"), (1138, "Invalid use of NULL value"), (1265, "Data truncated for column"))
 _LONG = ((1406, "Data too long for column"), (1265, "Data truncated for column"))
+_RANGE = (1264, "Out of range value for column")
+_JSON = ((3140, "Invalid JSON text"), (4025, "CONSTRAINT `"))
 _LENGTHS = ("CHAR", "VARCHAR")
+_BYTES = {"TINYINT": 1, "SMALLINT": 2, "MEDIUMINT": 3, "INT": 4, "INTEGER": 4, "BIGINT": 8}
 _ALTERS_ROWS = ("MODIFY", "CHANGE", "DROP", "RENAME", "CONVERT")
 
 
@@ -61,7 +64,25 @@ class Orphans:
     parent_columns: tuple[str, ...]
 
 
-Question = Duplicates | Nulls | TooLong | Orphans
+@dataclass(frozen=True)
+class OutOfRange:
+    """Rows with a number below `least` or above `most` in a column."""
+
+    table: Table
+    column: str
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class NotJson:
+    """Rows with a text that is no JSON in a column."""
+
+    table: Table
+    column: str
+
+
+Question = Duplicates | Nulls | TooLong | Orphans | OutOfRange | NotJson
 
 
 @dataclass
@@ -76,6 +97,8 @@ class _Clause:
     column: str = ""
     not_null: bool = False
     length: int = 0
+    limits: tuple[int, int] | None = None
+    json: bool = False
 
 
 def questions(detail: str) -> list[Question]:
@@ -98,6 +121,14 @@ def questions(detail: str) -> list[Question]:
             for clause in clauses
             if clause.length and _same(clause.column, _first(_COLUMN, said))
         ]
+    if _is(said, _RANGE):
+        asked += [
+            OutOfRange(table, clause.column, *clause.limits)
+            for clause in clauses
+            if clause.limits and _same(clause.column, _first(_COLUMN, said))
+        ]
+    if any(_is(said, one) for one in _JSON):
+        asked += [NotJson(table, clause.column) for clause in clauses if clause.json]
     if _is(said, _ORPHAN):
         asked += _orphans(said, table, clauses)
     return asked[:3]
@@ -182,10 +213,24 @@ def _clause(words: Words) -> _Clause:
     if verb == "CHANGE":
         words.name()
     kind = words.next().upper()
-    length = words.number_in_brackets() if kind in _LENGTHS else 0
+    length = words.number_in_brackets() if kind in (*_LENGTHS, *_BYTES) else 0
     rest = words.flat()
-    unique = ((column, 0),) if "UNIQUE" in rest else ()
-    return _Clause(verb, column, unique, column=column, not_null=("NOT", "NULL") in pairwise(rest), length=length)
+    unsigned = "UNSIGNED" in rest or "ZEROFILL" in rest
+    return _Clause(
+        verb,
+        column,
+        unique=((column, 0),) if "UNIQUE" in rest else (),
+        column=column,
+        not_null=("NOT", "NULL") in pairwise(rest),
+        length=length if kind in _LENGTHS else 0,
+        limits=_limits(_BYTES[kind], unsigned) if kind in _BYTES else None,
+        json=kind == "JSON",
+    )
+
+
+def _limits(size: int, unsigned: bool) -> tuple[int, int]:
+    bits = 8 * size
+    return (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _added(words: Words) -> _Clause:
