@@ -80,7 +80,8 @@ class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
     `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it.
+    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it. `cure` is what to do,
+    where that is not as in the table. `alone` is that the job tests no change: then merged trouble fails it as well.
     """
 
     code: str
@@ -95,6 +96,8 @@ class Message:
     line: int = 0
     blame: Fault | None = None
     excuse: str = ""
+    cure: str = ""
+    alone: bool = False
 
     @classmethod
     def of(cls, code: str, *args: object, **fields: Any) -> Message:
@@ -113,8 +116,11 @@ class Message:
 
     @property
     def outcome(self) -> Outcome:
-        """What it makes of the job."""
-        return self.kind.outcome if self.counts else Outcome.SUCCESS
+        """What it makes of the job. What would happen without the change, too, is no reason to refuse the change."""
+        if not self.counts:
+            return Outcome.SUCCESS
+        spared = self.blame is not None and self.blame.ours and not self.alone
+        return Outcome.INFRASTRUCTURE if spared else self.kind.outcome
 
     @property
     def level(self) -> str:
@@ -139,6 +145,8 @@ class Message:
     @property
     def remedy(self) -> str:
         """What to do."""
+        if self.cure:
+            return self.cure
         return _WAY_DOWN if self.step == "downgrade" and self.code in _OF_THE_WAY else self.kind.remedy
 
 
