@@ -55,9 +55,12 @@ class Builder:
             branch = self._params["job"].get("branch", "")
             recipe = Recipe.of(self._params["profile"], checkout, stage, kind, branch)
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if kind == "change":
-                folder, cached = self._of_change(recipe, checkout.get("base") or "")
+            if kind in ("change", "base"):
                 src = self._job_dir / "src"
+                if kind == "base":
+                    remove(src)
+                    self._check_out(src, commit)
+                folder, cached = self._of_change(recipe, commit or checkout.get("base") or "")
             else:
                 folder, cached = self._of_commit(recipe, commit)
                 src = folder / "src"

@@ -24,6 +24,8 @@ from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, na
 from ansible.module_utils.th_source import Source
 from ansible.module_utils.th_step import StepError
 
+TIME_LIMIT = "build_environment_time_limit"
+"""The variable that raises the time limit of a build."""
 DETAIL_LINES = 4
 REFUSALS_SHOWN = 3
 PACKAGES_SHOWN = 5000
@@ -85,7 +87,7 @@ class Uv:
         if ended.exceeded:
             raise StepError("over_limit", str(ended.exceeded))
         if ended.timed_out:
-            limit = f"{self._time_limit:.0f} s (build_environment_time_limit)"
+            limit = f"{self._time_limit:.0f} s ({TIME_LIMIT})"
             raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
         if ended.exit != 0:
             raise self._told(_failure(ended.tail, ended.exit))
