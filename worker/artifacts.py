@@ -75,7 +75,7 @@ class FirstTry:
 class Walk:
     """What is known of one dataset: its restore, its limits, and its migrations in order.
 
-    `server` is the database server's version, `private` whether the job had it for itself.
+    `file` is the dataset's own, `server` the database server's version, `private` whether the job had it for itself.
 
     `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
     be understood, so that something may be missing here.
@@ -83,6 +83,7 @@ class Walk:
 
     name: str
     restored: bool = False
+    file: str = ""
     server: str = ""
     private: bool = True
     databases: tuple[Database, ...] = ()
@@ -150,6 +151,7 @@ def _walk(folder: Path, name: str) -> Walk:
     return Walk(
         name=name,
         restored=bool(facts),
+        file=safe.name(facts.get("file")),
         server=safe.name(server.get("version")),
         private=server.get("private") is not False,
         databases=tuple(

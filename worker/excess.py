@@ -58,7 +58,7 @@ def told(
         if not excuse and merged(migration, checkout):
             excuse = MERGED if checkout.tests_a_change else ""
             about = {"blame": Fault.DATASET, **place, "alone": not checkout.tests_a_change}
-            about["cure"] = _cure(walk.name, limit, migration, measured)
+            about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
         if excuse:
             excused[limit.value] = excuse
             detail += f"; {excuse}"
@@ -69,7 +69,7 @@ def told(
     return messages, frozenset(over), excused
 
 
-def _cure(dataset: str, limit: Limit, migration: Migration, measured: float) -> str:
+def _cure(file: str, limit: Limit, migration: Migration, measured: float) -> str:
     """What whoever keeps a dataset can write into its file about a migration that is merged already."""
     step = f"{brief(migration.from_)}->{brief(migration.to)}"
     digits = max(len(str(int(measured))) - 2, 0)
@@ -77,7 +77,7 @@ def _cure(dataset: str, limit: Limit, migration: Migration, measured: float) -> 
     table = json.dumps({limit.key: {step: enough}}, ensure_ascii=False)[1:-1]
     waiver = json.dumps({"migration": step, "limit": limit.key, "reason": "…"}, ensure_ascii=False)
     return (
-        f"The owner of the dataset decides, in {dataset}.json: raise the limit for this migration, {table}, or waive "
+        f"The owner of the dataset decides, in {file}: raise the limit for this migration, {table}, or waive "
         f'the excess, "waivers": [{waiver}].'
     )
 

@@ -55,3 +55,38 @@ def test_an_env_py_that_fails_as_it_did_before_the_change(world: World) -> None:
     assert (control["outcome"], control["stage"]) == ("failed", "master")
     assert f"fails the same way, at {control['commit'][:12]}" in message["detail"]
     assert "first-control.log" in found["names"]
+
+
+def test_a_change_whose_own_env_py_fails_is_not_spared(world: World) -> None:
+    """Given one that first spoils the database, and then fails as the branch does not."""
+    spoil = "engine.connect().exec_driver_sql('DROP TABLE alembic_version')"
+    files = {**script("d4", "c3"), "migrations/env.py": "\n".join([toy.ENV_PY, spoil, "raise KeyError('MINE')", ""])}
+    found = run(world, world.change(files))
+    assert [control["outcome"] for control in found["controls"]] == ["passed"]
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+    # and one that fails otherwise where the branch fails, too
+    merge_env_py(world, "raise KeyError('NO_SUCH_SETTING')")
+    found = run(world, world.change(files))
+    assert [control["outcome"] for control in found["controls"]] == ["failed"]
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+
+
+def test_a_command_that_moves_data_and_fails_as_it_did_before_the_change(world: World) -> None:
+    world.repository.commit({"move.py": "raise SystemExit('there is no table of customers')\n"}, "Move data")
+    world.profile({**PROFILE, "data_migrations": [{"name": "move", "command": ["python", "move.py"]}]})
+    found = run(world, world.migration("pass"))
+    assert (found["result"], found["fault"]) == ("INFRASTRUCTURE", "dataset")
+    assert {message["code"] for message in found["messages"]} == {"migration_unfinished", "migration_raised"}
+
+
+def test_a_merged_migration_over_its_limit_is_reported_and_fails_no_change(world: World) -> None:
+    world.dataset("first", dump=DUMP.encode(), maximum_migration_times={"default": 60, "b2->c3": 0.0})
+    found = run(world, world.migration("pass"))
+    assert (found["result"], found["fault"]) == ("SUCCESS", "none")
+    [message] = [message for message in found["messages"] if message["code"] == "migration_too_long"]
+    assert (message["fault"], message["counts"], message["dataset"]) == ("dataset", False, "first")
+    file, key = world.root / "datasets" / "first" / "config.json", '"maximum_migration_times": {"b2->c3": '
+    assert f"in {file}: raise the limit for this migration, {key}" in message["remedy"]
+    found = run(world, world.migration("op.create_index('uq', 't', ['name'], unique=True)"))
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+    assert "1062" in json.dumps(found["messages"])
