@@ -371,7 +371,8 @@ _TABLE = (
         _CHANGE,
         "The project's requirements could not be installed, or the project itself could not be built.",
         f"{_DETAIL} is the line of the requirement that failed; environment.log has all that the installer said.",
-        "Mend that requirement. One that is gone from the index needs a pin, or a date, in the project's profile.",
+        "Fix that requirement. The project's profile pins a version (install.constraints), takes packages as of a day "
+        "(exclude_newer), or installs only what the project needs (install.project: none).",
     ),
     Code(
         "merge_conflict",
