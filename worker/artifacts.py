@@ -14,29 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import checkout, limits, sqldetail
+from worker import checkout, limits
 from worker import untrusted as safe
 from worker.checkout import Checkout, Environment
 from worker.limits import Limits
+from worker.problems import Control, Problem, control_of, problem_of
 
 SCHEMA, DATA, DOWNGRADE = "schema", "data", "downgrade"
 """The kinds of migrations: a step up, a command that moves data, a step down."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An `error` event: what a stage or a walk could not do. `rows` is what the database said about the rows that were
-    in the way."""
-
-    code: str
-    detail: str = ""
-    dataset: str = ""
-    stage: str = ""
-    from_: str = ""
-    to: str = ""
-    file: str = ""
-    line: int = 0
-    rows: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ class FirstTry:
 class Walk:
     """What is known of one dataset: its restore, its limits, and its migrations in order.
 
-    `server` is the database server's version, `private` whether the job had it for itself.
+    `file` is the dataset's own, `server` the database server's version, `private` whether the job had it for itself.
 
     `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
     be understood, so that something may be missing here.
@@ -98,6 +83,7 @@ class Walk:
 
     name: str
     restored: bool = False
+    file: str = ""
     server: str = ""
     private: bool = True
     databases: tuple[Database, ...] = ()
@@ -112,6 +98,7 @@ class Walk:
     skipped: tuple[tuple[str, str], ...] = ()
     migrations: tuple[Migration, ...] = ()
     problems: tuple[Problem, ...] = ()
+    controls: tuple[Control, ...] = ()
     final: str | None = None
     expected: str | None = None
     damaged: int = 0
@@ -119,7 +106,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """All that a job left. `problems` are those of `errors.jsonl`: before a walk, or beside it.
+    """All that a job left. `problems` and `controls` are those of `errors.jsonl`: before a walk, or beside it.
 
     `first_try` is there when these are the artifacts of a second one.
     """
@@ -129,6 +116,7 @@ class Artifacts:
     walks: Mapping[str, Walk]
     problems: tuple[Problem, ...]
     first_try: FirstTry | None = None
+    controls: tuple[Control, ...] = ()
 
 
 def read(folder: Path) -> Artifacts:
@@ -136,17 +124,19 @@ def read(folder: Path) -> Artifacts:
     found = safe.names(folder)
     names = {match[1] for file in found if (match := re.fullmatch(r"walk-(.+)\.jsonl", file))}
     names |= {match[1] for file in found if (match := re.fullmatch(r"dataset-(.+)\.json", file))}
+    beside = [event or {} for event in safe.events(folder / "errors.jsonl")]
     return Artifacts(
         checkout=checkout.read(folder),
         environments=checkout.read_environments(folder),
         walks={name: _walk(folder, name) for name in sorted(names)},
-        problems=tuple(_problem(event or {}) for event in safe.events(folder / "errors.jsonl")),
+        problems=tuple(problem_of(event) for event in beside if event.get("event") != "control"),
         first_try=_first_try(safe.document(folder / "first-try.json")),
+        controls=tuple(control_of(event) for event in beside if event.get("event") == "control"),
     )
 
 
 def _first_try(document: Mapping[str, Any]) -> FirstTry | None:
-    problems = tuple(_problem(item) for item in safe.mappings(document.get("messages")))
+    problems = tuple(problem_of(item) for item in safe.mappings(document.get("messages")))
     return FirstTry(problems, safe.number(document.get("seconds")) or 0.0) if problems else None
 
 
@@ -161,6 +151,7 @@ def _walk(folder: Path, name: str) -> Walk:
     return Walk(
         name=name,
         restored=bool(facts),
+        file=safe.name(facts.get("file")),
         server=safe.name(server.get("version")),
         private=server.get("private") is not False,
         databases=tuple(
@@ -181,6 +172,7 @@ def _walk(folder: Path, name: str) -> Walk:
         skipped=tuple(reader.skipped),
         migrations=tuple(reader.migrations),
         problems=tuple(reader.problems),
+        controls=tuple(reader.controls),
         final=reader.final,
         expected=reader.expected,
         damaged=reader.damaged + unusable,
@@ -203,6 +195,7 @@ class _WalkReader:
     def __init__(self) -> None:
         self.migrations: list[Migration] = []
         self.problems: list[Problem] = []
+        self.controls: list[Control] = []
         self.skipped: list[tuple[str, str]] = []
         self.final: str | None = None
         self.expected: str | None = None
@@ -224,7 +217,9 @@ class _WalkReader:
         elif kind == "end":
             self._end(event)
         elif kind == "error":
-            self.problems.append(_problem(event))
+            self.problems.append(problem_of(event))
+        elif kind == "control":
+            self.controls.append(control_of(event))
         elif kind == "skipped":
             self.skipped.append((safe.name(event.get("name")), safe.name(event.get("reason"))))
         elif kind == "final":
@@ -280,17 +275,3 @@ def _kind(event: Mapping[str, Any]) -> str:
     # what is not known is held to what is asked of a step up, which is the most
     kind = event.get("kind")
     return kind if kind in (DATA, DOWNGRADE) else SCHEMA
-
-
-def _problem(event: Mapping[str, Any]) -> Problem:
-    return Problem(
-        code=safe.name(event.get("code")),
-        detail=sqldetail.tidy(safe.text(event.get("detail"))),
-        dataset=safe.name(event.get("dataset")),
-        stage=safe.name(event.get("stage")),
-        from_=safe.version(event.get("from")),
-        to=safe.version(event.get("to")),
-        file=safe.name(event.get("file")),
-        line=safe.integer(event.get("line")) or 0,
-        rows=safe.name(event.get("rows")),
-    )

@@ -30,12 +30,13 @@ class Checkout:
     adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the
     other files of the migrations' that it touches. The revisions of a database with
     a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
-    not tell.
+    not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
     """
 
     commit: str = ""
     subject: str = ""
     branch: str = ""
+    base: str = ""
     stages: tuple[Stage, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -48,6 +49,15 @@ class Checkout:
     left_out: tuple[tuple[str, str], ...] = ()
     tip_left_out: str = ""
     seconds: float = 0.0
+
+    @property
+    def tests_a_change(self) -> bool:
+        """Whether there is a change: the job of a timer, or of a branch that has moved, has merged code alone."""
+        return not self.touch_known or self.base not in ("", self.commit)
+
+    def before_the_change(self, stage: str) -> bool:
+        """Whether a stage, by its name or slug, is a release or the branch's tip."""
+        return any(stage in (one.name, one.slug) for one in self.stages if one.kind != "change")
 
     def behind(self, revisions: Iterable[str]) -> set[str]:
         """The revisions and all that they build on."""
@@ -98,6 +108,7 @@ def read(folder: Path) -> Checkout | None:
         commit=safe.name(document.get("commit")),
         subject=safe.name(document.get("subject")),
         branch=safe.name(document.get("branch")),
+        base=safe.name(document.get("base")),
         stages=tuple(
             Stage(
                 safe.name(item.get("name")),

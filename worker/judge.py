@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.artifacts import DATA, DOWNGRADE, SCHEMA, Migration, Problem, Walk
+from worker import excess
+from worker.artifacts import DATA, DOWNGRADE, SCHEMA, Migration, Walk
 from worker.checkout import Checkout
-from worker.limits import LIMITS, Waiver, plain
+from worker.limits import LIMITS, Waiver
 from worker.outcome import CODES, Fault, Message, Outcome
+from worker.problems import Problem
 from worker.untrusted import brief
 
 # What the signals with which we end a job can look like.
@@ -68,7 +70,7 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
         rows.append(row)
         before = migration.version or before
     messages += [message_of(problem) for problem in problems]
-    return messages + _not_measurable(found, rows), rows
+    return messages + excess.not_measurable(found), rows
 
 
 def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:
@@ -133,7 +135,7 @@ def _migration(
 ) -> tuple[list[Message], MigrationResult]:
     subject = migration.from_ if migration.kind == DOWNGRADE else migration.to
     file = checkout.files.get(subject, "")
-    by_change = _by_change(migration, checkout)
+    by_change = excess.by_change(migration, checkout)
     place: dict[str, Any] = {
         "stage": migration.stage,
         "from_": migration.from_,
@@ -143,6 +145,7 @@ def _migration(
     }
     if migration.kind == DOWNGRADE and not by_change and not checkout.helpers:
         place["blame"] = Fault.OPERATOR  # who wants it walked down; the change has no part in it
+        place["alone"] = not checkout.tests_a_change
     messages: list[Message] = []
     result = "ok"
     if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:
@@ -165,42 +168,10 @@ def _migration(
         remarks=remarks_of(walk.remarks, subject),
     )
     timed_out = any(message.code == "migration_timed_out" for message in messages)
-    row, over = _measured(row, walk, place, timed_out)
-    return messages + over, row
-
-
-def _by_change(migration: Migration, checkout: Checkout) -> bool:
-    own = {stage.name for stage in checkout.stages if stage.kind == "change"}
-    if migration.stage not in own or migration.kind == DATA:
-        return migration.stage in own
-    revision = migration.from_ if migration.kind == DOWNGRADE else migration.to
-    return not checkout.by_change.isdisjoint((revision, *revision.split(",")))
-
-
-def _measured(
-    row: MigrationResult, walk: Walk, place: Mapping[str, Any], timed_out: bool
-) -> tuple[MigrationResult, list[Message]]:
-    """The messages for what is over its limit, and the row with that marked; a time limit is told once."""
-    messages: list[Message] = []
-    excused: dict[str, str] = {}
-    migration = row.migration
-    for limit in LIMITS:
-        allowed, measured = row.limits[limit.value], getattr(migration, limit.value)
-        if not migration.ended or allowed is None or measured is None or measured <= allowed:
-            continue
-        step = (brief(migration.from_), brief(migration.to))
-        detail = f"{plain(measured)} {limit.unit}, the limit is {plain(allowed)} {limit.unit}"
-        excuse = walk.limits.excuse(limit.key, migration.from_, migration.to)
-        if excuse:
-            excused[limit.value] = excuse
-            detail += f"; {excuse}"
-        counted = () if limit.value == "seconds" else (measured,)
-        if not (timed_out and limit.value == "seconds"):
-            messages.append(Message.of(limit.code, *step, *counted, detail=detail, excuse=excuse, **place))
-        row = replace(row, over=row.over | {limit.value}, excused=dict(excused))
-    if row.result == "ok" and any(message.counts for message in messages):
-        row = replace(row, result="warning")
-    return row, messages
+    told, over, excused = excess.told(migration, walk, place, timed_out, checkout)
+    if result == "ok" and any(message.counts for message in told):
+        result = "warning"
+    return messages + told, replace(row, result=result, over=over, excused=excused)
 
 
 def _wrong_version(
@@ -257,28 +228,6 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
         return [_of_step(problem.code, migration, told)]
     code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
     return [unfinished, Message.of(code, *step, **told)]
-
-
-def _not_measurable(walk: Walk, rows: Sequence[MigrationResult]) -> list[Message]:
-    """A limit that nothing was measured for must not pass in silence: one message a limit."""
-    messages = []
-    for limit in LIMITS:
-        blind = [
-            row.migration
-            for row in rows
-            if row.migration.well
-            and row.limits[limit.value] is not None
-            and getattr(row.migration, limit.value) is None
-        ]
-        if blind:
-            first = f"{brief(blind[0].from_)}->{brief(blind[0].to)}"
-            detail = f"{limit.key}: not measured for {len(blind)} of {len(rows)} migrations, first for {first}"
-            excuses = {walk.limits.excuse(limit.key, migration.from_, migration.to) for migration in blind}
-            excuse = "" if "" in excuses else "; ".join(sorted(excuses))
-            if excuse:
-                detail += f"; {excuse}"
-            messages.append(Message.of("limit_not_measurable", detail=detail, excuse=excuse))
-    return messages
 
 
 def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:

@@ -84,7 +84,8 @@ class Message:
 
     `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
     table. `excuse` is why it does not count: the limit only warns, or somebody has waived it. `rows` is what the
-    database says of the rows that are in the way.
+    database says of the rows that are in the way. `cure` is what to do, where that is not as in the table. `alone` is
+    that the job tests no change: then merged trouble fails it as well.
     """
 
     code: str
@@ -100,6 +101,8 @@ class Message:
     blame: Fault | None = None
     excuse: str = ""
     rows: str = ""
+    cure: str = ""
+    alone: bool = False
 
     @classmethod
     def of(cls, code: str, *args: object, **fields: Any) -> Message:
@@ -118,8 +121,11 @@ class Message:
 
     @property
     def outcome(self) -> Outcome:
-        """What it makes of the job."""
-        return self.kind.outcome if self.counts else Outcome.SUCCESS
+        """What it makes of the job. What would happen without the change, too, is no reason to refuse the change."""
+        if not self.counts:
+            return Outcome.SUCCESS
+        spared = self.blame is not None and self.blame.ours and not self.alone
+        return Outcome.INFRASTRUCTURE if spared else self.kind.outcome
 
     @property
     def level(self) -> str:
@@ -146,6 +152,8 @@ class Message:
     @property
     def remedy(self) -> str:
         """What to do; it follows the server's error number where there is one."""
+        if self.cure:
+            return self.cure
         if self.step == "downgrade" and self.code in _OF_THE_WAY:
             return _WAY_DOWN
         advised = self._advice
@@ -377,7 +385,8 @@ _TABLE = (
         _CHANGE,
         "The project's requirements could not be installed, or the project itself could not be built.",
         f"{_DETAIL} is the line of the requirement that failed; environment.log has all that the installer said.",
-        "Mend that requirement. One that is gone from the index needs a pin, or a date, in the project's profile.",
+        "Fix that requirement. The project's profile pins a version (install.constraints), takes packages as of a day "
+        "(exclude_newer), or installs only what the project needs (install.project: none).",
     ),
     Code(
         "merge_conflict",

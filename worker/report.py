@@ -18,10 +18,11 @@ from typing import Any
 import jinja2
 
 from worker import documents, human, summary
-from worker.artifacts import FirstTry, Problem
+from worker.artifacts import FirstTry
 from worker.judge import MigrationResult
 from worker.limits import LIMITS
 from worker.outcome import Fault, Message
+from worker.problems import Problem
 from worker.untrusted import text
 from worker.verdict import DatasetResult, Verdict
 

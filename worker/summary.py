@@ -27,7 +27,9 @@ FAULTS = {
     Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can mend it.",
     Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
 }
-_EXCUSED = "The migrations run on every dataset. What is over a limit is waived, or is a limit that only warns."
+_EXCUSED = (
+    "The migrations run on every dataset. What is over a limit is waived, merged already, or a limit that only warns."
+)
 _WAY_DOWN = {
     Outcome.WARNING: "The migrations can be taken back, but go over a limit.",
     Outcome.FAILURE: "The migrations cannot be taken back on real data.",

@@ -15,6 +15,7 @@ from worker.artifacts import Artifacts, Walk
 from worker.checkout import Checkout
 from worker.giturl import mask
 from worker.judge import MigrationResult
+from worker.merged import Merged
 from worker.outcome import Fault, Message, Outcome, worst
 
 # Messages that say that we have ended the job.
@@ -77,21 +78,21 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
 
     What a job was doing when we ended it before its time is not held against the change.
     """
-    messages = [judge.message_of(problem) for problem in artifacts.problems]
+    merged = Merged.of(artifacts)
+    messages = [merged.whose(judge.message_of(problem)) for problem in artifacts.problems]
     ended_by_us = any(message.code in _ENDING for message in messages)
     if ended_by_us:
         messages = [message for message in messages if message.code not in judge.BY_THE_END]
-    checkout = artifacts.checkout or Checkout()
     explained = any(not message.dataset for message in messages)
     results = []
     for name in dict.fromkeys(datasets or ()):
         own = [message for message in messages if message.dataset == name]
-        found, result = _dataset(name, artifacts.walks.get(name), own, checkout, explained, ended_by_us)
+        found, result = _dataset(name, artifacts.walks.get(name), own, merged, explained, ended_by_us)
         messages += found
         results.append(result)
     if datasets is not None and not datasets and not messages:
         messages.append(Message.of("no_dataset", detail="the job has no datasets"))
-    messages = [_where(_whose(message, checkout), results) for message in messages]
+    messages = [_where(message, results) for message in messages]
     return _verdict(messages, results, artifacts)
 
 
@@ -135,14 +136,6 @@ def _in_order(messages: Sequence[Message]) -> list[Message]:
     return sorted(messages, key=key)
 
 
-def _whose(message: Message, checkout: Checkout) -> Message:
-    """What happens in a release or at the branch's tip happens without the change, too: then it is not its fault."""
-    before = {label for stage in checkout.stages if stage.kind != "change" for label in (stage.name, stage.slug)}
-    if message.fault is not Fault.CHANGE or message.stage not in before:
-        return message
-    return replace(message, blame=Fault.DATASET if message.dataset else Fault.OPERATOR)
-
-
 def _where(message: Message, results: Iterable[DatasetResult]) -> Message:
     """A job's time limit with the migration that it has hit."""
     rows = [row.migration for result in results for row in result.migrations if row.result == "unfinished"]
@@ -156,18 +149,19 @@ def _dataset(
     name: str,
     walk: Walk | None,
     known: Sequence[Message],
-    checkout: Checkout,
+    merged: Merged,
     explained: bool,
     ended_by_us: bool,
 ) -> tuple[list[Message], DatasetResult]:
     """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
+    checkout = merged.checkout
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
     if not _blocked([*known, *messages]):
         messages += _ending(walk, checkout, explained)
     blocked = _blocked([*known, *messages])
     if walk and walk.final is not None and not blocked and (left := judge.not_run(walk, rows, checkout)):
         messages.append(Message.of("change_not_run", detail=judge.some(left)))
-    messages = [replace(message, dataset=name) for message in messages]
+    messages = [merged.whose(replace(message, dataset=name)) for message in messages]
     outcome = worst(message.outcome for message in [*known, *messages])
     if outcome is Outcome.SUCCESS and (walk is None or walk.final is None):
         outcome = Outcome.INFRASTRUCTURE

@@ -11,9 +11,10 @@ import pytest
 
 from tests.unit import hostile
 from worker import documents, publish, report, runner, verdict
-from worker.artifacts import Artifacts, Problem
+from worker.artifacts import Artifacts
 from worker.jobdir import JobDir
 from worker.outcome import Message
+from worker.problems import Problem
 
 SECRET = "hunter2-of-ours"
 URL = f"https://zuul:{SECRET}@git.example.org/p"

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.unit import hostile
 from tests.unit.walks import CASES, Case, case
 from worker import human, report, summary, verdict
-from worker.artifacts import FirstTry, Problem
+from worker.artifacts import FirstTry
 from worker.judge import MigrationResult
 from worker.outcome import CODES, Message, Outcome
+from worker.problems import Problem
 from worker.report import Header
 from worker.untrusted import brief
 

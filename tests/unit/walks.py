@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import artifacts, verdict
-from worker.artifacts import Problem
+from worker.problems import Problem
 from worker.verdict import Verdict
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "walks"

@@ -12,6 +12,7 @@ description:
     change which asks for the same packages as the code that it is based on, and for nothing else.
   - What is installed is said by the project's profile; uv installs it.
   - Writes C(artifacts/environment.json); the output of the builds goes to C(results/environment.log).
+  - When that of the change cannot be built, the same is done without the change, and what came of it is written down.
 options:
   wanted:
     description: The environments, each with C(stage) (the stage's slug), C(kind) and C(commit).
@@ -26,10 +27,10 @@ options:
       kind:
         description: Whose code it is.
         type: str
-        choices: [change, release, tip]
+        choices: [change, release, tip, base]
         required: true
       commit:
-        description: The commit of a release or tip.
+        description: The commit, of all but the change.
         type: str
         default: ""
   job:
@@ -64,6 +65,10 @@ options:
     description: How long one environment may take, in seconds.
     type: float
     default: 1800
+  control_time_limit:
+    description: How long the environment of a change that cannot be built may take without the change, in seconds.
+    type: float
+    default: 600
   cache_keep:
     description: How many environments are kept. Those used in the last 24 hours are kept in any case.
     type: int
@@ -116,10 +121,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json, write_json
+from ansible.module_utils.th_artifacts import read_json, report_error, write_json
 from ansible.module_utils.th_builder import Builder, merged
 from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_step import run_step
+from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_without_change import CONTROLLED, control, facts_of
+
+ROLE = "build_environment"
 
 
 def main() -> None:
@@ -132,7 +140,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "stage": {"type": "str", "required": True},
-                    "kind": {"type": "str", "choices": ["change", "release", "tip"], "required": True},
+                    "kind": {"type": "str", "choices": ["change", "release", "tip", "base"], "required": True},
                     "commit": {"type": "str", "default": ""},
                 },
             },
@@ -144,6 +152,7 @@ def main() -> None:
             "cache_dir": {"type": "path", "required": True},
             "origin": {"type": "str", "default": ""},
             "time_limit": {"type": "float", "default": 1800},
+            "control_time_limit": {"type": "float", "default": 600},
             "cache_keep": {"type": "int", "default": 20},
             "sandbox": {"type": "dict", "required": True},
             "programs": {"type": "path", "required": True},
@@ -162,14 +171,22 @@ def main() -> None:
         try:
             builder = Builder(params, log)
             for one in params["wanted"]:
-                made.append(builder.build(one["stage"], one["kind"], one["commit"]))
+                try:
+                    made.append(builder.build(one["stage"], one["kind"], one["commit"]))
+                except StepError as error:
+                    if one["kind"] != "change" or error.code not in CONTROLLED:
+                        raise
+                    # first the failure: a job may be ended in the middle of its control
+                    report_error(job_dir, ROLE, **facts_of(error))
+                    control(params, log, error)
+                    module.fail_json(msg=error.detail, code=error.code)
                 before = read_json(artifact).get("environments", [])
                 write_json(artifact, {"environments": merged(before, made)})
         finally:
             log.close()
         return {"changed": any(not one["cached"] for one in made), "environments": made}
 
-    run_step(module, "build_environment", str(job_dir), step)
+    run_step(module, ROLE, str(job_dir), step)
 
 
 if __name__ == "__main__":

@@ -55,9 +55,12 @@ class Builder:
             branch = self._params["job"].get("branch", "")
             recipe = Recipe.of(self._params["profile"], checkout, stage, kind, branch)
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if kind == "change":
-                folder, cached = self._of_change(recipe, checkout.get("base") or "")
+            if kind in ("change", "base"):
                 src = self._job_dir / "src"
+                if kind == "base":
+                    remove(src)
+                    self._check_out(src, commit)
+                folder, cached = self._of_change(recipe, commit or checkout.get("base") or "")
             else:
                 folder, cached = self._of_commit(recipe, commit)
                 src = folder / "src"
@@ -87,17 +90,32 @@ class Builder:
         if not src.is_dir():
             raise StepError("environment_failed", f"There is no checkout at {src}: run the role checkout first.")
         remove(self._job_dir / "venv")
-        source = Source.of(recipe.install, src)
-        plain = self._plain(source, src)
-        if plain and source.project == "none" and self._is_merged(plain, src, base):
+        root = recipe.root(src)
+        source = self._source(recipe, root)
+        plain = self._plain(source, root)
+        if plain and source.project == "none" and self._is_merged(plain, root, base, recipe.folder):
             try:
                 return self._of_packages(recipe, plain)
             except StepError as error:
                 if error.code != "environment_failed":
-                    raise blame(error, src, source) from None
+                    raise blame(error, root, source, recipe.folder) from None
                 plain = None  # something has to be built
-        self._build_change(recipe, source, plain, src)
+        self._build_change(recipe, source, plain, root)
         return self._job_dir, False
+
+    def _source(self, recipe: Recipe, root: Path) -> Source:
+        source = Source.of(recipe.install, root)
+        if source.why:
+            self._log.line(f"The project itself is not installed: {printable(source.why)}")
+        return source
+
+    def _unpackaged(self, source: Source, root: Path, error: StepError) -> Source:
+        """What is to be installed of a project whose build says that it is none. Raises the error for any other."""
+        other = source.without_itself(root, error)
+        if other is None:
+            raise error
+        self._log.line(f"The project itself is not installed, only what it needs: {printable(other.why)}")
+        return other
 
     def _plain(self, source: Source, src: Path) -> Plain | None:
         """All that is to be installed but the project itself, where it only names packages."""
@@ -107,7 +125,7 @@ class Builder:
             self._log.line(f"The shared cache is not used: {printable(str(reason))}")
             return None
 
-    def _is_merged(self, plain: Plain, src: Path, base: str) -> bool:
+    def _is_merged(self, plain: Plain, src: Path, base: str, folder: str) -> bool:
         """Whether all files that name the packages are what they are in `base`, which is merged."""
         if not plain.files:
             return True
@@ -116,14 +134,15 @@ class Builder:
             for name in plain.files:
                 path = file_in(src, name)
                 try:
-                    merged = file(git, mirror.path, base, os.path.normpath(name)) if base else None
+                    there = os.path.normpath(os.path.join(folder, name))
+                    merged = file(git, mirror.path, base, there) if base else None
                 except GitError:
                     return False
                 if path is None or merged != path.read_bytes():
                     return False
         return True
 
-    def _build_change(self, recipe: Recipe, source: Source, plain: Plain | None, src: Path) -> None:
+    def _build_change(self, recipe: Recipe, source: Source, plain: Plain | None, root: Path) -> None:
         """Packages that are only named come through the shared cache; whatever else the change wants done, or can
         run its code, has a cache of its own."""
         venv, home = self._job_dir / "venv", self._job_dir / "build"
@@ -131,21 +150,26 @@ class Builder:
         try:
             with self._workplace.uv(recipe, venv, home, source.urls) as uv:
                 self._make_venv(uv, recipe, venv, home)
-                self._install_change(uv, recipe.installing(venv), source, plain, src, home)
+                try:
+                    self._install_change(uv, recipe.installing(venv), source, plain, root, home)
+                except StepError as error:
+                    source = self._unpackaged(source, root, error)
+                    plain = self._plain(source, root)
+                    self._install_change(uv, recipe.installing(venv), source, plain, root, home)
         except StepError as error:
-            raise blame(error, src, source) from None
+            raise blame(error, root, source, recipe.folder) from None
         finally:
             remove(home)
 
     def _install_change(
-        self, uv: Uv, install: Sequence[str], source: Source, plain: Plain | None, src: Path, home: Path
+        self, uv: Uv, install: Sequence[str], source: Source, plain: Plain | None, root: Path, home: Path
     ) -> None:
         complete = plain is not None and self._install_plain(uv, install, plain, home)
-        own = home / "cache"
-        if not complete or (source.project != "none" and not static_dependencies(src)):
-            uv(*install, *source.dependencies(), *source.itself(), cwd=src, cache=own, writable=[src])
+        own, src = home / "cache", self._job_dir / "src"
+        if not complete or (source.project != "none" and not static_dependencies(root)):
+            uv(*install, *source.dependencies(), *source.itself(), cwd=root, cache=own, writable=[src])
         elif source.project != "none":
-            uv(*install, "--no-deps", *source.itself(), cwd=src, cache=own, writable=[src])
+            uv(*install, "--no-deps", *source.itself(), cwd=root, cache=own, writable=[src])
 
     def _install_plain(self, uv: Uv, install: Sequence[str], plain: Plain, home: Path) -> bool:
         """Install the wheels of what is only named, from the shared cache and without the checkout in sight; whether
@@ -206,15 +230,23 @@ class Builder:
     def _build_commit(self, recipe: Recipe, folder: Path, commit: str) -> None:
         src, venv, home = folder / "src", folder / "venv", folder / "build"
         self._check_out(src, commit)
-        source = Source.of(recipe.install, src)
+        root = recipe.root(src)
+        source = self._source(recipe, root)
+
+        def install(uv: Uv) -> None:
+            if words := source.dependencies() + source.itself():
+                uv(*recipe.installing(venv), *words, cwd=root, cache=self._cache, writable=[src])
+
         with self._workplace.uv(recipe, venv, home, source.urls) as uv:
             self._make_venv(uv, recipe, venv, home)
-            words = source.dependencies() + source.itself()
-            if words:
+            try:
                 try:
-                    uv(*recipe.installing(venv), *words, cwd=src, cache=self._cache, writable=[src])
+                    install(uv)
                 except StepError as error:
-                    raise blame(error, src, source) from None
+                    source = self._unpackaged(source, root, error)
+                    install(uv)
+            except StepError as error:
+                raise blame(error, root, source, recipe.folder) from None
         remove(home)
         remove(src / ".git")  # it has served for the version; it may be larger than all the rest
 

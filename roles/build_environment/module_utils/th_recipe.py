@@ -16,8 +16,8 @@ from ansible.module_utils.th_uv import uv_path
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter for environments; `prefix` is the folder that it is installed in, `own` the one where it was
-    found, which is another for that of a virtual environment."""
+    """An interpreter for environments: its executable, which is no link; `prefix` is the folder that its library is in,
+    `own` the executable where that is elsewhere, else the same."""
 
     path: str
     version: str
@@ -27,11 +27,12 @@ class Python:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one environment is made of."""
+    """What one environment is made of. `folder` is where the project is in its repository, "" at the top."""
 
     python: Python
     exclude_newer: str
     install: Mapping[str, Any]
+    folder: str = ""
 
     @classmethod
     def of(
@@ -54,7 +55,14 @@ class Recipe:
         except StepError as error:
             where = f"releases: {found['name']}: " if found else ""
             raise StepError(error.code, where + error.detail, **error.more) from None
-        return cls(python, settings["exclude_newer"], settings["install"])
+        return cls(python, settings["exclude_newer"], settings["install"], profile.get("folder", ""))
+
+    def root(self, src: Path) -> Path:
+        """The project's folder in a checkout. Raises StepError where it is not there, or leads elsewhere."""
+        root = src / self.folder
+        if not root.is_dir() or not Path(os.path.realpath(root)).is_relative_to(os.path.realpath(src)):
+            raise StepError("environment_failed", f"The checkout has no folder {self.folder} (the profile's folder).")
+        return root
 
     def installing(self, venv: Path) -> tuple[str, ...]:
         """The words of uv to install into an environment."""
@@ -67,12 +75,15 @@ def find_python(wanted: str) -> Python:
     """The interpreter that the profile names. Raises StepError ``profile_wrong``."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1", "LC_ALL": "C.UTF-8"}
+    wanted = os.path.expanduser(wanted)
     code = "import platform, sys; print(platform.python_version()); print(sys.base_prefix)"
     try:
-        path = _output([uv_path(), "python", "find", "--no-project", "--system", wanted], environment)
+        found = _output([uv_path(), "python", "find", "--no-project", "--system", wanted], environment)
+        # pyenv's, uv's own and others' are links of links: where they lie is not there in a box
+        path = os.path.realpath(found)
         version, prefix = _output([path, "-I", "-S", "-c", code], environment).splitlines()
-        folder = Path(path).parent.parent
-        return Python(path, version, prefix, str(folder) if (folder / "pyvenv.cfg").is_file() else prefix)
+        prefix = os.path.realpath(prefix)
+        return Python(path, version, prefix, prefix if Path(path).is_relative_to(prefix) else path)
     except (OSError, ValueError, subprocess.SubprocessError):
         raise StepError(
             "profile_wrong", f"python: there is no interpreter {wanted} on this machine: install it."

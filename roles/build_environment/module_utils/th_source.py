@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_requirements import FILE_LIMIT, FILES_LIMIT, file_in, normal
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_unpackaged import REFUSED, needed, unpackaged
 from packaging.requirements import InvalidRequirement, Requirement
 
 HARMLESS = frozenset(("default-groups", "dev-dependencies", "managed", "package"))
@@ -24,13 +25,16 @@ _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)[ =]?[ \t]*(
 
 @dataclass(frozen=True)
 class Source:
-    """What a profile's `install` comes to in one checkout."""
+    """What a profile's `install` comes to in one checkout. `own` is what a project needs that is not installed itself,
+    and `why` it is not."""
 
     requirements: tuple[str, ...]
     constraints: tuple[str, ...]
     packages: tuple[str, ...]
     project: str
     extras: tuple[str, ...]
+    own: tuple[str, ...] = ()
+    why: str = ""
 
     @classmethod
     def of(cls, install: Mapping[str, Any], src: Path) -> Source:
@@ -43,13 +47,23 @@ class Source:
                 "The checkout has neither pyproject.toml nor setup.py: nothing to install "
                 "(install.project in the profile may be none).",
             )
-        return cls(
+        made = cls(
             requirements=tuple(name for name in install["requirements"] if file_in(src, name)),
             constraints=tuple(constraints),
             packages=tuple(install["packages"]),
             project=project,
             extras=tuple(install["extras"]),
         )
+        why = unpackaged(src) if project != "none" else ""
+        return replace(made, project="none", own=tuple(needed(src, made.extras)), why=why) if why else made
+
+    def without_itself(self, src: Path, error: StepError) -> Source | None:
+        """What is to be installed where a build has said that the project is not meant to be; None where it is."""
+        said = REFUSED.search(error.detail) if error.code == "environment_failed" else None
+        if self.project == "none" or said is None:
+            return None
+        other = replace(self, project="none", own=tuple(needed(src, self.extras)), why=said[0])
+        return other if other.own or other.requirements or other.packages else None
 
     @property
     def urls(self) -> list[str]:
@@ -63,7 +77,7 @@ class Source:
             words += ["--requirements", name]
         for name in self.constraints:
             words += ["--constraints", name]
-        return words + list(self.packages)
+        return [*words, *self.packages, *self.own]
 
     def itself(self) -> list[str]:
         """Arguments of uv for the project itself."""
@@ -93,6 +107,7 @@ class Plain:
         """All of what is to be installed but the project itself. Raises NotPlainError."""
         found = cls(urls=source.urls)
         found.requirements += [_plain(text, "install.packages") for text in source.packages]
+        found.requirements += [_plain(text, "pyproject.toml") for text in source.own]
         for name in source.requirements:
             found._read(src, name, found.requirements, [])
         for name in source.constraints:
@@ -100,6 +115,7 @@ class Plain:
                 found._read(src, name, found.constraints, [])
         if source.project != "none":
             found.requirements += _of_project(src, source.extras)
+        if source.project != "none" or source.own:
             found.files.append("pyproject.toml")
         return found
 

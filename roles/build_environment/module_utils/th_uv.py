@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_cause import cause
 from ansible.module_utils.th_contain import run_contained
 from ansible.module_utils.th_outside import address_of
 from ansible.module_utils.th_proxy import Proxy
@@ -24,7 +25,8 @@ from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, na
 from ansible.module_utils.th_source import Source
 from ansible.module_utils.th_step import StepError
 
-DETAIL_LINES = 4
+TIME_LIMIT = "build_environment_time_limit"
+"""The variable that raises the time limit of a build."""
 REFUSALS_SHOWN = 3
 PACKAGES_SHOWN = 5000
 ENTRIES_READ = 100_000
@@ -85,7 +87,7 @@ class Uv:
         if ended.exceeded:
             raise StepError("over_limit", str(ended.exceeded))
         if ended.timed_out:
-            limit = f"{self._time_limit:.0f} s (build_environment_time_limit)"
+            limit = f"{self._time_limit:.0f} s ({TIME_LIMIT})"
             raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
         if ended.exit != 0:
             raise self._told(_failure(ended.tail, ended.exit))
@@ -124,18 +126,7 @@ def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
             "exclude_newer: the package index does not say when its packages were uploaded; name versions in "
             f"constraints, or use another index ({undated.strip()}).",
         )
-    start = next(
-        (
-            index
-            for index, line in enumerate(tail)
-            if line.startswith("error:") or line.lstrip().startswith(("\N{MULTIPLICATION SIGN} ", "x "))
-        ),
-        max(len(tail) - DETAIL_LINES, 0),
-    )
-    lines = [line.strip() for line in tail[start:] if line.strip()]
-    if len(lines) > 2 * DETAIL_LINES:
-        lines = [*lines[:DETAIL_LINES], "…", *lines[-DETAIL_LINES:]]
-    detail = " ".join(lines)[:2000] or f"uv ended with exit status {exit_status}"
+    detail = cause(tail) or f"uv ended with exit status {exit_status}"
     if "No space left on device" in detail:
         return StepError("disk_full", f"The disk is full: {detail}")
     if _NETWORK.search(detail) and "error: " in detail and "build backend" not in detail:
@@ -143,11 +134,14 @@ def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
     return StepError("environment_failed", detail)
 
 
-def blame(error: StepError, src: Path, source: Source) -> StepError:
-    """The same with whose requirement it is: a line of the checkout, a server that it names, or the profile."""
+def blame(error: StepError, src: Path, source: Source, folder: str = "") -> StepError:
+    """The same with whose requirement it is: a line of the checkout, a server that it names, or the profile.
+
+    `src` is the project's folder, `folder` what that is called in the repository.
+    """
     if error.code == "environment_failed":
         files = (*source.requirements, *source.constraints, "requirements.txt")
-        found = places(src, files, error.detail)
+        found = [replace(one, file=os.path.join(folder, one.file)) for one in places(src, files, error.detail)]
         if found:
             detail = f"{'; '.join(str(place) for place in found)}: {error.detail}"
             return StepError(error.code, detail, file=found[0].file, line=found[0].line)
@@ -162,6 +156,7 @@ def blame(error: StepError, src: Path, source: Source) -> StepError:
     for name in (*source.requirements, *source.constraints, "pyproject.toml", "setup.cfg", "setup.py"):
         path = file_in(src, name) if "://" not in name else None
         if path is not None and path.stat().st_size <= FILE_LIMIT and host.encode() in path.read_bytes():
+            name = os.path.join(folder, name)
             return StepError("environment_failed", f"{name} names a server that cannot be reached: {error.detail}")
     return error
 

@@ -187,6 +187,7 @@ class Checkout:
             "subject": printable(git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src))[:SUBJECT_LIMIT],
             "branch": branch,
             "base": base,
+            "base_tree": {"heads": before.heads(), "folders": reader.folders(base or commit)},
             "stages": [
                 {**asdict(stage), "heads": trees[stage.commit].heads(), "folders": reader.folders(stage.commit)}
                 for stage in stages

@@ -95,6 +95,7 @@ class TreeReader:
         self._git = git
         self._repository = repository
         self._migrations = migrations
+        self._folder: str = migrations.get("folder", "")
         self._trees: dict[str, Tree] = {}
         self._places: dict[str, Places] = {}
 
@@ -137,7 +138,7 @@ class TreeReader:
             files = self._files(commit, named)
             files += self._files(commit, above, lambda path: posixpath.basename(path) == "apps.py")
         else:
-            files = self._files(commit, Places(("",), recursive=True), may_matter)
+            files = self._files(commit, Places((self._folder,), recursive=True), may_matter)
         tree, folders = read_django_tree(files, apps, self._migrations["labels"])
         return tree, Places(tuple(folders))
 
@@ -176,8 +177,9 @@ class TreeReader:
         """A location of the configuration file as a folder of the repository: a path, or ``package:folder``."""
         package, separator, rest = value.partition(":")
         if separator and re.fullmatch(r"[A-Za-z_][\w.]*", package):
-            place = posixpath.join(*package.split("."), rest)
-            for folder in (place, posixpath.join("src", place)):
+            within = posixpath.join(*package.split("."), rest)
+            place = posixpath.join(self._folder, within)
+            for folder in (place, posixpath.join(self._folder, "src", within)):
                 if self._git.run("ls-tree", "-z", commit, "--", folder, cwd=self._repository, quiet=True):
                     return folder
             return place

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import posixpath
 import re
 import string
 from collections.abc import Iterable
@@ -239,6 +240,7 @@ RELEASE = {
 }
 
 PROFILE = {
+    "folder": Key(inside, "."),
     **_PYTHON,
     "install": Key(fields(INSTALL), fields(INSTALL)("install", {})),
     "releases": Key(list_of(lambda key, value: value), []),
@@ -270,6 +272,7 @@ def check_profile(document: Any) -> dict[str, Any]:
     profile = fields(PROFILE)("", document)
     profile["databases"] = _databases(document)
     del profile["migrations"]
+    folder = posixpath.normpath(profile.pop("folder"))
     for one in profile["databases"]:
         if profile["downgrade"] and one["command"] and not one["downgrade_command"]:
             where = f"databases.{one['name']}" if one["name"] else "migrations"
@@ -280,4 +283,25 @@ def check_profile(document: Any) -> dict[str, Any]:
     releases = [release["name"] for release in profile["releases"]]
     if twice := next((name for name in releases if releases.count(name) > 1), ""):
         raise WrongKey("releases", f"{twice} is there twice")
-    return profile
+    return profile if folder == "." else _below(profile, folder)
+
+
+_IN_CHECKOUT = ("config", "script_location", "workdir")
+_LISTED = ("version_locations", "repository", "apps")
+
+
+def _below(profile: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The same for a project that is in a folder of its repository: what names a place in the checkout is below it."""
+
+    def place(path: str) -> str:
+        return posixpath.normpath(posixpath.join(folder, path)) if path else path
+
+    for one in profile["databases"]:
+        one |= {key: place(one[key]) for key in _IN_CHECKOUT if key in one}
+        one |= {key: list(map(place, one[key])) for key in _LISTED if key in one}
+        if "labels" in one:
+            one["labels"] = {place(path): label for path, label in one["labels"].items()}
+        one["folder"] = folder
+    for data in profile["data_migrations"]:
+        data["workdir"] = place(data["workdir"])
+    return {**profile, "folder": folder}

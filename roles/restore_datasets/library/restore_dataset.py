@@ -148,7 +148,7 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
         except BaseException:
             leave(server)  # nobody else would
             raise
-    return {"name": options["name"], **facts, **dataset.told}
+    return {"name": options["name"], "file": options["config"], **facts, **dataset.told}
 
 
 def privately(

@@ -40,6 +40,10 @@ options:
     description: Seconds that the project's code may take before the first and after the last migration.
     type: int
     default: 300
+  time_limit:
+    description: Seconds that the whole walk may take; 0 for no limit.
+    type: int
+    default: 0
   log_limit:
     description: Bytes that the dataset's log may grow to; its middle is left out then.
     type: int
@@ -90,6 +94,10 @@ detail:
   description: What was said about it.
   type: str
   returned: always
+control:
+  description: Whether what has ended the walk may be there without the change, so that it is worth a control.
+  type: bool
+  returned: always
 """
 
 import signal
@@ -99,6 +107,7 @@ from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import forget_errors, report_error
 from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_controls import asked
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_walk import Limits, Walk, begin_anew
 
@@ -115,6 +124,7 @@ def main() -> None:
             "programs": {"type": "path", "required": True},
             "migration_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 300},
+            "time_limit": {"type": "int", "default": 0},
             "log_limit": {"type": "int", "default": 10_000_000},
             "sandbox": {"type": "dict", "required": True},
             "heartbeat": {"type": "float", "default": 30.0},
@@ -136,6 +146,8 @@ def main() -> None:
     )
     # the walk's log is closed on the way out
     signal.signal(signal.SIGTERM, lambda *_: module.exit_json(failed=True, msg="terminated"))
+    signal.signal(signal.SIGALRM, lambda *_: module.exit_json(failed=True, msg="the walk took too long"))
+    signal.alarm(module.params["time_limit"])
     try:
         files = th_logs.watched(module.params["watch_logs"])
     except ValueError as trouble:
@@ -158,7 +170,8 @@ def main() -> None:
     results, size = job_dir / "results", limits.log_bytes
     th_logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
     th_logs.excerpt(th_logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
-    module.exit_json(changed=True, code=error.code if error else "", detail=error.detail if error else "")
+    said = {"code": error.code if error else "", "detail": error.detail if error else ""}
+    module.exit_json(changed=True, **said, control=bool(error and asked(job_dir / "artifacts", [name])))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The other side of the talk is a program of `files/`, which runs in the project's
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
+from ansible.module_utils.th_places import Places
 from ansible.module_utils.th_said import said
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_walkers import (
@@ -58,7 +58,7 @@ class InProcessWalker:
     ) -> None:
         self._settings, self._around, self._target, self._way = settings, around, target, way
         self._program = programs / f"walk_{settings['tool']}.py"
-        self._folders = folders
+        self._places = Places(around.src, around.venv, folders)
         self._received = b""
         self._left: deque[tuple[int, Step]] = deque()
         self.announced = 0
@@ -127,7 +127,7 @@ class InProcessWalker:
             "command": [word.format_map(values) for word in command],
             "target": list(self._target.heads),
             "direction": "down" if self._target.downward else "up",
-            "script_folders": [os.path.realpath(folder) for folder in self._script_folders()],
+            "script_folders": self._places.folders,
             "url": values["url"],
         }
         if settings["tool"] == "alembic":
@@ -148,11 +148,6 @@ class InProcessWalker:
             database = {**{name: values[name] for name in names}, "name": values["database"]}
             request |= {name: settings[name] for name in ("settings", "alias", "options")} | {"database": database}
         return request
-
-    def _script_folders(self) -> list[Path]:
-        """Where the code of migrations is; with alembic, env.py is beside the folder of the scripts."""
-        folders = [self._around.src / folder for folder in self._folders]
-        return folders + [folder.parent for folder in folders if (folder.parent / "env.py").is_file()]
 
     def _hear_plan(self) -> bool:
         """Take the next plan; False when there is none because the project's code has ended well."""
@@ -260,7 +255,7 @@ class InProcessWalker:
         return WalkError(
             code,
             printable(text)[:4000],
-            printable(os.path.relpath(file, self._around.src)) if file else "",
+            printable(self._places.in_repository(file)) if file else "",
             line if isinstance(line, int) else 0,
         )
 

@@ -1,0 +1,74 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Prepare to walk without the change what has failed with it."""
+
+DOCUMENTATION = r"""
+module: plan_control
+short_description: Prepare to walk without the change what has failed with it
+description:
+  - Makes the folder C(control) in the job's, as a job that tests nothing but the commit which the change is based on.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  datasets:
+    description: The job's datasets, each with its C(name).
+    type: list
+    elements: dict
+    required: true
+author: The turbo-hipster developers
+"""
+
+EXAMPLES = r"""
+- name: Prepare to walk without the change
+  plan_control:
+    job_dir: /var/lib/turbo-hipster/jobs/1
+    datasets: "{{ th_datasets }}"
+"""
+
+RETURN = r"""
+datasets:
+  description: The datasets to walk without the change; of those that failed alike, one.
+  type: list
+  returned: always
+commit:
+  description: What the change is based on.
+  type: str
+  returned: always
+job_dir:
+  description: The folder of the control.
+  type: str
+  returned: always
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import read_json
+from ansible.module_utils.th_control import base_of, prepare
+from ansible.module_utils.th_controls import asked, without_change
+from ansible.module_utils.th_step import StepError
+
+
+def main() -> None:
+    """Run as a module of Ansible."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "datasets": {"type": "list", "elements": "dict", "required": True},
+        }
+    )
+    job_dir = Path(module.params["job_dir"])
+    checkout = read_json(job_dir / "artifacts" / "checkout.json")
+    by_name = {one["name"]: one for one in module.params["datasets"]}
+    datasets = [by_name[name] for name in asked(job_dir / "artifacts", list(by_name))]
+    try:
+        folder = prepare(job_dir, without_change(checkout))
+    except (StepError, OSError) as error:
+        module.fail_json(msg=f"The control cannot be prepared: {error}")
+    module.exit_json(changed=True, datasets=datasets, commit=base_of(checkout), job_dir=str(folder))
+
+
+if __name__ == "__main__":
+    main()

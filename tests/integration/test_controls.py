@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole jobs whose walk fails: whether it fails without the change as well decides whose fault it is."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.library import toy
+
+from . import world as worlds
+from .world import DUMP, JOB, PROFILE, World, script
+
+TIP = DUMP.replace("('a1')", "('c3')").replace("name varchar(50))", "name varchar(50), note varchar(9))")
+"""A dump of a database at the branch's tip: no stage before the change is walked."""
+
+
+@pytest.fixture
+def world(tmp_path: Path, packages: Path) -> Iterator[World]:
+    with worlds.made(tmp_path / "world", packages) as made:
+        made.dataset("first", dump=TIP.encode())
+        yield made
+
+
+def run(world: World, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Run the job; what it prints as JSON, with the events of its walk."""
+    params = world.root / "params.json"
+    params.write_text(json.dumps({**arguments, "ZUUL_UUID": "1234567"}))
+    done = world.th("run", "-c", str(world.config_path), "--job", JOB, "--params", str(params), "--json")
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.startswith("{"), done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    folder = Path(document["url"].removeprefix("file://"))
+    events = (folder / "artifacts" / "walk-first.jsonl").read_text().splitlines()
+    document["controls"] = [event for event in map(json.loads, events) if event["event"] == "control"]
+    document["names"] = {path.name for path in folder.iterdir()}
+    assert not world.leftovers()
+    return document
+
+
+def merge_env_py(world: World, *lines: str) -> None:
+    """Merge an env.py with more lines at its end."""
+    world.repository.commit({"migrations/env.py": "\n".join([toy.ENV_PY, *lines, ""])}, "Alter env.py")
+
+
+def test_an_env_py_that_fails_as_it_did_before_the_change(world: World) -> None:
+    merge_env_py(world, "raise KeyError('NO_SUCH_SETTING')")
+    found = run(world, world.migration("pass"))
+    assert (found["result"], found["fault"]) == ("INFRASTRUCTURE", "operator")
+    [message] = found["messages"]
+    assert message["code"] == "walk_failed" and "NO_SUCH_SETTING" in message["detail"]
+    [control] = found["controls"]
+    assert (control["outcome"], control["stage"]) == ("failed", "master")
+    assert f"fails the same way, at {control['commit'][:12]}" in message["detail"]
+    assert "first-control.log" in found["names"]
+
+
+def test_a_change_whose_own_env_py_fails_is_not_spared(world: World) -> None:
+    """Given one that first spoils the database, and then fails as the branch does not."""
+    spoil = "engine.connect().exec_driver_sql('DROP TABLE alembic_version')"
+    files = {**script("d4", "c3"), "migrations/env.py": "\n".join([toy.ENV_PY, spoil, "raise KeyError('MINE')", ""])}
+    found = run(world, world.change(files))
+    assert [control["outcome"] for control in found["controls"]] == ["passed"]
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+    # and one that fails otherwise where the branch fails, too
+    merge_env_py(world, "raise KeyError('NO_SUCH_SETTING')")
+    found = run(world, world.change(files))
+    assert [control["outcome"] for control in found["controls"]] == ["failed"]
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+
+
+def test_a_command_that_moves_data_and_fails_as_it_did_before_the_change(world: World) -> None:
+    world.repository.commit({"move.py": "raise SystemExit('there is no table of customers')\n"}, "Move data")
+    world.profile({**PROFILE, "data_migrations": [{"name": "move", "command": ["python", "move.py"]}]})
+    found = run(world, world.migration("pass"))
+    assert (found["result"], found["fault"]) == ("INFRASTRUCTURE", "dataset")
+    assert {message["code"] for message in found["messages"]} == {"migration_unfinished", "migration_raised"}
+
+
+def test_a_merged_migration_over_its_limit_is_reported_and_fails_no_change(world: World) -> None:
+    world.dataset("first", dump=DUMP.encode(), maximum_migration_times={"default": 60, "b2->c3": 0.0})
+    found = run(world, world.migration("pass"))
+    assert (found["result"], found["fault"]) == ("SUCCESS", "none")
+    [message] = [message for message in found["messages"] if message["code"] == "migration_too_long"]
+    assert (message["fault"], message["counts"], message["dataset"]) == ("dataset", False, "first")
+    file, key = world.root / "datasets" / "first" / "config.json", '"maximum_migration_times": {"b2->c3": '
+    assert f"in {file}: raise the limit for this migration, {key}" in message["remedy"]
+    found = run(world, world.migration("op.create_index('uq', 't', ['name'], unique=True)"))
+    assert (found["result"], found["fault"]) == ("FAILURE", "change")
+    assert "1062" in json.dumps(found["messages"])

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change whose environment cannot be built: the same is tried without it, and the verdict knows whose fault it is."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import artifacts, verdict
+from worker.outcome import Fault, Outcome
+from worker.verdict import Verdict
+
+from . import boxes
+from .conftest import ROOT
+from .gitserver import Repository, free_port, git
+from .packages import add_sdist, add_wheel, project, serve
+from .workplace import Workplace
+
+RUN_MODULE = ROOT / "roles" / "project" / "files" / "run_module.py"
+MODULE = ROOT / "roles" / "build_environment" / "library" / "build_environments.py"
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    add_wheel(tmp_path / "index", "alpha", "1.0")
+    add_sdist(tmp_path / "index", "broken", "1.0", project(evil="raise RuntimeError('broken on purpose')"))
+    with serve(tmp_path / "index") as url:
+        yield url
+
+
+class Job(Workplace):
+    """A job's folder, its repository, and the module as a task runs it."""
+
+    def propose(self, tmp_path: Path, merged: Mapping[str, str], change: Mapping[str, str]) -> None:
+        repository = Repository(tmp_path / "served" / "org" / "project")
+        base = repository.commit(dict(merged), "What is merged")
+        mirror = Path(self.params["mirrors_dir"]) / "org" / "project.git"
+        mirror.parent.mkdir(parents=True)
+        git(tmp_path, "clone", "--quiet", "--mirror", str(repository.folder), str(mirror))
+        self.write({**merged, **change})
+        stages = [{"name": "change 1,1", "slug": "change", "kind": "change", "commit": "c" * 40, "heads": []}]
+        told = {"branch": "master", "base": base, "commit": "c" * 40, "stages": stages, "revisions": {}, "touched": {}}
+        (self.job_dir / "artifacts" / "checkout.json").write_text(json.dumps(told))
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        wanted = [{"stage": "change", "kind": "change"}]
+        arguments = {"ANSIBLE_MODULE_ARGS": {**self.params, "wanted": wanted}}
+        words = [sys.executable, "-P", str(RUN_MODULE), str(MODULE)]
+        return subprocess.run(words, input=json.dumps(arguments), capture_output=True, text=True, timeout=300)
+
+    def events(self) -> list[dict[str, Any]]:
+        path = self.job_dir / "artifacts" / "errors.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def verdict(self) -> Verdict:
+        return verdict.decide(artifacts.read(self.job_dir / "artifacts"), ["one"])
+
+
+@pytest.fixture
+def job(tmp_path: Path, job_dir: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> Job:
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", "2")
+    made = Job(tmp_path, job_dir)
+    made.install["project"] = "none"
+    return made
+
+
+GONE = {"requirements.txt": "alpha\ngone-package==1.2\n"}
+FINE = {"requirements.txt": "alpha\n"}
+
+
+@pytest.mark.parametrize(
+    ("merged", "change"),
+    [
+        (GONE, {"README": "words"}),
+        (GONE, {"requirements.txt": "# a word\nalpha>=1\ngone-package==1.2\n"}),
+        ({"requirements.txt": "alpha\nbroken\n"}, {"README": "words"}),
+        (project(evil="raise RuntimeError('no build of ours')"), {"README": "words"}),
+        ({"requirements.txt": "alpha\n-r not-there.txt\n"}, {"README": "words"}),
+    ],
+    ids=["gone from the index", "in another line", "does not build", "the project itself", "a file that is missing"],
+)
+def test_what_fails_without_the_change_is_the_operators(
+    job: Job, tmp_path: Path, merged: dict[str, str], change: dict[str, str]
+) -> None:
+    job.install["project"] = "editable" if "pyproject.toml" in merged else "none"
+    job.propose(tmp_path, merged, change)
+    done = json.loads(job.run().stdout)
+    assert done["failed"] and done["code"] == "environment_failed"
+    error, control = job.events()
+    assert (error["event"], control["event"], control["outcome"]) == ("error", "control", "failed")
+    assert control["commit"] == json.loads((job.job_dir / "artifacts" / "checkout.json").read_text())["base"]
+    found = job.verdict()
+    assert (found.outcome, found.fault) == (Outcome.INFRASTRUCTURE, Fault.OPERATOR)
+    said = f"the branch without the change fails the same way, at {control['commit'][:12]}"
+    assert said in found.messages[0].detail
+    assert found.gearman_result() is None and not found.may_retry
+    assert not (job.job_dir / "control").exists()
+    assert "Control: the same without the change" in job.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("merged", "change"),
+    [
+        (FINE, {"requirements.txt": "alpha\nnope\n"}),
+        (GONE, {"requirements.txt": "alpha\nanother-one\n"}),
+        (FINE, {"requirements.txt": "alpha\nbroken\n"}),
+        ({"requirements.txt": "alpha\nbroken\n"}, {"requirements.txt": "alpha\nnope\n"}),
+    ],
+    ids=["the branch is fine", "another package", "does not build", "the branch fails otherwise"],
+)
+def test_what_only_fails_with_the_change_is_its_own(
+    job: Job, tmp_path: Path, merged: dict[str, str], change: dict[str, str]
+) -> None:
+    job.propose(tmp_path, merged, change)
+    job.run()
+    assert job.events()[-1]["event"] == "control"
+    found = job.verdict()
+    assert (found.outcome, found.fault) == (Outcome.FAILURE, Fault.CHANGE)
+
+
+def test_an_index_that_the_branch_names_and_the_worker_may_not_reach(job: Job, tmp_path: Path) -> None:
+    merged = {"requirements.txt": f"--extra-index-url http://localhost:{free_port()}/simple\nalpha\nprivate-one\n"}
+    job.propose(tmp_path, merged, {"README": "words"})
+    job.run()
+    assert job.verdict().fault is Fault.OPERATOR
+
+
+def test_a_kept_environment_proves_nothing(job: Job, tmp_path: Path) -> None:
+    """The branch's environment was built, and is kept; then the index loses one of its packages."""
+    job.propose(tmp_path, {"requirements.txt": "alpha\n"}, {"requirements.txt": "alpha  # as before\n"})
+    base = json.loads((job.job_dir / "artifacts" / "checkout.json").read_text())["base"]
+    job.build("master", "tip", base)
+    for path in (tmp_path / "index" / "simple" / "alpha").iterdir():
+        path.unlink()
+    (tmp_path / "index" / "simple" / "alpha").rmdir()
+    (tmp_path / "cache").rename(tmp_path / "former-cache")
+    job.run()
+    assert job.verdict().fault is Fault.OPERATOR
+
+
+def test_the_control_reads_nothing_that_the_change_has_written(job: Job, tmp_path: Path) -> None:
+    """Given a build that alters all that it can reach so that the branch would fail as well."""
+    evil = "for name in ('../control/src', '.', '..'):\n    pathlib.Path(name, 'requirements.txt').write_text('nope')\n"
+    wrapped = "try:\n    " + evil.replace("\n", "\n    ") + "pass\nexcept OSError:\n    pass\nraise RuntimeError('no')"
+    job.install["project"] = "editable"
+    job.propose(tmp_path, {**project(), **FINE}, project(evil=wrapped))
+    job.run()
+    assert job.events()[-1]["outcome"] == "passed"
+    assert job.verdict().fault is Fault.CHANGE
+
+
+@pytest.mark.parametrize("base", [None, "c" * 40], ids=["a tag", "a branch by itself"])
+def test_without_a_change_there_is_nothing_to_leave_out(job: Job, tmp_path: Path, base: str | None) -> None:
+    job.propose(tmp_path, GONE, {})
+    path = job.job_dir / "artifacts" / "checkout.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base": base}))
+    job.run()
+    assert [event["event"] for event in job.events()] == ["error"]
+
+
+def test_trouble_of_the_control_changes_nothing(job: Job, tmp_path: Path) -> None:
+    job.propose(tmp_path, GONE, {"README": "words"})
+    path = job.job_dir / "artifacts" / "checkout.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base": "b" * 40}))  # the mirror has no such commit
+    assert json.loads(job.run().stdout)["code"] == "environment_failed"
+    assert job.events()[-1]["outcome"] == "unknown"
+    assert (job.verdict().outcome, job.verdict().fault) == (Outcome.FAILURE, Fault.CHANGE)
+
+
+def test_a_build_that_takes_too_long_is_not_tried_again(job: Job, tmp_path: Path) -> None:
+    job.install["project"] = "editable"
+    job.propose(tmp_path, project(), project(evil="import time; time.sleep(900)"))
+    job.params["time_limit"] = 3
+    job.run()
+    assert [event["event"] for event in job.events()] == ["error"]
+
+
+def test_what_a_limit_has_ended_is_compared_as_well(job: Job, tmp_path: Path) -> None:
+    job.params["sandbox"] = boxes.given(memory="256M")
+    job.install["project"] = "editable"
+    greedy = project(evil="kept = bytearray(b'x') * (400 << 20)")
+    job.propose(tmp_path, greedy, {"README": "words"})
+    job.run()
+    assert [event["code"] for event in job.events()] == ["over_limit"] * 2
+    assert job.verdict().fault is Fault.OPERATOR
