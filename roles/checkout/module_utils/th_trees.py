@@ -53,6 +53,10 @@ class Forest:
             self._trees[commit] = Tree(revisions, tuple(unreadable))
         return self._trees[commit]
 
+    def of(self, name: str) -> TreeReader:
+        """The reader of one database's tree, without its name before the revisions."""
+        return self._readers[name]
+
     def folders(self, commit: str) -> list[str]:
         """Where the scripts of a commit are."""
         every = [folder for reader in self._readers.values() for folder in reader.places(commit).folders]
