@@ -551,15 +551,6 @@ _TABLE = (
         "Correct the branch, or the project's profile where that is wrong: `heads`, and the folders with scripts.",
     ),
     Code(
-        "ref_deleted",
-        _FAILURE,
-        "FAILURE - The ref has been deleted",
-        _OPERATOR,
-        "The job is for a branch or a tag that has been deleted, so there is nothing to test.",
-        f"{_DETAIL} names the ref.",
-        "Do not run the job for deletions: ignore-deletes in the trigger of Zuul's pipeline.",
-    ),
-    Code(
         "git_refused",
         _OURS,
         "FAILURE - The git server refuses the repository",

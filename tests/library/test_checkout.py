@@ -234,6 +234,7 @@ def test_a_ref_that_was_forced_elsewhere(work: Workplace, repository: Repository
         ({"ref": "", "branch": "nope"}, "has no branch nope"),
         ({"branch": "nope"}, "has no branch nope"),
         ({"ref": "", "commit": "1" * 40}, "1" * 40),
+        ({"ref": "refs/heads/x", "newrev": "0" * 40}, "deleted"),
     ],
 )
 def test_what_is_not_there(work: Workplace, repository: Repository, fields: dict[str, str], words: str) -> None:
@@ -241,10 +242,6 @@ def test_what_is_not_there(work: Workplace, repository: Repository, fields: dict
     begun = time.monotonic()
     work.fails("checkout_ref_gone", words, **fields)
     assert time.monotonic() - begun < 3
-
-
-def test_a_ref_that_was_deleted_on_purpose(work: Workplace) -> None:
-    work.fails("ref_deleted", "refs/heads/x has been deleted", ref="refs/heads/x", newrev="0" * 40)
 
 
 @pytest.mark.parametrize(

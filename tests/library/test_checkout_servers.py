@@ -18,7 +18,7 @@ from ansible.module_utils.th_step import StepError
 from .gitserver import Repository, git
 from .test_checkout import PROJECT, ZUUL_REF, Workplace, repository, root, url, work  # noqa: F401 - fixtures
 
-WEB_PAGE = b"<html>words</html>"
+WEB_PAGE = b"<html>\nwords\n</html>\n"
 
 
 @contextmanager

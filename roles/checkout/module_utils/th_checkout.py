@@ -82,7 +82,7 @@ class Checkout:
         request = self._request
         expected = request.commit or request.newrev
         if NO_COMMIT.fullmatch(expected):
-            raise StepError("ref_deleted", f"{request.ref} has been deleted: there is nothing to test.")
+            raise StepError("checkout_ref_gone", f"{request.ref} has been deleted.")
         if not request.ref:
             return self._without_ref(expected)
         if request.newrev and request.newrev == expected and self._git.commit(self._src, expected):

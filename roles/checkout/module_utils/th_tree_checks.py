@@ -137,11 +137,10 @@ def _check_heads(it: Compared) -> None:
     if _hidden(it.after.unreadable):
         raise _broken(it, f"whether {_some(heads)} are all heads is not known")
     new = sorted(set(heads) - set(before))
-    if len(heads) > max(len(before), allowed) and new:
+    if len(heads) > max(len(before), allowed):
         raise _several(it, heads, new)
-    listed = _listed(it.after, heads)
     key = f"{_section(it)}.heads"
-    raise _broken(it, f"its heads are {listed}, and {key} in {it.profile} allows {allowed}")
+    raise _broken(it, f"its heads are {_listed(it.before, before)}, and {key} in {it.profile} allows {allowed}")
 
 
 def _check_leaves(it: Compared) -> None:
