@@ -7,6 +7,7 @@ a job without any walk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -110,7 +111,7 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
         results.append(result)
     if datasets is not None and not datasets and not messages:
         messages.append(Message.of("no_dataset", detail="the job has no datasets"))
-    messages = [_where(_whose(message, checkout), results) for message in messages]
+    messages = [_where(_whose(_merged(message, checkout), checkout), results) for message in messages]
     return _verdict(messages, results, artifacts)
 
 
@@ -153,6 +154,22 @@ def _whose(message: Message, checkout: Checkout) -> Message:
     if message.fault is not Fault.CHANGE or message.stage not in before:
         return message
     return replace(message, blame=Fault.DATASET if message.dataset else Fault.OPERATOR)
+
+
+def _merged(message: Message, checkout: Checkout) -> Message:
+    """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are not
+    fetched."""
+    if message.fault is not Fault.CHANGE:
+        return message
+    if message.code == "several_heads" and checkout.touch_known and checkout.stages:
+        return message if checkout.by_change or checkout.removed else replace(message, blame=Fault.OPERATOR)
+    if message.code in ("migration_raised", "walk_failed", "import_failed"):
+        names = {path.rpartition("/")[2]: path for path in checkout.pointers}
+        words = set(re.split(r"[\s'\"(),:;/\[\]]+", message.detail)) | {message.file.rpartition("/")[2]}
+        if found := sorted(words & names.keys()):
+            hint = f"{names[found[0]]} is a Git LFS pointer, which the worker does not fetch"
+            return replace(message, blame=Fault.OPERATOR, detail=f"{hint}: {message.detail}")
+    return message
 
 
 def _where(message: Message, results: Iterable[DatasetResult]) -> Message:

@@ -264,3 +264,28 @@ def test_a_script_location_that_nothing_names(
     repository.change(ZUUL_REF, {"README": "more"})
     detail = work.fails("profile_wrong", "/profiles/project.yaml: migrations.script_location: is not set")
     assert "alembic.ini" in detail
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+
+
+def test_pointers_of_git_lfs_are_listed(work: Workplace, repository: Repository) -> None:  # noqa: F811
+    repository.commit({"data/old.csv": POINTER})
+    files = {
+        "data/.gitattributes": "*.csv filter=lfs diff=lfs merge=lfs -text\n*.txt filter=lfs\n",
+        f"{VERSIONS}/d.py": script("d", "c"),
+        "data/new.csv": POINTER,
+        "data/true.csv": "1,2\n",
+        "data/words.txt": "words" * 1000,
+        "other/new.csv": "1,2\n",
+    }
+    repository.change(ZUUL_REF, files)
+    assert work.run()["lfs_pointers"] == ["data/new.csv", "data/old.csv"]
+    repository.change(ZUUL_REF, {"README": "x"})
+    assert "lfs_pointers" not in work.run("without")
+
+
+def test_a_script_in_git_lfs_says_what_to_do(work: Workplace, repository: Repository) -> None:  # noqa: F811
+    repository.change(ZUUL_REF, {f"{VERSIONS}/d.py": POINTER, ".gitattributes": "*.py filter=lfs\n"})
+    detail = work.fails("migration_unreadable", "Git LFS pointer, not the script: keep migrations out of Git LFS")
+    assert f"{VERSIONS}/d.py" in detail

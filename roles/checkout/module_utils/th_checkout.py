@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_git import Git, GitError, join_url, mask
-from ansible.module_utils.th_git_files import survey
+from ansible.module_utils.th_git_files import lfs_pointers, survey
 from ansible.module_utils.th_history import History
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_remove import remove
@@ -26,6 +26,7 @@ from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, rea
 NO_COMMIT = re.compile(r"0{40,64}")
 SUBJECT_LIMIT = 200
 HELPERS_LIMIT = 100
+POINTERS_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,7 @@ class Checkout:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
         stages.append(Stage(name, "change", "change", commit))
+        pointers = [printable(path) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
         trees = {stage.commit: reader.read(stage.commit) for stage in stages}
         return {
             "project": request.project,
@@ -200,6 +202,7 @@ class Checkout:
             "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
             "tip_left_out": left_out,
             "left_out": releases_left_out,
+            **({"lfs_pointers": pointers} if pointers else {}),
             "unreadable": [
                 {"stage": stage.slug, "file": printable(item.file), "reason": printable(item.reason)}
                 for stage in stages

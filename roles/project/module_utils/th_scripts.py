@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from ansible.module_utils.th_git_files import is_lfs_pointer
 from ansible.module_utils.th_new_syntax import in_older_words
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 
@@ -24,10 +25,6 @@ SCRIPT_LIMIT = 1024 * 1024
 """Bytes; a longer script is reported as unreadable."""
 NAME_LIMIT = 255
 """Characters of a revision; alembic's version table holds 32 by default."""
-
-LFS_POINTER_LIMIT = 1024
-"""Bytes that a pointer of Git LFS has at most (its specification)."""
-_LFS_VERSION = (b"version https://git-lfs.github.com/spec/", b"version http://git-media.io/")
 
 NO_REVISION = "it sets no revision"
 """Why a script is unreadable that no other one can come after."""
@@ -264,11 +261,6 @@ def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
     if len(names) < len(found):
         raise UnreadableError(f"its {variable} holds what is not a revision's name")
     return tuple(names if isinstance(found, tuple | list) else sorted(names))
-
-
-def is_lfs_pointer(content: bytes) -> bool:
-    """Whether a file's content is what Git LFS keeps in the repository in place of the file."""
-    return len(content) <= LFS_POINTER_LIMIT and content.startswith(_LFS_VERSION)
 
 
 def sha256(content: bytes) -> str:

@@ -135,9 +135,9 @@ class InProcessWalker:
                 options["script_location"] = str(src / settings["script_location"])
             if settings["url_option"]:
                 options[settings["url_option"]] = values["url"]
-            config = str(src / settings["config"]) if settings["config"] else ""
+            ini, toml = _files(settings, src)
             folders = [str(src / folder) for folder in settings["version_locations"]]
-            request |= {"config": config, "section": settings["section"], "options": options}
+            request |= {"config": ini, "toml": toml, "section": settings["section"], "options": options}
             request |= {"version_locations": folders, "recursive": settings["recursive_version_locations"]}
         elif settings["tool"] == "sqlalchemy_migrate":
             there = [folder for folder in settings["repository"] if (src / folder).is_dir()]
@@ -261,6 +261,17 @@ class InProcessWalker:
             printable(os.path.relpath(file, self._around.src)) if file else "",
             line if isinstance(line, int) else 0,
         )
+
+
+def _files(settings: Mapping[str, Any], src: Path) -> tuple[str, list[str]]:
+    """alembic's ini, and where its table in a pyproject.toml may be: where it is run, else beside the ini."""
+    config = settings["config"]
+    if not config:
+        return "", []
+    if config.endswith(".toml"):
+        return "", [str(src / config)]
+    folders = (src / settings["workdir"], (src / config).parent)
+    return str(src / config), list(dict.fromkeys(os.path.normpath(folder / "pyproject.toml") for folder in folders))
 
 
 def _step(item: object) -> Step:
