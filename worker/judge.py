@@ -19,8 +19,8 @@ from worker.untrusted import brief
 # What the signals with which we end a job can look like.
 BY_THE_END = (
     "migration_killed", "migration_ended", "walk_failed", "server_died", "server_out_of_memory", "server_failed",
-    "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "index_unreachable",
-    "seed_broken", "playbook_failed",
+    "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "git_refused",
+    "index_unreachable", "seed_broken", "playbook_failed",
 )  # fmt: skip
 # What ended a migration, by the walk's error code; the message that names the migration carries the detail.
 _ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")

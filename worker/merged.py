@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from worker import untrusted
@@ -12,6 +13,8 @@ from worker.limits import LIMITS
 from worker.outcome import Fault, Message
 from worker.problems import Control, Problem
 
+_OF_FILES = ("migration_raised", "walk_failed", "import_failed")
+_WORDS = re.compile(r"[\s'\"(),:;/\[\]]+")
 _OVER = tuple(limit.code for limit in LIMITS)
 
 
@@ -46,9 +49,25 @@ class Merged:
             said = message.detail[:room].rstrip(" .;")
             message = replace(message, detail="; ".join(filter(None, (said, same))))
         else:
-            return message
+            return self._by_the_checkout(message)
         blame = Fault.DATASET if about_data else Fault.OPERATOR
         return replace(message, blame=blame, alone=not self.checkout.tests_a_change)
+
+    def _by_the_checkout(self, message: Message) -> Message:
+        """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are
+        not fetched."""
+        checkout = self.checkout
+        alone = not checkout.tests_a_change
+        if message.code == "several_heads" and checkout.touch_known and checkout.stages:
+            brought = checkout.by_change or checkout.removed
+            return message if brought else replace(message, blame=Fault.OPERATOR, alone=alone)
+        if message.code in _OF_FILES:
+            names = {path.rpartition("/")[2]: path for path in checkout.pointers}
+            words = {*_WORDS.split(message.detail), message.file.rpartition("/")[2]}
+            if found := sorted(words & names.keys()):
+                hint = f"{names[found[0]]} is a Git LFS pointer, which the worker does not fetch"
+                return replace(message, blame=Fault.OPERATOR, detail=f"{hint}: {message.detail}", alone=alone)
+        return message
 
     def _control(self, message: Message) -> Control | None:
         """The control that has shown that a message's problem is there without the change."""

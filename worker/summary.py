@@ -109,6 +109,11 @@ def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
         )
     if checkout.helpers:
         told.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
+    if checkout.pointers:
+        told.append(
+            "The checkout has Git LFS pointers in place of files, which the worker does not fetch: "
+            f"{_names(checkout.pointers)}. What reads such a file finds the pointer's text."
+        )
     if checkout.removed:
         told.append(f"The change removes {_names(sorted(checkout.removed))}.")
     if checkout.tip_left_out:

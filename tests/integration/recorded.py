@@ -26,6 +26,8 @@ JOBS = ROOT / "tests" / "data" / "jobs"
 PROJECT = "recorded/toy"
 NOWHERE = "127.0.0.1:1"
 """Nobody listens there."""
+REFUSED = "refused"
+"""The project that the git server does not have."""
 
 # at the branch's tip, so that a job has only the change to walk
 DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
@@ -46,7 +48,8 @@ class Scenario:
     `dataset` None is none at all, a value of its None a key that is not there; `dump` None a dump that is missing.
     `limits` are group variables of the playbooks, `gate` further plays of the gate's, `at_the_sign` is a shell script
     that runs beside the walk as soon as the change has made a file `SIGN`; `blocked` is a path of the installation that
-    a file stands in the way of; `advance` is what is merged after the change was proposed.
+    a file stands in the way of; `merged` is what the branch has in addition, `advance` what is merged after the change
+    was proposed.
     """
 
     files: Files = field(default_factory=lambda: script("d4", "c3"))
@@ -59,6 +62,7 @@ class Scenario:
     at_the_sign: str = ""
     blocked: str = ""
     advance: Files = field(default_factory=dict)
+    merged: Files = field(default_factory=dict)
 
 
 def _migration(body: str) -> Files:
@@ -208,6 +212,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "canceled": Scenario(_migration("op.execute('SELECT SLEEP(900)')")),
     "over_limit": Scenario(_migration("rows = [0] * (90 << 20)"), limits={"sandbox_memory": "512M"}),
+    "wrong_parent": Scenario(script("d4", "99")),
+    "branch_broken": Scenario({"README": "words"}, merged=script("c4", "b2")),
+    "git_refused": Scenario(),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
 
@@ -278,9 +285,13 @@ class Installation:
 
     def _repository(self, scenario: Scenario, arguments: Mapping[str, str]) -> None:
         folder = self.root / "served" / arguments["ZUUL_PROJECT"]
+        if folder.name == REFUSED:
+            return
         if not folder.exists():  # most share one, and so the environments of its releases
             shutil.copytree(self._base.folder, folder, symlinks=True)
         repository = Repository(folder)
+        if scenario.merged:
+            repository.commit(scenario.merged, "What was merged before")
         if "gone" not in arguments["ZUUL_REF"] and not arguments["ZUUL_REF"].startswith("-"):
             repository.change(arguments["ZUUL_REF"], scenario.files)
         if ".gitmodules" in scenario.files:
@@ -361,7 +372,7 @@ def arguments_of(number: int, code: str) -> dict[str, str]:
     base = f"{number:02d}/1{number:02d}/1"
     given = {
         "ZUUL_UUID": f"recorded-{code}".replace("_", "-"),
-        "ZUUL_PROJECT": f"recorded/{code.replace('_', '-')}" if SCENARIOS[code].advance else PROJECT,
+        "ZUUL_PROJECT": f"recorded/{code.replace('_', '-')}" if _has_its_own(code) else PROJECT,
         "ZUUL_PIPELINE": "check",
         "ZUUL_URL": "git://127.0.0.1:9418",
         "ZUUL_VOTING": "1",
@@ -376,8 +387,14 @@ def arguments_of(number: int, code: str) -> dict[str, str]:
         "checkout_ref_gone": {"ZUUL_REF": f"{ref}gone"},
         "bad_request": {"ZUUL_REF": "--upload-pack=x"},
         "git_unreachable": {"ZUUL_URL": f"git://{NOWHERE}"},
+        "git_refused": {"ZUUL_PROJECT": f"recorded/{REFUSED}"},
     }
     return {**given, **special.get(code, {})}
+
+
+def _has_its_own(code: str) -> bool:
+    """Whether a job's repository has a branch of its own."""
+    return bool(SCENARIOS[code].advance or SCENARIOS[code].merged)
 
 
 def record() -> None:

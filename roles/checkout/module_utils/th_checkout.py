@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_git import Git, GitError, join_url, mask
-from ansible.module_utils.th_git_files import survey
+from ansible.module_utils.th_git_files import lfs_pointers, survey
 from ansible.module_utils.th_history import History
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_remove import remove
@@ -20,11 +20,13 @@ from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import check_out_submodules
 from ansible.module_utils.th_text import printable
+from ansible.module_utils.th_tree_checks import check_trees, too_many_heads
 from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, reason_to_leave_out
 
 NO_COMMIT = re.compile(r"0{40,64}")
 SUBJECT_LIMIT = 200
 HELPERS_LIMIT = 100
+POINTERS_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Checkout:
                 document = self._check_out()
         except GitError as error:
             if error.command == "fetch":
-                raise unreachable(join_url(self._request.url, self._request.project), error) from None
+                raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"The change cannot be checked out: {error}.") from None
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
@@ -91,13 +93,11 @@ class Checkout:
             self._git.fetch(url, request.ref, "refs/turbo-hipster/change", self._src)
         except GitError as error:
             if error.gone:
-                raise StepError(
-                    "checkout_ref_gone", f"{url} has no {request.ref} (any more): recheck the change."
-                ) from None
+                raise StepError("checkout_ref_gone", f"{url} has no {request.ref} (any more).") from None
             if error.refused:
                 raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
-            if error.exit is None or not self._git.answers(url):
-                raise unreachable(url, error) from None
+            if trouble := error if error.exit is None else self._git.trouble(url):
+                raise unreachable(self._git, url, trouble) from None
             raise
         fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")
         if fetched is None:
@@ -108,7 +108,7 @@ class Checkout:
         if commit is None or not self._history.contains(fetched, commit):
             raise StepError(
                 "checkout_ref_gone",
-                f"{request.ref} at {url} is {fetched} now and does not hold {expected}: recheck the change.",
+                f"{request.ref} at {url} is {fetched} now and does not hold {expected}.",
             )
         return commit
 
@@ -165,11 +165,15 @@ class Checkout:
         unreadable = newly_unreadable(before, change_tree)
         if unreadable:
             raise StepError("migration_unreadable", printable(unreadable))
+        check_trees(reader, self._profile, base if tip else None, commit, branch)
+        if tip is not None:
+            left_out = left_out or too_many_heads(reader, self._profile["databases"], tip)
         stages: list[Stage] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
             reason = f"it comes after {branch}" if later else ""
             reason = reason or reason_to_leave_out(commit, release, touched, reader.read(release), change_tree)
+            reason = reason or too_many_heads(reader, self._profile["databases"], release)
             if reason:
                 releases_left_out.append({"name": name, "kind": "release", "reason": reason})
             else:
@@ -178,6 +182,7 @@ class Checkout:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
         stages.append(Stage(name, "change", "change", commit))
+        pointers = [printable(path) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
         trees = {stage.commit: reader.read(stage.commit) for stage in stages}
         return {
             "project": request.project,
@@ -198,6 +203,7 @@ class Checkout:
             "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
             "tip_left_out": left_out,
             "left_out": releases_left_out,
+            **({"lfs_pointers": pointers} if pointers else {}),
             "unreadable": [
                 {"stage": stage.slug, "file": printable(item.file), "reason": printable(item.reason)}
                 for stage in stages

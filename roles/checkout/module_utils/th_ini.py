@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alembic's configuration file, as a change brings it: what it says of where the scripts are."""
+"""Alembic's configuration files, as a change brings them: what they say of where the scripts are.
+
+Alembic 1.16 and later read two, an ini and the table ``tool.alembic`` of a pyproject.toml; each option is the ini's
+where that has it (``alembic/config.py``, ``get_alembic_option``).
+"""
 
 from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 HERE = "/root-of-the-repository/"
 """Stands for it in the values that ``%(here)s`` is part of; no other absolute path is allowed there."""
@@ -17,12 +23,17 @@ VALUE_LIMIT = 10_000
 REFERENCES_LIMIT = 1000
 """How many references are followed for one value."""
 
+TOML_LIMIT = 256 * 1024
+"""Characters of a pyproject.toml that is looked at."""
+TOML_LINE_LIMIT = 5000
+
 _KEYS = (
     "script_location",
     "version_locations",
     "version_path_separator",
     "path_separator",
     "recursive_version_locations",
+    "prepend_sys_path",
 )
 _REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)")
 
@@ -42,6 +53,36 @@ def read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
                 settings[name] = _filled(known[name], known, iter(range(REFERENCES_LIMIT))).strip()
     except configparser.Error:
         return settings
+    return settings
+
+
+def read_toml(content: bytes, folder: str) -> dict[str, Any]:
+    """The table ``tool.alembic`` of a pyproject.toml, ``%(here)s`` filled in; empty when it cannot be read.
+
+    Lists stay lists; what is neither a list of texts, nor a text, nor true or false is left out.
+    """
+    text = content.decode("utf-8", "replace")
+    if len(text) > TOML_LIMIT or any(len(line) > TOML_LINE_LIMIT for line in text.split("\n")):
+        return {}
+    try:
+        document: Any = tomllib.loads(text)
+        table = document.get("tool", {}).get("alembic", {})
+    except (ValueError, RecursionError, AttributeError):
+        return {}
+    known = {"here": HERE + folder}
+    settings: dict[str, Any] = {}
+    for name in _KEYS:
+        value = table.get(name) if isinstance(table, dict) else None
+        left = iter(range(REFERENCES_LIMIT))
+        try:
+            if isinstance(value, bool):
+                settings[name] = value
+            elif isinstance(value, str):
+                settings[name] = _filled(value, known, left)
+            elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+                settings[name] = [_filled(one, known, left) for one in value]
+        except configparser.Error:
+            continue
     return settings
 
 
@@ -72,10 +113,21 @@ def _filled(value: str, known: Mapping[str, str], left: Iterator[int], depth: in
     return whole
 
 
-def split_locations(settings: Mapping[str, str]) -> list[str]:
-    """The folders of ``version_locations``, split as alembic does (``alembic/config.py``)."""
-    locations = settings.get("version_locations", "")
-    separator = settings.get("path_separator") or settings.get("version_path_separator") or ""
-    by_name = {"space": " ", "newline": "\n", "os": ":", ":": ":", ";": ";"}
-    parts = locations.split(by_name[separator]) if separator in by_name else re.split(r", *|(?: +)", locations)
-    return [part.strip() for part in parts if part.strip()]
+def split_locations(settings: Mapping[str, Any]) -> list[str]:
+    """The folders of ``version_locations``, split as alembic does."""
+    names = ("path_separator", "version_path_separator")
+    return _split(settings, "version_locations", names, r", *|(?: +)")
+
+
+def split_paths(settings: Mapping[str, Any]) -> list[str]:
+    """The folders of ``prepend_sys_path``, split as alembic does."""
+    return _split(settings, "prepend_sys_path", ("path_separator",), r", *|(?: +)|:")
+
+
+def _split(settings: Mapping[str, Any], name: str, separators: tuple[str, ...], otherwise: str) -> list[str]:
+    value = settings.get(name) or ""
+    if isinstance(value, str):
+        separator = next((settings[one] for one in separators if settings.get(one)), "")
+        by_name = {"space": " ", "newline": "\n", "os": ":", ":": ":", ";": ";"}
+        value = value.split(by_name[separator]) if separator in by_name else re.split(otherwise, value)
+    return [part.strip() for part in value if part.strip()] if isinstance(value, list) else []

@@ -13,7 +13,7 @@ from typing import Any
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_git import Git
 from ansible.module_utils.th_git_files import differing, file, scripts
-from ansible.module_utils.th_ini import HERE, read_ini, split_locations
+from ansible.module_utils.th_ini import HERE, read_ini, read_toml, split_locations, split_paths
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 from ansible.module_utils.th_scripts import read_tree
 from ansible.module_utils.th_step import StepError
@@ -52,6 +52,10 @@ class Forest:
                 unreadable += tree.unreadable
             self._trees[commit] = Tree(revisions, tuple(unreadable))
         return self._trees[commit]
+
+    def of(self, name: str) -> TreeReader:
+        """The reader of one database's tree, without its name before the revisions."""
+        return self._readers[name]
 
     def folders(self, commit: str) -> list[str]:
         """Where the scripts of a commit are."""
@@ -156,42 +160,70 @@ class TreeReader:
     def _alembic(self, commit: str) -> Places:
         migrations = self._migrations
         config = migrations.get("config", "")
-        content = file(self._git, self._repository, commit, config) if config else None
-        settings = read_ini(content or b"", posixpath.dirname(config), migrations.get("section", ""))
-        told = settings.get("recursive_version_locations", "").strip().lower() in ("1", "true", "yes", "on")
+        settings = self._configuration(commit, config) if config else {}
+        told = settings.get("recursive_version_locations", False)
+        told = told.strip().lower() in ("1", "true", "yes", "on") if isinstance(told, str) else bool(told)
         recursive = migrations["recursive_version_locations"] or told
+        roots = [root for one in split_paths(settings) if (root := self._inside(one)) is not None]
         # alembic lets the folders of its file count, also where the profile gives it another script_location
         script_location = migrations.get("script_location", "")
-        if not script_location and settings.get("script_location"):
-            script_location = self._place(commit, settings["script_location"])
+        if not script_location and isinstance(settings.get("script_location"), str):
+            script_location = self._place(commit, settings["script_location"], roots)
         helpers = tuple(place for place in (script_location, config) if place)
         if migrations["version_locations"]:
             return Places(tuple(migrations["version_locations"]), recursive, helpers)
         named = split_locations(settings)
         if named:
-            return Places(tuple(self._place(commit, one) for one in named), recursive, helpers)
+            return Places(tuple(self._place(commit, one, roots) for one in named), recursive, helpers)
         folders = (posixpath.join(script_location, "versions"),) if script_location else ()
         return Places(folders, recursive, helpers)
 
-    def _place(self, commit: str, value: str) -> str:
+    def _configuration(self, commit: str, config: str) -> dict[str, Any]:
+        """What alembic's files say; the pyproject.toml is the one where alembic is run, else the one beside the ini."""
+
+        def content(path: str) -> bytes:
+            return file(self._git, self._repository, commit, path) or b""
+
+        is_toml = config.endswith(".toml")
+        ini = {} if is_toml else read_ini(content(config), posixpath.dirname(config), self._migrations["section"])
+        for path in [config] if is_toml else toml_files(config, self._migrations["workdir"]):
+            if toml := read_toml(content(path), posixpath.dirname(path)):
+                # how a text is split is asked of the ini alone; only its script_location counts where it is empty, too
+                told = {name: value for name, value in toml.items() if "separator" not in name}
+                return {**told, **{name: value for name, value in ini.items() if value or name == "script_location"}}
+        return dict(ini)
+
+    def _place(self, commit: str, value: str, roots: Sequence[str]) -> str:
         """A location of the configuration file as a folder of the repository: a path, or ``package:folder``."""
         package, separator, rest = value.partition(":")
         if separator and re.fullmatch(r"[A-Za-z_][\w.]*", package):
-            within = posixpath.join(*package.split("."), rest)
-            place = posixpath.join(self._folder, within)
-            for folder in (place, posixpath.join(self._folder, "src", within)):
+            place = posixpath.join(*package.split("."), *rest.split(":"))
+            own = (self._folder, posixpath.join(self._folder, "src"))
+            for root in dict.fromkeys((*roots, self._migrations["workdir"], *own)):
+                folder = posixpath.normpath(posixpath.join(root, place))
                 if self._git.run("ls-tree", "-z", commit, "--", folder, cwd=self._repository, quiet=True):
                     return folder
-            return place
-        if value.startswith(HERE):
-            path = posixpath.normpath(value.removeprefix(HERE).lstrip("/") or ".")
-        else:
-            path = posixpath.normpath(posixpath.join(self._migrations["workdir"], value))
-        if path.startswith(("/", "..")):
+            return posixpath.join(self._folder, place)
+        path = self._inside(value)
+        if path is None:
             raise StepError(
                 "checkout_failed", f"{self._migrations['config']}: {printable(value)!r} leads out of the checkout."
             )
         return path
+
+    def _inside(self, value: str) -> str | None:
+        """A path of the configuration file as one in the repository; None when it leads out of that."""
+        if value.startswith(HERE):
+            path = posixpath.normpath(value.removeprefix(HERE).lstrip("/") or ".")
+        else:
+            path = posixpath.normpath(posixpath.join(self._migrations["workdir"], value))
+        return None if path.startswith(("/", "..")) else path
+
+
+def toml_files(config: str, workdir: str) -> list[str]:
+    """Where alembic's table of a pyproject.toml may be, for a project whose ini is `config`."""
+    folders = (workdir, posixpath.dirname(config))
+    return list(dict.fromkeys(posixpath.normpath(posixpath.join(folder, "pyproject.toml")) for folder in folders))
 
 
 def compare(base: Tree, change: Tree) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from ansible.module_utils.th_scripts import (
     UnreadableError,
     digest_of,
     literal,
-    parse,
+    read_each,
     sha256,
 )
 
@@ -74,13 +74,12 @@ def read_django_tree(
     nodes: dict[_Key, _Node] = {}
     unreadable: list[Unreadable] = []
     of_label: dict[str, str] = {}
-    for folder in chosen:
-        if not apps and f"{folder}/__init__.py" not in content:
-            continue  # Django takes a folder that is no package for an app without migrations
-        if not folder.isprintable():
-            continue  # nor could Python import it
-        modules = {path: text for path, text in content.items() if _is_module(path, folder)}
-        found, problems = _read_folder(modules)
+    # Django takes a folder that is no package for an app without migrations; what cannot be shown, Python cannot import
+    packages = [one for one in chosen if (apps or f"{one}/__init__.py" in content) and one.isprintable()]
+    within = {one: {path: text for path, text in content.items() if _is_module(path, one)} for one in packages}
+    read = read_each({path: text for modules in within.values() for path, text in modules.items()}, _read_node)
+    for folder, modules in within.items():
+        found, problems = _read_folder(modules, read)
         if not found:
             if apps:
                 unreadable += problems
@@ -103,22 +102,23 @@ def _is_module(path: str, folder: str) -> bool:
     return posixpath.dirname(path) == folder and name.endswith(".py") and name[0] not in "_~" and name.count(".") == 1
 
 
-def _read_folder(modules: Mapping[str, bytes]) -> tuple[dict[str, _Node], list[Unreadable]]:
+def _read_folder(
+    modules: Mapping[str, bytes], read: Mapping[str, _Node | UnreadableError]
+) -> tuple[dict[str, _Node], list[Unreadable]]:
     nodes: dict[str, _Node] = {}
     unreadable: list[Unreadable] = []
-    for path, content in sorted(modules.items()):
-        name = posixpath.basename(path).removesuffix(".py")
-        try:
-            if len(name) > NAME_LIMIT or not name.isprintable():
-                raise UnreadableError("its name is not a migration's")
-            nodes[name] = _read_node(path, content)
-        except UnreadableError as problem:
-            unreadable.append(Unreadable(path, str(problem), sha256(content)))
+    for path in sorted(modules):
+        found, name = read[path], posixpath.basename(path).removesuffix(".py")
+        if len(name) > NAME_LIMIT or not name.isprintable():
+            found = UnreadableError("its name is not a migration's")
+        if isinstance(found, UnreadableError):
+            unreadable.append(Unreadable(path, str(found), sha256(modules[path])))
+        else:
+            nodes[name] = found
     return nodes, unreadable
 
 
-def _read_node(path: str, content: bytes) -> _Node:
-    module = parse(content)
+def _read_node(path: str, module: ast.Module) -> _Node:
     node = _Node(path, digest_of(module))
     constants = _constants(module.body)
     here = False
@@ -230,9 +230,8 @@ def _label(folder: str, content: Mapping[str, bytes], labels: Mapping[str, str])
 
 def _label_of_config(content: bytes, plain: str) -> str:
     """The label that an apps.py gives; of several, that of the default one."""
-    try:
-        module = parse(content)
-    except UnreadableError:
+    module = read_each({"apps.py": content}, lambda path, read: read)["apps.py"]
+    if isinstance(module, UnreadableError):
         return plain
     found: dict[str, bool] = {}
     constants = _constants(module.body)
@@ -262,6 +261,10 @@ def _revisions(nodes: Mapping[_Key, _Node]) -> dict[str, Revision]:
         key: {found for one in node.dependencies if one[0] == key[0] and (found := there(one))} - {key}
         for key, node in nodes.items()
     }
+
+    def lacking(wanted: _Key, app: str) -> bool:
+        return wanted[0] == app and there(wanted) is None and not wanted[1].startswith("__")
+
     followed = {one for ones in before.values() for one in ones}
     roots: dict[str, _Key] = {}
     leaves: dict[str, _Key] = {}
@@ -293,6 +296,7 @@ def _revisions(nodes: Mapping[_Key, _Node]) -> dict[str, Revision]:
             digest=node.digest,
             depends=tuple(sorted(_name(one) for one in others[key])),
             replaces=tuple(_name(one) for one in node.replaces),
+            lacks=tuple(sorted(_name(one) for one in node.dependencies if lacking(one, key[0]))),
         )
         for key, node in nodes.items()
     }

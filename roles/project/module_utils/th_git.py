@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_git_errors import REASON_LIMIT, is_transient, reason
 from ansible.module_utils.th_git_process import OUTPUT_LIMIT, Limits, run_git
 from ansible.module_utils.th_git_settings import (
     CONFIG,
@@ -74,14 +75,7 @@ class GitError(Exception):
         self.output = output
         self.exit = exit_status
         self.said = said.strip()
-        lines = self.said.splitlines() or [f"exit status {exit_status}"]
-        start = next(
-            (index for index, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), len(lines) - 1
-        )
-        reason = " ".join(lines[start : start + (2 if lines[start].endswith(":") else 1)])
-        if exit_status is None:
-            reason = f"no end after {seconds:.0f} s"
-        self.reason = printable(reason)[:500].rstrip(".")
+        self.reason = printable(reason(self.said, exit_status, seconds))[:REASON_LIMIT].rstrip(".")
         super().__init__(f"git {command}: {self.reason}")
 
     @property
@@ -93,6 +87,11 @@ class GitError(Exception):
     def refused(self) -> bool:
         """Whether git did not take the objects because of what they are."""
         return "fsck error" in self.said or "error in object" in self.said
+
+    @property
+    def transient(self) -> bool:
+        """Whether a command that talks to a server may end otherwise a moment later."""
+        return is_transient(self.said, self.exit)
 
     @property
     def ours(self) -> bool:
@@ -189,15 +188,15 @@ class Git:
             words = words.replace(f"{secret}@", "")
         return mask(words)
 
-    def answers(self, url: str) -> bool:
-        """Whether a repository's server answers at all."""
+    def trouble(self, url: str) -> GitError | None:
+        """What keeps a repository's server from answering at all; None when it answers."""
         try:
             self.run(
                 "ls-remote", "--quiet", "--", url, "HEAD", time_limit=self._patience.time_limit, local=is_local(url)
             )
-        except GitError:
-            return False
-        return True
+        except GitError as error:
+            return error
+        return None
 
     def remote(
         self,
@@ -207,7 +206,7 @@ class Git:
         config: Mapping[str, str] | None = None,
         merged: bool = False,
     ) -> bytes:
-        """Run one command that talks to the server of `url`, several times when it fails. Raises as `run` does."""
+        """Run one command that talks to the server of `url`, several times when that may help. Raises as `run` does."""
         patience = self._patience
         for attempt in range(1, patience.attempts + 1):
             try:
@@ -215,7 +214,7 @@ class Git:
                     *words, cwd=cwd, time_limit=patience.time_limit, local=is_local(url), config=config, merged=merged
                 )
             except GitError as error:
-                if error.gone or error.refused or attempt == patience.attempts:
+                if error.gone or error.refused or not error.transient or attempt == patience.attempts:
                     raise
                 time.sleep(patience.backoff * attempt)
         raise AssertionError("at least one attempt is made")

@@ -15,6 +15,11 @@ TREE_FILES_LIMIT = 20_000
 TREE_BYTES_LIMIT = 64 * 1024 * 1024
 FILE_LIMIT = 1024 * 1024
 
+LFS_POINTER_LIMIT = 1024
+"""Bytes that a pointer of Git LFS has at most (its specification)."""
+LFS_FILES_LIMIT = 1000
+_LFS_VERSION = (b"version https://git-lfs.github.com/spec/", b"version http://git-media.io/")
+
 _NAME = 1024  # bytes of output that a file may take
 _LINK, _MODULE = "120000", "160000"
 
@@ -127,6 +132,25 @@ def conflicts(git: Git, repository: Path, one: str, other: str) -> list[str]:
         files = error.output.split(b"\0")[1:]
         return [path.decode("utf-8", "backslashreplace") for path in dict.fromkeys(files) if path]
     return []
+
+
+def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
+    """The files that Git LFS keeps elsewhere, in a commit that is checked out: what is there is a pointer to them."""
+    listing = git.run("ls-files", "-z", "--", ":(top,attr:filter=lfs)", cwd=repository, quiet=True)
+    tracked = {path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path}
+    if not tracked:
+        return []
+    short = [
+        (entry.path, entry.name)
+        for entry in entries(git, repository, "-r", commit, "--")
+        if entry.path in tracked and entry.mode not in (_LINK, _MODULE) and 0 < entry.size <= LFS_POINTER_LIMIT
+    ]
+    return sorted(path for path, content in _blobs(git, repository, short[:LFS_FILES_LIMIT]) if is_lfs_pointer(content))
+
+
+def is_lfs_pointer(content: bytes) -> bool:
+    """Whether a file's content is what Git LFS keeps in the repository in place of the file."""
+    return len(content) <= LFS_POINTER_LIMIT and content.startswith(_LFS_VERSION)
 
 
 def file(git: Git, repository: Path, commit: str, path: str) -> bytes | None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible.module_utils.th_git import Git, GitError, mask
+from ansible.module_utils.th_git import Git, GitError, is_local, mask
+from ansible.module_utils.th_git_errors import folder_problem
 from ansible.module_utils.th_names import REF
 from ansible.module_utils.th_step import StepError
+
+USUAL = ("master", "main")
+"""Branches that are taken for the default one where HEAD does not say."""
+
+_OF_A_REMOTE = re.compile(r"refs/remotes/[^/]+/(.+)")
 
 
 class Mirror:
@@ -38,14 +45,15 @@ class Mirror:
             os.close(handle)
 
     def update(self) -> None:
-        """Bring the mirror up to date; an unusable one is made anew. Raises StepError git_unreachable."""
+        """Bring the mirror up to date; an unusable one is made from nothing. Raises StepError."""
         if (self.path / "HEAD").is_file():
             try:
                 self._fetch()
                 return
             except GitError as error:
-                if error.exit is None or not self._git.answers(self._url):
-                    raise unreachable(self._url, error) from None
+                trouble = error if error.exit is None else self._git.trouble(self._url)
+                if trouble:
+                    raise unreachable(self._git, self._url, trouble) from None
                 # the server is there: then it is the mirror
         self.renew()
 
@@ -58,27 +66,42 @@ class Mirror:
         return False
 
     def renew(self) -> None:
-        """Throw the mirror away and make it from nothing. Raises StepError git_unreachable."""
+        """Throw the mirror away and make it from nothing. Raises StepError."""
         shutil.rmtree(self.path, ignore_errors=True)
         try:
             self._git.run("init", "--quiet", "--bare", "--", str(self.path), merged=True)
             self._fetch()
         except GitError as error:
             shutil.rmtree(self.path, ignore_errors=True)
-            raise unreachable(self._url, error) from None
+            if error.command == "init":
+                detail = f"{self.path} (git_working_dir, th_git_working_dir) cannot be made: {error.reason}."
+                raise StepError("playbook_failed", detail) from None
+            raise unreachable(self._git, self._url, error) from None
 
     def default_branch(self) -> str:
-        """The branch that the server's HEAD is; "" when it is none. Raises StepError git_unreachable."""
-        words = ("ls-remote", "--quiet", "--symref", "--", self._url, "HEAD")
+        """The branch that stands for a job that names none; "" when there is none. Raises StepError.
+
+        It is the one that the server's HEAD names, as a branch or as one of a remote's (Zuul's merger has
+        ``refs/remotes/origin/master``); else one whose tip a detached HEAD is; else, as a server does not tell what a
+        HEAD that leads nowhere names, ``master`` or ``main``; else the only one.
+        """
+        words = ("ls-remote", "--quiet", "--symref", "--", self._url, "HEAD", "refs/heads/*")
         try:
             told: str = self._git.remote(self._url, *words, merged=True).decode("utf-8", "replace")
         except GitError as error:
-            raise unreachable(self._url, error) from None
+            raise unreachable(self._git, self._url, error) from None
+        heads: dict[str, str] = {}
+        named = commit = ""
         for line in told.splitlines():
-            name = line.removeprefix("ref: refs/heads/").removesuffix("\tHEAD")
-            if line == f"ref: refs/heads/{name}\tHEAD" and REF.fullmatch(name):
-                return name
-        return ""
+            value, _, ref = line.partition("\t")
+            branch = ref.removeprefix("refs/heads/")
+            if ref == "HEAD" and value.startswith("ref: "):
+                named = value.removeprefix("ref: ")
+            elif ref == "HEAD":
+                commit = value
+            elif branch != ref and REF.fullmatch(branch):
+                heads[branch] = value
+        return _default_of(heads, named, commit)
 
     def main_branch(self) -> str:
         """The branch that the server's HEAD was when it was last asked; it is asked once. "" when it is none."""
@@ -99,6 +122,29 @@ class Mirror:
         self._git.remote(self._url, "fetch", *options, "--", self._url, *refspecs, cwd=self.path, merged=True)
 
 
-def unreachable(url: str, error: GitError) -> StepError:
-    """The failure of a git server, or of the way to it."""
-    return StepError("git_unreachable", f"{mask(url)} cannot be fetched from: {error.reason}.")
+def _default_of(heads: Mapping[str, str], named: str, commit: str) -> str:
+    """The default branch of a repository with these branches and their tips; `named` is the ref that HEAD names."""
+    wanted = [named.removeprefix("refs/heads/")] if named.startswith("refs/heads/") else []
+    if remote := _OF_A_REMOTE.fullmatch(named):
+        wanted += [remote[1], named.removeprefix("refs/remotes/")]
+    usual = [name for name in USUAL if name in heads]
+    at_the_tip = [name for name in (*usual, *sorted(heads)) if commit and heads[name] == commit]
+    only = list(heads) if len(heads) == 1 else []
+    return next((name for name in (*wanted, *at_the_tip, *usual, *only) if name in heads), "")
+
+
+def unreachable(git: Git, url: str, error: GitError) -> StepError:
+    """The failure of a git server, or of the way to it: by itself it goes (``git_unreachable``), or it does not."""
+    shown = mask(url)
+    if error.transient:
+        return StepError("git_unreachable", f"{shown} cannot be fetched from: {error.reason}.")
+    problem = folder_problem(shown) if is_local(shown) else ""
+    problem = f" ({problem})" if problem else ""
+    given, *origin = dict.fromkeys(mask(base).rstrip("/") for base in git.bases)
+    if not origin:
+        key = "zuul_server: git_url or, where that is not set, the address that Zuul gives (zuul_url of its merger)"
+    elif max((given, *origin), key=lambda base: len(base) if shown.startswith(f"{base}/") else 0) != given:
+        key = "zuul_server: git_url"
+    else:
+        key = "the address that Zuul gives (zuul_url of its merger)"
+    return StepError("git_refused", f"{shown} cannot be fetched from: {error.reason}{problem}; see {key}.")

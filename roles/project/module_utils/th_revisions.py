@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 
@@ -12,7 +12,8 @@ class Revision:
     """One migration: its name, the ones it comes after, its file, and a digest of what its upgrade does.
 
     `depends` must have run before as well, without being in the same line (alembic's depends_on). `replaces` are
-    those that it stands for (django's squashed ones), `others` the files that belong to it beside `file`.
+    those that it stands for (django's squashed ones), `others` the files that belong to it beside `file`. `lacks` are
+    those of its own app that it names and that do not exist (Django leaves nothing else out of `down`).
     """
 
     name: str
@@ -22,6 +23,7 @@ class Revision:
     depends: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -50,6 +52,13 @@ class Tree:
 
         So does alembic's table; where one replaces others, those are passed, and what comes after them comes after it.
         """
+        return self._ends({name: revision.before for name, revision in self.revisions.items()})
+
+    def leaves(self) -> list[str]:
+        """The revisions that no other one of the same line (Django's app) comes after, sorted."""
+        return self._ends({name: revision.down for name, revision in self.revisions.items()})
+
+    def _ends(self, before: Mapping[str, Iterable[str]]) -> list[str]:
         stands_for = {old: name for name, revision in self.revisions.items() for old in revision.replaces}
 
         def standing(name: str) -> str:
@@ -60,9 +69,19 @@ class Tree:
             return name
 
         passed = {name for name in self.revisions if standing(name) != name}
-        for name, revision in self.revisions.items():
-            passed.update({standing(one) for one in revision.before} - {standing(name)})
+        for name, ones in before.items():
+            passed.update({standing(one) for one in ones} - {standing(name)})
         return sorted(self.revisions.keys() - passed)
+
+    def orphans(self) -> list[tuple[str, str]]:
+        """The revisions that name one to come after which does not exist, with the name of that one; sorted."""
+        known = self.known()
+        return sorted(
+            (name, one)
+            for name, revision in self.revisions.items()
+            for one in dict.fromkeys((*revision.down, *revision.lacks))
+            if one not in known
+        )
 
     def known(self) -> set[str]:
         """The revisions, and those that they replace."""
@@ -89,6 +108,7 @@ class Tree:
                     down=names(revision.down),
                     depends=names(revision.depends),
                     replaces=names(revision.replaces),
+                    lacks=names(revision.lacks),
                 )
                 for name, revision in self.revisions.items()
             },

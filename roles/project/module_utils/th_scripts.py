@@ -12,14 +12,22 @@ import dataclasses
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
+from ansible.module_utils.th_git_files import is_lfs_pointer
+from ansible.module_utils.th_new_syntax import in_older_words
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
+
+_Found = TypeVar("_Found")
 
 SCRIPT_LIMIT = 1024 * 1024
 """Bytes; a longer script is reported as unreadable."""
 NAME_LIMIT = 255
 """Characters of a revision; alembic's version table holds 32 by default."""
+
+NO_REVISION = "it sets no revision"
+"""Why a script is unreadable that no other one can come after."""
 
 _VARIABLES = ("revision", "down_revision", "depends_on")
 _ALEMBIC_FILE = re.compile(r"(?!\.#|__init__).*\.py", re.DOTALL)
@@ -39,18 +47,16 @@ def read_tree(files: Iterable[tuple[str, bytes]], style: str = "alembic") -> Tre
     revisions: dict[str, Revision] = {}
     unreadable: list[Unreadable] = []
     labels: dict[str, str] = {}
-    for path, content in sorted(files):
-        if not _ALEMBIC_FILE.fullmatch(path.rpartition("/")[2]):
+    scripts = {path: content for path, content in files if _ALEMBIC_FILE.fullmatch(path.rpartition("/")[2])}
+    for path, found in sorted(read_each(scripts, _read_script).items()):
+        if isinstance(found, UnreadableError):
+            unreadable.append(Unreadable(path, str(found), sha256(scripts[path])))
             continue
-        try:
-            revision, named = _read_script(path, content)
-        except UnreadableError as problem:
-            unreadable.append(Unreadable(path, str(problem), sha256(content)))
-            continue
+        revision, named = found
         if revision.name in revisions:
             other = revisions[revision.name].file
             reason = f"revision {revision.name} is in {other} already"
-            unreadable.append(Unreadable(path, reason, sha256(content)))
+            unreadable.append(Unreadable(path, reason, sha256(scripts[path])))
         else:
             revisions[revision.name] = revision
             labels.update(dict.fromkeys(named, revision.name))
@@ -63,6 +69,34 @@ def read_tree(files: Iterable[tuple[str, bytes]], style: str = "alembic") -> Tre
 
 class UnreadableError(Exception):
     """A script that cannot be understood; the text is the reason."""
+
+
+class NewSyntaxError(UnreadableError):
+    """A script that this Python cannot parse; a newer one may."""
+
+
+def read_each(
+    scripts: Mapping[str, bytes], read: Callable[[str, ast.Module], _Found]
+) -> dict[str, _Found | UnreadableError]:
+    """What `read` makes of each script (path, content), or why it cannot be read.
+
+    Those in a newer Python than this one are rewritten all at once, which takes a process of its own.
+    """
+    found: dict[str, _Found | UnreadableError] = {}
+
+    def attempt(path: str, content: bytes | str) -> None:
+        try:
+            found[path] = read(path, parse(content))
+        except UnreadableError as problem:
+            found[path] = problem
+
+    for path, content in scripts.items():
+        attempt(path, content)
+    newer = [path for path, one in found.items() if isinstance(one, NewSyntaxError)]
+    for path, text in zip(newer, in_older_words([scripts[path] for path in newer]), strict=True):
+        if text is not None:
+            attempt(path, text)
+    return found
 
 
 def _read_numbered(files: Iterable[tuple[str, bytes]], name: re.Pattern[str]) -> Tree:
@@ -79,25 +113,28 @@ def _read_numbered(files: Iterable[tuple[str, bytes]], name: re.Pattern[str]) ->
             unreadable.append(Unreadable(path, reason, sha256(content)))
         else:
             version[path] = content
+    modules = {path: text for version in scripts.values() for path, text in version.items() if path.endswith(".py")}
+    digests = read_each(modules, lambda path, module: digest_of(module))
     revisions: dict[str, Revision] = {}
     down: tuple[str, ...] = ()
     for number in sorted(scripts):
-        revisions[str(number)] = _version(str(number), down, scripts[number])
+        revisions[str(number)] = _version(str(number), down, scripts[number], digests)
         down = (str(number),)
     return Tree(revisions, tuple(unreadable))
 
 
-def _version(name: str, down: tuple[str, ...], files: dict[str, bytes]) -> Revision:
+def _version(
+    name: str, down: tuple[str, ...], files: dict[str, bytes], read: Mapping[str, str | UnreadableError]
+) -> Revision:
     """A version of its Python script and its SQL scripts; those for other servers, or downwards, do not alter it."""
     digests = []
     main = ""
     for path in sorted(files):
         if path.endswith(".py"):
             main = main or path
-            try:
-                digests.append(digest_of(parse(files[path])))
-            except UnreadableError:
-                digests.append(sha256(files[path]))  # its number is all that the walk needs
+            digest = read[path]
+            # of what cannot be read, its number is all that the walk needs
+            digests.append(digest if isinstance(digest, str) else sha256(files[path]))
         elif _SQL_FILE.fullmatch(path.rpartition("/")[2]):
             main = path if not main or main.endswith(".py") else main  # it is taken rather than Python
             digests.append(sha256(files[path]))
@@ -106,26 +143,28 @@ def _version(name: str, down: tuple[str, ...], files: dict[str, bytes]) -> Revis
     return Revision(name, down, main, digest, others=tuple(sorted(files.keys() - {main})))
 
 
-def parse(content: bytes) -> ast.Module:
-    """A script's text as Python. Raises UnreadableError."""
-    if len(content) > SCRIPT_LIMIT:
-        raise UnreadableError(f"longer than {SCRIPT_LIMIT} bytes")
+def parse(content: bytes | str) -> ast.Module:
+    """A script's text as Python. Raises UnreadableError; NewSyntaxError where a newer Python may understand it."""
+    if isinstance(content, bytes):
+        if len(content) > SCRIPT_LIMIT:
+            raise UnreadableError(f"longer than {SCRIPT_LIMIT} bytes")
+        if is_lfs_pointer(content):
+            raise UnreadableError("it is a Git LFS pointer, not the script: keep migrations out of Git LFS")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as invalid escapes: the script's own matter
             return ast.parse(content)
     except SyntaxError as error:
-        raise UnreadableError(f"not Python: {error.msg} (line {error.lineno})") from None
+        raise NewSyntaxError(f"not Python: {error.msg} (line {error.lineno})") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UnreadableError(f"not Python: {type(error).__name__}") from None
 
 
-def _read_script(path: str, content: bytes) -> tuple[Revision, tuple[str, ...]]:
+def _read_script(path: str, module: ast.Module) -> tuple[Revision, tuple[str, ...]]:
     """A script's revision, and the branch labels that others may name it by."""
-    module = parse(content)
     values = _assignments(module)
     if "revision" not in values:
-        raise UnreadableError("it sets no revision")
+        raise UnreadableError(NO_REVISION)
     names = _names(values, "revision")
     if len(names) != 1:
         raise UnreadableError("its revision is not one name")
@@ -185,11 +224,17 @@ NOT_LITERAL = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
 
 
 def literal(expression: ast.expr) -> object:
-    """The value of a literal, or of texts that are put together with ``+``. Raises NOT_LITERAL."""
+    """The value of a literal, or of texts or sequences that are put together with ``+``. Raises NOT_LITERAL."""
     if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
         left, right = literal(expression.left), literal(expression.right)
         if isinstance(left, str) and isinstance(right, str):
             return left + right
+        if isinstance(left, tuple) and isinstance(right, tuple):
+            return left + right
+        if isinstance(left, list) and isinstance(right, list):
+            return left + right
+    if isinstance(expression, ast.JoinedStr):  # an f-string that nothing is filled into
+        return "".join(str(ast.literal_eval(part)) for part in expression.values)
     return ast.literal_eval(expression)
 
 

@@ -27,7 +27,8 @@ def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: 
 
     `merged` is a commit whose submodules are nobody's fault. Raises StepError: ``checkout_failed`` for one
     whose URL or path is not allowed, whose commit is not there, or whose server does not answer and is a foreign
-    one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer.
+    one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer, ``git_refused``
+    for any other whose server refuses.
     """
     if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
         return count
@@ -58,8 +59,8 @@ def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: 
         former = _urls(git, repository, f"--blob={merged}:.gitmodules") if merged else []
         known = {url for _, url in former}
         brought = [url for _, url in urls if url not in known and not _below(url, git.bases)]
-        by_change = error.gone or error.refused or any(not git.answers(url) for url in brought[:_ASKED])
-        code = "checkout_failed" if by_change else "git_unreachable"
+        by_change = error.gone or error.refused or any(git.trouble(url) for url in brought[:_ASKED])
+        code = "checkout_failed" if by_change else "git_unreachable" if error.transient else "git_refused"
         raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
     for path in modules:
         below = repository / path

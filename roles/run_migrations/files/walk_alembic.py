@@ -76,8 +76,10 @@ def configuration(request):
     """alembic's configuration, from the project's file and what the profile sets."""
     from alembic.config import Config
 
-    config = Config(request["config"] or None, ini_section=request["section"])
+    config = files_of(Config, request)
     options = dict(request["options"])
+    if not config.file_config.has_section(request["section"]):
+        config.file_config.add_section(request["section"])
     if request["version_locations"]:
         named = [config.get_main_option(name) for name in ("path_separator", "version_path_separator")]
         separator = next(filter(None, named), "space")
@@ -88,6 +90,19 @@ def configuration(request):
     for name, value in options.items():
         config.set_section_option(request["section"], name, value.replace("%", "%%"))
     return config
+
+
+def files_of(config_class, request):
+    """alembic's files: an ini, and since alembic 1.16 a pyproject.toml beside it or alone."""
+    ini, words = request["config"] or None, {"ini_section": request["section"]}
+    if hasattr(config_class, "toml_alembic_config"):
+        # an env.py reads the ini again where there is a name of one
+        there = ini if ini and os.path.isfile(ini) else None
+        for path in request.get("toml", ()):
+            config = config_class(there, toml_file=path, **words)
+            if config.toml_alembic_config:
+                return config
+    return config_class(ini, **words)
 
 
 def stepped(stepper, context, steps):

@@ -7,6 +7,7 @@ The other side of the talk is a program of `files/`, which runs in the project's
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -136,9 +137,9 @@ class InProcessWalker:
                 options["script_location"] = str(src / settings["script_location"])
             if settings["url_option"]:
                 options[settings["url_option"]] = values["url"]
-            config = str(src / settings["config"]) if settings["config"] else ""
+            ini, toml = _files(settings, src)
             folders = [str(src / folder) for folder in settings["version_locations"]]
-            request |= {"config": config, "section": settings["section"], "options": options}
+            request |= {"config": ini, "toml": toml, "section": settings["section"], "options": options}
             request |= {"version_locations": folders, "recursive": settings["recursive_version_locations"]}
         elif settings["tool"] == "sqlalchemy_migrate":
             there = [folder for folder in settings["repository"] if (src / folder).is_dir()]
@@ -258,6 +259,17 @@ class InProcessWalker:
             printable(self._places.in_repository(file)) if file else "",
             line if isinstance(line, int) else 0,
         )
+
+
+def _files(settings: Mapping[str, Any], src: Path) -> tuple[str, list[str]]:
+    """alembic's ini, and where its table in a pyproject.toml may be: where it is run, else beside the ini."""
+    config = settings["config"]
+    if not config:
+        return "", []
+    if config.endswith(".toml"):
+        return "", [str(src / config)]
+    folders = (src / settings["workdir"], (src / config).parent)
+    return str(src / config), list(dict.fromkeys(os.path.normpath(folder / "pyproject.toml") for folder in folders))
 
 
 def _step(item: object) -> Step:
