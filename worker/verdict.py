@@ -173,6 +173,7 @@ def _dataset(
     ended_by_us: bool,
 ) -> tuple[list[Message], DatasetResult]:
     """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
+    checkout = checkout.with_packages(walk.packaged) if walk and walk.packaged else checkout
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
     if not _blocked([*known, *messages]):
         messages += _ending(walk, checkout, explained)

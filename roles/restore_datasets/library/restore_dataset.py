@@ -143,7 +143,7 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
         folder.mkdir(mode=0o700, parents=True)
         server, facts = (as_guest if dataset.server else privately)(folder, dataset, options)
         try:
-            revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions", {})
+            revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions")
             facts |= look(server, options["databases"], revisions)
         except BaseException:
             leave(server)  # nobody else would
@@ -187,7 +187,7 @@ def privately(
 
 
 def look(
-    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any]
+    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What the job's user finds: which server it is, and at which version each database is."""
     found = []

@@ -18,6 +18,14 @@ options:
     type: list
     elements: str
     required: true
+  databases:
+    description:
+      - The project's databases as in its profile. Where one is Django's, its migrations may be in packages, and what a
+        release's packages would migrate is asked of its environment, also where the dataset has all of the
+        repository's own.
+    type: list
+    elements: dict
+    default: []
 author: The turbo-hipster developers
 """
 
@@ -26,6 +34,7 @@ EXAMPLES = r"""
   plan_walk:
     job_dir: /var/lib/turbo-hipster/jobs/1
     datasets: [user_001]
+    databases: "{{ th_profile.databases }}"
 """
 
 RETURN = r"""
@@ -52,6 +61,7 @@ def main() -> None:
         argument_spec={
             "job_dir": {"type": "path", "required": True},
             "datasets": {"type": "list", "elements": "str", "required": True},
+            "databases": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
@@ -66,15 +76,14 @@ def main() -> None:
         if facts:
             restored.append(name)
             if not tree.unknown(facts["version"]):
-                wanted.update({stage.slug: stage for stage in tree.needed(facts["version"])})
+                stages = tree.asked(facts["version"], module.params["databases"])
+                wanted.update({stage.slug: stage for stage in stages})
     for item in read_json(artifacts / "environment.json").get("environments", []):
         wanted.pop(item["stage"], None)
     module.exit_json(
         changed=False,
         datasets=restored,
-        wanted=[
-            {"stage": stage.slug, "kind": stage.kind, "commit": stage.commit} for stage in wanted.values()
-        ],
+        wanted=[{"stage": stage.slug, "kind": stage.kind, "commit": stage.commit} for stage in wanted.values()],
     )
 
 

@@ -99,8 +99,9 @@ from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import forget_errors, report_error
 from ansible.module_utils.th_box import Settings
+from ansible.module_utils.th_diary import begin_anew
 from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_walk import Limits, Walk, begin_anew
+from ansible.module_utils.th_walk import Limits, Walk
 
 ROLE = "run_migrations"
 

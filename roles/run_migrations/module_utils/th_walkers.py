@@ -61,10 +61,19 @@ class StepEnd:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name."""
+    """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name.
+
+    `ask` is only to be told what there is to migrate, and to migrate nothing; Django alone can be asked that.
+    """
 
     heads: tuple[str, ...]
     downward: bool = False
+    ask: bool = False
+
+    @property
+    def direction(self) -> str:
+        """What a walking program is told of it."""
+        return "ask" if self.ask else "down" if self.downward else "up"
 
     def __str__(self) -> str:
         return ",".join(self.heads) or "base"
@@ -152,6 +161,10 @@ class Walker(Protocol):
     @property
     def announced(self) -> int:
         """How many migrations are known of so far, those that were run among them."""
+
+    @property
+    def apps(self) -> Mapping[str, str]:
+        """The folders of migrations that the project's code has told of, by the label of the app."""
 
     def next(self) -> Step | None:
         """The migration that comes next; None when the project's code has come to its end. Raises WalkError."""
