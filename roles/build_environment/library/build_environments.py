@@ -112,14 +112,23 @@ environments:
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json, write_json
+from ansible.module_utils.th_artifacts import forget_walks, read_json, write_json
 from ansible.module_utils.th_builder import Builder, merged
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_step import run_step
+
+
+def forget(artifact: Path, stages: Collection[str]) -> None:
+    """Drop the entries of stages whose environments are to be built: a build that fails leaves none."""
+    before = read_json(artifact).get("environments", [])
+    kept = [entry for entry in before if entry["stage"] not in stages]
+    if len(kept) != len(before):
+        write_json(artifact, {"environments": kept})
 
 
 def main() -> None:
@@ -159,6 +168,8 @@ def main() -> None:
         artifact = job_dir / "artifacts" / "environment.json"
         log = CappedLog(job_dir / "results" / "environment.log", params["log_limit"])
         made: list[dict[str, Any]] = []
+        forget_walks(job_dir)
+        forget(artifact, [one["stage"] for one in params["wanted"]])
         try:
             builder = Builder(params, log)
             for one in params["wanted"]:

@@ -7,10 +7,15 @@ import datetime
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+ENDINGS = frozenset(
+    ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out", "playbook_failed", "test_failed")
+)
+"""Codes with which a worker writes down how a run of the playbooks has ended."""
 
 
 def now() -> str:
@@ -74,21 +79,45 @@ def report_error(
     )
 
 
-def forget_errors(job_dir: Path | str, role: str, dataset: str = "") -> None:
-    """Drop what an earlier run of the same role in the same folder had reported."""
+def forget_errors(
+    job_dir: Path | str, role: str, dataset: str = "", about: Callable[[dict[str, Any]], bool] = lambda event: True
+) -> None:
+    """Drop what an earlier run of the same role in the same folder had reported, of that what `about` says.
+
+    How a worker has ended that run, which it writes down last, goes with it.
+    """
     path = Path(job_dir) / "artifacts" / "errors.jsonl"
     try:
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
     except FileNotFoundError:
         return
-    kept = [line for line in lines if not _is_of(line, role, dataset)]
+    kept = [line for line in lines if not _is_of(line, role, dataset, about)]
     if len(kept) != len(lines):
         write_text(path, "".join(kept))
 
 
-def _is_of(line: str, role: str, dataset: str) -> bool:
+def forget_walks(job_dir: Path | str) -> None:
+    """Keep of all walks only that their datasets were restored: they walked through something else."""
+    for path in sorted((Path(job_dir) / "artifacts").glob("walk-*.jsonl")):
+        forget_walk(path)
+
+
+def forget_walk(events: Path) -> None:
+    """Keep of a dataset's events only its restore: what follows is another walk."""
+    try:
+        lines = events.read_text("utf-8", "replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    kept = [line for line in lines if '"restored"' in line[:40]]
+    if kept != lines:
+        write_text(events, "".join(kept))
+
+
+def _is_of(line: str, role: str, dataset: str, about: Callable[[dict[str, Any]], bool]) -> bool:
     try:
         event = json.loads(line)
-        return event["role"] == role and event["dataset"] == dataset
-    except (ValueError, KeyError, TypeError):
+        if event["role"] == "worker":
+            return event["code"] in ENDINGS
+        return event["role"] == role and event["dataset"] == dataset and about(event)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

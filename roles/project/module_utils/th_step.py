@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.th_artifacts import report_error
+from ansible.module_utils.th_artifacts import forget_errors, report_error
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -28,8 +28,13 @@ class StepError(Exception):
 
 
 def run_step(module: AnsibleModule, role: str, job_dir: str, step: Callable[[], dict[str, Any]]) -> None:
-    """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl."""
+    """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl.
+
+    What an earlier run in the same folder had recorded is forgotten before.
+    """
     try:
+        if not module.check_mode:
+            forget_errors(job_dir, role)
         result = step()
     except StepError as error:
         _fail(module, role, job_dir, error)

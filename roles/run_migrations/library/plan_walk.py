@@ -51,7 +51,7 @@ wanted:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json
+from ansible.module_utils.th_artifacts import forget_errors, read_json
 from ansible.module_utils.th_stages import Tree
 
 
@@ -69,6 +69,8 @@ def main() -> None:
     checkout = read_json(artifacts / "checkout.json")
     if not checkout:
         module.fail_json(msg=f"{artifacts / 'checkout.json'} is not there: run playbooks/checkout.yaml first")
+    if not module.check_mode:  # those of the change's are the role build_environment's own to forget
+        forget_errors(module.params["job_dir"], "build_environment", about=lambda event: event.get("stage") != "change")
     tree = Tree(checkout)
     restored, wanted = [], {}
     for name in module.params["datasets"]:

@@ -97,13 +97,13 @@ from pathlib import Path
 
 from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_errors, report_error
+from ansible.module_utils.th_artifacts import forget_errors, forget_walk, report_error
 from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_diary import begin_anew
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_walk import Limits, Walk
 
 ROLE = "run_migrations"
+REMEDY = "run playbooks/restore-datasets.yaml first"
 
 
 def main() -> None:
@@ -142,11 +142,19 @@ def main() -> None:
     except ValueError as trouble:
         module.fail_json(msg=f"run_migrations_watch_logs: {trouble}")
     watch = th_logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
+    walked = job_dir / "db" / name / "walked"
+    if walked.exists():  # what it has found stays as it is
+        module.fail_json(msg=f"{name} was walked already since it was restored: {REMEDY}", code="not_restored")
     forget_errors(job_dir, ROLE, name)
-    begin_anew(job_dir / "artifacts" / f"walk-{name}.jsonl")
+    forget_walk(job_dir / "artifacts" / f"walk-{name}.jsonl")
     (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
     try:
         server = th_mariadb.load(job_dir / "db" / name)
+        if not server.running():
+            where = "its server does not run (any more)" if server.private else "its databases are no longer held"
+            code = "server_died" if server.private else "server_unreachable"
+            raise StepError(code, f"{name}: {where}: {REMEDY}\n{server.last_words()}")
+        walked.touch()
         sandbox = Settings.of(module.params["sandbox"])
         walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch)
         error = walk.run()

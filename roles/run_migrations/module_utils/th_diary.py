@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_meter
-from ansible.module_utils.th_artifacts import append_event, write_text
+from ansible.module_utils.th_artifacts import append_event
 from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_logs import WalkLog
 from ansible.module_utils.th_stages import Tree
@@ -112,14 +112,3 @@ class Diary:
         doing = self._evidence.doing()
         self._evidence.end_connections()
         return WalkError(error.code, error.detail + (f"; it was executing: {doing}" if doing else ""))
-
-
-def begin_anew(events: Path) -> None:
-    """Keep of a dataset's events only its restore: what follows is another walk."""
-    try:
-        lines = events.read_text("utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return
-    kept = [line for line in lines if '"restored"' in line[:40]]
-    if kept != lines:
-        write_text(events, "".join(kept))
