@@ -105,7 +105,10 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
     results = []
     for name in dict.fromkeys(datasets or ()):
         own = [message for message in messages if message.dataset == name]
-        found, result = _dataset(name, artifacts.walks.get(name), own, checkout, explained, ended_by_us)
+        # on a full disk even the end of a migration may not have been written down
+        full = [message for message in messages if message.code == "disk_full" and message.dataset in ("", name)]
+        cut_off = ended_by_us or bool(full)
+        found, result = _dataset(name, artifacts.walks.get(name), own, checkout, explained, cut_off)
         messages += found
         results.append(result)
     if datasets is not None and not datasets and not messages:

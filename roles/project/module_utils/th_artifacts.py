@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 import tempfile
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What a file that cannot grow is refused with."""
+RESERVE = "reserve"
+RESERVE_BYTES = 64 << 10
 ENDINGS = frozenset(
     ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out", "playbook_failed", "test_failed")
 )
@@ -58,15 +63,57 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def append_event(path: Path | str, event: dict[str, Any]) -> None:
-    """Append one event as one line, with its instant, in a single write."""
+    """Append one event as one line, with its instant, in a single write: all of it, or OSError and nothing.
+
+    An error is not lost on a full disk: it takes the room that was kept for it (`keep_reserve`).
+    """
     path = Path(path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = json.dumps({**event, "at": event.get("at") or now()}, ensure_ascii=False) + "\n"
+    raw = line.encode("utf-8", "replace")
+    try:
+        _append(path, raw)
+    except OSError as error:
+        reserve = path.parent.parent / RESERVE
+        if error.errno not in NO_SPACE or event.get("event") != "error" or not reserve.exists():
+            raise
+        reserve.unlink(missing_ok=True)
+        _append(path, raw)
+
+
+def _append(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(handle, line.encode("utf-8", "replace"))
+        before = os.fstat(handle).st_size
+        written = os.write(handle, raw)
+        if written < len(raw):  # half a line would be read as damage
+            os.ftruncate(handle, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(handle)
+
+
+def keep_reserve(job_dir: Path | str) -> None:
+    """Keep some room on the disk for a job's last words, in a file that is removed when they need it."""
+    path = Path(job_dir) / RESERVE
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, RESERVE_BYTES)
+    finally:
+        os.close(handle)
+
+
+def unrecorded(job_dir: Path | str, error: OSError) -> str:
+    """What to say where an error could not be written down."""
+    return f"This could not be recorded in {job_dir}: {error.strerror}."
+
+
+def full(error: OSError) -> str:
+    """What to say of a disk that was full; "" for other errors."""
+    if error.errno not in NO_SPACE:
+        return ""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"The disk is full{where}: free some space."
 
 
 def report_error(

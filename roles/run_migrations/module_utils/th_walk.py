@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_logs, th_mariadb
-from ansible.module_utils.th_artifacts import read_json
+from ansible.module_utils.th_artifacts import full, read_json
 from ansible.module_utils.th_asking import Asking
 from ansible.module_utils.th_box import Box, Settings
 from ansible.module_utils.th_capped import CappedLog
@@ -88,6 +88,10 @@ class Walk:
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
+                except OSError as error:
+                    if not (detail := full(error)):
+                        raise
+                    raise WalkError("disk_full", detail) from error
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
                 # it is told to Zuul, too, and not only published
