@@ -98,7 +98,7 @@ def run_command(
         with (
             around.connected() as connected,
             Contained(
-                argv,
+                around.beside_a_port(argv),
                 cwd=around.src / settings["workdir"],
                 env=around.environment(settings),
                 box=around.box,

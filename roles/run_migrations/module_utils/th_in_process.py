@@ -76,9 +76,10 @@ class InProcessWalker:
         self._around.write_files(self._settings)
         self._channel, other = socket.socketpair()
         self._channel.setblocking(False)
+        words = [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())]
         with other:
             self._contained = Contained(
-                [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())],
+                self._around.beside_a_port(words),
                 cwd=self._around.src / self._settings["workdir"],
                 env=self._around.environment(self._settings),
                 box=self._around.box,

@@ -29,7 +29,7 @@ from ansible.module_utils.th_secrets import Known
 from ansible.module_utils.th_stages import Stage, Tree, in_packages
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
-from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
+from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError, asks_for_a_port
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Walk:
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
         self._profile, self._limits, self._programs = profile, limits, programs
-        self._sandbox = sandbox
+        self._sandbox, self._by_port = sandbox, asks_for_a_port([profile["databases"], profile["data_migrations"]])
         artifacts = job_dir / "artifacts"
         self._tree = Tree(read_json(artifacts / "checkout.json"))
         built = read_json(artifacts / "environment.json").get("environments", [])
@@ -84,7 +84,7 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    with reached(self._server, self._sandbox) as self._address:
+                    with reached(self._server, self._sandbox, self._by_port) as self._address:
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
@@ -269,6 +269,7 @@ class Walk:
             start_time_limit=self._limits.around,
             box=self._box(stage, built, home, bytecode),
             bytecode=bytecode,
+            forward=self._programs / "th_forward.py" if self._by_port and "host" not in self._address else None,
         )
 
     def _box(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None) -> Box:
