@@ -114,7 +114,8 @@ def test_a_good_change_of_a_django_project(good: dict[str, Any]) -> None:
         ("change", "catalogue.0002_note", "catalogue.0003_price"),
     ]
     (dataset,) = good["datasets"]
-    assert dataset["final"] == dataset["expected"] == "catalogue.0003_price"
+    everything = "catalogue.0003_price,contenttypes.0002_remove_content_type_name"
+    assert dataset["final"] == dataset["expected"] == everything
     assert [row["by_change"] for row in dataset["migrations"]] == [False, False, False, True]
 
 

@@ -137,7 +137,7 @@ class Site:
         self,
         *stages: tuple[str, str],
         apps: list[str] = APPS,
-        touched: Mapping[str, Any] | None = None,
+        installs: tuple[str, ...] = (),
         **settings: str,
     ) -> list[dict[str, Any]]:
         """Walk through stages (kind, version of the package), the last one being the change with the apps `apps`;
@@ -167,8 +167,9 @@ class Site:
             listed.append({**stage, "heads": tree.heads(), "folders": folders})
             venv = self.venvs(version)
             built.append({"stage": kind, "src": str(src), "venv": str(venv), "prefix": sys.base_prefix})
-        found = {"added": [], "altered": [], "removed": [], "helpers": [], "install": [], **(touched or {})}
-        write(job_dir, "checkout.json", {"stages": listed, "revisions": revisions, "touched": found})
+        touched: dict[str, list[str]] = {"added": [], "altered": [], "removed": [], "helpers": []}
+        document = {"stages": listed, "revisions": revisions, "touched": touched, "installs": list(installs)}
+        write(job_dir, "checkout.json", document)
         write(job_dir, "environment.json", {"environments": built})
         described = alembic_toy.profile({"tool": "django", "settings": "settings"})
         Walk(job_dir, "toy", described, Limits(60, 60, 100_000), alembic_toy.PROGRAMS, boxes.settings()).run()
@@ -235,19 +236,21 @@ def test_what_a_releases_packages_bring_runs_in_that_release(site: Site) -> None
 
 def test_a_stage_whose_packages_have_nothing_more_is_passed_by(site: Site) -> None:
     seeded(site, "3")
-    events = site.walk(("release", "2"), ("tip", "3"), ("change", "4"), touched={"install": ["requirements.txt"]})
+    events = site.walk(("release", "2"), ("tip", "3"), ("change", "4"), installs=("requirements.txt",))
     assert skipped(events) == dict.fromkeys(("release", "tip"), "the dataset is at or past it")
     assert steps(events) == [("change", "bill.0004_f4")]
 
 
 @pytest.mark.parametrize(
-    ("touched", "by_change", "fault"),
-    [(["requirements.txt"], True, Fault.CHANGE), ([], False, Fault.DATASET)],
+    ("installs", "by_change", "fault"),
+    [(("requirements.txt",), True, Fault.CHANGE), ((), False, Fault.DATASET)],
     ids=["raised by the change", "released today"],
 )
-def test_whose_a_packages_new_migration_is(site: Site, touched: list[str], by_change: bool, fault: Fault) -> None:
+def test_whose_a_packages_new_migration_is(
+    site: Site, installs: tuple[str, ...], by_change: bool, fault: Fault
+) -> None:
     seeded(site, "2")
-    events = site.walk(("tip", "3"), ("change", "4.1"), touched={"install": touched})
+    events = site.walk(("tip", "3"), ("change", "4.1"), installs=installs)
     assert steps(events) == [("tip", "bill.0003_f3")]
     file = "site-packages/bill/migrations/0004_f4.py"
     assert told(events) == {"bill.0004_f4": {"file": file, "by_change": by_change}}
@@ -269,7 +272,7 @@ def test_an_app_that_the_change_installs_is_the_changes(site: Site) -> None:
 
 def test_what_the_change_brings_and_does_not_install_is_not_run(site: Site) -> None:
     seeded(site, "3")
-    events = site.walk(("tip", "3"), ("change", "4"), apps=[], touched={"install": ["requirements.txt"]})
+    events = site.walk(("tip", "3"), ("change", "4"), apps=[], installs=("requirements.txt",))
     assert steps(events) == []
     assert told(events)["bill.0004_f4"]["by_change"] is True
     assert next(message.code for message in site.verdict().messages) in ("change_not_run", "version_mismatch")
@@ -281,7 +284,7 @@ def test_what_the_change_brings_and_does_not_install_is_not_run(site: Site) -> N
 def test_a_site_without_migrations_of_its_own(site: Site) -> None:
     site.own = False
     seeded(site, "1")
-    events = site.walk(("tip", "2"), ("change", "3"), touched={"install": ["requirements.txt"]})
+    events = site.walk(("tip", "2"), ("change", "3"), installs=("requirements.txt",))
     assert steps(events) == [("tip", "bill.0002_f2"), ("change", "bill.0003_f3")]
     assert site.verdict().outcome.name == "SUCCESS"
 

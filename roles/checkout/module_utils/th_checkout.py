@@ -195,11 +195,8 @@ class Checkout:
             "revisions": {
                 name: facts_of(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
             },
-            "touched": {
-                **touched,
-                "helpers": self._helpers(reader, base, commit, touched),
-                "install": self._install_files(base, commit),
-            },
+            "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
+            "installs": self._install_files(base, commit),
             "tip_left_out": left_out,
             "left_out": releases_left_out,
             "unreadable": [

@@ -41,9 +41,8 @@ class Tree:
     def __init__(self, checkout: Mapping[str, Any]) -> None:
         self.revisions: Mapping[str, Mapping[str, Any]] = checkout["revisions"]
         self.left_out: tuple[Mapping[str, Any], ...] = tuple(checkout.get("left_out", ()))
-        touched = checkout.get("touched", {})
-        self.removed = frozenset(touched.get("removed", ()))
-        self.installs = bool(touched.get("install"))
+        self.removed = frozenset(checkout.get("touched", {}).get("removed", ()))
+        self.installs = bool(checkout.get("installs"))
         self.stages = tuple(
             Stage(
                 item["name"],
