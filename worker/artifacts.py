@@ -78,7 +78,8 @@ class Walk:
     `file` is the dataset's own, `server` the database server's version, `private` whether the job had it for itself.
 
     `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
-    be understood, so that something may be missing here.
+    be understood, so that something may be missing here. `packaged` are migrations of packages that the change's stage
+    runs: the file of each, and whether the change has brought it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Walk:
     final: str | None = None
     expected: str | None = None
     damaged: int = 0
+    packaged: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def _walk(folder: Path, name: str) -> Walk:
         final=reader.final,
         expected=reader.expected,
         damaged=reader.damaged + unusable,
+        packaged=reader.packaged,
     )
 
 
@@ -200,6 +203,7 @@ class _WalkReader:
         self.final: str | None = None
         self.expected: str | None = None
         self.damaged = 0
+        self.packaged: dict[str, tuple[str, bool]] = {}
         self._stage = ""
         self._open: Migration | None = None
 
@@ -224,6 +228,8 @@ class _WalkReader:
             self.skipped.append((safe.name(event.get("name")), safe.name(event.get("reason"))))
         elif kind == "final":
             self._final(event.get("version"), event.get("expected"))
+        elif kind == "packages":
+            self.packaged |= checkout.read_packaged(event)
 
     def close(self) -> None:
         """A migration that was begun and has no end."""

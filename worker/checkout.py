@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Checkout:
     Git LFS. The revisions of a database with
     a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
     not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
+    `merged_packages` are migrations of packages that run after the branch's tip and that the change has not brought.
     """
 
     commit: str = ""
@@ -51,6 +52,18 @@ class Checkout:
     tip_left_out: str = ""
     pointers: tuple[str, ...] = ()
     seconds: float = 0.0
+    merged_packages: frozenset[str] = frozenset()
+
+    def with_packages(self, packaged: Mapping[str, tuple[str, bool]]) -> Checkout:
+        """The same with the migrations of packages that a walk's last stage runs (`Walk.packaged`)."""
+        brought = frozenset(revision for revision, (_, by_change) in packaged.items() if by_change)
+        return replace(
+            self,
+            files={**self.files, **{revision: file for revision, (file, _) in packaged.items()}},
+            by_change=self.by_change | brought,
+            added=self.added | brought,
+            merged_packages=frozenset(packaged) - brought,
+        )
 
     @property
     def tests_a_change(self) -> bool:
@@ -139,6 +152,15 @@ def read(folder: Path) -> Checkout | None:
         pointers=tuple(safe.name(path) for path in safe.sequence(document.get("lfs_pointers"))),
         seconds=safe.number(document.get("seconds")) or 0.0,
     )
+
+
+def read_packaged(event: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
+    """The migrations of a walk's `packages` event: the file of each, and whether the change has brought it."""
+    return {
+        safe.version(revision): (safe.name(facts.get("file")), facts.get("by_change") is True)
+        for revision, facts in safe.items(event.get("migrations"))
+        if isinstance(facts, dict)
+    }
 
 
 def _versions(value: object) -> tuple[str, ...]:

@@ -146,6 +146,9 @@ def _migration(
     if migration.kind == DOWNGRADE and not by_change and not checkout.helpers:
         place["blame"] = Fault.OPERATOR  # who wants it walked down; the change has no part in it
         place["alone"] = not checkout.tests_a_change
+    elif migration.kind == SCHEMA and subject in checkout.merged_packages:
+        # a package's release of today brings it, with or without the change
+        place |= {"blame": Fault.DATASET, "alone": not checkout.tests_a_change}
     messages: list[Message] = []
     result = "ok"
     if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:

@@ -87,7 +87,10 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
     results = []
     for name in dict.fromkeys(datasets or ()):
         own = [message for message in messages if message.dataset == name]
-        found, result = _dataset(name, artifacts.walks.get(name), own, merged, explained, ended_by_us)
+        # on a full disk even the end of a migration may not have been written down
+        full = [message for message in messages if message.code == "disk_full" and message.dataset in ("", name)]
+        cut_off = ended_by_us or bool(full)
+        found, result = _dataset(name, artifacts.walks.get(name), own, merged, explained, cut_off)
         messages += found
         results.append(result)
     if datasets is not None and not datasets and not messages:
@@ -155,6 +158,7 @@ def _dataset(
 ) -> tuple[list[Message], DatasetResult]:
     """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
     checkout = merged.checkout
+    checkout = checkout.with_packages(walk.packaged) if walk and walk.packaged else checkout
     messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
     if not _blocked([*known, *messages]):
         messages += _ending(walk, checkout, explained)

@@ -114,7 +114,8 @@ def test_a_good_change_of_a_django_project(good: dict[str, Any]) -> None:
         ("change", "catalogue.0002_note", "catalogue.0003_price"),
     ]
     (dataset,) = good["datasets"]
-    assert dataset["final"] == dataset["expected"] == "catalogue.0003_price"
+    everything = "catalogue.0003_price,contenttypes.0002_remove_content_type_name"
+    assert dataset["final"] == dataset["expected"] == everything
     assert [row["by_change"] for row in dataset["migrations"]] == [False, False, False, True]
 
 
@@ -282,13 +283,17 @@ def test_a_walk_by_hand_with_any_tool(good: dict[str, Any]) -> None:
     folder = Path(good["folder"])
     before = (folder / "artifacts" / "walk-org-shop.jsonl").read_text()
 
-    def play(playbook: str) -> None:
+    def play(playbook: str, fails: bool = False) -> str:
         done = subprocess.run(
             [program("ansible-playbook"), f"playbooks/{playbook}.yaml", "-e", f"@{folder / 'job.yaml'}"],
             cwd=ROOT, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout
 
+    # a dataset that was walked is not walked again: what was found stays
+    assert "run playbooks/restore-datasets.yaml first" in play("run-migrations", fails=True)
+    assert (folder / "artifacts" / "walk-org-shop.jsonl").read_text() == before
     play("restore-datasets")
     play("run-migrations")
     after = (folder / "artifacts" / "walk-org-shop.jsonl").read_text()
@@ -298,3 +303,10 @@ def test_a_walk_by_hand_with_any_tool(good: dict[str, Any]) -> None:
         return [tuple(str(event.get(key)) for key in ("event", "from", "to", "version", "exit")) for event in events]
 
     assert told(after) == told(before)
+    # all of it once more, after a try that has failed
+    for role, code in (("checkout", "git_unreachable"), ("project", "profile_wrong"), ("worker", "playbook_failed")):
+        event = {"event": "error", "role": role, "code": code, "detail": "x", "dataset": ""}
+        with (folder / "artifacts" / "errors.jsonl").open("a") as stream:
+            stream.write(json.dumps(event) + "\n")
+    assert "SUCCESS" in play("gate_real_db_upgrade/run")
+    assert told((folder / "artifacts" / "walk-org-shop.jsonl").read_text()) == told(before)

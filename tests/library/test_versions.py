@@ -71,7 +71,7 @@ def test_of_djangos_rows_the_heads_of_the_trees_apps_remain(rows: list[str], hea
 
 
 def test_without_a_checkout_all_of_djangos_rows_remain() -> None:
-    assert heads_of(["auth.0001", "shop.0001"], "django", "web", {}) == ["web:auth.0001", "web:shop.0001"]
+    assert heads_of(["auth.0001", "shop.0001"], "django", "web", None) == ["web:auth.0001", "web:shop.0001"]
 
 
 def test_a_database_with_a_name_sees_its_own_apps_only() -> None:

@@ -117,17 +117,26 @@ environments:
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json, report_error, write_json
+from ansible.module_utils.th_artifacts import forget_walks, read_json, report_error, write_json
 from ansible.module_utils.th_builder import Builder, merged
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_step import StepError, run_step
 from ansible.module_utils.th_without_change import CONTROLLED, control, facts_of
 
 ROLE = "build_environment"
+
+
+def forget(artifact: Path, stages: Collection[str]) -> None:
+    """Drop the entries of stages whose environments are to be built: a build that fails leaves none."""
+    before = read_json(artifact).get("environments", [])
+    kept = [entry for entry in before if entry["stage"] not in stages]
+    if len(kept) != len(before):
+        write_json(artifact, {"environments": kept})
 
 
 def main() -> None:
@@ -168,6 +177,8 @@ def main() -> None:
         artifact = job_dir / "artifacts" / "environment.json"
         log = CappedLog(job_dir / "results" / "environment.log", params["log_limit"])
         made: list[dict[str, Any]] = []
+        forget_walks(job_dir)
+        forget(artifact, [one["stage"] for one in params["wanted"]])
         try:
             builder = Builder(params, log)
             for one in params["wanted"]:

@@ -85,7 +85,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_artifacts import forget_walks, write_json
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_checkout import Checkout
 from ansible.module_utils.th_git import Git, Patience, join_url
@@ -118,6 +118,8 @@ def main() -> None:
 
     def step() -> dict[str, Any]:
         os.umask(0o077)
+        (job_dir / "artifacts" / "checkout.json").unlink(missing_ok=True)
+        forget_walks(job_dir)
         request = Request.of(params["job"], params["origin"])
         log = CappedLog(job_dir / "results" / "git_prep.log", params["log_limit"], stamp=True)
         try:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_git import Git, GitError, join_url, mask
-from ansible.module_utils.th_git_files import lfs_pointers, survey
+from ansible.module_utils.th_git_files import differing, file, lfs_pointers, survey
 from ansible.module_utils.th_history import History
+from ansible.module_utils.th_install_files import named, says_what_is_installed
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
@@ -201,6 +202,7 @@ class Checkout:
                 name: facts_of(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
             },
             "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
+            "installs": self._install_files(base, commit),
             "tip_left_out": left_out,
             "left_out": releases_left_out,
             **({"lfs_pointers": pointers} if pointers else {}),
@@ -216,6 +218,18 @@ class Checkout:
     ) -> list[str]:
         names = {name for kind in touched.values() for name in kind}
         found = reader.helpers(base, commit, names) if base else []
+        return [printable(path) for path in found[:HELPERS_LIMIT]]
+
+    def _install_files(self, base: str | None, commit: str) -> list[str]:
+        """The files that differ and say what is installed."""
+        if not base or base == commit:
+            return []
+
+        def read(path: str) -> list[bytes | None]:
+            return [file(self._git, self._src, one, path) for one in (base, commit)]
+
+        paths = differing(self._git, self._src, base, commit)
+        found = says_what_is_installed(paths, named(self._profile), read) if paths else []
         return [printable(path) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:

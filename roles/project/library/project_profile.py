@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import full, keep_reserve
 from ansible.module_utils.th_checks import WrongKey, shown
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError, run_step
@@ -85,6 +86,7 @@ def make_folders(job_dir: Path) -> bool:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)
             changed = True
+    keep_reserve(job_dir)
     return changed
 
 
@@ -106,6 +108,8 @@ def main() -> None:
             try:
                 changed = make_folders(job_dir)
             except OSError as error:
+                if full(error):
+                    raise
                 module.fail_json(msg=f"th_job_dir {job_dir} cannot be made: {error.strerror}.")
         profile = load(Path(module.params["projects_dir"]), module.params["project"])
         return {"changed": changed, "profile": profile}

@@ -4,13 +4,23 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What a file that cannot grow is refused with."""
+RESERVE = "reserve"
+RESERVE_BYTES = 64 << 10
+ENDINGS = frozenset(
+    ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out", "playbook_failed", "test_failed")
+)
+"""Codes with which a worker writes down how a run of the playbooks has ended."""
 
 
 def now() -> str:
@@ -53,15 +63,57 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def append_event(path: Path | str, event: dict[str, Any]) -> None:
-    """Append one event as one line, with its instant, in a single write."""
+    """Append one event as one line, with its instant, in a single write: all of it, or OSError and nothing.
+
+    An error is not lost on a full disk: it takes the room that was kept for it (`keep_reserve`).
+    """
     path = Path(path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = json.dumps({**event, "at": event.get("at") or now()}, ensure_ascii=False) + "\n"
+    raw = line.encode("utf-8", "replace")
+    try:
+        _append(path, raw)
+    except OSError as error:
+        reserve = path.parent.parent / RESERVE
+        if error.errno not in NO_SPACE or event.get("event") != "error" or not reserve.exists():
+            raise
+        reserve.unlink(missing_ok=True)
+        _append(path, raw)
+
+
+def _append(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(handle, line.encode("utf-8", "replace"))
+        before = os.fstat(handle).st_size
+        written = os.write(handle, raw)
+        if written < len(raw):  # half a line would be read as damage
+            os.ftruncate(handle, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(handle)
+
+
+def keep_reserve(job_dir: Path | str) -> None:
+    """Keep some room on the disk for a job's last words, in a file that is removed when they need it."""
+    path = Path(job_dir) / RESERVE
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, RESERVE_BYTES)
+    finally:
+        os.close(handle)
+
+
+def unrecorded(job_dir: Path | str, error: OSError) -> str:
+    """What to say where an error could not be written down."""
+    return f"This could not be recorded in {job_dir}: {error.strerror}."
+
+
+def full(error: OSError) -> str:
+    """What to say of a disk that was full; "" for other errors."""
+    if error.errno not in NO_SPACE:
+        return ""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"The disk is full{where}: free some space."
 
 
 def report_error(
@@ -74,21 +126,45 @@ def report_error(
     )
 
 
-def forget_errors(job_dir: Path | str, role: str, dataset: str = "") -> None:
-    """Drop what an earlier run of the same role in the same folder had reported."""
+def forget_errors(
+    job_dir: Path | str, role: str, dataset: str = "", about: Callable[[dict[str, Any]], bool] = lambda event: True
+) -> None:
+    """Drop what an earlier run of the same role in the same folder had reported, of that what `about` says.
+
+    How a worker has ended that run, which it writes down last, goes with it.
+    """
     path = Path(job_dir) / "artifacts" / "errors.jsonl"
     try:
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
     except FileNotFoundError:
         return
-    kept = [line for line in lines if not _is_of(line, role, dataset)]
+    kept = [line for line in lines if not _is_of(line, role, dataset, about)]
     if len(kept) != len(lines):
         write_text(path, "".join(kept))
 
 
-def _is_of(line: str, role: str, dataset: str) -> bool:
+def forget_walks(job_dir: Path | str) -> None:
+    """Keep of all walks only that their datasets were restored: they walked through something else."""
+    for path in sorted((Path(job_dir) / "artifacts").glob("walk-*.jsonl")):
+        forget_walk(path)
+
+
+def forget_walk(events: Path) -> None:
+    """Keep of a dataset's events only its restore: what follows is another walk."""
+    try:
+        lines = events.read_text("utf-8", "replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    kept = [line for line in lines if '"restored"' in line[:40]]
+    if kept != lines:
+        write_text(events, "".join(kept))
+
+
+def _is_of(line: str, role: str, dataset: str, about: Callable[[dict[str, Any]], bool]) -> bool:
     try:
         event = json.loads(line)
-        return event["role"] == role and event["dataset"] == dataset
-    except (ValueError, KeyError, TypeError):
+        if event["role"] == "worker":
+            return event["code"] in ENDINGS
+        return event["role"] == role and event["dataset"] == dataset and about(event)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

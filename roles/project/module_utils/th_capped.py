@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from array import array
 from pathlib import Path
+
+from ansible.module_utils.th_artifacts import NO_SPACE
 
 _SHARES = 16  # of the limit: 8 for the beginning, 2 for what is kept of the middle, 3 and 3 for the end
 _CHUNK = 64 << 10
@@ -126,7 +127,7 @@ class CappedLog:
         try:
             return os.pwrite(self._file, raw, at)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in NO_SPACE:
                 raise
             return 0  # a full disk is found and reported by what needs the space
 

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.th_artifacts import report_error
+from ansible.module_utils.th_artifacts import forget_errors, full, report_error, unrecorded
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -28,16 +27,20 @@ class StepError(Exception):
 
 
 def run_step(module: AnsibleModule, role: str, job_dir: str, step: Callable[[], dict[str, Any]]) -> None:
-    """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl."""
+    """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl.
+
+    What an earlier run in the same folder had recorded is forgotten before.
+    """
     try:
+        if not module.check_mode:
+            forget_errors(job_dir, role)
         result = step()
     except StepError as error:
         _fail(module, role, job_dir, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not (detail := full(error)):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(module, role, job_dir, StepError("disk_full", f"The disk is full{where}: free some space."))
+        _fail(module, role, job_dir, StepError("disk_full", detail))
     else:
         module.exit_json(**result)
 
@@ -47,5 +50,5 @@ def _fail(module: AnsibleModule, role: str, job_dir: str, error: StepError) -> N
     try:
         report_error(job_dir, role, error.code, detail, **error.more)
     except OSError as problem:
-        detail += f" (This could not be recorded in {job_dir}: {problem.strerror}.)"
+        detail += f" ({unrecorded(job_dir, problem)})"
     module.fail_json(msg=detail, code=error.code)

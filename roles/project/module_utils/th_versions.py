@@ -20,17 +20,17 @@ def owned(revisions: Iterable[str], prefix: str) -> list[str]:
     return [revision.removeprefix(start) for revision in revisions if revision.startswith(start)]
 
 
-def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions) -> list[str]:
+def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions | None) -> list[str]:
     """The heads that a database is at, sorted; [] for the empty one.
 
     `rows` are those of its version table, `style` is the profile's ``versions``, `prefix` the database's name, and
-    `revisions` those of `artifacts/checkout.json`, {} when there is none. What the tree does not know is kept, so
+    `revisions` those of `artifacts/checkout.json`, None when there is none. What the tree does not know is kept, so
     that it is found to be unknown.
     """
     if style == "numbered":
-        return _of_numbers(rows, prefix, revisions)
+        return _of_numbers(rows, prefix, revisions or {})
     named = {prefixed(row, prefix) for row in rows}
-    if style == "django" and revisions:
+    if style == "django" and revisions is not None:
         return _of_apps(named, prefix, revisions)
     return sorted(named)  # alembic's rows are the heads
 

@@ -84,7 +84,6 @@ facts:
 """
 
 import contextlib
-import errno
 import shutil
 import signal
 import time
@@ -95,7 +94,15 @@ from typing import Any
 import pymysql
 from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import append_event, forget_errors, read_json, report_error, write_json
+from ansible.module_utils.th_artifacts import (
+    append_event,
+    forget_errors,
+    full,
+    read_json,
+    report_error,
+    unrecorded,
+    write_json,
+)
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset, read_dataset
 from ansible.module_utils.th_dump import SeedError
@@ -129,8 +136,8 @@ def told_apart(server_code: str) -> Iterator[None]:
     except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError(server_code, str(error)) from error
     except OSError as error:
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else server_code
-        raise RestoreError(code, str(error)) from error
+        detail = full(error)
+        raise RestoreError("disk_full" if detail else server_code, detail or str(error)) from error
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +150,7 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
         folder.mkdir(mode=0o700, parents=True)
         server, facts = (as_guest if dataset.server else privately)(folder, dataset, options)
         try:
-            revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions", {})
+            revisions = read_json(Path(options["job_dir"]) / "artifacts" / "checkout.json").get("revisions")
             facts |= look(server, options["databases"], revisions)
         except BaseException:
             leave(server)  # nobody else would
@@ -187,7 +194,7 @@ def privately(
 
 
 def look(
-    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any]
+    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What the job's user finds: which server it is, and at which version each database is."""
     found = []
@@ -245,18 +252,30 @@ def main() -> None:
     )
     signal.signal(signal.SIGTERM, lambda *_: module.exit_json(failed=True, msg="terminated"))
     job_dir, name = Path(module.params["job_dir"]), module.params["name"]
-    forget_errors(job_dir, ROLE, name)
-    for former in (f"dataset-{name}.json", f"walk-{name}.jsonl"):
-        (job_dir / "artifacts" / former).unlink(missing_ok=True)
     try:
+        with told_apart("server_failed"):
+            forget_errors(job_dir, ROLE, name)
+            for former in (f"dataset-{name}.json", f"walk-{name}.jsonl"):
+                (job_dir / "artifacts" / former).unlink(missing_ok=True)
         facts = restore(module.params)
+        with told_apart("server_failed"):
+            record(job_dir / "artifacts", facts)
     except RestoreError as trouble:
-        report_error(job_dir, ROLE, trouble.code, str(trouble), dataset=name)
-        module.exit_json(changed=True, restored=False, code=trouble.code, msg=f"{name}: {trouble}")
-    private = facts["server"]["private"]
-    write_json(job_dir / "artifacts" / f"dataset-{name}.json", facts)
+        detail = str(trouble)
+        try:
+            report_error(job_dir, ROLE, trouble.code, detail, dataset=name)
+        except OSError as problem:
+            module.fail_json(msg=f"{name}: {detail} ({unrecorded(job_dir, problem)})", code=trouble.code)
+        module.exit_json(changed=True, restored=False, code=trouble.code, msg=f"{name}: {detail}")
+    module.exit_json(changed=True, restored=True, facts=facts)
+
+
+def record(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write down what was restored."""
+    name, private = facts["name"], facts["server"]["private"]
+    write_json(folder / f"dataset-{name}.json", dict(facts))
     append_event(
-        job_dir / "artifacts" / f"walk-{name}.jsonl",
+        folder / f"walk-{name}.jsonl",
         {
             "event": "restored",
             "method": facts["method"],
@@ -264,7 +283,6 @@ def main() -> None:
             "version": ",".join(facts["version"]) or "base",
         },
     )
-    module.exit_json(changed=True, restored=True, facts=facts)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import ast
 import contextlib
 import inspect
 import os
+import sys
 
 from th_stepper import Failure, main, run_command
 
@@ -28,6 +29,9 @@ def walk(stepper):
     from django.db import connections
 
     alias = request["alias"]
+    if request["direction"] == "ask":
+        tell_plan(stepper, connections[alias])
+        return
     executor = Steps(stepper, alias).hook()
     with remembered_statements(connections[alias]):
         if request["command"]:
@@ -163,7 +167,8 @@ class Steps:
             wanted = set(steps)
             everything = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
             steps = [migration for migration, _ in everything if migration in wanted]
-        first = self._stepper.plan([step_of(executor, migration, backwards) for migration in steps])
+        told = [step_of(executor, migration, backwards) for migration in steps]
+        first = self._stepper.plan(told, apps=apps_of(executor.loader))
         self._numbers = {label(migration): first + index for index, migration in enumerate(steps)}
 
     def _step(self, executor, migration, run, recorded, backwards=False):
@@ -180,6 +185,26 @@ class Steps:
                 raise
             finally:
                 self._inside = False
+
+
+def tell_plan(stepper, connection):
+    """Say what there is to migrate, and migrate nothing."""
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    stepper.plan([step_of(executor, migration, False) for migration, _ in plan], apps=apps_of(executor.loader))
+
+
+def apps_of(loader):
+    """The folders of the apps' migrations by label."""
+    found = {}
+    for app in loader.migrated_apps:
+        module = sys.modules.get(loader.migrations_module(app)[0])
+        folders = list(getattr(module, "__path__", []))
+        if folders:
+            found[app] = folders[0]
+    return found
 
 
 def label(migration):

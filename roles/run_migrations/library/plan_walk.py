@@ -18,6 +18,14 @@ options:
     type: list
     elements: str
     required: true
+  databases:
+    description:
+      - The project's databases as in its profile. Where one is Django's, its migrations may be in packages, and what a
+        release's packages would migrate is asked of its environment, also where the dataset has all of the
+        repository's own.
+    type: list
+    elements: dict
+    default: []
 author: The turbo-hipster developers
 """
 
@@ -26,6 +34,7 @@ EXAMPLES = r"""
   plan_walk:
     job_dir: /var/lib/turbo-hipster/jobs/1
     datasets: [user_001]
+    databases: "{{ th_profile.databases }}"
 """
 
 RETURN = r"""
@@ -39,11 +48,14 @@ wanted:
   returned: always
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json
+from ansible.module_utils.th_artifacts import forget_errors, read_json
 from ansible.module_utils.th_stages import Tree
+from ansible.module_utils.th_step import StepError, run_step
 
 
 def main() -> None:
@@ -52,30 +64,41 @@ def main() -> None:
         argument_spec={
             "job_dir": {"type": "path", "required": True},
             "datasets": {"type": "list", "elements": "str", "required": True},
+            "databases": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
-    artifacts = Path(module.params["job_dir"]) / "artifacts"
+    job_dir = module.params["job_dir"]
+
+    def step() -> dict[str, Any]:
+        if not module.check_mode:  # those of the change's are the role build_environment's own to forget
+            forget_errors(job_dir, "build_environment", about=lambda event: event.get("stage") != "change")
+        return plan(Path(job_dir) / "artifacts", module.params["datasets"], module.params["databases"])
+
+    run_step(module, "run_migrations", job_dir, step)
+
+
+def plan(artifacts: Path, datasets: Sequence[str], databases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the module answers. Raises StepError."""
     checkout = read_json(artifacts / "checkout.json")
     if not checkout:
-        module.fail_json(msg=f"{artifacts / 'checkout.json'} is not there: run playbooks/checkout.yaml first")
+        missing = artifacts / "checkout.json"
+        raise StepError("playbook_failed", f"{missing} is not there: run playbooks/checkout.yaml first")
     tree = Tree(checkout)
     restored, wanted = [], {}
-    for name in module.params["datasets"]:
+    for name in datasets:
         facts = read_json(artifacts / f"dataset-{name}.json")
         if facts:
             restored.append(name)
             if not tree.unknown(facts["version"]):
-                wanted.update({stage.slug: stage for stage in tree.needed(facts["version"])})
+                wanted.update({stage.slug: stage for stage in tree.asked(facts["version"], databases)})
     for item in read_json(artifacts / "environment.json").get("environments", []):
         wanted.pop(item["stage"], None)
-    module.exit_json(
-        changed=False,
-        datasets=restored,
-        wanted=[
-            {"stage": stage.slug, "kind": stage.kind, "commit": stage.commit} for stage in wanted.values()
-        ],
-    )
+    return {
+        "changed": False,
+        "datasets": restored,
+        "wanted": [{"stage": stage.slug, "kind": stage.kind, "commit": stage.commit} for stage in wanted.values()],
+    }
 
 
 if __name__ == "__main__":

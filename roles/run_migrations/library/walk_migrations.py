@@ -100,18 +100,20 @@ control:
   returned: always
 """
 
+import contextlib
 import signal
 from pathlib import Path
 
 from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_errors, report_error
+from ansible.module_utils.th_artifacts import forget_errors, forget_walk, full, report_error, unrecorded
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_controls import asked
 from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_walk import Limits, Walk, begin_anew
+from ansible.module_utils.th_walk import Limits, Walk
 
 ROLE = "run_migrations"
+REMEDY = "run playbooks/restore-datasets.yaml first"
 
 
 def main() -> None:
@@ -153,25 +155,50 @@ def main() -> None:
     except ValueError as trouble:
         module.fail_json(msg=f"run_migrations_watch_logs: {trouble}")
     watch = th_logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
-    forget_errors(job_dir, ROLE, name)
-    begin_anew(job_dir / "artifacts" / f"walk-{name}.jsonl")
-    (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
+    walked = job_dir / "db" / name / "walked"
+    if walked.exists():  # what it has found stays as it is
+        module.fail_json(msg=f"{name} was walked already since it was restored: {REMEDY}", code="not_restored")
     try:
-        server = th_mariadb.load(job_dir / "db" / name)
-        sandbox = Settings.of(module.params["sandbox"])
-        walk = Walk(job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch)
-        error = walk.run()
+        try:
+            forget_errors(job_dir, ROLE, name)
+            forget_walk(job_dir / "artifacts" / f"walk-{name}.jsonl")
+            (job_dir / "results" / f"{name}.log").unlink(missing_ok=True)
+            server = running_server(job_dir, name)
+            walked.touch()
+            sandbox = Settings.of(module.params["sandbox"])
+            walk = Walk(
+                job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch
+            )
+            error = walk.run()
+        except th_mariadb.ServerError as trouble:
+            raise StepError("server_failed", str(trouble)) from trouble
+        except OSError as trouble:
+            if not (detail := full(trouble)):
+                raise
+            raise StepError("disk_full", detail) from trouble
     except StepError as trouble:
-        report_error(job_dir, ROLE, trouble.code, trouble.detail, dataset=name)
-        module.fail_json(msg=trouble.detail, code=trouble.code)
-    except th_mariadb.ServerError as trouble:
-        report_error(job_dir, ROLE, "server_failed", str(trouble), dataset=name)
-        module.fail_json(msg=f"{name}: {trouble}", code="server_failed")
+        detail = f"{name}: {trouble.detail}"
+        try:
+            report_error(job_dir, ROLE, trouble.code, trouble.detail, dataset=name)
+        except OSError as problem:
+            detail += f" ({unrecorded(job_dir, problem)})"
+        module.fail_json(msg=detail, code=trouble.code)
     results, size = job_dir / "results", limits.log_bytes
-    th_logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
-    th_logs.excerpt(th_logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
+    with contextlib.suppress(OSError):  # they are for people; what the verdict needs is there
+        th_logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
+        th_logs.excerpt(th_logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
     said = {"code": error.code if error else "", "detail": error.detail if error else ""}
     module.exit_json(changed=True, **said, control=bool(error and asked(job_dir / "artifacts", [name])))
+
+
+def running_server(job_dir: Path, name: str) -> th_mariadb.Server:
+    """The dataset's server. Raises StepError when it does not run, ServerError when there never was one."""
+    server = th_mariadb.load(job_dir / "db" / name)
+    if server.running():
+        return server
+    where = "its server does not run (any more)" if server.private else "its databases are no longer held"
+    code = "server_died" if server.private else "server_unreachable"
+    raise StepError(code, f"{where}: {REMEDY}\n{server.last_words()}")
 
 
 if __name__ == "__main__":

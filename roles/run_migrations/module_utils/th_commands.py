@@ -38,6 +38,7 @@ class CommandWalker:
         self._settings, self._around, self._left = settings, around, deque(steps)
         self._words = settings["downgrade_command" if downward else "command"]
         self.announced = len(self._left)
+        self.apps: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         self._around.write_files(self._settings)
@@ -98,7 +99,7 @@ def run_command(
         with (
             around.connected() as connected,
             Contained(
-                argv,
+                around.beside_a_port(argv),
                 cwd=around.src / settings["workdir"],
                 env=around.environment(settings),
                 box=around.box,

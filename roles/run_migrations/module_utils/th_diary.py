@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_meter
 from ansible.module_utils.th_artifacts import append_event
+from ansible.module_utils.th_diagnosis import diagnosed, truncated
 from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_logs import WalkLog
 from ansible.module_utils.th_stages import Tree
@@ -62,8 +62,7 @@ class Diary:
         except WalkError as error:
             ended = StepEnd(None, error)
         seconds = time.monotonic() - begun
-        if ended.error and ended.error.code == "migration_timed_out":
-            ended = replace(ended, error=self._timed_out(ended.error))
+        ended = diagnosed(ended, after, self._evidence)
         counters, version = th_meter.unmeasured(), ""
         try:
             reading, standing = self._evidence.after()
@@ -105,10 +104,7 @@ class Diary:
             raise WalkError("version_unchanged", f"it ended well, but the database is at {at} as before")
         if foreign := sorted(set(rows) - set(was) - self._tree.revisions.keys()):
             detail = f"the database is at {', '.join(foreign[:10])} now, which no migration has"
+            if told := truncated(foreign, after):
+                detail += f"; {told}"
             raise WalkError("version_not_in_tree", detail)
         raise WalkError("version_mismatch", f"after {before}->{after} the database is at {at}")
-
-    def _timed_out(self, error: WalkError) -> WalkError:
-        doing = self._evidence.doing()
-        self._evidence.end_connections()
-        return WalkError(error.code, error.detail + (f"; it was executing: {doing}" if doing else ""))

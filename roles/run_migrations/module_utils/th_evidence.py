@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils import th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_versions import heads_of, prefixed
@@ -44,6 +44,8 @@ class Evidence:
 
     What the change may have made, which its version table is part of, is only read with the job's own account: a view
     there may call a function, which has the rights of whoever reads the view.
+
+    `waited` is what was seen last, during the step at hand, of a connection that waits for another one's lock.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class Evidence:
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits = ServerLimits(server, limits)
+        self.waited = ""
+        self._looking: Any = None
+        self._kept = contextlib.ExitStack()
         self._gone = "server_died" if server.private else "server_unreachable"
 
     @contextlib.contextmanager
@@ -82,6 +87,8 @@ class Evidence:
     def before(self) -> tuple[Standing, th_meter.Reading]:
         """Where the databases and the counters stand before a step. The counters come last: the step is next."""
         standing = self.standing()
+        self.waited = ""
+        self._begin_to_look()
         with self.connection() as connection:
             return standing, th_meter.read(connection, self._server)
 
@@ -110,6 +117,37 @@ class Evidence:
             return str(rows[0][0][:1000]) if rows else ""
         return ""
 
+    def look_for_locks(self) -> None:
+        """Remember who waits for whose lock, if anybody does."""
+        try:
+            if self._looking:
+                self.waited = th_locks.waiting(self._looking, self._server.user) or self.waited
+        except (pymysql.Error, OSError):
+            self._looking = None
+
+    def _begin_to_look(self) -> None:
+        """Connect for that before a step begins: a new connection during it would be taken for the project's."""
+        if self._looking is None:
+            with contextlib.suppress(pymysql.Error, OSError), contextlib.ExitStack() as stack:
+                self._looking = stack.enter_context(th_mariadb.connect(self._server, self._server.admin_file))
+                self._kept = stack.pop_all()
+
+    def version_columns(self) -> list[tuple[str, str, int]]:
+        """The version tables' columns of text: table, column, and how many characters it holds."""
+        found: list[tuple[str, str, int]] = []
+        with contextlib.suppress(WalkError), self.connection() as connection:
+            for database in self._databases:
+                schema, _, table = database["version_table"].rpartition(".")
+                rows = th_mariadb.query(
+                    connection,
+                    "SELECT column_name, character_maximum_length FROM information_schema.columns"
+                    " WHERE table_schema = %s AND table_name = %s AND character_maximum_length IS NOT NULL",
+                    schema or self._server.databases[database["name"]],
+                    table,
+                )
+                found += [(database["version_table"], str(name), int(room)) for name, room in rows]
+        return found
+
     def end_connections(self) -> None:
         """End what the project's code has left running in the server: nothing runs into the next stage."""
         deadline = time.monotonic() + KILL_PATIENCE
@@ -135,6 +173,7 @@ class Evidence:
     def check(self) -> None:
         """Raises WalkError when the server is gone, or has got more than it may; nothing goes on in it then."""
         self.alive()
+        self.look_for_locks()
         if error := self._limits.exceeded():
             self.end_connections()
             raise error

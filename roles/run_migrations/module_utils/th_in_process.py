@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ansible.module_utils.th_contain import Contained
+from ansible.module_utils.th_installed import APPS_LIMIT
 from ansible.module_utils.th_places import Places
 from ansible.module_utils.th_said import said
 from ansible.module_utils.th_text import printable
@@ -36,6 +37,7 @@ from ansible.module_utils.th_walkers import (
 
 MESSAGE_LIMIT = 4 << 20
 STEPS_LIMIT = 20_000
+FOLDER_LIMIT = 4096
 LAST_WORDS = 5.0
 _SAID_CODES = ("several_heads",)
 """Codes of docs/verdicts.md that the walking side may name by itself."""
@@ -63,16 +65,23 @@ class InProcessWalker:
         self._received = b""
         self._left: deque[tuple[int, Step]] = deque()
         self.announced = 0
+        self.apps: dict[str, str] = {}
         self._planned = False
         self._unseen: int | None = None
+
+    @property
+    def venv(self) -> Path:
+        """The environment of the process."""
+        return self._around.venv
 
     def __enter__(self) -> Self:
         self._around.write_files(self._settings)
         self._channel, other = socket.socketpair()
         self._channel.setblocking(False)
+        words = [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())]
         with other:
             self._contained = Contained(
-                [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())],
+                self._around.beside_a_port(words),
                 cwd=self._around.src / self._settings["workdir"],
                 env=self._around.environment(self._settings),
                 box=self._around.box,
@@ -101,6 +110,11 @@ class InProcessWalker:
                 return None
         return self._left[0][1]
 
+    @property
+    def ahead(self) -> list[Step]:
+        """The migrations that have been announced and not been run."""
+        return [step for _, step in self._left]
+
     def run(self, time_limit: float) -> StepEnd:
         """See `Walker`."""
         number, _ = self._left.popleft()
@@ -123,11 +137,11 @@ class InProcessWalker:
         settings, src = self._settings, self._around.src
         version = told(str(self._target), settings["versions"], self._way)
         values = {**self._around.templates(settings), "version": version}
-        command = settings["downgrade_command" if self._target.downward else "command"]
+        command = [] if self._target.ask else settings["downgrade_command" if self._target.downward else "command"]
         request: dict[str, Any] = {
             "command": [word.format_map(values) for word in command],
             "target": list(self._target.heads),
-            "direction": "down" if self._target.downward else "up",
+            "direction": self._target.direction,
             "script_folders": self._places.folders,
             "url": values["url"],
         }
@@ -173,6 +187,9 @@ class InProcessWalker:
         if not isinstance(plan, list) or len(plan) + self.announced > STEPS_LIMIT:
             raise WalkError("walk_failed", "the walking process gave no usable list of migrations")
         self._compare_heads(message.get("heads"))
+        apps = message.get("apps")
+        for label, folder in list(apps.items())[:APPS_LIMIT] if isinstance(apps, dict) else ():
+            self.apps[str(label)[:NAME_LIMIT]] = str(folder)[:FOLDER_LIMIT]
         for item in plan:
             self._left.append((self.announced, _step(item)))
             self.announced += 1

@@ -43,19 +43,29 @@ class Relay:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
-                folder = short_folder()
-                stack.callback(shutil.rmtree, folder, ignore_errors=True)
-                self.path = folder / "relay.sock"
-            self.path.unlink(missing_ok=True)
-            self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            self._listener.bind(str(self.path))
-            stack.callback(self.path.unlink, missing_ok=True)
+            self._listen(stack)
             self._listener.listen(128)
             self._made = stack.pop_all()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
         return self
+
+    def _listen(self, stack: contextlib.ExitStack) -> None:
+        if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
+            folder = short_folder()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self.path = folder / "relay.sock"
+        self.path.unlink(missing_ok=True)
+        self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        self._listener.bind(str(self.path))
+        stack.callback(self.path.unlink, missing_ok=True)
+
+    def _reach(self) -> socket.socket:
+        outside = socket.create_connection(self._address, CONNECT_PATIENCE)
+        outside.settimeout(None)
+        # small statements and their answers are not to wait for more
+        outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return outside
 
     def __exit__(self, *_: object) -> None:
         _shut(self._listener)
@@ -81,10 +91,7 @@ class Relay:
 
     def _serve(self, inside: socket.socket) -> None:
         try:
-            with inside, socket.create_connection(self._address, CONNECT_PATIENCE) as outside:
-                outside.settimeout(None)
-                # small statements and their answers are not to wait for more
-                outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with inside, self._reach() as outside:
                 with self._lock:
                     self._open |= {inside, outside}
                 back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
@@ -100,10 +107,40 @@ class Relay:
                 self._count -= 1
 
 
+class PortRelay(Relay):
+    """A free `port` of 127.0.0.1 that is forwarded to a unix socket, for as many connections as there are."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent, "", 0, 0)
+        self._socket_path = path
+        self.port = 0
+
+    def _listen(self, stack: contextlib.ExitStack) -> None:
+        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.port = self._listener.getsockname()[1]
+
+    def _reach(self) -> socket.socket:
+        outside = socket.socket(socket.AF_UNIX)
+        try:
+            outside.connect(str(self._socket_path))
+        except OSError:
+            outside.close()
+            raise
+        return outside
+
+
 @contextlib.contextmanager
-def reached(server: Server, sandbox: Settings) -> Iterator[Mapping[str, str]]:
-    """Where a walk's box reaches a server, as `Server.address`: through a relay where that would take a network."""
+def reached(server: Server, sandbox: Settings, by_port: bool = False) -> Iterator[Mapping[str, str]]:
+    """Where a walk's box reaches a server, as `Server.address`: through a relay where that would take a network.
+
+    With `by_port` the project asks for host and port. A box has a port of its own, which th_forward.py makes there;
+    without a box it is made here.
+    """
     address = server.address
+    if by_port and "socket" in address and sandbox.kind == "none":
+        with PortRelay(Path(address["socket"])) as relay:
+            yield {**address, "host": "127.0.0.1", "port": str(relay.port)}
+        return
     if "socket" in address or sandbox.kind == "none":
         yield address
         return

@@ -27,13 +27,22 @@ class Stage:
     folders: tuple[str, ...] = ()
 
 
+def in_packages(database: Mapping[str, Any]) -> bool:
+    """Whether the migrations of a database of the profile may be in packages, beside those of the repository."""
+    return bool(database["versions"] == "django")
+
+
 class Tree:
-    """The revisions of a walk and which come before which: the union of all its stages' trees."""
+    """The revisions of a walk and which come before which: the union of all its stages' trees.
+
+    `installs` is whether the change touches a file that says what is installed.
+    """
 
     def __init__(self, checkout: Mapping[str, Any]) -> None:
         self.revisions: Mapping[str, Mapping[str, Any]] = checkout["revisions"]
         self.left_out: tuple[Mapping[str, Any], ...] = tuple(checkout.get("left_out", ()))
         self.removed = frozenset(checkout.get("touched", {}).get("removed", ()))
+        self.installs = bool(checkout.get("installs"))
         self.stages = tuple(
             Stage(
                 item["name"],
@@ -69,6 +78,10 @@ class Tree:
     def needed(self, version: Iterable[str]) -> list[Stage]:
         """The stages that a database at `version` has yet to walk through; the change is always one."""
         return [stage for stage in self.stages if not self.skips(stage, version)]
+
+    def asked(self, version: Iterable[str], databases: Iterable[Mapping[str, Any]]) -> list[Stage]:
+        """The stages whose environment is needed: to walk through, or to be asked what its packages would migrate."""
+        return list(self.stages) if any(map(in_packages, databases)) else self.needed(version)
 
     def pending(self, heads: Sequence[str], version: Iterable[str]) -> list[tuple[str, str]]:
         """The steps from `version` to the heads as (from, to), each after all that it builds on.

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_logs, th_mariadb, th_rows
-from ansible.module_utils.th_artifacts import read_json, write_text
+from ansible.module_utils.th_artifacts import full, read_json
+from ansible.module_utils.th_asking import Asking
 from ansible.module_utils.th_box import Box, Settings
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_commands import CommandWalker, run_data_migration
@@ -25,10 +26,10 @@ from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_mask import Masker
 from ansible.module_utils.th_relay import reached
 from ansible.module_utils.th_secrets import Known
-from ansible.module_utils.th_stages import Stage, Tree
+from ansible.module_utils.th_stages import Stage, Tree, in_packages
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
-from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError
+from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError, asks_for_a_port
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Walk:
     ) -> None:
         self._job_dir, self._dataset = job_dir, dataset
         self._profile, self._limits, self._programs = profile, limits, programs
-        self._sandbox = sandbox
+        self._sandbox, self._by_port = sandbox, asks_for_a_port([profile["databases"], profile["data_migrations"]])
         artifacts = job_dir / "artifacts"
         self._tree = Tree(read_json(artifacts / "checkout.json"))
         built = read_json(artifacts / "environment.json").get("environments", [])
@@ -70,6 +71,7 @@ class Walk:
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
         self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
+        self._asking = Asking(self._tree, self._databases, self._evidence, self._diary, self._asked)
 
     @property
     def _databases(self) -> Sequence[Mapping[str, Any]]:
@@ -82,10 +84,14 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    with reached(self._server, self._sandbox) as self._address:
+                    with reached(self._server, self._sandbox, self._by_port) as self._address:
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
+                except OSError as error:
+                    if not (detail := full(error)):
+                        raise
+                    raise WalkError("disk_full", detail) from error
             except WalkError as error:
                 found = self._evidence.explained(error, self._job_dir)
                 # it is told to Zuul, too, and not only published
@@ -112,8 +118,7 @@ class Walk:
             self._diary.event("skipped", **item)
         for stage in self._tree.stages:
             self._diary.stage = stage.name
-            if self._tree.skips(stage, standing.heads):
-                reason = "the dataset is at or past it"
+            if self._tree.skips(stage, standing.heads) and (reason := self._asking.reason_to_skip(stage, standing)):
                 self._diary.event("skipped", name=stage.name, kind=stage.kind, commit=stage.commit, reason=reason)
                 continue
             self._stage(stage)
@@ -121,14 +126,14 @@ class Walk:
         if self._profile["downgrade"]:
             self._down_and_up(change, start)
         self._diary.stage = ""
-        final = str(self._evidence.standing())
+        final = ",".join(self._asking.found(change, self._evidence.standing())) or "base"
         self._diary.say(f"Final schema version is {final}")
-        self._diary.event("final", version=final, expected=",".join(sorted(change.heads)))
+        self._diary.event("final", version=final, expected=",".join(self._asking.expected(change)))
 
     def _check_start(self, change: Stage, standing: Standing) -> None:
         """A dataset at what the change removes is the change's fault; at what nobody has, that of the dataset."""
         for database in self._databases:
-            if not owned(change.heads, database["name"]):
+            if not owned(change.heads, database["name"]) and not (in_packages(database) and not database["apps"]):
                 problem = "the checkout has no migration scripts where the profile says"
                 raise WalkError("no_migrations", f"{database['name']}: {problem}" if database["name"] else problem)
         unknown = self._tree.unknown(standing.heads)
@@ -173,6 +178,8 @@ class Walk:
                     total = max(sum(map(len, ways.values())), walker.announced)
                     self._tell_stage(stage, each, total)
                     told = True
+                if not target.downward:
+                    self._asking.learn(stage, database, Path(self._built[stage.slug]["venv"]), walker.apps)
                 while step is not None:
                     before, after = (_of(name, end) for end in (step.before, step.after))
                     self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
@@ -233,6 +240,15 @@ class Walk:
         with walker:
             yield walker
 
+    @contextlib.contextmanager
+    def _asked(self, stage: Stage, database: Mapping[str, Any], target: Target) -> Iterator[InProcessWalker]:
+        around = self._surroundings(stage, database["name"])
+        with InProcessWalker(database, around, self._programs, target, list(stage.folders), []) as walker:
+            try:
+                yield walker
+            except WalkError as error:
+                raise WalkError(error.code, self._masker().text(error.detail)) from error
+
     def _surroundings(self, stage: Stage, database: str) -> Surroundings:
         built = self._built.get(stage.slug)
         if built is None:
@@ -255,6 +271,7 @@ class Walk:
             start_time_limit=self._limits.around,
             box=self._box(stage, built, home, bytecode),
             bytecode=bytecode,
+            forward=self._programs / "th_forward.py" if self._by_port and "host" not in self._address else None,
         )
 
     def _box(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None) -> Box:
@@ -283,14 +300,3 @@ class Walk:
 def _of(name: str, revisions: str) -> str:
     """Revisions of one database, joined by commas, as the forest of all has them."""
     return revisions if revisions == "base" else ",".join(prefixed(one, name) for one in revisions.split(","))
-
-
-def begin_anew(events: Path) -> None:
-    """Keep of a dataset's events only its restore: what follows is another walk."""
-    try:
-        lines = events.read_text("utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return
-    kept = [line for line in lines if '"restored"' in line[:40]]
-    if kept != lines:
-        write_text(events, "".join(kept))

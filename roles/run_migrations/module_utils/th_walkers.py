@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import string
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,8 +19,22 @@ from ansible.module_utils.th_contain import base_environment
 TICK = 1.0
 """Seconds between two looks at whether the server is alive while a migration runs."""
 NAME_LIMIT = 300
+HOST, PORT = "127.0.0.1", "3306"
+"""Where a box has the port for a server that it reaches by a socket; to clients, localhost is a socket of theirs."""
 RAISED_BY = " (run_migrations_time_limit)"
 """The variable that raises the time limit of a migration."""
+
+
+def asks_for_a_port(profile: object) -> bool:
+    """Whether a template of the profile has ``{host}`` or ``{port}``."""
+    if isinstance(profile, str):
+        try:
+            return any(name in ("host", "port") for _, name, _, _ in string.Formatter().parse(profile))
+        except ValueError:
+            return False  # it is no template
+    if isinstance(profile, Mapping):
+        return any(map(asks_for_a_port, profile.values()))
+    return isinstance(profile, Sequence) and any(map(asks_for_a_port, profile))
 
 
 class WalkError(Exception):
@@ -61,10 +76,19 @@ class StepEnd:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name."""
+    """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name.
+
+    `ask` is only to be told what there is to migrate, and to migrate nothing; Django alone can be asked that.
+    """
 
     heads: tuple[str, ...]
     downward: bool = False
+    ask: bool = False
+
+    @property
+    def direction(self) -> str:
+        """What a walking program is told of it."""
+        return "ask" if self.ask else "down" if self.downward else "up"
 
     def __str__(self) -> str:
         return ",".join(self.heads) or "base"
@@ -78,7 +102,8 @@ class Surroundings:
     databases' names in the profile to those on the server; `database` is the one at hand. `on_line` takes the output,
     `on_tick` is called about once a second and may raise WalkError. `connected` gives what tells whether anybody has
     connected to the server since then. `box` is what the project's processes run in, `bytecode` where Python
-    keeps what it compiles, where that is not beside the source.
+    keeps what it compiles, where that is not beside the source. `forward` is the program that makes a port for the
+    server's socket, where the profile asks for host and port and the box has only a socket.
     """
 
     src: Path
@@ -94,6 +119,14 @@ class Surroundings:
     start_time_limit: float
     box: Box
     bytecode: Path | None = None
+    forward: Path | None = None
+
+    def beside_a_port(self, words: Sequence[str]) -> list[str]:
+        """A command as it is run in the box, where the port is made as well if there has to be one."""
+        if self.forward is None:
+            return list(words)
+        python, port = str(self.venv / "bin" / "python"), self.address.get("port", PORT)
+        return [python, "-I", "-S", str(self.forward), self.address["socket"], port, *words]
 
     def templates(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """What the templates of a profile know (docs/profiles.md)."""
@@ -101,8 +134,8 @@ class Surroundings:
             "user": self.account["user"],
             "password": self.account["password"],
             "socket": self.address.get("socket", ""),
-            "host": self.address.get("host", "localhost"),
-            "port": self.address.get("port", "3306"),
+            "host": self.address.get("host", HOST),
+            "port": self.address.get("port", PORT),
             "src": str(self.src),
             "venv": str(self.venv),
             "files": str(self.home / "files"),
@@ -152,6 +185,10 @@ class Walker(Protocol):
     @property
     def announced(self) -> int:
         """How many migrations are known of so far, those that were run among them."""
+
+    @property
+    def apps(self) -> Mapping[str, str]:
+        """The folders of migrations that the project's code has told of, by the label of the app."""
 
     def next(self) -> Step | None:
         """The migration that comes next; None when the project's code has come to its end. Raises WalkError."""

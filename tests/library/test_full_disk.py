@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that is full while a walk is written down: said so, and held against nobody."""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import th_artifacts, th_mariadb
+from ansible.module_utils.th_capped import CappedLog
+
+from worker import artifacts, verdict
+from worker.outcome import Fault, Outcome
+
+from . import boxes, toy
+from .conftest import ROOT
+
+LIMIT = 4000
+FILL = """
+with open("filler", "ab", buffering=0) as stream:
+    try:
+        while stream.write(b"0" * 4096):
+            pass
+    except OSError:
+        pass
+"""
+
+
+@contextlib.contextmanager
+def limited(size: int) -> Iterator[None]:
+    """No file can grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_event_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    events = tmp_path / "artifacts" / "walk-a.jsonl"
+    th_artifacts.append_event(events, {"event": "begin"})
+    before = events.read_bytes()
+    with limited(len(before) + 10), pytest.raises(OSError) as raised:
+        th_artifacts.append_event(events, {"event": "end", "version": "x" * 100})
+    assert raised.value.errno in th_artifacts.NO_SPACE
+    assert events.read_bytes() == before
+
+
+def test_a_log_on_a_full_disk_loses_lines_and_no_more(tmp_path: Path) -> None:
+    log = CappedLog(tmp_path / "log", 100_000)
+    log.line("first")
+    with limited(100):
+        for _ in range(50):
+            log.line("x" * 20)
+    log.line("last")
+    log.close()
+    assert (tmp_path / "log").read_text().splitlines()[::3] == ["first", "x" * 20]
+    assert (tmp_path / "log").read_text().endswith("last\n")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+    server = toy.start(tmp_path_factory.mktemp("server") / "db")
+    yield server
+    th_mariadb.stop(server, 0)
+
+
+def walk(job_dir: Path, running: th_mariadb.Server, *bodies: str, limit: int = 0) -> dict[str, Any]:
+    """Walk migrations with the real module; what it answers. No file may grow beyond the limit."""
+    toy.emptied(running, job_dir)
+    (Path(running.folder) / "walked").unlink(missing_ok=True)
+    chain = {f"a{number}": (f"a{number - 1}" if number else None, body) for number, body in enumerate(bodies)}
+    toy.write(job_dir / "src", chain)
+    toy.artifacts(job_dir, job_dir / "src", chain)
+    th_artifacts.keep_reserve(job_dir)
+    options = {"job_dir": str(job_dir), "name": toy.NAME, "profile": toy.profile(), "programs": str(toy.PROGRAMS)}
+    told = {"ANSIBLE_MODULE_ARGS": {**options, "sandbox": boxes.given()}}
+    module = ROOT / "roles" / "run_migrations" / "library" / "walk_migrations.py"
+    done = subprocess.run(
+        [sys.executable, "-P", str(ROOT / "roles" / "project" / "files" / "run_module.py"), str(module)],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def pad(job_dir: Path, size: int) -> None:
+    """Begin the diary with a line of so many bytes."""
+    line = json.dumps({"event": "restored", "note": ""})
+    diary = job_dir / "artifacts" / f"walk-{toy.NAME}.jsonl"
+    diary.write_text(line.replace('""', f'"{"x" * (size - len(line) - 1)}"') + "\n")
+
+
+def judged(job_dir: Path) -> verdict.Verdict:
+    (job_dir / "artifacts" / f"dataset-{toy.NAME}.json").write_text(json.dumps({"schema": 1, "version": []}))
+    return verdict.decide(artifacts.read(job_dir / "artifacts"), [toy.NAME])
+
+
+@pytest.mark.parametrize("size", [100, 250, 400])
+def test_a_diary_that_cannot_grow(job_dir: Path, running: th_mariadb.Server, size: int) -> None:
+    pad(job_dir, LIMIT - size)
+    answer = walk(job_dir, running, toy.FIRST, limit=LIMIT)
+    assert answer["failed"] and answer["code"] == "disk_full"
+    assert "The disk is full" in answer["msg"] and "free some space" in answer["msg"]
+    found = judged(job_dir)
+    assert found.outcome is Outcome.INFRASTRUCTURE, found.messages
+    assert [message.code for message in found.weighty] == ["disk_full"]
+    assert not [message for message in found.messages if message.fault is Fault.CHANGE]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own, where root can mount one; else a folder, and the disk is not filled."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=2M,mode=0700", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(words, capture_output=True).returncode == 0
+    try:
+        yield folder
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_migration_that_fills_the_disk(small: Path, running: th_mariadb.Server) -> None:
+    job_dir = small / "job"
+    for folder in (job_dir, job_dir / "artifacts", job_dir / "results"):
+        folder.mkdir(mode=0o700)
+    # the file system gives whole pages: the diary soon needs one more
+    answer = walk(job_dir, running, *[FILL if os.path.ismount(small) else "raise OSError(28, 'No space left')"] * 30)
+    found = judged_elsewhere(job_dir)
+    if os.path.ismount(small):
+        assert answer["code"] == "disk_full"
+        assert not (job_dir / "reserve").exists()
+    assert found.outcome is not Outcome.SUCCESS
+    assert "disk_full" in [message.code for message in found.messages] or not os.path.ismount(small)
+
+
+def judged_elsewhere(job_dir: Path) -> verdict.Verdict:
+    for path in (job_dir / "src").glob("filler"):
+        path.unlink()
+    return judged(job_dir)
+
+
+def test_an_error_takes_the_room_that_is_kept_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    th_artifacts.keep_reserve(tmp_path)
+    reserve = tmp_path / "reserve"
+    assert reserve.stat().st_blocks * 512 >= th_artifacts.RESERVE_BYTES
+    real = os.write
+
+    def write(handle: int, raw: bytes) -> int:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(handle, raw)
+
+    monkeypatch.setattr(os, "write", write)
+    events = tmp_path / "artifacts" / "errors.jsonl"
+    with pytest.raises(OSError, match="No space left"):
+        th_artifacts.append_event(events, {"event": "begin"})
+    th_artifacts.report_error(tmp_path, "checkout", "disk_full", "The disk is full")
+    assert json.loads(events.read_text())["code"] == "disk_full" and not reserve.exists()
