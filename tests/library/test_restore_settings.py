@@ -46,7 +46,6 @@ def dump(text: str) -> str:
     return DUMP.replace("-- Dump completed", f"{text}\n-- Dump completed")
 
 
-USERS = "CREATE TABLE users (id char(36) PRIMARY KEY) ENGINE=InnoDB\n DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
 REFERENCE = "CREATE TABLE c (id int PRIMARY KEY, user char(36), FOREIGN KEY (user) REFERENCES users (id))"
 
 
@@ -76,9 +75,71 @@ def test_the_optimizer_knows_the_tables_of_the_snapshot(home: Home) -> None:
     facts, server = home.restore()
     assert facts["rows"] > 17000
     with th_mariadb.connect(server, server.admin_file) as connection:
-        kept = th_mariadb.query(connection, "SELECT table_name, n_rows FROM mysql.innodb_table_stats WHERE table_name IN ('a', 'b')")
+        tables = "SELECT table_name, n_rows FROM mysql.innodb_table_stats WHERE table_name IN ('a', 'b')"
+        kept = th_mariadb.query(connection, tables)
         assert all(8000 < rows < 10000 for _, rows in kept) and len(kept) == 2
         before = th_meter.read(connection, server)
         ask(server, "UPDATE a JOIN b ON a.id = b.id SET a.name = b.name WHERE b.kind = 3")
         read = th_meter.read(connection, server).since(before)["rows_read"]
     assert read is not None and 1000 < read < 30000
+
+
+WIDE = ", ".join(f"c{number} text" for number in range(30))
+SETTINGS = {
+    "collation_server": "latin1_german1_ci",
+    "explicit_defaults_for_timestamp": False,
+    "group_concat_max_len": 4096,
+    "innodb_page_size": 8192,
+    "innodb_strict_mode": "OFF",
+    "log_bin": "ON",
+    "lower_case_table_names": 1,
+    "max_allowed_packet": "16M",
+    "optimizer_switch": "mrr=on",
+    "sql_auto_is_null": 1,
+    "sql_mode": "TRADITIONAL,ANSI_QUOTES,NO_BACKSLASH_ESCAPES",
+    "time_zone": "Europe/Berlin",
+    "tx_isolation": "READ-COMMITTED",
+}
+
+
+def test_a_server_has_the_settings_of_its_dataset(home: Home) -> None:
+    home.keys |= {"database": "Toy_DB", "server_settings": SETTINGS, "character_set": "utf8mb4"}
+    home.dump.write_text(dump(f"CREATE TABLE Wide ({WIDE}) ENGINE=InnoDB ROW_FORMAT=COMPACT;"))
+    facts, server = home.restore()
+    assert facts["version"] == ["a1"] and facts["settings"]["max_allowed_packet"] == str(16 << 20)
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        before = th_meter.read(connection, server)
+        ask(server, "INSERT INTO T (Name) VALUES ('1'), ('2')")
+        assert th_meter.read(connection, server).since(before)["data_bytes"] == 0
+    assert list((Path(server.folder) / "run").glob("binlog.0*"))
+    assert ask(server, "SELECT COUNT(*) FROM WIDE") == [(0,)]
+    assert ask(server, 'SELECT "ID" FROM `T` WHERE "ID" = 1') == [(1,)]
+    names = "@@sql_auto_is_null, @@time_zone, @@tx_isolation, @@collation_server, @@innodb_page_size, @@log_bin"
+    assert ask(server, f"SELECT {names}, @@explicit_defaults_for_timestamp, @@group_concat_max_len") == [
+        (1, "Europe/Berlin", "READ-COMMITTED", "latin1_german1_ci", 8192, 1, 0, 4096)
+    ]
+    with pytest.raises(pymysql.err.OperationalError) as refused:
+        ask(server, "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.name = 'x'")
+    assert refused.value.args[0] == 1419
+    assert ask(server, "SELECT CAST(FROM_UNIXTIME(0) AS CHAR)") == [("1970-01-01 01:00:00",)]
+
+    home.keys["server_settings"] = {**SETTINGS, "log_bin": "OFF"}
+    facts, server = home.restore()
+    assert facts["snapshot"] == "made", "another setting, another snapshot"
+    ask(server, "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.name = 'x'")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"server_settings": {"plugin_load_add": "x.so"}}, "server_settings.plugin_load_add cannot be set"),
+        ({"server_settings": {"character_set_collations": "utf8mb4=utf8mb4_bin"}}, "does not know it"),
+        ({"server_settings": {"collation_server": "utf8mb4_0900_ai_ci"}}, "server_settings.collation_server: "),
+        ({"server_settings": {"time_zone": "Europe/Nowhere"}}, "server_settings.time_zone: Unknown or incorrect"),
+        ({"collation": "utf8mb4_0900_ai_ci"}, "set collation in the dataset's file"),
+    ],
+)
+def test_what_the_server_does_not_know(home: Home, keys: dict[str, Any], words: str) -> None:
+    home.keys |= keys
+    assert words in failure(home)
+    assert not list(home.root.glob("snapshots/*/snapshot.json")) and not list(home.root.glob("snapshots/.*making*"))

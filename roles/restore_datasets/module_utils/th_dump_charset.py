@@ -54,13 +54,22 @@ class Charset:
         return "".join(f" {word} {name}" for word, name in options if name)
 
 
+def of_file(part: Part) -> Charset:
+    """What the dataset's file says of a part. Raises SeedError for what is no name."""
+    if not all(_WORD.fullmatch(name) for name in (part.character_set, part.collation)):
+        raise SeedError("seed_broken", "character_set and collation are names of letters, digits and _")
+    return Charset(part.character_set, part.collation, "the dataset's file") if _said(part) else Charset()
+
+
 def of_part(part: Part) -> Charset:
     """What a part of a dataset has in its file, else in the head of its dump. Raises SeedError."""
-    if part.character_set or part.collation:
-        if not all(_WORD.fullmatch(name) for name in (part.character_set, part.collation)):
-            raise SeedError("seed_broken", "character_set and collation are names of letters, digits and _")
-        return Charset(part.character_set, part.collation, "the dataset's file")
-    return declared(head(part.dump), part.database) if part.dump else Charset()
+    if _said(part) or part.dump is None:
+        return of_file(part)
+    return declared(head(part.dump), part.database)
+
+
+def _said(part: Part) -> bool:
+    return bool(part.character_set or part.collation)
 
 
 def head(dump: Path) -> bytes:

@@ -114,10 +114,13 @@ def _differences(connection: Any, values: Mapping[str, str]) -> Iterator[str]:
     names = [*values, *(older[name] for name in values if name in older)]
     if not names:
         return
+    names.append("system_time_zone")
     rows = th_mariadb.query(
         connection, f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({', '.join(['%s'] * len(names))})", *names
     )
     there = {ALIASES.get(str(name).lower(), str(name).lower()): str(value) for name, value in rows}
+    if there.get("time_zone") == "SYSTEM" and there.get("system_time_zone") in ("UTC", "GMT"):
+        there["time_zone"] = "+00:00" if values.get("time_zone") == "+00:00" else "SYSTEM"
     for name, value in values.items():
         if name not in there:
             if value != SETTINGS[name].absent:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_forbidden import Forbidden
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_versions import heads_of, prefixed
@@ -55,6 +56,7 @@ class Evidence:
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits = ServerLimits(server, limits)
+        self._forbidden = Forbidden(server)
         self._gone = "server_died" if server.private else "server_unreachable"
 
     @contextlib.contextmanager
@@ -83,6 +85,7 @@ class Evidence:
         """Where the databases and the counters stand before a step. The counters come last: the step is next."""
         standing = self.standing()
         with self.connection() as connection:
+            self._forbidden.begin(connection)
             return standing, th_meter.read(connection, self._server)
 
     def after(self) -> tuple[th_meter.Reading, Standing]:
@@ -140,13 +143,15 @@ class Evidence:
             raise error
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
-        """The reason behind an error, where the machine is it: a dead server or a full disk."""
+        """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""
         if not self._server.running():
             return self._dead(self._server.last_words())
         if found := self._limits.behind(error):
             return found
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
+        with contextlib.suppress(WalkError), self.connection() as connection:
+            return self._forbidden.behind(error, connection) or error
         return error
 
     def _dead(self, detail: str) -> WalkError:
