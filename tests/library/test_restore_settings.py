@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private server is like production's: collations, time zones, the optimizer's statistics, server settings."""
 
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pymysql
 import pytest
 from ansible.module_utils import th_mariadb, th_meter
 
-from .conftest import load_module
+from .conftest import ROOT, load_module
 from .test_restore import DUMP, Home
 
 restore_dataset = load_module("restore_datasets", "restore_dataset")
@@ -127,6 +129,27 @@ def test_a_server_has_the_settings_of_its_dataset(home: Home) -> None:
     facts, server = home.restore()
     assert facts["snapshot"] == "made", "another setting, another snapshot"
     ask(server, "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.name = 'x'")
+
+
+def test_rows_that_only_load_without_the_strict_mode(home: Home) -> None:
+    home.dump.write_text(dump(f"CREATE TABLE wide ({WIDE}) ENGINE=InnoDB ROW_FORMAT=COMPACT;"))
+    assert '"server_settings": {"innodb_strict_mode": "OFF"}' in failure(home)
+
+
+def test_what_the_documented_statement_prints_can_be_used_as_it_is(home: Home) -> None:
+    (statement,) = re.findall(
+        r"^    SHOW GLOBAL VARIABLES.*?;$",
+        (ROOT / "docs" / "datasets.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    _, server = home.restore()
+    client = ["mariadb", f"--defaults-file={server.job_file}", "--batch", "-e", statement]
+    printed = subprocess.run(client, capture_output=True, text=True, check=True).stdout
+    (home.root / "toy.settings").write_text(printed.replace("lower_case_table_names\t0", "lower_case_table_names\t1"))
+    home.keys["server_settings_file"] = "toy.settings"
+    facts, server = home.restore()
+    assert facts["snapshot"] == "made" and facts["settings"].items() >= {("lower_case_table_names", "1")}
+    assert ask(server, "SELECT COUNT(*) FROM T") == [(3,)]
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,14 @@ HEAD = 16 << 20
 """Bytes of a dump that are looked through before it is loaded; what comes later is asked of the loaded tables."""
 
 TABLES = "most tables in the dump"
-_NAME = rb"(?:`((?:[^`]|``){1,256})`|([\w$]{1,64}))"
-_DATABASE = re.compile(
-    rb"^[ \t]{0,8}(CREATE|ALTER)\s{1,8}(?:DATABASE|SCHEMA)\b((?:\s|/\*!\d{5,6}|IF\s{1,8}NOT\s{1,8}EXISTS|\*/){1,32})"
-    + _NAME
-    + rb"?([^;]{0,1024});",
-    re.IGNORECASE | re.MULTILINE,
-)
+_DATABASE = re.compile(rb"^[ \t]{0,8}(CREATE|ALTER)\s{1,8}(?:DATABASE|SCHEMA)\b", re.IGNORECASE | re.MULTILINE)
+_COMMENT = re.compile(rb"/\*!\d{5,6}|\*/|IF\s{1,8}NOT\s{1,8}EXISTS", re.IGNORECASE)
+_NAME = re.compile(rb"\s{0,64}(?:`((?:[^`]|``){1,256})`|([\w$]{1,64}))")
+_STATEMENT_LIMIT = 2048
 _CHARSET = re.compile(rb"(?:CHARACTER\s{1,8}SET|CHARSET)\s{0,8}=?\s{0,8}['\"]?(\w{1,64})", re.IGNORECASE)
 _COLLATE = re.compile(rb"COLLATE\s{0,8}=?\s{0,8}['\"]?(\w{1,64})", re.IGNORECASE)
 _TABLE = re.compile(rb"^\)[^\n]{0,1024}", re.MULTILINE)
-_NOT_A_NAME = (b"default", b"character", b"charset", b"collate", b"upgrade", b"read", b"encryption", b"comment")
+_NOT_A_NAME = (b"default", b"character", b"charset", b"collate")
 _WORD = re.compile(r"[A-Za-z0-9_]{0,64}")
 _UNKNOWN = (1115, 1273, 1253)  # no such character set, no such collation, not one of that character set
 
@@ -88,12 +85,13 @@ def head(dump: Path) -> bytes:
 def declared(text: bytes, database: str) -> Charset:
     """What a dump says of a database: its own CREATE DATABASE, else ALTER DATABASE, else most of its tables."""
     found: dict[bytes, list[tuple[bytes, Charset]]] = {b"CREATE": [], b"ALTER": []}
-    for kind, _, quoted, plain, options in _DATABASE.findall(text):
-        name = (quoted or plain).replace(b"``", b"`")
-        if not quoted and plain.lower() in _NOT_A_NAME:
-            name, options = b"", plain + options
-        if _CHARSET.search(options) or _COLLATE.search(options):
-            found[kind.upper()].append((name, _read(options, f"{kind.decode().upper()} DATABASE in the dump")))
+    for begin in _DATABASE.finditer(text):
+        statement, end, _ = text[begin.end() : begin.end() + _STATEMENT_LIMIT].partition(b";")
+        if not end or not (_CHARSET.search(statement) or _COLLATE.search(statement)):
+            continue
+        kind = begin[1].upper()
+        charset = _read(statement, f"{kind.decode()} DATABASE in the dump")
+        found[kind].append((_name(_COMMENT.sub(b"", statement)), charset))
     own = database.encode().lower()
     for kind, statements in found.items():
         for_it = [charset for name, charset in statements if name.lower() == own or (kind == b"ALTER" and not name)]
@@ -103,6 +101,14 @@ def declared(text: bytes, database: str) -> Charset:
             return for_it[-1]  # around a routine of another one, the database's own comes last
     tables = Counter(_read(line, TABLES) for line in _TABLE.findall(text) if _CHARSET.search(line))
     return tables.most_common(1)[0][0] if tables else Charset()
+
+
+def _name(statement: bytes) -> bytes:
+    """The database that a statement names; ALTER DATABASE need not name one."""
+    name = _NAME.match(statement)
+    if not name or (name[2] and name[2].lower() in _NOT_A_NAME):
+        return b""
+    return (name[1] or name[2]).replace(b"``", b"`")
 
 
 def _read(options: bytes, source: str) -> Charset:

@@ -147,7 +147,10 @@ def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, An
     place = [server.socket, server.host, server.port, sorted(server.databases.values())]
     name = f"{options['name']}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
     path = Path(options["snapshots_dir"]) / "seals" / name
-    seed = {"reset": list(dataset.reset), "dumps": [identity_of(part.dump) for part in dataset.parts if part.dump]}
+    seed: dict[str, Any] = {"reset": list(dataset.reset)}
+    seed["dumps"] = [identity_of(part.dump) for part in dataset.parts if part.dump]
+    if clauses := [clause for part in dataset.parts if (clause := of_file(part).clause)]:
+        seed["charsets"] = clauses
     with th_external.administrating(server, options["import_time_limit"]) as connection:
         found = th_seal.seal(connection, server.databases.values())
         version = th_mariadb.flavour(connection)[1]

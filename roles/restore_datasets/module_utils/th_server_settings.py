@@ -15,6 +15,7 @@ from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_settings import ALIASES, SETTINGS, Given
 
 WHERE = "server_settings in the dataset's file"
+_INSTEAD = "name the nearest one that it knows instead, such as utf8mb4_unicode_ci"
 _COMBINED = ("ANSI", "DB2", "MAXDB", "MSSQL", "MYSQL323", "MYSQL40", "ORACLE", "POSTGRESQL", "TRADITIONAL")
 _CHARSET = ("--character-set-server", "--collation-server")
 _BINARY_LOG = (
@@ -101,7 +102,9 @@ def blamed(error: th_mariadb.ServerError, values: Mapping[str, str]) -> SeedErro
         words = line.lower().replace("-", "_")
         for name in values:
             if "error" in words and (re.search(rf"\b{name}\b", words) or _about(name, words)):
-                return SeedError("seed_broken", f"server_settings.{name}: the server does not start with it: {line}")
+                instead = f"; {_INSTEAD}" if _about(name, words) else ""
+                problem = f"server_settings.{name}: the server does not start with {values[name]!r}: {line}{instead}"
+                return SeedError("seed_broken", problem)
     return None
 
 
