@@ -2,6 +2,7 @@
 """On an external server nothing is set: databases are like the dump's; a server that is not as said is not used."""
 
 import pytest
+from ansible.module_utils import th_external
 
 from .test_restore_external import Jobs, ask, external, jobs, preloaded  # noqa: F401 - fixtures
 
@@ -27,6 +28,19 @@ def test_a_preloaded_database_gets_what_the_datasets_file_says(preloaded: Jobs) 
     preloaded.keys["collation"] = "utf8mb4_polish_ci"
     _, server = preloaded.restore()
     assert ask(server, "SELECT @@collation_database") == [("utf8mb4_polish_ci",)]
+
+
+def test_a_database_that_is_reset_is_analyzed_again(preloaded: Jobs) -> None:  # noqa: F811
+    preloaded.dump.write_text(TABLES)
+    _, server = preloaded.restore()
+    th_external.release(server)
+    preloaded.external.ask("UPDATE mysql.innodb_table_stats SET n_rows = 0 WHERE table_name = 'owners'")
+    preloaded.external.ask("FLUSH TABLE shop.owners")
+    del preloaded.keys["seed_data"]
+    preloaded.keys["reset"] = ["true"]
+    facts, _ = preloaded.restore()
+    kept = "SELECT n_rows FROM mysql.innodb_table_stats WHERE database_name = 'shop' AND table_name = 'owners'"
+    assert facts["method"] == "reset" and preloaded.external.ask(kept)[0][0] > 2500
 
 
 def test_a_server_that_is_not_as_the_dataset_says_is_not_used(jobs: Jobs) -> None:  # noqa: F811

@@ -144,7 +144,8 @@ def _same(name: str, wanted: str, found: str) -> bool:
     if name == "max_statement_time":
         return float(wanted) == float(found)
     if wanted.isdigit() and found.isdigit():
-        return int(found) in (int(wanted), int(wanted) // _BLOCK * _BLOCK)
+        rounded = int(wanted) // _BLOCK * _BLOCK
+        return int(found) == int(wanted) or 0 < rounded == int(found)
     return _UTF8.sub("utf8mb3", wanted.lower()) == _UTF8.sub("utf8mb3", found.lower())
 
 
