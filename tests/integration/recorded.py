@@ -207,12 +207,10 @@ SCENARIOS: Mapping[str, Scenario] = {
                  "database": "shop"}
     ),
     "canceled": Scenario(_migration("op.execute('SELECT SLEEP(900)')")),
-    "forbidden_here": Scenario(
-        _migration(
-            "op.execute(\"LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)\")"
-        )
-    ),
     "over_limit": Scenario(_migration("rows = [0] * (90 << 20)"), limits={"sandbox_memory": "512M"}),
+    "forbidden_here": Scenario(
+        _migration("op.execute(\"LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)\")")
+    ),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
 

@@ -70,6 +70,10 @@ def test_the_datasets_file_comes_first(tmp_path: Path) -> None:
     assert of_part(Part("", "shop", dump)) == Charset("utf8mb3", "utf8mb3_bin", "CREATE DATABASE in the dump")
     assert of_part(Part("", "shop", dump, "", "latin1_bin")).clause == " COLLATE latin1_bin"
     assert of_part(Part("", "shop", None)).clause == ""
+    named = ("", "utf8mb4_polish_ci")
+    assert of_part(Part("", "shop", dump, otherwise=named)).collation == "utf8mb3_bin"
+    dump.write_bytes(gzip.compress(TABLE.encode()))
+    assert of_part(Part("", "shop", dump, otherwise=named)).collation == "utf8mb4_polish_ci"
     with pytest.raises(SeedError, match="letters, digits"):
         of_part(Part("", "shop", dump, "", "x; DROP DATABASE mysql"))
 

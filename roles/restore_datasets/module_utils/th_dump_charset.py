@@ -62,7 +62,11 @@ def of_part(part: Part) -> Charset:
     """What a part of a dataset has in its file, else in the head of its dump. Raises SeedError."""
     if _said(part) or part.dump is None:
         return of_file(part)
-    return declared(head(part.dump), part.database)
+    found = declared(head(part.dump), part.database)
+    if found.source in ("", TABLES) and any(part.otherwise):
+        character_set, collation = part.otherwise
+        return Charset(character_set, collation, "server_settings in the dataset's file")
+    return found
 
 
 def _said(part: Part) -> bool:
