@@ -166,3 +166,22 @@ def test_what_the_server_does_not_know(home: Home, keys: dict[str, Any], words: 
     home.keys |= keys
     assert words in failure(home)
     assert not list(home.root.glob("snapshots/*/snapshot.json")) and not list(home.root.glob("snapshots/.*making*"))
+
+
+def test_two_databases_in_one_dump_have_each_their_own_collation(home: Home) -> None:
+    """As `mariadb-dump --databases` writes them, with one file for both parts of the dataset."""
+    both = ""
+    for name, collation in (("toy_db", "utf8mb4_polish_ci"), ("toy_api", "latin1_german1_ci")):
+        charset = collation.split("_")[0]
+        both += (
+            f"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `{name}` /*!40100 DEFAULT CHARACTER SET {charset} COLLATE"
+            f" {collation} */;\n\nUSE `{name}`;\nDROP TABLE IF EXISTS `t`;\nCREATE TABLE `t` (\n"
+            "  `id` int PRIMARY KEY\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\nINSERT INTO t VALUES (1);\n"
+        )
+    home.several()
+    home.dump.write_text(both)
+    (home.root / "main.sql").write_text(both)
+    home.restore()
+    server = home.started[-1]
+    for name, collation in (("toy_db", "utf8mb4_polish_ci"), ("toy_api", "latin1_german1_ci")):
+        assert ask(server, f"USE {name}", "SELECT @@collation_database, (SELECT COUNT(*) FROM t)") == [(collation, 1)]

@@ -162,8 +162,11 @@ def _make(
         server = _start(making, seed, options, time_limit, sandbox)
         rows, definers = 0, set()
         try:
-            for (part, dump), charset in zip(seed.dumps, charsets, strict=True):
-                _load(server, part, dump, charset, time_limit)
+            made = _make_databases(server, seed, charsets)
+            for part, dump in seed.dumps:
+                load_dump(server, server.admin_file, dump, part.database, time_limit)
+            for part, dump in seed.dumps:
+                _finish(server, part, *made[part.database], time_limit)
                 rows += count(server, server.admin_file, dump, part.database)
                 definers.update(_definers(server, part.database))
             with th_mariadb.connect(server, server.admin_file) as connection:
@@ -227,11 +230,19 @@ def _start(
     return server
 
 
-def _load(server: th_mariadb.Server, part: Part, dump: Path, charset: Charset, time_limit: float) -> None:
-    """Load a dump into a new database; what the optimizer has to know of its tables is part of the snapshot."""
+def _make_databases(
+    server: th_mariadb.Server, seed: Seed, charsets: Sequence[Charset]
+) -> dict[str, tuple[Charset, str]]:
+    """Make all databases before the first dump, which may look into another; by name, what each is made with."""
+    made = {}
     with th_mariadb.connect(server, server.admin_file) as connection:
-        made = make_database(connection, part.database, charset, part)
-    load_dump(server, server.admin_file, dump, part.database, time_limit)
+        for part, charset in zip(seed.parts, charsets, strict=True):
+            made[part.database] = charset, make_database(connection, part.database, charset, part)
+    return made
+
+
+def _finish(server: th_mariadb.Server, part: Part, charset: Charset, made: str, time_limit: float) -> None:
+    """What a loaded database is, and what the optimizer has to know of its tables, are part of the snapshot."""
     with th_mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
         follow_tables(connection, part.database, charset, made)
         settle(connection, [part.database])
