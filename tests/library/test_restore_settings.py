@@ -176,7 +176,8 @@ def test_two_databases_in_one_dump_have_each_their_own_collation(home: Home) -> 
         both += (
             f"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `{name}` /*!40100 DEFAULT CHARACTER SET {charset} COLLATE"
             f" {collation} */;\n\nUSE `{name}`;\nDROP TABLE IF EXISTS `t`;\nCREATE TABLE `t` (\n"
-            "  `id` int PRIMARY KEY\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\nINSERT INTO t VALUES (1);\n"
+            "  `id` int PRIMARY KEY\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\n"
+            "INSERT INTO t VALUES (1);\n"
         )
     home.several()
     home.dump.write_text(both)

@@ -122,7 +122,8 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
     identity = {
         "format": FORMAT,
         "parts": [
-            [part.database, part.character_set, part.collation, *identity_of(dump)] for part, dump in seed.dumps
+            [part.database, part.character_set, part.collation, *part.otherwise, *identity_of(dump)]
+            for part, dump in seed.dumps
         ],
         "server": th_private_server.version(),
         "options": sorted(options),
