@@ -158,6 +158,7 @@ def test_what_the_documented_statement_prints_can_be_used_as_it_is(home: Home) -
         ({"server_settings": {"plugin_load_add": "x.so"}}, "server_settings.plugin_load_add cannot be set"),
         ({"server_settings": {"character_set_collations": "utf8mb4=utf8mb4_bin"}}, "does not know it"),
         ({"server_settings": {"collation_server": "utf8mb4_0900_ai_ci"}}, "server_settings.collation_server: "),
+        ({"server_settings": {"default_storage_engine": "RocksDB"}}, "server_settings.default_storage_engine: "),
         ({"server_settings": {"time_zone": "Europe/Nowhere"}}, "server_settings.time_zone: Unknown or incorrect"),
         ({"collation": "utf8mb4_0900_ai_ci"}, "set collation in the dataset's file"),
     ],

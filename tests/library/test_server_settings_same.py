@@ -92,3 +92,5 @@ def test_a_server_that_does_not_start_says_which_setting_it_is() -> None:
     found = blamed(error, {"sql_mode": "", "old_mode": "X"})
     assert found is not None and "server_settings.old_mode" in str(found) and "Aborting" not in str(found)
     assert blamed(ServerError("[ERROR] InnoDB: no space"), {"old_mode": "X"}) is None
+    unknown = ServerError("2026-11-30 [ERROR] Unknown/unsupported storage engine: RocksDB")
+    assert "default_storage_engine" in str(blamed(unknown, {"log_bin": "ON", "default_storage_engine": "RocksDB"}))

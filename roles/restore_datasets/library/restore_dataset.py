@@ -166,17 +166,20 @@ def privately(
     applied = th_server_settings.apply(
         seed.settings, server_options, th_private_server.binary_log(folder), importing=False
     )
-    server = th_private_server.start(
-        folder,
-        databases={part.name: part.database for part in dataset.parts},
-        user=dataset.user,
-        password=dataset.password,
-        options=applied.options,
-        time_limit=options["start_time_limit"],
-        sandbox=sandbox,
-        definers=image.definers,
-        settings=applied.statements,
-    )
+    try:
+        server = th_private_server.start(
+            folder,
+            databases={part.name: part.database for part in dataset.parts},
+            user=dataset.user,
+            password=dataset.password,
+            options=applied.options,
+            time_limit=options["start_time_limit"],
+            sandbox=sandbox,
+            definers=image.definers,
+            settings=applied.statements,
+        )
+    except th_mariadb.ServerError as error:
+        raise th_server_settings.blamed(error, seed.settings) or error from error
     try:
         with th_mariadb.connect(server, server.admin_file) as connection:
             th_server_settings.demand(connection, applied.values)

@@ -59,7 +59,10 @@ def fitting(given: Given) -> dict[str, str]:
         here = {flag.split("=")[0] for flag in known["optimizer_switch"].split(",")}
         if (unknown := sorted(flags.keys() - here)) and "optimizer_switch" not in given.printed:
             raise SeedError("seed_broken", f"server_settings.optimizer_switch: the server does not know {unknown[0]}")
-        values["optimizer_switch"] = ",".join(f"{name}={flags[name]}" for name in flags if name in here)
+        if not (here & flags.keys()):
+            del values["optimizer_switch"]
+        else:
+            values["optimizer_switch"] = ",".join(f"{name}={flags[name]}" for name in flags if name in here)
     if "sql_mode" in values:  # MySQL's name for what MariaDB does without it
         modes = [mode for mode in values["sql_mode"].split(",") if mode not in ("", "TIME_TRUNCATE_FRACTIONAL")]
         values["sql_mode"] = ",".join(modes)
@@ -100,16 +103,21 @@ def blamed(error: th_mariadb.ServerError, values: Mapping[str, str]) -> SeedErro
     """What a server that does not start with a dataset's settings says of one of them."""
     for line in str(error).splitlines():
         words = line.lower().replace("-", "_")
-        for name in values:
-            if "error" in words and (re.search(rf"\b{name}\b", words) or _about(name, words)):
+        for name, value in values.items():
+            if "error" in words and (re.search(rf"\b{name}\b", words) or _about(name, words) or _quotes(words, value)):
                 instead = f"; {_INSTEAD}" if _about(name, words) else ""
-                problem = f"server_settings.{name}: the server does not start with {values[name]!r}: {line}{instead}"
+                problem = f"server_settings.{name}: the server does not start with {value!r}: {line}{instead}"
                 return SeedError("seed_broken", problem)
     return None
 
 
 def _about(name: str, words: str) -> bool:
     return name in ("character_set_server", "collation_server") and ("collation" in words or "character set" in words)
+
+
+def _quotes(words: str, value: str) -> bool:
+    """Whether an error is about this value, as the one of an engine that is not there."""
+    return len(value) > 3 and not value.isdigit() and value.lower().replace("-", "_") in words
 
 
 def _differences(connection: Any, values: Mapping[str, str]) -> Iterator[str]:
