@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import documents, limits
+from worker import documents, limits, serversettings
 from worker.errors import ConfigError, DatasetError
 
 LIMITS = tuple(limit.key for limit in limits.LIMITS)
@@ -23,27 +23,33 @@ SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
-PART = ("database", "seed_data")
+PART = ("database", "seed_data", "character_set", "collation")
 SERVER = ("host", "port", "socket", "user", "password_file")
 WAIVER = ("migration", "limit", "reason", "bug")
 KNOWN = (
     "project", "type", "db_user", "db_pass", *PART, "databases", "tags", "server", "preloaded", "reset",
-    "logging_conf", *LIMITS, "waivers",
+    "logging_conf", *LIMITS, "waivers", *serversettings.KEYS,
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DATABASE = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 _PART = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_CHARSET = re.compile(r"[A-Za-z0-9_]{1,64}")
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset. `name` is the profile's, "" for the only one; `seed` its dump, None without one."""
+    """One database of a dataset. `name` is the profile's, "" for the only one; `seed` its dump, None without one.
+
+    `character_set` and `collation` are what the database is made with, "" for the dump's own.
+    """
 
     name: str
     database: str
     seed: Path | None
+    character_set: str = ""
+    collation: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Dataset:
     server: Server | None
     preloaded: bool
     reset: tuple[str, ...]
+    settings: Mapping[str, str]
     remarks: Mapping[str, Any]
 
 
@@ -138,6 +145,7 @@ class _Reader:
             server=server,
             preloaded=preloaded,
             reset=reset,
+            settings=self.settings(),
             remarks={key: value for key, value in self.document.items() if key.startswith("_")},
         )
 
@@ -205,6 +213,12 @@ class _Reader:
             raise self.error("reset", "must be a list of the command's words")
         return preloaded, tuple(reset)
 
+    def settings(self) -> Mapping[str, str]:
+        try:
+            return serversettings.read(self.document, self.path.parent).values
+        except serversettings.SettingError as error:
+            raise self.error(error.key, error.problem, error.remedy) from error
+
     def parts(self, reset: bool) -> tuple[Part, ...]:
         several = self.document.get("databases")
         if several is None:
@@ -230,14 +244,22 @@ class _Reader:
         if not _DATABASE.fullmatch(database):
             wrong = f"{where}.database" if where else "database"
             raise self.error(wrong, f"{database!r} cannot be used", "use letters, digits and _")
+        charset = [self.charset(one, given, where) for one in ("character_set", "collation")]
         if reset:
             if "seed_data" in given:
                 raise self.error(key, "says the same as reset: how the database becomes the seed's", "keep one")
-            return Part(name, database, None)
+            return Part(name, database, None, *charset)
         seed = self.path.parent / self.text("seed_data", given, where)
         if seed.suffix not in SUFFIXES:
             raise self.error(key, f"{seed.name} is of no known kind", f"use {', '.join(SUFFIXES)}")
-        return Part(name, database, seed)
+        return Part(name, database, seed, *charset)
+
+    def charset(self, key: str, given: Mapping[str, Any], where: str) -> str:
+        name = self.text(key, given, where) if key in given else ""
+        if name and not _CHARSET.fullmatch(name):
+            wrong = f"{where}.{key}" if where else key
+            raise self.error(wrong, f"{name!r} cannot be used", "use letters, digits and _")
+        return name
 
     def limits(self, key: str, names: list[str]) -> dict[str, float]:
         value = self.document[key]

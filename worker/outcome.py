@@ -369,6 +369,15 @@ _TABLE = (
         "Use less of it, or have the variable raised in inventory/group_vars/all.",
     ),
     Code(
+        "forbidden_here",
+        _OURS,
+        "FAILURE - The migration needs what the worker forbids",
+        _OPERATOR,
+        "The private server refused a statement of the migration on purpose, which production may well allow.",
+        f"{_DETAIL} is the rule, and what the server said; the file and line beside it are where.",
+        "Write the rows with INSERT, or walk this project on an external server that allows it (docs/datasets.md).",
+    ),
+    Code(
         "import_failed",
         _FAILURE,
         "FAILURE - Could not import required module.",

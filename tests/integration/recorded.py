@@ -215,6 +215,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "wrong_parent": Scenario(script("d4", "99")),
     "branch_broken": Scenario({"README": "words"}, merged=script("c4", "b2")),
     "git_refused": Scenario(),
+    "forbidden_here": Scenario(
+        _migration("op.execute(\"LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)\")")
+    ),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
 

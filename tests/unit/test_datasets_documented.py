@@ -28,6 +28,7 @@ def test_the_keys_are_those_that_are_known() -> None:
 def test_the_other_examples_are_datasets(tmp_path: Path) -> None:
     examples = re.findall(r"^    \{$.*?^    \}$", TEXT, flags=re.MULTILINE | re.DOTALL)
     assert len(examples) >= 1
+    (tmp_path / "user_001.settings").write_text("Variable_name\tValue\nsql_mode\tANSI\n")
     for example in examples:
         path = tmp_path / "user_001.json"
         path.write_text(example)

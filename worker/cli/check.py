@@ -30,6 +30,7 @@ _TOOLS = {
     "mariadbd": "mariadb-server-core",
     "mariadb-install-db": "mariadb-server-core",
     "mariadb": "mariadb-client-core",
+    "mariadb-tzinfo-to-sql": "mariadb-client",
     "zstd": "zstd",
     "xz": "xz-utils",
     "ansible-playbook": "ansible-core (pip install ansible-core)",

@@ -42,11 +42,12 @@ def accounts(
     admin_password: str,
     connections: int = 0,
     definers: Iterable[str] = (),
+    settings: Iterable[str] = (),
 ) -> str:
     """The statements, one a line as --init-file reads them, after which there are only these accounts.
 
     `user` has all rights on the `databases`, none elsewhere, and at most `connections` at one time (0: no limit). The
-    `definers` (``user@host``) have the same rights and cannot log in.
+    `definers` (``user@host``) have the same rights and cannot log in. `settings` are statements that come last.
     """
     databases = list(databases)
     account = f"{literal(user)}@localhost"
@@ -60,6 +61,7 @@ def accounts(
     kept = ", ".join(map(literal, _OWN))
     return "\n".join(
         [
+            "SET SESSION sql_mode = '';",  # else a mode could give the texts below another meaning
             f"DELETE FROM mysql.global_priv WHERE User NOT IN ({kept}) OR Host <> 'localhost';",  # noqa: S608
             *(f"DELETE FROM mysql.{table} WHERE User NOT IN ({kept});" for table in _RIGHTS),  # noqa: S608
             *(f"DELETE FROM mysql.{table};" for table in _ELSEWHERE),  # noqa: S608
@@ -69,6 +71,7 @@ def accounts(
             *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)};" for database in databases),
             *(f"GRANT ALL ON {scope(database)} TO {account};" for database in databases),
             *dumb,
+            *settings,
             "",
         ]
     )

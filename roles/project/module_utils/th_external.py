@@ -139,12 +139,6 @@ def make_account(connection: Any, server: Server, connections: int) -> None:
         query(connection, f"GRANT ALL ON {scope(database)} TO {account}")
 
 
-def make_databases(connection: Any, server: Server, charset: str, collation: str) -> None:
-    """Make the job's own databases, empty."""
-    for database in server.databases.values():
-        query(connection, f"CREATE DATABASE {identifier(database)} CHARACTER SET {charset} COLLATE {collation}")
-
-
 def empty_database(connection: Any, database: str) -> None:
     """Make a preloaded database anew, with the character set and collation that it has."""
     rows = query(

@@ -163,7 +163,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
 def connect(
     server: Server, option_file: Path, *, database: str | None = None, time_limit: float = 30
 ) -> Iterator[pymysql.connections.Connection[Any]]:
-    """A connection with the account of an option file; rows come as tuples, autocommit is on."""
+    """A connection with the account of an option file; rows come as tuples, autocommit is on, no mode of SQL is."""
     account = read_account(option_file)
     try:
         connection = pymysql.connect(
@@ -173,6 +173,7 @@ def connect(
             database=database,
             charset="utf8mb4",
             autocommit=True,
+            sql_mode="",  # what we ask means the same whatever modes the dataset's server has
             connect_timeout=max(1, int(time_limit)),
             read_timeout=max(1, int(time_limit)),
             write_timeout=max(1, int(time_limit)),

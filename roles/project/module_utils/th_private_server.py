@@ -35,8 +35,14 @@ SPARE_CONNECTIONS = 20
 _PASSED = ("PATH", "TH_JOB_DIR", "TZ")
 """Of the environment: the worker finds the processes of a job by TH_JOB_DIR, the server's log has our local time."""
 
+_OF_THE_DATA = ("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names")
 _MEMORY_FOLDERS = Limits(tmp=64 << 20)
 _LOOK = 0.005
+
+
+def binary_log(folder: Path) -> str:
+    """Where a server in `folder` writes its binary log, when it has one: beside the data, whose size is measured."""
+    return str(folder / "run" / "binlog")
 
 
 def version() -> str:
@@ -62,7 +68,7 @@ def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Se
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
-        *(option for option in options if option.startswith(("--innodb-log-file-size", "--innodb-page-size"))),
+        *(option for option in options if option.startswith(_OF_THE_DATA)),
         *_run_as(sandbox),
     ]
     boxed = Box(_settings(sandbox), _programs(argv[0]), [data, tmp]).around(_limited(argv, sandbox), folder)
@@ -100,12 +106,13 @@ def start(
     time_limit: float,
     sandbox: Settings,
     definers: Iterable[str] = (),
+    settings: Iterable[str] = (),
 ) -> Server:
     """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
 
     The `databases` are made where they are missing. The administrator gets a fresh password, everybody else but the
     job's user is removed. `definers` are accounts (``user@host``) that nobody can log in with, for the views,
-    triggers and routines that run in their name.
+    triggers and routines that run in their name. `settings` are statements that set the server's variables.
     `options` are further options of mariadbd. Raises ServerError with the end of the error log, StepError
     ``sandbox_unavailable``.
     """
@@ -119,7 +126,7 @@ def start(
     th_mariadb.write_option_file(server.job_file, server, user=user, password=password)
     init_file = folder / "init.sql"
     most = sandbox.database.connections
-    write_text(init_file, accounts(databases.values(), user, password, admin_password, most, definers), 0o600)
+    write_text(init_file, accounts(databases.values(), user, password, admin_password, most, definers, settings), 0o600)
     argv = [
         th_mariadb.tool("mariadbd"),
         "--no-defaults",

@@ -92,7 +92,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb, th_private_server
+from ansible.module_utils import th_mariadb, th_private_server, th_server_settings
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import (
     append_event,
@@ -162,7 +162,7 @@ def privately(
     folder: Path, dataset: Dataset, options: Mapping[str, Any]
 ) -> tuple[th_mariadb.Server, dict[str, Any]]:
     """A server of the job's own on a clone of the dataset's snapshot, and how it went."""
-    seed = Seed(options["name"], tuple((part.database, part.dump) for part in dataset.parts if part.dump))
+    seed = Seed(options["name"], dataset.parts, th_server_settings.fitting(dataset.settings))
     sandbox, server_options = Settings.of(options["sandbox"]), options["server_options"]
     with snapshot(
         Path(options["snapshots_dir"]), seed, server_options, options["import_time_limit"], sandbox
@@ -170,17 +170,31 @@ def privately(
         begun = time.monotonic()
         method = clone(image, folder / "data")
         cloned = time.monotonic()
-    server = th_private_server.start(
-        folder,
-        databases={part.name: part.database for part in dataset.parts},
-        user=dataset.user,
-        password=dataset.password,
-        options=server_options,
-        time_limit=options["start_time_limit"],
-        sandbox=sandbox,
-        definers=image.definers,
+    applied = th_server_settings.apply(
+        seed.settings, server_options, th_private_server.binary_log(folder), importing=False
     )
+    try:
+        server = th_private_server.start(
+            folder,
+            databases={part.name: part.database for part in dataset.parts},
+            user=dataset.user,
+            password=dataset.password,
+            options=applied.options,
+            time_limit=options["start_time_limit"],
+            sandbox=sandbox,
+            definers=image.definers,
+            settings=applied.statements,
+        )
+    except th_mariadb.ServerError as error:
+        raise th_server_settings.blamed(error, seed.settings) or error from error
+    try:
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            th_server_settings.demand(connection, applied.values)
+    except BaseException:
+        leave(server)
+        raise
     return server, {
+        "settings": dict(seed.settings),
         "method": method,
         "snapshot": "made" if image.made else "hit",
         "seconds": {

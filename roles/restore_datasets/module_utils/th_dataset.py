@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_settings import Given, SettingError, read
 from ansible.module_utils.th_text import printable
 
 NAME_LIMIT = 4096
@@ -22,16 +23,26 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset: the profile's name for it, its schema's name, and its dump (None: no dump)."""
+    """One database of a dataset: the profile's name for it, its schema's name, and its dump (None: no dump).
+
+    `character_set` and `collation` are what the dataset's file wants it made with, "" for the dump's own. `otherwise`
+    is both as its `server_settings` name them, for a dump that does not say.
+    """
 
     name: str
     database: str
     dump: Path | None
+    character_set: str = ""
+    collation: str = ""
+    otherwise: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset. `server` is the external one's address and account, {} for a private server."""
+    """A dataset. `server` is the external one's address and account, {} for a private server.
+
+    `settings` are those of the server that the dataset names.
+    """
 
     path: Path
     parts: tuple[Part, ...]
@@ -40,6 +51,7 @@ class Dataset:
     server: Mapping[str, Any]
     preloaded: bool
     reset: tuple[str, ...]
+    settings: Given
     told: Mapping[str, Any]
 
 
@@ -50,7 +62,8 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
         if not isinstance(document, dict):
             raise TypeError("it holds no mapping")
         server = dict(document.get("server") or {})
-        parts = _parts(path, document, names)
+        settings = read(document, path.parent)
+        parts = _parts(path, document, names, _named(settings))
         dataset = Dataset(
             path=path,
             parts=parts,
@@ -59,6 +72,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
             server=server,
             preloaded=bool(document.get("preloaded", False)),
             reset=tuple(str(word) for word in document.get("reset", ())),
+            settings=settings,
             told={
                 "limits": {key: document[key] for key in LIMITS if key in document},
                 "waivers": list(document.get("waivers", ())),
@@ -67,6 +81,8 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
         )
     except OSError as error:
         raise SeedError("seed_missing", f"{path}: {error.strerror}") from error
+    except SettingError as error:
+        raise SeedError("seed_broken", f"{path}: {printable(str(error))}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SeedError("seed_broken", f"{path} is not a dataset: {printable(str(error))}") from error
     except KeyError as error:
@@ -80,7 +96,15 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
     return dataset
 
 
-def _parts(path: Path, document: Mapping[str, Any], names: Sequence[str]) -> tuple[Part, ...]:
+def _named(settings: Given) -> tuple[str, str]:
+    """The character set and collation of a server, where the file names them itself."""
+    named = {name: value for name, value in settings.values.items() if name not in settings.printed}
+    return named.get("character_set_server", ""), named.get("collation_server", "")
+
+
+def _parts(
+    path: Path, document: Mapping[str, Any], names: Sequence[str], otherwise: tuple[str, str]
+) -> tuple[Part, ...]:
     several = document.get("databases")
     given = {"": document} if several is None else dict(several)
     missing, extra = [name for name in names if name not in given], sorted(set(given) - set(names))
@@ -96,7 +120,9 @@ def _parts(path: Path, document: Mapping[str, Any], names: Sequence[str]) -> tup
     parts = []
     for name in names:
         seed = given[name].get("seed_data")
-        parts.append(Part(name, str(given[name]["database"]), path.parent / str(seed) if seed else None))
+        charset, collation = (str(given[name].get(key, "")) for key in ("character_set", "collation"))
+        dump = path.parent / str(seed) if seed else None
+        parts.append(Part(name, str(given[name]["database"]), dump, charset, collation, otherwise))
     if len({part.database for part in parts}) < len(parts):
         raise SeedError("seed_broken", f"{path}: two parts have the same database")
     return tuple(parts)

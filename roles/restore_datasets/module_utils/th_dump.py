@@ -170,6 +170,11 @@ def _hint(said: str, head: bytes) -> str:
             " (this is a dump of MySQL 8, whose collations this server does not know:"
             " dump it with a collation that both know, or use a newer MariaDB)"
         )
+    if "ERROR 1118 " in said:
+        return (
+            " (if production takes such rows, it does so with innodb_strict_mode=OFF: set"
+            ' "server_settings": {"innodb_strict_mode": "OFF"} in the dataset\'s file, docs/datasets.md)'
+        )
     if "syntax" in said:
         return " (is it a dump of MySQL or MariaDB, in SQL?)"
     return ""

@@ -12,15 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_external, th_mariadb, th_seal
+from ansible.module_utils import th_external, th_mariadb, th_seal, th_server_settings
+from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
 from ansible.module_utils.th_dump import SeedError, count, load_dump
+from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_file, of_part
+from ansible.module_utils.th_settle import settle
 from ansible.module_utils.th_snapshot import identity_of
 
-OWN_CHARSET = ("utf8mb4", "utf8mb4_general_ci")
-"""Of databases of the job's own, as on private servers."""
+OWN_CHARSET = Charset("utf8mb4", "utf8mb4_general_ci")
+"""Of databases of the job's own whose dump does not say, as on private servers."""
 
 
 def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tuple[th_mariadb.Server, dict[str, Any]]:
@@ -37,15 +40,17 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
     server = th_external.hold_locks(server, Path(options["lock_program"]), patience)
     try:
         with th_external.administrating(server) as connection:
+            th_server_settings.demand(connection, dataset.settings.values, "the external server")
             th_external.drop_dead(connection, server)
-            if not server.preloaded:
-                th_external.make_databases(connection, server, *OWN_CHARSET)
+            made = {} if server.preloaded else _make_databases(connection, dataset, server)
             th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
         started = time.monotonic()
         if dataset.reset:
             _run_reset(dataset, server, options)
         else:
-            _load(dataset, server, options["import_time_limit"])
+            _load(dataset, server, made, options["import_time_limit"])
+        with th_mariadb.connect(server, server.job_file, time_limit=options["import_time_limit"]) as connection:
+            settle(connection, server.databases.values())
         loaded = time.monotonic()
         seconds = {"import": round(loaded - started, 3), "clone": 0.0, "start": round(started - begun, 3)}
         if server.preloaded:
@@ -80,16 +85,33 @@ def _leave(server: th_mariadb.Server) -> None:
         pass  # the next job drops it; what went wrong before is what counts
 
 
-def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> None:
+def _make_databases(connection: Any, dataset: Dataset, server: th_mariadb.Server) -> dict[str, tuple[Charset, str]]:
+    """Make the job's own databases; returns by part what for each was found, and the collation that it has."""
+    made = {}
+    for part in dataset.parts:
+        charset = of_part(part)
+        wanted = charset if charset.clause else OWN_CHARSET
+        made[part.name] = charset, make_database(connection, server.databases[part.name], wanted, part)
+    return made
+
+
+def _load(
+    dataset: Dataset, server: th_mariadb.Server, made: Mapping[str, tuple[Charset, str]], time_limit: float
+) -> None:
     for part in dataset.parts:
         assert part.dump is not None
         database = server.databases[part.name]
         if server.preloaded:
             with th_external.administrating(server, time_limit) as connection:
                 th_external.empty_database(connection, database)
+                if clause := of_file(part).clause:
+                    th_mariadb.query(connection, f"ALTER DATABASE {identifier(database)}{clause}")
         # as the job's account: a dump can do nothing to anybody else's data
         load_dump(server, server.job_file, part.dump, database, time_limit, own_definers=True)
         count(server, server.job_file, part.dump, database)
+        if part.name in made:
+            with th_mariadb.connect(server, server.job_file, time_limit=time_limit) as connection:
+                follow_tables(connection, database, *made[part.name])
 
 
 def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:
@@ -125,7 +147,10 @@ def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, An
     place = [server.socket, server.host, server.port, sorted(server.databases.values())]
     name = f"{options['name']}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
     path = Path(options["snapshots_dir"]) / "seals" / name
-    seed = {"reset": list(dataset.reset), "dumps": [identity_of(part.dump) for part in dataset.parts if part.dump]}
+    seed: dict[str, Any] = {"reset": list(dataset.reset)}
+    seed["dumps"] = [identity_of(part.dump) for part in dataset.parts if part.dump]
+    if clauses := [clause for part in dataset.parts if (clause := of_file(part).clause)]:
+        seed["charsets"] = clauses
     with th_external.administrating(server, options["import_time_limit"]) as connection:
         found = th_seal.seal(connection, server.databases.values())
         version = th_mariadb.flavour(connection)[1]

@@ -17,24 +17,34 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible.module_utils import th_mariadb, th_private_server
+import pymysql
+from ansible.module_utils import th_mariadb, th_private_server, th_server_settings, th_time_zones
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dump import DISK_FULL, count, load_dump
+from ansible.module_utils.th_dataset import Part
+from ansible.module_utils.th_dump import DISK_FULL, SeedError, count, load_dump
+from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_part
+from ansible.module_utils.th_settle import settle
 
-FORMAT = 3  # part of the key: raised when a snapshot is made in another way
+FORMAT = 4  # part of the key: raised when a snapshot is made in another way
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What a snapshot is made of: a dataset's name, and for each database its schema's name and its dump."""
+    """What a snapshot is made of: a dataset's name, its databases, and the settings of its server."""
 
     name: str
-    parts: tuple[tuple[str, Path], ...]
+    parts: tuple[Part, ...]
+    settings: Mapping[str, str]
+
+    @property
+    def dumps(self) -> list[tuple[Part, Path]]:
+        """The parts with their dumps."""
+        return [(part, part.dump) for part in self.parts if part.dump]
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def snapshot(
     of a box.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    family = f"{seed.name}-{_digest([[str(dump.resolve()), database] for database, dump in seed.parts])[:8]}"
+    family = f"{seed.name}-{_digest([[str(dump.resolve()), part.database] for part, dump in seed.dumps])[:8]}"
     final = root / f"{family}-{_key(seed, options)}"
     made = False
     with open(root / f".{family}.lock", "w", encoding="ascii") as lock:
@@ -111,9 +121,14 @@ def clone(source: Snapshot, target: Path) -> str:
 def _key(seed: Seed, options: Sequence[str]) -> str:
     identity = {
         "format": FORMAT,
-        "parts": [[database, *identity_of(dump)] for database, dump in seed.parts],
+        "parts": [
+            [part.database, part.character_set, part.collation, *part.otherwise, *identity_of(dump)]
+            for part, dump in seed.dumps
+        ],
         "server": th_private_server.version(),
         "options": sorted(options),
+        "settings": dict(seed.settings),
+        "time_zones": th_time_zones.identity(),
     }
     return _digest(identity)[:16]
 
@@ -144,24 +159,17 @@ def _make(
     begun = time.monotonic()
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
-        th_private_server.install(making, options, time_limit, sandbox)
-        # the accounts are made anew with each start: these two are gone with the first clone
-        databases = {str(number): database for number, (database, _) in enumerate(seed.parts)}
-        server = th_private_server.start(
-            making,
-            databases=databases,
-            user="import",
-            password="",
-            options=options,
-            time_limit=time_limit,
-            sandbox=sandbox,
-        )
+        charsets = [of_part(part) for part in seed.parts]
+        server = _start(making, seed, options, time_limit, sandbox)
         rows, definers = 0, set()
         try:
-            for database, dump in seed.parts:
-                load_dump(server, server.admin_file, dump, database, time_limit)
-                rows += count(server, server.admin_file, dump, database)
-                definers.update(_definers(server, database))
+            made = _make_databases(server, seed, charsets)
+            for part, dump in seed.dumps:
+                load_dump(server, server.admin_file, dump, part.database, time_limit)
+            for part, dump in seed.dumps:
+                _finish(server, part, *made[part.database], time_limit)
+                rows += count(server, server.admin_file, dump, part.database)
+                definers.update(_definers(server, part.database))
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
                 th_mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
@@ -176,7 +184,7 @@ def _make(
             "rows": rows,
             "definers": sorted(definers),
             "seconds": round(time.monotonic() - begun, 3),
-            "dumps": [str(dump) for _, dump in seed.parts],
+            "dumps": [str(dump) for _, dump in seed.dumps],
             "server": th_private_server.version(),
         }
         os.sync()
@@ -185,6 +193,60 @@ def _make(
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _start(
+    making: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
+) -> th_mariadb.Server:
+    """A new server with the dataset's settings, as far as a dump needs them, and with the names of time zones."""
+    applied = th_server_settings.apply(seed.settings, options, "", importing=True)
+    zone = [one for one in applied.statements if "time_zone" in one]  # can be set once there are zones
+    th_private_server.install(making, applied.options, time_limit, sandbox)
+    try:
+        # the accounts are made anew with each start: these two are gone with the first clone
+        server = th_private_server.start(
+            making,
+            databases={},
+            user="import",
+            password="",
+            options=applied.options,
+            time_limit=time_limit,
+            sandbox=sandbox,
+            settings=[one for one in applied.statements if one not in zone],
+        )
+    except th_mariadb.ServerError as error:
+        raise th_server_settings.blamed(error, seed.settings) or error from error
+    try:
+        th_time_zones.load(server, time_limit)
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            for statement in zone:
+                try:
+                    th_mariadb.query(connection, statement)
+                except pymysql.err.MySQLError as error:
+                    raise SeedError("seed_broken", f"server_settings.time_zone: {error.args[-1]}") from error
+            th_server_settings.demand(connection, applied.values)
+    except BaseException:
+        th_mariadb.stop(server, 0)
+        raise
+    return server
+
+
+def _make_databases(
+    server: th_mariadb.Server, seed: Seed, charsets: Sequence[Charset]
+) -> dict[str, tuple[Charset, str]]:
+    """Make all databases before the first dump, which may look into another; by name, what each is made with."""
+    made = {}
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        for part, charset in zip(seed.parts, charsets, strict=True):
+            made[part.database] = charset, make_database(connection, part.database, charset, part)
+    return made
+
+
+def _finish(server: th_mariadb.Server, part: Part, charset: Charset, made: str, time_limit: float) -> None:
+    """What a loaded database is, and what the optimizer has to know of its tables, are part of the snapshot."""
+    with th_mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
+        follow_tables(connection, part.database, charset, made)
+        settle(connection, [part.database])
 
 
 def _definers(server: th_mariadb.Server, database: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_locks, th_mariadb, th_meter
+from ansible.module_utils.th_forbidden import Forbidden
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_versions import heads_of, prefixed
@@ -57,6 +58,7 @@ class Evidence:
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits = ServerLimits(server, limits)
+        self._forbidden = Forbidden(server)
         self.waited = ""
         self._looking: Any = None
         self._kept = contextlib.ExitStack()
@@ -90,6 +92,7 @@ class Evidence:
         self.waited = ""
         self._begin_to_look()
         with self.connection() as connection:
+            self._forbidden.begin(connection)
             return standing, th_meter.read(connection, self._server)
 
     def after(self) -> tuple[th_meter.Reading, Standing]:
@@ -179,13 +182,15 @@ class Evidence:
             raise error
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
-        """The reason behind an error, where the machine is it: a dead server or a full disk."""
+        """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""
         if not self._server.running():
             return self._dead(self._server.last_words())
         if found := self._limits.behind(error):
             return found
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE:
             return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
+        with contextlib.suppress(WalkError), self.connection() as connection:
+            return self._forbidden.behind(error, connection) or error
         return error
 
     def _dead(self, detail: str) -> WalkError:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a database server that a dataset may name: a checked list, with the values that each may have.
+
+The playbooks read a dataset's file by themselves: `th_settings` of the role restore_datasets is a link to this module,
+so that there is one list. It uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+KEYS = ("server_settings", "server_settings_file")
+"""The keys of a dataset that name settings."""
+
+PRINTED_LIMIT = 256 << 10
+"""Characters of what a client has printed."""
+
+_ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_NUMBER = re.compile(r"([0-9]{1,20})([kmgKMG]?)")
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_FLAG = re.compile(r"([a-z0-9_]{1,64})=(on|off|default)")
+_COLLATION_OF = re.compile(r"[a-z0-9_]{1,64}=[a-z0-9_]{1,64}")
+_ZONE = re.compile(r"SYSTEM|[+-][0-9]{1,2}:[0-9]{2}|[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
+_PLAIN = re.compile(r"[ -~]{0,8192}")
+_SECONDS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,6})?")
+_ISOLATION = ("READ-UNCOMMITTED", "READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE")
+
+_MODES = (
+    "REAL_AS_FLOAT PIPES_AS_CONCAT ANSI_QUOTES IGNORE_SPACE IGNORE_BAD_TABLE_OPTIONS ONLY_FULL_GROUP_BY "
+    "NO_UNSIGNED_SUBTRACTION NO_DIR_IN_CREATE POSTGRESQL ORACLE MSSQL DB2 MAXDB NO_KEY_OPTIONS NO_TABLE_OPTIONS "
+    "NO_FIELD_OPTIONS MYSQL323 MYSQL40 ANSI NO_AUTO_VALUE_ON_ZERO NO_BACKSLASH_ESCAPES STRICT_TRANS_TABLES "
+    "STRICT_ALL_TABLES NO_ZERO_IN_DATE NO_ZERO_DATE ALLOW_INVALID_DATES ERROR_FOR_DIVISION_BY_ZERO TRADITIONAL "
+    "NO_AUTO_CREATE_USER HIGH_NOT_PRECEDENCE NO_ENGINE_SUBSTITUTION PAD_CHAR_TO_FULL_LENGTH EMPTY_STRING_IS_NULL "
+    "SIMULTANEOUS_ASSIGNMENT TIME_ROUND_FRACTIONAL TIME_TRUNCATE_FRACTIONAL"
+).split()
+_OLD_MODES = (
+    "NO_DUP_KEY_WARNINGS_WITH_IGNORE NO_PROGRESS_INFO ZERO_DATE_TIME_CAST UTF8_IS_UTF8MB3 "
+    "IGNORE_INDEX_ONLY_FOR_JOIN COMPAT_5_1_CHECKSUM NO_NULL_COLLATION_IDS LOCK_ALTER_TABLE_COPY"
+).split()
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used: `key` of the dataset's file, what is wrong, and what to do."""
+
+    def __init__(self, key: str, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{key} {problem}" + (f": {remedy}" if remedy else ""))
+        self.key, self.problem, self.remedy = key, problem, remedy
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `check` returns a value as it is compared; it raises ValueError with what the value must be.
+
+    `option` is whether the server takes it on its command line, else it is set once it runs. Those that are not for
+    `imports` hold in the walk alone: a dump must load whatever they are. `absent` is the value that a server which
+    does not know the setting behaves like.
+    """
+
+    check: Callable[[object], str]
+    option: bool = True
+    imports: bool = True
+    absent: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A dataset's settings: `values` by name, and which of them come from what a server has printed."""
+
+    values: Mapping[str, str]
+    printed: frozenset[str] = frozenset()
+
+
+def _switch(value: object) -> str:
+    word = str(value).lower()
+    if word in _ON or word in _OFF:
+        return "ON" if word in _ON else "OFF"
+    raise ValueError("must be ON or OFF")
+
+
+def _number(least: int, most: int) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        found = None if isinstance(value, bool) else _NUMBER.fullmatch(str(value))
+        number = int(found[1]) * _UNITS[found[2].lower()] if found else -1
+        if not least <= number <= most:
+            raise ValueError(f"must be a number from {least} to {most}")
+        return str(number)
+
+    return check
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        word = str(value).replace(" ", "-").lower()
+        for known in words:
+            if known.lower() == word:
+                return known
+        raise ValueError(f"must be one of {', '.join(words)}")
+
+    return check
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, bool) and pattern.fullmatch(str(value)):
+            return str(value)
+        raise ValueError(f"must be {what}")
+
+    return check
+
+
+def _list(problem: Callable[[str], str], change: Callable[[str], str] = str.lower) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        given = value if isinstance(value, list) else str(value).split(",")
+        items = dict.fromkeys(change(str(item).strip()) for item in given if str(item).strip())
+        for item in items:
+            if said := problem(item):
+                raise ValueError(said)
+        return ",".join(items)
+
+    return check
+
+
+def _modes(*known: str) -> Callable[[object], str]:
+    def problem(word: str) -> str:
+        return "" if word in known else f"{_short(word)} is no such mode{_meant(word, known)}"
+
+    return _list(problem, str.upper)
+
+
+def _pairs(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+    return _list(lambda item: "" if pattern.fullmatch(item) else f"must be a list of {what}")
+
+
+_name = _matching(_NAME, "a name of letters, digits and _")
+
+SETTINGS: dict[str, Setting] = {
+    "alter_algorithm": Setting(_one_of("DEFAULT", "COPY", "INPLACE", "NOCOPY", "INSTANT"), absent="DEFAULT"),
+    "auto_increment_increment": Setting(_number(1, 65535)),
+    "auto_increment_offset": Setting(_number(1, 65535)),
+    "binlog_format": Setting(_one_of("MIXED", "STATEMENT", "ROW"), imports=False),
+    "binlog_row_image": Setting(_one_of("FULL", "NOBLOB", "MINIMAL", "FULL_NODUP"), imports=False),
+    "character_set_collations": Setting(_pairs(_COLLATION_OF, "character_set=collation"), absent=""),
+    "character_set_server": Setting(_name),
+    "collation_server": Setting(_name),
+    "default_storage_engine": Setting(_name),
+    "default_week_format": Setting(_number(0, 7)),
+    "div_precision_increment": Setting(_number(0, 30)),
+    "explicit_defaults_for_timestamp": Setting(_switch),
+    "foreign_key_checks": Setting(_switch, option=False),
+    "group_concat_max_len": Setting(_number(4, 2**64 - 1)),
+    "innodb_autoinc_lock_mode": Setting(_number(0, 2)),
+    "innodb_default_row_format": Setting(_one_of("dynamic", "compact", "redundant")),
+    "innodb_file_per_table": Setting(_switch, absent="ON"),
+    "innodb_force_primary_key": Setting(_switch, imports=False, absent="OFF"),
+    "innodb_lock_wait_timeout": Setting(_number(0, 2**30)),
+    "innodb_page_size": Setting(_one_of("4096", "8192", "16384", "32768", "65536")),
+    "innodb_snapshot_isolation": Setting(_switch, absent="OFF"),
+    "innodb_strict_mode": Setting(_switch),
+    "lc_time_names": Setting(_name),
+    "lock_wait_timeout": Setting(_number(0, 2**31)),
+    "log_bin": Setting(_switch, imports=False),
+    "log_bin_trust_function_creators": Setting(_switch, imports=False),
+    "lower_case_table_names": Setting(_one_of("0", "1")),
+    "max_allowed_packet": Setting(_number(1024, 1 << 30), imports=False),
+    "max_heap_table_size": Setting(_number(16384, 1 << 40)),
+    "max_statement_time": Setting(_matching(_SECONDS, "a number of seconds"), imports=False, absent="0"),
+    "old_mode": Setting(_modes(*_OLD_MODES), absent=""),
+    "optimizer_switch": Setting(_pairs(_FLAG, "flag=on and flag=off")),
+    "sql_auto_is_null": Setting(_switch, option=False),
+    "sql_mode": Setting(_modes(*_MODES)),
+    "sql_require_primary_key": Setting(_switch, imports=False, absent="OFF"),
+    "system_versioning_alter_history": Setting(_one_of("ERROR", "KEEP"), absent="ERROR"),
+    "time_zone": Setting(_matching(_ZONE, "a zone's name, +HH:MM or SYSTEM"), option=False),
+    "tmp_table_size": Setting(_number(0, 1 << 40)),
+    "transaction_isolation": Setting(_one_of(*_ISOLATION)),
+    "unique_checks": Setting(_switch, option=False),
+}
+"""All settings that a dataset may name."""
+
+ALIASES = {"default_time_zone": "time_zone", "tx_isolation": "transaction_isolation"}
+"""Other names of settings, which older servers and command lines have."""
+
+_WEAKENS = (
+    "admin_* allow_suspicious_udfs automatic_sp_privileges basedir bind_address character_sets_dir chroot datadir "
+    "des_key_file early_plugin_* event_scheduler extra_port feedback* ft_stopword* general_log* have_symlink init_* "
+    "innodb_*_dir innodb_*_directory innodb_*data_file_path innodb_tmpdir lc_messages* local_infile log_basename "
+    "log_bin_basename log_bin_index log_error log_output log_slow* loose_* master_* maximum_* mysqlx* pid_file plugin* "
+    "port proxy_protocol* relay_log* replica_* replicate_* require_secure_transport safe_user_create secure_file_priv "
+    "skip_* slave_* slow_query_log* socket ssl* symbolic_links tls* tmpdir user wsrep*"
+).split()
+_MACHINES = (
+    "innodb_buffer_pool* innodb_flush* innodb_force_recovery innodb_log_file_size innodb_read_only innodb_stats_* "
+    "max_connections max_user_connections open_files_limit performance_schema* read_only super_read_only thread_* "
+    "userstat"
+).split()
+
+
+def refused(name: str) -> str:
+    """Why a setting is not for a dataset; "" for one that may be, or that nobody knows."""
+    if name in SETTINGS:
+        return ""
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _WEAKENS):
+        return "it would weaken the sandbox of the private server; leave it out"
+    machine = any(fnmatch.fnmatchcase(name, pattern) for pattern in _MACHINES)
+    return "it is the machine's (restore_datasets_server_options, sandbox_database_…); leave it out" if machine else ""
+
+
+def canonical(name: str) -> str:
+    """A name as it is in the list: servers take dashes, capitals and older names as well."""
+    name = name.strip().lower().replace("-", "_")
+    return ALIASES.get(name, name)
+
+
+def read(document: Mapping[str, object], folder: Path) -> Given:
+    """The settings of a dataset's file in `folder`. Raises SettingError.
+
+    What is named in a mapping outranks what a server has printed; null there leaves a printed setting out.
+    """
+    found: dict[str, str] = {}
+    given = document.get("server_settings", {})
+    if "server_settings_file" in document:
+        found = _of_file("server_settings_file", document["server_settings_file"], folder)
+    if isinstance(given, str) and not any(sign in given for sign in "\t|\n"):
+        found, given = _of_file("server_settings", given, folder), {}
+    if isinstance(given, list) and all(isinstance(line, str) for line in given):
+        given = "\n".join(given)
+    if isinstance(given, str):
+        found, given = found | printed("server_settings", given), {}
+    if not isinstance(given, dict):
+        raise SettingError("server_settings", "must be a mapping of names to values, or what the query has printed")
+    named = {}
+    for name, value in given.items():
+        own = canonical(str(name))
+        if own in named:
+            raise SettingError(f"server_settings.{name}", "is there twice", "keep one")
+        named[own] = None if value is None and own in SETTINGS else _checked(str(name), value)
+    values = {name: value for name, value in (found | named).items() if value is not None}
+    return Given(dict(sorted(values.items())), frozenset(found) - frozenset(named))
+
+
+def printed(key: str, text: str) -> dict[str, str]:
+    """The settings in what a client has printed: with tabs, or as a table. Raises SettingError, which names `key`."""
+    if len(text) > PRINTED_LIMIT:
+        raise SettingError(key, f"is longer than {PRINTED_LIMIT} characters", "keep what the query prints")
+    rows: dict[str, str] = {}
+    for line in text.splitlines():
+        cells = line.strip().strip("|").split("|") if line.lstrip().startswith("|") else line.split("\t")
+        if len(cells) == 2 and _NAME.fullmatch(cells[0].strip()):
+            rows[canonical(cells[0])] = cells[1].strip()
+    found = {name: _checked(name, value, key) for name, value in rows.items() if name in SETTINGS and value != "NULL"}
+    if not found:
+        raise SettingError(key, "has no setting", "docs/datasets.md has the query: give what the client prints")
+    if found.get("time_zone") == "SYSTEM":  # an abbreviation such as CEST names no zone, these two do
+        zone = rows.get("system_time_zone", "").upper()
+        found |= {"time_zone": "+00:00"} if zone in ("UTC", "GMT") else {}
+    return found
+
+
+def _of_file(key: str, name: object, folder: Path) -> dict[str, str]:
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise SettingError(key, "must be the name of a file")
+    path = folder / name
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as stream:
+            return printed(key, stream.read(PRINTED_LIMIT + 1))
+    except OSError as error:
+        raise SettingError(key, f"{path} cannot be read ({error.strerror})", "put the query's output there") from error
+
+
+def _checked(name: str, value: object, where: str = "server_settings") -> str:
+    own, key = canonical(name), f"{where}.{_short(name)}"
+    if reason := refused(own):
+        raise SettingError(key, "cannot be set by a dataset", reason)
+    if own not in SETTINGS:
+        known = f"docs/datasets.md has all of them{_meant(own, [*SETTINGS, *ALIASES])}"
+        raise SettingError(key, "is not a known setting", known)
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, list | dict) or not _PLAIN.fullmatch(str(item)) for item in items):
+        raise SettingError(key, "has a value that no setting has", "write a number or words, in ASCII")
+    try:
+        return SETTINGS[own].check(value)
+    except ValueError as error:
+        raise SettingError(key, f"is {_short(str(value))!r}, but {error}") from error
+
+
+def _meant(word: str, known: list[str] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word[:64], known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"
