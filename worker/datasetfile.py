@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import documents, limits
+from worker import documents, expect, limits
 from worker.errors import ConfigError, DatasetError
 
 LIMITS = tuple(limit.key for limit in limits.LIMITS)
@@ -23,7 +23,7 @@ SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
-PART = ("database", "seed_data")
+PART = ("database", "seed_data", "expect")
 SERVER = ("host", "port", "socket", "user", "password_file")
 WAIVER = ("migration", "limit", "reason", "bug")
 KNOWN = (
@@ -235,8 +235,13 @@ class _Reader:
                 raise self.error(key, "says the same as reset: how the database becomes the seed's", "keep one")
             return Part(name, database, None)
         seed = self.path.parent / self.text("seed_data", given, where)
-        if seed.suffix not in SUFFIXES:
-            raise self.error(key, f"{seed.name} is of no known kind", f"use {', '.join(SUFFIXES)}")
+        if seed.suffix not in SUFFIXES and not seed.is_dir():
+            remedy = f"use {', '.join(SUFFIXES)}, or a folder of mydumper's"
+            raise self.error(key, f"{seed.name} is of no known kind", remedy)
+        if "expect" in given:
+            inner, problem, remedy = expect.problem(given["expect"])
+            if problem:
+                raise self.error(".".join(filter(None, (where, "expect", inner))), problem, remedy)
         return Part(name, database, seed)
 
     def limits(self, key: str, names: list[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
     "errors giturl strict documents jobentry tls zuulserver capacity untrusted logs monitoring config request outcome "
-    "limits datasetfile datasets jobdir sandbox runner checkout artifacts textlog logline logsteps logwalks classic "
+    "limits expect datasetfile datasets jobdir sandbox runner checkout artifacts textlog logline logsteps logwalks classic "
     "judge verdict human summary report publish progress status sensors job gearlink gearworker gearman account builds "
     "waiting metrics process presence slots statussocket systemd service cli"
 ).split()

@@ -93,7 +93,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb, th_private_server
+from ansible.module_utils import th_mariadb, th_private_server, th_version_table
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import append_event, forget_errors, read_json, report_error, write_json
 from ansible.module_utils.th_box import Settings
@@ -155,7 +155,11 @@ def privately(
     folder: Path, dataset: Dataset, options: Mapping[str, Any]
 ) -> tuple[th_mariadb.Server, dict[str, Any]]:
     """A server of the job's own on a clone of the dataset's snapshot, and how it went."""
-    seed = Seed(options["name"], tuple((part.database, part.dump) for part in dataset.parts if part.dump))
+    seed = Seed(
+        options["name"],
+        tuple((part.database, part.dump) for part in dataset.parts if part.dump),
+        tuple(part.expected for part in dataset.parts if part.dump),
+    )
     sandbox, server_options = Settings.of(options["sandbox"]), options["server_options"]
     with snapshot(
         Path(options["snapshots_dir"]), seed, server_options, options["import_time_limit"], sandbox
@@ -183,6 +187,7 @@ def privately(
         },
         "bytes": image.bytes,
         "rows": image.rows,
+        "notes": list(image.notes),
     }
 
 
@@ -194,11 +199,7 @@ def look(
     for one in databases:
         schema = server.databases[one["name"]]
         with th_mariadb.connect(server, server.job_file, database=schema) as connection:
-            try:
-                rows = th_mariadb.read_version(connection, one["version_query"])
-            except pymysql.err.ProgrammingError as error:
-                where = f"databases.{one['name']}" if one["name"] else "migrations"
-                raise RestoreError("profile_wrong", f"{where}.version_query cannot be asked: {error}") from error
+            rows = th_version_table.read(connection, server, one, revisions)
             flavour, version = th_mariadb.flavour(connection)
         heads = heads_of(rows, one["versions"], one["name"], revisions)
         found.append({"name": one["name"], "database": schema, "version": heads})

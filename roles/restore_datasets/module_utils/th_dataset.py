@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.th_arrived import Expected
 from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_text import printable
 
@@ -22,11 +23,13 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset: the profile's name for it, its schema's name, and its dump (None: no dump)."""
+    """One database of a dataset: the profile's name for it, its schema's name, its dump (None: no dump), and what that
+    must bring."""
 
     name: str
     database: str
     dump: Path | None
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
     for part in dataset.parts:
         if part.dump is None and not dataset.reset:
             raise SeedError("seed_broken", f"{path}: the key 'seed_data' is missing")
-        if part.dump is not None and not os.path.isfile(part.dump):
+        if part.dump is not None and not os.path.exists(part.dump):
             dump = printable(str(part.dump))[:NAME_LIMIT]
             raise SeedError("seed_missing", f"{dump} is not there (key seed_data of {path})")
     return dataset
@@ -96,7 +99,8 @@ def _parts(path: Path, document: Mapping[str, Any], names: Sequence[str]) -> tup
     parts = []
     for name in names:
         seed = given[name].get("seed_data")
-        parts.append(Part(name, str(given[name]["database"]), path.parent / str(seed) if seed else None))
+        dump = path.parent / str(seed) if seed else None
+        parts.append(Part(name, str(given[name]["database"]), dump, Expected.of(given[name].get("expect"))))
     if len({part.database for part in parts}) < len(parts):
         raise SeedError("seed_broken", f"{path}: two parts have the same database")
     return tuple(parts)

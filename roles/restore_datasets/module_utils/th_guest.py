@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import th_external, th_mariadb, th_seal
+from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
-from ansible.module_utils.th_dump import SeedError, count, load_dump
+from ansible.module_utils.th_dump import SeedError, load_dump
 from ansible.module_utils.th_snapshot import identity_of
 
 OWN_CHARSET = ("utf8mb4", "utf8mb4_general_ci")
@@ -41,11 +42,11 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
             if not server.preloaded:
                 th_external.make_databases(connection, server, *OWN_CHARSET)
             th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
-        started = time.monotonic()
+        started, notes = time.monotonic(), list[str]()
         if dataset.reset:
             _run_reset(dataset, server, options)
         else:
-            _load(dataset, server, options["import_time_limit"])
+            notes = _load(dataset, server, options["import_time_limit"])
         loaded = time.monotonic()
         seconds = {"import": round(loaded - started, 3), "clone": 0.0, "start": round(started - begun, 3)}
         if server.preloaded:
@@ -56,7 +57,8 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         _leave(server)
         raise
     method = "reset" if dataset.reset else "reload" if server.preloaded else "import"
-    return server, {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows}
+    facts = {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows, "notes": notes}
+    return server, facts
 
 
 def _check_alone(server: th_mariadb.Server) -> None:
@@ -80,7 +82,9 @@ def _leave(server: th_mariadb.Server) -> None:
         pass  # the next job drops it; what went wrong before is what counts
 
 
-def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> None:
+def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> list[str]:
+    """Load the dumps; returns what a reader has to know of them."""
+    found = []
     for part in dataset.parts:
         assert part.dump is not None
         database = server.databases[part.name]
@@ -88,8 +92,15 @@ def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> Non
             with th_external.administrating(server, time_limit) as connection:
                 th_external.empty_database(connection, database)
         # as the job's account: a dump can do nothing to anybody else's data
-        load_dump(server, server.job_file, part.dump, database, time_limit, own_definers=True)
-        count(server, server.job_file, part.dump, database)
+        finding = load_dump(
+            server, server.job_file, part.dump, database, time_limit, expected=part.expected, own_definers=True
+        )
+        found.append((part, part.dump, database, finding))
+    return [
+        note
+        for part, dump, database, finding in found
+        for note in arrived(server, server.job_file, dump, database, finding, part.expected).notes
+    ]
 
 
 def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:

@@ -18,23 +18,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ansible.module_utils import th_mariadb, th_private_server
+from ansible.module_utils.th_arrived import Expected, arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dump import DISK_FULL, count, load_dump
+from ansible.module_utils.th_dump import DISK_FULL, load_dump
 
-FORMAT = 3  # part of the key: raised when a snapshot is made in another way
+FORMAT = 4  # part of the key: raised when a snapshot is made in another way
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What a snapshot is made of: a dataset's name, and for each database its schema's name and its dump."""
+    """What a snapshot is made of: a dataset's name, and for each database its schema's name and its dump.
+
+    `expected` is what must be there, in the order of `parts`.
+    """
 
     name: str
     parts: tuple[tuple[str, Path], ...]
+    expected: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Snapshot:
     """An imported dataset: `folder`/data is the data directory, of `bytes` bytes.
 
     `rows` is the server's estimate, `seconds` what the import took, 0 when it was there (`made` is False).
-    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run.
+    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run. `notes` are what a
+    reader has to know of the dumps.
     """
 
     folder: Path
@@ -51,6 +57,7 @@ class Snapshot:
     definers: tuple[str, ...]
     seconds: float
     made: bool
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -78,7 +85,13 @@ def snapshot(
                 made = True
         facts = json.loads((final / "snapshot.json").read_text("utf-8"))
         yield Snapshot(
-            final, facts["bytes"], facts["rows"], tuple(facts["definers"]), facts["seconds"] if made else 0.0, made
+            final,
+            facts["bytes"],
+            facts["rows"],
+            tuple(facts["definers"]),
+            facts["seconds"] if made else 0.0,
+            made,
+            tuple(facts["notes"]),
         )
 
 
@@ -112,6 +125,7 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
     identity = {
         "format": FORMAT,
         "parts": [[database, *identity_of(dump)] for database, dump in seed.parts],
+        "expected": [asdict(expected) for expected in seed.expected],
         "server": th_private_server.version(),
         "options": sorted(options),
     }
@@ -120,8 +134,10 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
 
 def identity_of(dump: Path) -> list[object]:
     """What tells a dump from another: its path, size and time of change."""
-    state = dump.stat()
-    return [str(dump.resolve()), state.st_size, state.st_mtime_ns]
+    files = sorted(dump.iterdir()) if dump.is_dir() else [dump]
+    states = [(path.name, path.stat()) for path in files]
+    each = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+    return [str(dump.resolve()), *(each if dump.is_dir() else each[0][1:])]
 
 
 def _digest(document: object) -> str:
@@ -156,11 +172,17 @@ def _make(
             time_limit=time_limit,
             sandbox=sandbox,
         )
-        rows, definers = 0, set()
+        rows, definers, notes = 0, set(), list[str]()
+        wanted = seed.expected or (Expected(),) * len(seed.parts)
         try:
-            for database, dump in seed.parts:
-                load_dump(server, server.admin_file, dump, database, time_limit)
-                rows += count(server, server.admin_file, dump, database)
+            found = [
+                load_dump(server, server.admin_file, dump, database, time_limit, expected=expected)
+                for (database, dump), expected in zip(seed.parts, wanted, strict=True)
+            ]
+            for (database, dump), finding, expected in zip(seed.parts, found, wanted, strict=True):
+                there = arrived(server, server.admin_file, dump, database, finding, expected)
+                rows += there.rows
+                notes += there.notes
                 definers.update(_definers(server, database))
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
@@ -175,6 +197,7 @@ def _make(
             "bytes": sum(path.stat().st_blocks * 512 for path in making.rglob("*") if path.is_file()),
             "rows": rows,
             "definers": sorted(definers),
+            "notes": notes,
             "seconds": round(time.monotonic() - begun, 3),
             "dumps": [str(dump) for _, dump in seed.parts],
             "server": th_private_server.version(),
