@@ -201,8 +201,9 @@ def look(
         with th_mariadb.connect(server, server.job_file, database=schema) as connection:
             rows = th_version_table.read(connection, server, one, revisions)
             flavour, version = th_mariadb.flavour(connection)
+            others = th_version_table.also(connection, server, one)
         heads = heads_of(rows, one["versions"], one["name"], revisions)
-        found.append({"name": one["name"], "database": schema, "version": heads})
+        found.append({"name": one["name"], "database": schema, "version": heads, "version_tables": others})
     return {
         "database": server.database,
         "databases": found,

@@ -21,7 +21,6 @@ _ERROR = re.compile(
 )
 _DASHES = "\n--------------\n\nERROR"
 _LONGEST_TEXT = 4096
-_QUOTED = re.compile(r"'[^']{0,300}'|'.*", re.DOTALL)
 # errors whose quotes hold names of tables, columns, settings and the like, as the dump's own statements have them
 _ABOUT_NAMES = frozenset((
     1005, 1007, 1008, 1044, 1045, 1046, 1048, 1049, 1050, 1051, 1059, 1060, 1061, 1065, 1067, 1068, 1069, 1071,
@@ -77,7 +76,10 @@ def masked(number: int, text: str) -> str:
     elif value := _VALUE.fullmatch(text):
         text = f"{value['what']} '…'{value['where']}"
     elif number not in _ABOUT_NAMES:
-        text = _QUOTED.sub(lambda found: found[0] if len(found[0]) <= SHORT + 2 else "'…'", text)
+        # a value may hold quotes itself: all between the first and the last one goes
+        begins, ends = text.find("'"), text.rfind("'")
+        if begins >= 0 and not 0 < ends - begins <= SHORT + 1:
+            text = f"{text[:begins]}'…'{text[ends + 1 :] if ends > begins else ''}"
     text = printable(" ".join(text.split()))
     return text if len(text) <= MOST else text[: MOST - 1].rsplit(" ", 1)[0] + "…"
 

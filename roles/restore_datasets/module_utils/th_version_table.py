@@ -2,7 +2,7 @@
 """Whether what a restored database says of its version can be right, before a walk begins with it.
 
 A walk from a wrong version fails in a migration, which looks like the change's fault. So tables without a version, and
-rows that the migration tool refuses, are found here; and whether it is the dump or the profile that has to be corrected.
+rows that the migration tool refuses, are found here, and whether the dump or the profile has to be corrected.
 """
 
 from __future__ import annotations
