@@ -2,8 +2,10 @@
 """Whether a dump is whole, by the sign of the program that has written it; without a server."""
 
 import gzip
+import json
 import lzma
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from ansible.module_utils.th_dump_end import BROKEN, UNKNOWN, WHOLE, Finding, in
 from ansible.module_utils.th_sql_lexer import Lexer
 
 from . import dumps
+from .conftest import ROOT
 
 
 def look(tmp_path: Path, content: str | bytes, name: str = "dump.sql", database: str = "shop") -> Finding:
@@ -256,3 +259,18 @@ def test_the_pieces_that_a_dump_comes_in_make_no_difference() -> None:
     assert [line for line, *_ in whole[:-1]] == [1, 2, 3, 3, 4, 7, 9, 11, 13, 14]  # type: ignore[misc]
     for size in range(1, 90):
         assert read(size) == whole, size
+
+
+def test_the_program_that_inspects_a_dump(tmp_path: Path) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_text(dumps.MYSQLDUMP[:-40])
+
+    def run(*words: str) -> dict[str, object]:
+        argv = [sys.executable, str(ROOT / "roles" / "restore_datasets" / "files" / "inspect_dump.py"), *words]
+        said: dict[str, object] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+        return said
+
+    assert run(str(path))["state"] == BROKEN
+    path.write_text(dumps.MYSQLDUMP)
+    assert run(str(path), "shop", "60") == {"kind": "mysqldump", "state": WHOLE, "reason": "", "tables": 2, "rows": {}}
+    assert "cannot be read" in str(run(str(tmp_path / "none.sql"), "shop")["reason"])

@@ -21,8 +21,8 @@ def said(error: str, statement: str = STATEMENT) -> str:
         (1062, f"Duplicate entry '{SECRETS[0]}' for key 'u_email'", "Duplicate entry '…' for key 'u_email'"),
         (1062, f"Duplicate entry 'it's {SECRETS[0]}' for key 'x'' for key 'u'", "Duplicate entry '…' for key 'u'"),
         (1062, f"Duplicate entry '{SECRETS[0]}\nERROR 1' for key 'u'", "Duplicate entry '…' for key 'u'"),
-        (1064, f"You have an error in your SQL syntax; check the manual that corresponds to your MariaDB server"
-         f" version for the right syntax to use near '('{SECRETS[0]}',3)' at line 1", "You have an error in your SQL syntax"),
+        (1064, "You have an error in your SQL syntax; check the manual that corresponds to your MariaDB server version"
+         f" for the right syntax to use near '('{SECRETS[0]}',3)' at line 1", "You have an error in your SQL syntax"),
         (1366, f"Incorrect string value: '{SECRETS[0]}' for column `x`.`t`.`c` at row 1",
          "Incorrect string value: '…' for column `x`.`t`.`c` at row 1"),
         (1292, f"Truncated incorrect DOUBLE value: '{SECRETS[0]}'", "Truncated incorrect DOUBLE value: '…'"),

@@ -195,20 +195,21 @@ def look(
     server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the job's user finds: which server it is, and at which version each database is."""
-    found = []
+    found, others = [], list[str]()
     for one in databases:
         schema = server.databases[one["name"]]
         with th_mariadb.connect(server, server.job_file, database=schema) as connection:
             rows = th_version_table.read(connection, server, one, revisions)
             flavour, version = th_mariadb.flavour(connection)
-            others = th_version_table.also(connection, server, one)
+            others += th_version_table.also(connection, server, one)
         heads = heads_of(rows, one["versions"], one["name"], revisions)
-        found.append({"name": one["name"], "database": schema, "version": heads, "version_tables": others})
+        found.append({"name": one["name"], "database": schema, "version": heads})
     return {
         "database": server.database,
         "databases": found,
         "server": {"flavour": flavour, "version": version, "private": server.private},
         "version": sorted(head for one in found for head in one["version"]),
+        "version_tables": others,
     }
 
 

@@ -28,7 +28,7 @@ from ansible.module_utils.th_text import printable
 if TYPE_CHECKING:
     from ansible.module_utils.th_arrived import Expected
 
-__all__ = ["CHUNK", "DISK_FULL", "READERS", "SeedError", "load_dump"]
+__all__ = ["CHUNK", "DISK_FULL", "READERS", "SeedError", "examine", "load_dump"]
 
 DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
 _GONE = (1040, 1053, 1927, 2002, 2003, 2006, 2013)
@@ -51,6 +51,22 @@ class SeedError(Exception):
         self.code = code
 
 
+def examine(dump: Path, database: str, expected: Expected | None = None) -> Finding:
+    """Read a dump to its end, before a server is made for it. Raises SeedError when it cannot be used.
+
+    `database` is where it will be loaded, `expected` what the dataset's file says of it.
+    """
+    try:
+        if expected:
+            _check_file(dump, expected)
+        finding = inspect(dump, database)
+    except OSError as error:
+        raise SeedError("seed_missing", f"{dump} cannot be read: {error.strerror}") from error
+    if not finding.usable:
+        raise SeedError("seed_broken", f"{dump}: {finding.reason}")
+    return finding
+
+
 def load_dump(
     server: th_mariadb.Server,
     option_file: Path,
@@ -58,26 +74,18 @@ def load_dump(
     database: str,
     time_limit: float,
     *,
-    expected: Expected | None = None,
     own_definers: bool = False,
-) -> Finding:
-    """Load a dump into a database that is there, with the account of an option file.
+) -> None:
+    """Load a dump that was examined into a database that is there, with the account of an option file.
 
     With `own_definers`, its views, triggers and routines become that account's, whoever had them before. Raises
     SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Nothing of the dump's rows is
     in their texts.
     """
     try:
-        if expected:
-            _check_file(dump, expected)
-        finding = inspect(dump, database)
-        if not finding.usable:
-            raise SeedError("seed_broken", f"{dump}: {finding.reason}")
         source = source_of(dump, database)
     except DumpError as error:
         raise SeedError("seed_broken", f"{dump}: {error}") from error
-    except OSError as error:
-        raise SeedError("seed_missing", f"{dump} cannot be read: {error.strerror}") from error
     argv = [
         th_mariadb.tool("mariadb"),
         f"--defaults-file={option_file}",
@@ -115,7 +123,6 @@ def load_dump(
         raise th_mariadb.ServerError(f"the import of {dump} took longer than its time limit of {time_limit:g} s")
     if status != 0:
         _explain(server, source, said)
-    return finding
 
 
 def _explain(server: th_mariadb.Server, source: Source, said: str) -> None:

@@ -17,7 +17,7 @@ from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
-from ansible.module_utils.th_dump import SeedError, load_dump
+from ansible.module_utils.th_dump import SeedError, examine, load_dump
 from ansible.module_utils.th_snapshot import identity_of
 
 OWN_CHARSET = ("utf8mb4", "utf8mb4_general_ci")
@@ -88,18 +88,17 @@ def _load(dataset: Dataset, server: th_mariadb.Server, time_limit: float) -> lis
     for part in dataset.parts:
         assert part.dump is not None
         database = server.databases[part.name]
+        found.append((part.dump, database, examine(part.dump, database, part.expected), part.expected))
+    for dump, database, _, _ in found:
         if server.preloaded:
             with th_external.administrating(server, time_limit) as connection:
                 th_external.empty_database(connection, database)
         # as the job's account: a dump can do nothing to anybody else's data
-        finding = load_dump(
-            server, server.job_file, part.dump, database, time_limit, expected=part.expected, own_definers=True
-        )
-        found.append((part, part.dump, database, finding))
+        load_dump(server, server.job_file, dump, database, time_limit, own_definers=True)
     return [
         note
-        for part, dump, database, finding in found
-        for note in arrived(server, server.job_file, dump, database, finding, part.expected).notes
+        for dump, database, finding, expected in found
+        for note in arrived(server, server.job_file, dump, database, finding, expected).notes
     ]
 
 

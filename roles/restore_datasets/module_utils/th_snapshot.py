@@ -25,7 +25,7 @@ from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_arrived import Expected, arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dump import DISK_FULL, load_dump
+from ansible.module_utils.th_dump import DISK_FULL, examine, load_dump
 
 FORMAT = 4  # part of the key: raised when a snapshot is made in another way
 
@@ -158,6 +158,12 @@ def _make(
     root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> None:
     begun = time.monotonic()
+    wanted = seed.expected or (Expected(),) * len(seed.parts)
+    # before a server is made for them
+    examined = [
+        (database, dump, examine(dump, database, expected), expected)
+        for (database, dump), expected in zip(seed.parts, wanted, strict=True)
+    ]
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
         th_private_server.install(making, options, time_limit, sandbox)
@@ -173,13 +179,10 @@ def _make(
             sandbox=sandbox,
         )
         rows, definers, notes = 0, set(), list[str]()
-        wanted = seed.expected or (Expected(),) * len(seed.parts)
         try:
-            found = [
-                load_dump(server, server.admin_file, dump, database, time_limit, expected=expected)
-                for (database, dump), expected in zip(seed.parts, wanted, strict=True)
-            ]
-            for (database, dump), finding, expected in zip(seed.parts, found, wanted, strict=True):
+            for database, dump, _, _ in examined:
+                load_dump(server, server.admin_file, dump, database, time_limit)
+            for database, dump, finding, expected in examined:
                 there = arrived(server, server.admin_file, dump, database, finding, expected)
                 rows += there.rows
                 notes += there.notes

@@ -139,8 +139,7 @@ class Walk:
     def _other_version_tables(self) -> str:
         """What else may hold the version, where the dataset has several such tables."""
         facts = read_json(self._job_dir / "artifacts" / f"dataset-{self._dataset}.json")
-        tables = [table for one in facts.get("databases", ()) for table in one.get("version_tables", ())]
-        if not tables:
+        if not (tables := facts.get("version_tables")):
             return ""
         return f"; it has {', '.join(tables)}, too: if that is its version table, set version_table in the profile"
 
