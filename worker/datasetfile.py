@@ -233,6 +233,9 @@ class _Reader:
         if reset:
             if "seed_data" in given:
                 raise self.error(key, "says the same as reset: how the database becomes the seed's", "keep one")
+            if "expect" in given:
+                wrong = f"{where}.expect" if where else "expect"
+                raise self.error(wrong, "is for a dump, not for reset", "take it out")
             return Part(name, database, None)
         seed = self.path.parent / self.text("seed_data", given, where)
         if seed.suffix not in SUFFIXES and not seed.is_dir():
