@@ -96,6 +96,7 @@ class Walk:
     seconds: Mapping[str, float] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     remarks: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     migrations: tuple[Migration, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -171,6 +172,7 @@ def _walk(folder: Path, name: str) -> Walk:
             safe.name(key): safe.text(_remark(value))
             for key, value in safe.items(facts.get("remarks"))
         },
+        notes=tuple(safe.text(note) for note in safe.sequence(facts.get("notes")) if isinstance(note, str)),
         skipped=tuple(reader.skipped),
         migrations=tuple(reader.migrations),
         problems=tuple(reader.problems),

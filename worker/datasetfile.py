@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import documents, limits, serversettings
+from worker import documents, expect, limits, serversettings
 from worker.errors import ConfigError, DatasetError
 
 LIMITS = tuple(limit.key for limit in limits.LIMITS)
@@ -23,7 +23,7 @@ SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
-PART = ("database", "seed_data", "character_set", "collation")
+PART = ("database", "seed_data", "character_set", "collation", "expect")
 SERVER = ("host", "port", "socket", "user", "password_file")
 WAIVER = ("migration", "limit", "reason", "bug")
 KNOWN = (
@@ -248,10 +248,18 @@ class _Reader:
         if reset:
             if "seed_data" in given:
                 raise self.error(key, "says the same as reset: how the database becomes the seed's", "keep one")
+            if "expect" in given:
+                wrong = f"{where}.expect" if where else "expect"
+                raise self.error(wrong, "is for a dump, not for reset", "take it out")
             return Part(name, database, None, *charset)
         seed = self.path.parent / self.text("seed_data", given, where)
-        if seed.suffix not in SUFFIXES:
-            raise self.error(key, f"{seed.name} is of no known kind", f"use {', '.join(SUFFIXES)}")
+        if seed.suffix not in SUFFIXES and not seed.is_dir():
+            remedy = f"use {', '.join(SUFFIXES)}, or a folder of mydumper's"
+            raise self.error(key, f"{seed.name} is of no known kind", remedy)
+        if "expect" in given:
+            inner, problem, remedy = expect.problem(given["expect"])
+            if problem:
+                raise self.error(".".join(filter(None, (where, "expect", inner))), problem, remedy)
         return Part(name, database, seed, *charset)
 
     def charset(self, key: str, given: Mapping[str, Any], where: str) -> str:

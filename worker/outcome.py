@@ -476,9 +476,9 @@ _TABLE = (
         _OURS,
         "FAILURE - Could not setup seed database.",
         _DATASET,
-        "The dataset's dump cannot be loaded: it is cut off, not SQL, or of another kind of server.",
-        f"{_DETAIL} is what the server said of it.",
-        "Make the dump again, or mend the dataset's file.",
+        "The dataset's dump is not whole, cannot be loaded, or does not say at which version it is.",
+        f"{_DETAIL} is the reason, with the dump's line and the option or key that cures it.",
+        "Do what the detail says: make the dump again with that option, or fix the dataset's file.",
     ),
     Code(
         "seed_changed",

@@ -86,7 +86,8 @@ def notes(verdict: Verdict) -> list[str]:
     found = verdict.artifacts
     if found is None:
         return []
-    told = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else []), *_further(verdict)]
+    told = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else [])]
+    told += [*_further(verdict), *_of_datasets(verdict)]
     return [text_of(note, _LONGEST_NOTE) for note in told[:_MOST_NOTES]]
 
 
@@ -128,6 +129,11 @@ def _walked(verdict: Verdict, checkout: Checkout) -> str:
     whole = bool(walks) and all(walk is not None and walk.final is not None for walk in walks)
     where = f"the tip of {tip}" if tip else "the end of its branch"
     return f"the datasets were walked to {where}" if whole else f"the datasets had to be walked to {where}"
+
+
+def _of_datasets(verdict: Verdict) -> list[str]:
+    """What is known of the datasets' dumps."""
+    return [f"{result.name}: {note}" for result in verdict.datasets if result.walk for note in result.walk.notes]
 
 
 def _further(verdict: Verdict) -> list[str]:

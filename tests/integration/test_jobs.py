@@ -184,10 +184,14 @@ def test_a_change_of_a_released_migration_runs_as_the_change_has_it(world: World
     assert [(row["stage"].split()[0], row["to"], row["by_change"]) for row in rows] == [("change", "b2", True)]
 
 
+SECRETS = ", ".join(f"(NULL, 'secret{number % 9}@example.org')" for number in range(1000))
+ROWS = DUMP[: DUMP.index("INSERT INTO t")].partition("\n")[2]
 DUMPS = {
     "compressed": (gzip.compress(DUMP.encode()), ""),
     "mysql": (b"CREATE TABLE t (id int) COLLATE utf8mb4_0900_ai_ci;\n", "MySQL 8"),
     "postgresql": (b"-- PostgreSQL database dump\nCOPY t FROM stdin;\n", "PostgreSQL"),
+    "rows_cut": (f"{ROWS}INSERT INTO t VALUES {SECRETS}".encode(), "cut off"),
+    "rows_twice": (f"{ROWS}CREATE UNIQUE INDEX u ON t (name);\nINSERT INTO t VALUES {SECRETS};\n".encode(), "key"),
     "words": (b"this is not SQL", "syntax"),
 }
 """By the name of a dataset: a dump that cannot be used, and what has to be said of it."""
@@ -202,6 +206,10 @@ def test_dumps_that_cannot_be_used(world: World, worker: Worker) -> None:
     for message in messages:
         assert DUMPS[message["dataset"]][1] in json.dumps(message)
     assert answer.result is None and answer.document["fault"] == "dataset"
+    published = {str(path): path.read_bytes() for path in answer.folder.rglob("*") if path.is_file()}
+    assert any("task_output" in name for name in published)
+    assert [name for name, content in published.items() if re.search(rb"secret\d|example\.org'", content)] == []
+    assert not re.search(r"secret\d", str(answer.packets))
 
 
 def test_wrong_arguments_are_named_and_nothing_is_run(world: World, worker: Worker) -> None:

@@ -156,10 +156,20 @@ def test_packed_dumps(home: Home, suffix: str, tool: str) -> None:
     assert facts["version"] == ["a1"] and len(rows(server)) == 3
 
 
-def test_a_database_without_a_version_table(home: Home) -> None:
-    home.dump.write_text("CREATE TABLE t (id int PRIMARY KEY);\n")
+def test_an_empty_database(home: Home) -> None:
+    home.dump.write_text("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);\n")
     facts, _ = home.restore()
     assert facts["version"] == []
+    (note,) = facts["notes"]
+    assert "toy.sql" in note and "expect" in note
+
+
+def test_a_database_without_a_version_table(home: Home) -> None:
+    home.dump.write_text("CREATE TABLE customers (id int PRIMARY KEY);\n")
+    with pytest.raises(restore_dataset.RestoreError) as caught:
+        home.restore()
+    assert caught.value.code == "seed_broken"
+    assert "there is no table alembic_version" in str(caught.value) and "customers" in str(caught.value)
 
 
 def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:

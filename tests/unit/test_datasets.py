@@ -57,6 +57,15 @@ def test_a_dataset_in_a_folder(tmp_path: Path) -> None:
     assert (dataset.name, dataset.parts[0].seed) == ("user_001", tmp_path / "user_001" / "catalog.sql.gz")
 
 
+def test_a_folder_of_mydumpers_is_a_dump_too(tmp_path: Path) -> None:
+    (tmp_path / "dumped").mkdir()
+    expect = {"tables": 3, "rows": {"orders": 0}, "size": 1, "sha256": "0" * 64}
+    dataset = datasets.load(put(tmp_path / "user_001.json", seed_data="dumped", expect=expect))
+    assert dataset.parts[0].seed == tmp_path / "dumped"
+    with pytest.raises(DatasetError, match="a folder of mydumper's"):
+        datasets.load(put(tmp_path / "user_001.json", seed_data="none"))
+
+
 def test_several_databases(tmp_path: Path) -> None:
     two = {"main": {**PART, "database": "catalog"}, "api": PART}
     limit = {"default": 5, "api:default": 7, "api:a->api:b": 9, "warn_only": True}
@@ -155,6 +164,18 @@ def test_kinds_of_dumps(tmp_path: Path, seed: str) -> None:
         ({**EXTERNAL, "preloaded": True, "reset": ["a", 5]}, "reset", "words"),
         ({**EXTERNAL, "preloaded": True, "reset": ["a"]}, "seed_data", "keep one"),
         ({**EXTERNAL, "preloaded": True, "seed_data": None}, "seed_data", "missing"),
+        ({**EXTERNAL, "preloaded": True, "reset": ["a"], "seed_data": None, "expect": {}}, "expect", "reset"),
+        ({"expect": []}, "expect", "mapping"),
+        ({"expect": {}}, "expect", "mapping"),
+        ({"expect": {"table": 3}}, "expect.table", "not a known key"),
+        ({"expect": {"tables": -1}}, "expect.tables", "0 or more"),
+        ({"expect": {"tables": True}}, "expect.tables", "0 or more"),
+        ({"expect": {"size": "3"}}, "expect.size", "0 or more"),
+        ({"expect": {"rows": [3]}}, "expect.rows", "mapping"),
+        ({"expect": {"rows": {"t": 1.5}}}, "expect.rows.t", "0 or more"),
+        ({"expect": {"rows": {"a`b": 1}}}, "expect.rows", "mapping"),
+        ({"expect": {"sha256": "abc"}}, "expect.sha256", "64 hexadecimal"),
+        ({**NO_PART, "databases": {"api": {**PART, "expect": {"x": 1}}}}, "databases.api.expect.x", "not a known key"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], key: str, said: str) -> None:

@@ -91,6 +91,15 @@ def test_a_change_without_a_migration_was_tested_all_the_same() -> None:
     assert notes("success_without_a_migration") == [TOUCHES_NOTHING + walked]
 
 
+def test_what_is_known_of_a_datasets_dump(tmp_path: Path) -> None:
+    shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "dataset-user_001.json"
+    noted = {"notes": ["seed.sql: it has no end mark.", 5, "a\x1b"]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **noted}))
+    said = summary.notes(verdict.decide(artifacts.read(tmp_path), ["user_001"]))
+    assert said[0] == "user_001: seed.sql: it has no end mark." and len(said) == 2 and "\x1b" not in said[1]
+
+
 def without_a_walk(tmp_path: Path, datasets: list[str], **more: Any) -> list[str]:
     shutil.copytree(case("success_without_a_migration").folder / "artifacts", tmp_path, dirs_exist_ok=True)
     (tmp_path / "walk-user_001.jsonl").unlink(missing_ok=True)

@@ -228,7 +228,7 @@ def read_version(connection: pymysql.connections.Connection[Any], version_query:
                 if size > VERSIONS_BYTES:
                     cursor._result.unbuffered_active = False  # or all that is left would be read first
                     raise ServerError(f"it is longer than {VERSIONS_BYTES} bytes")
-    except pymysql.err.ProgrammingError as error:
+    except (pymysql.err.ProgrammingError, pymysql.err.OperationalError) as error:
         if error.args[0] in (1146, 1054):  # no such table; no such column
             return []
         raise

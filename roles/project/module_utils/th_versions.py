@@ -35,6 +35,20 @@ def heads_of(rows: Iterable[str], style: str, prefix: str, revisions: Revisions 
     return sorted(named)  # alembic's rows are the heads
 
 
+def overlapping(rows: Iterable[str], prefix: str, revisions: Revisions) -> tuple[str, str] | None:
+    """Two rows of alembic's version table, one of which comes after the other, which alembic refuses; None for none.
+
+    Returned as the later and the earlier one, as alembic calls them (``RevisionMap._iterate_related_revisions``, which
+    counts ``depends_on`` as well).
+    """
+    down = {name: set(facts.get("down") or ()) for name, facts in revisions.items()}
+    names = {prefixed(row, prefix): row for row in rows}
+    for name in sorted(names):
+        if below := sorted((names.keys() & _behind([name], down)) - {name}):
+            return names[name], names[below[0]]
+    return None
+
+
 def _of_numbers(rows: Iterable[str], prefix: str, revisions: Revisions) -> list[str]:
     known = {int(number) for number in owned(revisions, prefix) if number.isdecimal()}
     heads = set()

@@ -92,7 +92,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb, th_private_server, th_server_settings
+from ansible.module_utils import th_mariadb, th_private_server, th_server_settings, th_version_table
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import (
     append_event,
@@ -204,6 +204,7 @@ def privately(
         },
         "bytes": image.bytes,
         "rows": image.rows,
+        "notes": list(image.notes),
     }
 
 
@@ -211,16 +212,13 @@ def look(
     server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What the job's user finds: which server it is, and at which version each database is."""
-    found = []
+    found, others = [], list[str]()
     for one in databases:
         schema = server.databases[one["name"]]
         with th_mariadb.connect(server, server.job_file, database=schema) as connection:
-            try:
-                rows = th_mariadb.read_version(connection, one["version_query"])
-            except pymysql.err.ProgrammingError as error:
-                where = f"databases.{one['name']}" if one["name"] else "migrations"
-                raise RestoreError("profile_wrong", f"{where}.version_query cannot be asked: {error}") from error
+            rows = th_version_table.read(connection, server, one, revisions)
             flavour, version = th_mariadb.flavour(connection)
+            others += th_version_table.also(connection, server, one)
         heads = heads_of(rows, one["versions"], one["name"], revisions)
         found.append({"name": one["name"], "database": schema, "version": heads})
     return {
@@ -228,6 +226,7 @@ def look(
         "databases": found,
         "server": {"flavour": flavour, "version": version, "private": server.private},
         "version": sorted(head for one in found for head in one["version"]),
+        "version_tables": others,
     }
 
 

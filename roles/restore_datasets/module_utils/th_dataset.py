@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.th_arrived import Expected
 from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_settings import Given, SettingError, read
 from ansible.module_utils.th_text import printable
@@ -23,7 +24,8 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset: the profile's name for it, its schema's name, and its dump (None: no dump).
+    """One database of a dataset: the profile's name for it, its schema's name, its dump (None: no dump), and what that
+    must bring.
 
     `character_set` and `collation` are what the dataset's file wants it made with, "" for the dump's own. `otherwise`
     is both as its `server_settings` name them, for a dump that does not say.
@@ -35,6 +37,7 @@ class Part:
     character_set: str = ""
     collation: str = ""
     otherwise: tuple[str, str] = ("", "")
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
     for part in dataset.parts:
         if part.dump is None and not dataset.reset:
             raise SeedError("seed_broken", f"{path}: the key 'seed_data' is missing")
-        if part.dump is not None and not os.path.isfile(part.dump):
+        if part.dump is not None and not os.path.exists(part.dump):
             dump = printable(str(part.dump))[:NAME_LIMIT]
             raise SeedError("seed_missing", f"{dump} is not there (key seed_data of {path})")
     return dataset
@@ -122,7 +125,8 @@ def _parts(
         seed = given[name].get("seed_data")
         charset, collation = (str(given[name].get(key, "")) for key in ("character_set", "collation"))
         dump = path.parent / str(seed) if seed else None
-        parts.append(Part(name, str(given[name]["database"]), dump, charset, collation, otherwise))
+        expected = Expected.of(given[name].get("expect"))
+        parts.append(Part(name, str(given[name]["database"]), dump, charset, collation, otherwise, expected))
     if len({part.database for part in parts}) < len(parts):
         raise SeedError("seed_broken", f"{path}: two parts have the same database")
     return tuple(parts)

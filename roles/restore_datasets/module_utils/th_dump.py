@@ -1,31 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading a dump into a database: unpacked on the way, whole or an error that says why not."""
+"""Loading a dump into a database: unpacked on the way, whole or an error that says why not.
+
+A dump is read to its end before any of it is loaded (`th_dump_end`): one that is cut off, of another kind or meant for
+something else than this database never reaches the server.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import os
 import re
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_dump_end import Finding, inspect, label
+from ansible.module_utils.th_dump_source import CHUNK, READERS, DumpError, Source, source_of
+from ansible.module_utils.th_seed_errors import cure_of, read_error
+from ansible.module_utils.th_text import printable
 
-CHUNK = 1 << 20
-READERS = {".sql": None, ".gz": ("gzip", "-dc"), ".zst": ("zstd", "-dcq"), ".xz": ("xz", "-dc")}
+if TYPE_CHECKING:
+    from ansible.module_utils.th_arrived import Expected
+
+__all__ = ["CHUNK", "DISK_FULL", "READERS", "SeedError", "examine", "load_dump"]
+
 DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
-_HEADER = re.compile(rb"^-- (MySQL|MariaDB) dump ", re.MULTILINE)
-_COMPLETE = b"-- Dump completed"
+_GONE = (1040, 1053, 1927, 2002, 2003, 2006, 2013)
+_SAID = 64 << 10
 _NAME = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|[\w$%.]+)"
 # as the dumping programs write it: /*!50013 DEFINER=…, /*!50003 CREATE*/ /*!50017 DEFINER=…, CREATE DEFINER=…
 _DEFINER = re.compile(
     rb"((?:/\*!\d+ )?(?:CREATE (?:OR REPLACE )?(?:ALGORITHM=\w+ )?(?:AGGREGATE )?)?(?:CREATE\*/ /\*!\d+ )?)"
     rb"DEFINER=" + _NAME + rb"@" + _NAME
 )
+# a server that crashes writes the statement that it was at, with all its rows
+_STATEMENT = re.compile(r"^Query \(0x[0-9a-f]+\):.*", re.MULTILINE | re.DOTALL)
 
 
 class SeedError(Exception):
@@ -34,6 +49,22 @@ class SeedError(Exception):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code = code
+
+
+def examine(dump: Path, database: str, expected: Expected | None = None) -> Finding:
+    """Read a dump to its end, before a server is made for it. Raises SeedError when it cannot be used.
+
+    `database` is where it will be loaded, `expected` what the dataset's file says of it.
+    """
+    try:
+        if expected:
+            _check_file(dump, expected)
+        finding = inspect(dump, database)
+    except OSError as error:
+        raise SeedError("seed_missing", f"{dump} cannot be read: {error.strerror}") from error
+    if not finding.usable:
+        raise SeedError("seed_broken", f"{dump}: {finding.reason}")
+    return finding
 
 
 def load_dump(
@@ -45,13 +76,16 @@ def load_dump(
     *,
     own_definers: bool = False,
 ) -> None:
-    """Load a dump into a database that is there, with the account of an option file.
+    """Load a dump that was examined into a database that is there, with the account of an option file.
 
     With `own_definers`, its views, triggers and routines become that account's, whoever had them before. Raises
-    SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk.
+    SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Nothing of the dump's rows is
+    in their texts.
     """
-    if dump.suffix not in READERS:
-        raise SeedError("seed_broken", f"{dump}: not one of {', '.join(sorted(READERS))}")
+    try:
+        source = source_of(dump, database)
+    except DumpError as error:
+        raise SeedError("seed_broken", f"{dump}: {error}") from error
     argv = [
         th_mariadb.tool("mariadb"),
         f"--defaults-file={option_file}",
@@ -62,7 +96,6 @@ def load_dump(
         database,
     ]
     with contextlib.ExitStack() as stack:
-        source, stream = _open(stack, dump)
         errors = stack.enter_context(tempfile.TemporaryFile())
         client = stack.enter_context(
             subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -76,105 +109,93 @@ def load_dump(
         clock = threading.Timer(time_limit, end)
         clock.start()
         try:
-            head, tail = _pump(_without_definers(stream) if own_definers else _chunks(stream), client)
+            pieces = (piece for _, piece in source.pieces())
+            _pump(_without_definers(pieces) if own_definers else pieces, client)
             status = client.wait()
+        except DumpError as error:  # it has changed since it was read
+            client.kill()
+            raise SeedError("seed_broken", f"{dump}: {error}") from error
         finally:
             clock.cancel()
-        errors.seek(0)
-        said = errors.read().decode("utf-8", "replace").strip()[-1000:]
-        if source is not None and status == 0:
-            assert source.stderr is not None
-            trouble = source.stderr.read().decode("utf-8", "replace").strip()[-500:]
-            if source.wait() != 0:
-                raise SeedError("seed_broken", f"{dump} cannot be unpacked: {trouble}")
-        elif source is not None:
-            source.kill()
+        errors.seek(max(0, os.fstat(errors.fileno()).st_size - _SAID))
+        said = errors.read().decode("utf-8", "replace").strip()
     if late.is_set():
         raise th_mariadb.ServerError(f"the import of {dump} took longer than its time limit of {time_limit:g} s")
     if status != 0:
-        if server.private and DISK_FULL.search(said) and th_mariadb.free_bytes(server.datadir) < 64 << 20:
-            raise OSError(errno.ENOSPC, said, str(server.datadir))
-        if not server.running():
-            raise th_mariadb.ServerError(f"the server died during the import: {server.last_words()}")
-        raise SeedError("seed_broken", f"{dump}: {said}{_hint(said, head)}")
-    if _HEADER.search(head) and _COMPLETE not in tail:
-        raise SeedError("seed_broken", f"{dump} is cut off: its last line, '-- Dump completed', is missing")
+        _explain(server, source, said)
 
 
-def count(server: th_mariadb.Server, option_file: Path, dump: Path, database: str) -> int:
-    """The server's estimate of the rows that a dump has brought. Raises SeedError when it has brought no table."""
-    with th_mariadb.connect(server, option_file) as connection:
-        rows = th_mariadb.query(
-            connection,
-            "SELECT COUNT(*), COALESCE(SUM(table_rows), 0) FROM information_schema.tables"
-            " WHERE table_schema = %s AND table_type = 'BASE TABLE'",
-            database,
-        )
-    tables, estimate = rows[0]
-    if not tables:
+def _explain(server: th_mariadb.Server, source: Source, said: str) -> None:
+    """Raise what the client's words mean."""
+    error = read_error(said)
+    if server.private and DISK_FULL.search(error.text) and th_mariadb.free_bytes(server.datadir) < 64 << 20:
+        raise OSError(errno.ENOSPC, error.said, str(server.datadir))
+    if not server.running():
+        raise th_mariadb.ServerError(f"the server died during the import: {_last_words(server)}")
+    if not server.private and error.number in _GONE:
+        raise th_mariadb.UnreachableError(f"the server went away during the import of {source.path}: {error.said}")
+    statement = source.text_at(error.line, _SAID) if error.line else b""
+    what = label(statement)
+    where = f", {source.place(error.line)}{f' ({what})' if what else ''}" if error.line else ""
+    cure = cure_of(error, statement)
+    raise SeedError("seed_broken", f"{source.path}{where}: {error.said}{f' – {cure}' if cure else ''}")
+
+
+def _last_words(server: th_mariadb.Server) -> str:
+    """The end of the server's error log, without the dump's statement."""
+    try:
+        with server.error_log.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _SAID))
+            said = log.read().decode("utf-8", "replace")
+    except OSError:
+        return "(no error log)"
+    return "\n".join(map(printable, _STATEMENT.sub("(a statement of the dump)", said).splitlines()[-20:]))
+
+
+def _check_file(dump: Path, expected: Expected) -> None:
+    """Hold the file to what the dataset says of it. Raises SeedError."""
+    if (expected.size >= 0 or expected.sha256) and dump.is_dir():
         raise SeedError(
-            "seed_broken",
-            f"{dump} leaves the database {database!r} without a table (does it name another database with USE?)",
+            "seed_broken", f"{dump} is a folder: expect.size and expect.sha256 of the dataset are for a file"
         )
-    return int(estimate)
+    if expected.size >= 0 and (size := dump.stat().st_size) != expected.size:
+        raise SeedError(
+            "seed_broken", f"{dump} has {size} bytes, the key expect.size of the dataset says {expected.size}"
+        )
+    if expected.sha256:
+        with dump.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != expected.sha256:
+            raise SeedError(
+                "seed_broken",
+                f"{dump}: its SHA-256 is {digest}, the key expect.sha256 says {printable(expected.sha256)}",
+            )
 
 
-def _open(stack: contextlib.ExitStack, dump: Path) -> tuple[subprocess.Popen[bytes] | None, IO[bytes]]:
-    """The dump's text, and the program that unpacks it."""
-    file = stack.enter_context(dump.open("rb"))
-    reader = READERS[dump.suffix]
-    if not reader:
-        return None, file
-    source = stack.enter_context(
-        subprocess.Popen(reader, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    )
-    assert source.stdout is not None
-    return source, source.stdout
+def _without_definers(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    begins, rest = True, b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).splitlines(keepends=True)
+        if rest.endswith(b"\n"):
+            lines.append(rest)
+            rest = b""
+        changed = []
+        for line in lines:
+            changed.append(_DEFINER.sub(rb"\1", line, count=1) if begins and _DEFINER.match(line) else line)
+            begins = line.endswith(b"\n")
+        if len(rest) > CHUNK:  # rows
+            changed.append(rest)
+            begins, rest = False, b""
+        yield b"".join(changed)
+    yield _DEFINER.sub(rb"\1", rest, count=1) if begins and _DEFINER.match(rest) else rest
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
-
-
-def _without_definers(stream: IO[bytes]) -> Iterator[bytes]:
-    begins = True
-    while piece := stream.readline(CHUNK):
-        yield _DEFINER.sub(rb"\1", piece, count=1) if begins and _DEFINER.match(piece) else piece
-        begins = piece.endswith(b"\n")
-
-
-def _pump(pieces: Iterator[bytes], client: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Feed the client; returns the first and the last bytes of the dump."""
-    head = tail = b""
+def _pump(pieces: Iterator[bytes], client: subprocess.Popen[bytes]) -> None:
+    """Feed the client."""
     assert client.stdin is not None
     try:
         for piece in pieces:
-            if len(head) < 4096:
-                head += piece[:4096]
-            tail = (tail + piece)[-4096:]
             client.stdin.write(piece)
         client.stdin.close()
     except BrokenPipeError:
         pass  # the client has stopped at an error, which it has told
-    return head, tail
-
-
-def _hint(said: str, head: bytes) -> str:
-    if b"PostgreSQL database dump" in head:
-        return " (this is a dump of PostgreSQL)"
-    if head.startswith(b"SQLite format") or b"PRAGMA foreign_keys" in head:
-        return " (this is SQLite's)"
-    if "Unknown collation" in said or "utf8mb4_0900" in said:
-        return (
-            " (this is a dump of MySQL 8, whose collations this server does not know:"
-            " dump it with a collation that both know, or use a newer MariaDB)"
-        )
-    if "ERROR 1118 " in said:
-        return (
-            " (if production takes such rows, it does so with innodb_strict_mode=OFF: set"
-            ' "server_settings": {"innodb_strict_mode": "OFF"} in the dataset\'s file, docs/datasets.md)'
-        )
-    if "syntax" in said:
-        return " (is it a dump of MySQL or MariaDB, in SQL?)"
-    return ""

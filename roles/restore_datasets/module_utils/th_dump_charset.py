@@ -7,17 +7,19 @@ New tables of a migration get the database's. A foreign key on a column of anoth
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import re
-import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dataset import Part
-from ansible.module_utils.th_dump import READERS, SeedError
+from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_dump_source import DumpError, source_of
 from ansible.module_utils.th_mariadb import flavour, query
 
 HEAD = 16 << 20
@@ -62,7 +64,7 @@ def of_part(part: Part) -> Charset:
     """What a part of a dataset has in its file, else in the head of its dump. Raises SeedError."""
     if _said(part) or part.dump is None:
         return of_file(part)
-    found = declared(head(part.dump), part.database)
+    found = declared(head(part.dump, part.database), part.database)
     if found.source in ("", TABLES) and any(part.otherwise):
         character_set, collation = part.otherwise
         return Charset(character_set, collation, "server_settings in the dataset's file")
@@ -73,17 +75,21 @@ def _said(part: Part) -> bool:
     return bool(part.character_set or part.collation)
 
 
-def head(dump: Path) -> bytes:
-    """The first bytes of a dump's text; what cannot be unpacked is told when it is loaded."""
-    with dump.open("rb") as file:
-        reader = READERS.get(dump.suffix)
-        if not reader:
-            return file.read(HEAD)
-        with subprocess.Popen(reader, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as source:
-            assert source.stdout is not None
-            text = source.stdout.read(HEAD)
-            source.kill()
-        return text
+def head(dump: Path, database: str = "") -> bytes:
+    """The first bytes of a dump's text; what is wrong with it is reported when it is examined."""
+    text = b""
+    with contextlib.suppress(DumpError, OSError):
+        source = source_of(dump, database)
+        if source.folder:  # in a file of its own, which is not loaded
+            owner = source.files[0].name.partition(".")[0]
+            made = sorted(dump.glob(f"{glob.escape(owner)}-schema-create.sql*"))
+            source = replace(source, files=(*made, *source.files))
+        with contextlib.closing(source.pieces()) as pieces:
+            for _, piece in pieces:
+                text += piece
+                if len(text) >= HEAD:
+                    break
+    return text[:HEAD]
 
 
 def declared(text: bytes, database: str) -> Charset:

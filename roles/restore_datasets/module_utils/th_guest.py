@@ -14,10 +14,11 @@ from typing import Any
 
 from ansible.module_utils import th_external, th_mariadb, th_seal, th_server_settings
 from ansible.module_utils.th_accounts import identifier
+from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
-from ansible.module_utils.th_dump import SeedError, count, load_dump
+from ansible.module_utils.th_dump import SeedError, examine, load_dump
 from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_file, of_part
 from ansible.module_utils.th_settle import settle
 from ansible.module_utils.th_snapshot import identity_of
@@ -44,11 +45,11 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
             th_external.drop_dead(connection, server)
             made = {} if server.preloaded else _make_databases(connection, dataset, server)
             th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
-        started = time.monotonic()
+        started, notes = time.monotonic(), list[str]()
         if dataset.reset:
             _run_reset(dataset, server, options)
         else:
-            _load(dataset, server, made, options["import_time_limit"])
+            notes = _load(dataset, server, made, options["import_time_limit"])
         with th_mariadb.connect(server, server.job_file, time_limit=options["import_time_limit"]) as connection:
             settle(connection, server.databases.values())
         loaded = time.monotonic()
@@ -61,7 +62,8 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         _leave(server)
         raise
     method = "reset" if dataset.reset else "reload" if server.preloaded else "import"
-    return server, {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows}
+    facts = {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows, "notes": notes}
+    return server, facts
 
 
 def _check_alone(server: th_mariadb.Server) -> None:
@@ -97,9 +99,13 @@ def _make_databases(connection: Any, dataset: Dataset, server: th_mariadb.Server
 
 def _load(
     dataset: Dataset, server: th_mariadb.Server, made: Mapping[str, tuple[Charset, str]], time_limit: float
-) -> None:
+) -> list[str]:
+    """Load the dumps; returns what a reader has to know of them."""
+    found = []
     for part in dataset.parts:
         assert part.dump is not None
+        found.append((part, part.dump, examine(part.dump, server.databases[part.name], part.expected)))
+    for part, dump, _ in found:
         database = server.databases[part.name]
         if server.preloaded:
             with th_external.administrating(server, time_limit) as connection:
@@ -107,11 +113,18 @@ def _load(
                 if clause := of_file(part).clause:
                     th_mariadb.query(connection, f"ALTER DATABASE {identifier(database)}{clause}")
         # as the job's account: a dump can do nothing to anybody else's data
-        load_dump(server, server.job_file, part.dump, database, time_limit, own_definers=True)
-        count(server, server.job_file, part.dump, database)
+        load_dump(server, server.job_file, dump, database, time_limit, own_definers=True)
         if part.name in made:
             with th_mariadb.connect(server, server.job_file, time_limit=time_limit) as connection:
                 follow_tables(connection, database, *made[part.name])
+    return [
+        note
+        for part, dump, finding in found
+        for note in arrived(
+            server, server.job_file, dump, server.databases[part.name], finding, part.expected
+        ).notes
+    ]
+
 
 
 def _run_reset(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, Any]) -> None:

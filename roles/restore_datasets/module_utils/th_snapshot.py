@@ -18,15 +18,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pymysql
 from ansible.module_utils import th_mariadb, th_private_server, th_server_settings, th_time_zones
+from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Part
-from ansible.module_utils.th_dump import DISK_FULL, SeedError, count, load_dump
+from ansible.module_utils.th_dump import DISK_FULL, SeedError, examine, load_dump
 from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_part
 from ansible.module_utils.th_settle import settle
 
@@ -52,7 +53,8 @@ class Snapshot:
     """An imported dataset: `folder`/data is the data directory, of `bytes` bytes.
 
     `rows` is the server's estimate, `seconds` what the import took, 0 when it was there (`made` is False).
-    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run.
+    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run. `notes` are what a
+    reader has to know of the dumps.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Snapshot:
     definers: tuple[str, ...]
     seconds: float
     made: bool
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -88,7 +91,13 @@ def snapshot(
                 made = True
         facts = json.loads((final / "snapshot.json").read_text("utf-8"))
         yield Snapshot(
-            final, facts["bytes"], facts["rows"], tuple(facts["definers"]), facts["seconds"] if made else 0.0, made
+            final,
+            facts["bytes"],
+            facts["rows"],
+            tuple(facts["definers"]),
+            facts["seconds"] if made else 0.0,
+            made,
+            tuple(facts["notes"]),
         )
 
 
@@ -125,6 +134,7 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
             [part.database, part.character_set, part.collation, *part.otherwise, *identity_of(dump)]
             for part, dump in seed.dumps
         ],
+        "expected": [asdict(part.expected) for part, _ in seed.dumps],
         "server": th_private_server.version(),
         "options": sorted(options),
         "settings": dict(seed.settings),
@@ -135,8 +145,10 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
 
 def identity_of(dump: Path) -> list[object]:
     """What tells a dump from another: its path, size and time of change."""
-    state = dump.stat()
-    return [str(dump.resolve()), state.st_size, state.st_mtime_ns]
+    files = sorted(dump.iterdir()) if dump.is_dir() else [dump]
+    states = [(path.name, path.stat()) for path in files]
+    each = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+    return [str(dump.resolve()), *(each if dump.is_dir() else each[0][1:])]
 
 
 def _digest(document: object) -> str:
@@ -157,18 +169,22 @@ def _make(
     root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> None:
     begun = time.monotonic()
+    # before a server is made for them
+    examined = [(part, dump, examine(dump, part.database, part.expected)) for part, dump in seed.dumps]
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
         charsets = [of_part(part) for part in seed.parts]
         server = _start(making, seed, options, time_limit, sandbox)
-        rows, definers = 0, set()
+        rows, definers, notes = 0, set(), list[str]()
         try:
             made = _make_databases(server, seed, charsets)
-            for part, dump in seed.dumps:
+            for part, dump, _ in examined:
                 load_dump(server, server.admin_file, dump, part.database, time_limit)
-            for part, dump in seed.dumps:
+            for part, dump, finding in examined:
                 _finish(server, part, *made[part.database], time_limit)
-                rows += count(server, server.admin_file, dump, part.database)
+                there = arrived(server, server.admin_file, dump, part.database, finding, part.expected)
+                rows += there.rows
+                notes += there.notes
                 definers.update(_definers(server, part.database))
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
@@ -183,6 +199,7 @@ def _make(
             "bytes": sum(path.stat().st_blocks * 512 for path in making.rglob("*") if path.is_file()),
             "rows": rows,
             "definers": sorted(definers),
+            "notes": notes,
             "seconds": round(time.monotonic() - begun, 3),
             "dumps": [str(dump) for _, dump in seed.dumps],
             "server": th_private_server.version(),

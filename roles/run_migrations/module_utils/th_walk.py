@@ -140,7 +140,15 @@ class Walk:
         if removed := sorted(self._tree.removed.intersection(unknown)):
             raise WalkError("version_removed", f"the dataset is at {', '.join(removed)}, which the change removes")
         if unknown:
-            raise WalkError("version_unknown", f"the dataset is at {', '.join(unknown)}, which no stage knows")
+            others = self._other_version_tables()
+            raise WalkError("version_unknown", f"the dataset is at {', '.join(unknown)}, which no stage knows{others}")
+
+    def _other_version_tables(self) -> str:
+        """What else may hold the version, where the dataset has several such tables."""
+        facts = read_json(self._job_dir / "artifacts" / f"dataset-{self._dataset}.json")
+        if not (tables := facts.get("version_tables")):
+            return ""
+        return f"; it has {', '.join(tables)}, too: if that is its version table, set version_table in the profile"
 
     def _stage(self, stage: Stage) -> None:
         """Migrate every database to the end of the stage, then its data."""
