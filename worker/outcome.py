@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+AFTERWARDS = "the verdict was there before it"
+"""The excuse of what fails when a verdict has been reached: it never takes the verdict back."""
+
 
 class Outcome(enum.Enum):
     """How a job, or a part of it, came out; the order is that of `worst`.
@@ -80,7 +83,7 @@ class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
     `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it.
+    table. `excuse` is why it does not count: the limit only warns, somebody has waived it, or it came `AFTERWARDS`.
     """
 
     code: str
@@ -614,7 +617,7 @@ _TABLE = (
         _OURS,
         "FAILURE - The results could not be published",
         _MACHINE,
-        "The job ran, but its results could not be put where people read them.",
+        "The job ran, but its results could not be put where people read them. Its verdict stands.",
         f"{_DETAIL} names the folder.",
         "Check publish_logs.path: its permissions, and the space on its disk. " + _AGAIN,
     ),

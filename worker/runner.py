@@ -8,6 +8,7 @@ alone, not what Ansible has started, which is the caller's to end (`jobdir.JobDi
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -19,6 +20,8 @@ from typing import IO, Any
 import ansible_runner
 
 from worker import untrusted
+
+_log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
 BY_HAND = "verdict"
@@ -47,15 +50,15 @@ _OF_A_LOOP = "One or more items failed"
 class _Events:
     """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
 
-    def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
+    def __init__(self, log: IO[bytes], on_task: Callable[[str, str], None]) -> None:
         self._log, self._on_task = log, on_task
+        self._unwritten = False
         self.task = self.message = ""
 
     def handle(self, event: Mapping[str, Any]) -> bool:
         """Log an event's text and tell of tasks; False keeps the event from being stored once more."""
         if text := event.get("stdout"):
-            self._log.write(untrusted.text(text, len(text)) + "\n")
-            self._log.flush()
+            self._write(text)
         data = event.get("event_data", {})
         if event.get("event") == "playbook_on_task_start":
             self._on_task(str(data.get("role", "")), str(data.get("task", "")))
@@ -65,6 +68,15 @@ class _Events:
             if not (self.message and task == self.task and message == _OF_A_LOOP):
                 self.task, self.message = task, message
         return False
+
+    def _write(self, text: str) -> None:
+        try:
+            self._log.write(f"{untrusted.text(text, len(text))}\n".encode("utf-8", "replace"))
+        except OSError as error:
+            # a full disk: what Ansible prints is no evidence, and the playbook goes on
+            if not self._unwritten:
+                _log.warning("%s cannot be written: %s", self._log.name, error.strerror)
+            self._unwritten = True
 
 
 def run(
@@ -85,7 +97,8 @@ def run(
     `private_dir` must be fresh; `temporary` is for the temporary files of Ansible and its modules.
     `on_task` gets the role and the name of each task as it begins.
     """
-    with open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links) as stream:
+    # unbuffered: what could not be written must not fail once more when it is closed
+    with open(log, "ab", buffering=0, opener=_not_through_links) as stream:
         events = _Events(stream, on_task)
         result = ansible_runner.run(
             private_data_dir=str(private_dir),
