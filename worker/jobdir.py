@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
 FIRST_TRY = "first-try"
+_SHOWN = 100  # as publish_folder shortens the name of a place
 _LARGE = ("db", "src", "venv", "home")
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 4.0
@@ -262,7 +263,7 @@ def _remove_elsewhere(root: Path) -> None:
     try:
         variables = documents.read_mapping(root / "job.yaml")
         place = Path(variables["th_publish_path"], variables["th_job"]["log_path"])
-        found += place.parent.glob(f".{glob.escape(place.name)}.publishing-{mark}-*")
+        found += place.parent.glob(f".{glob.escape(place.name[:_SHOWN])}.publishing-{mark}-*")
     except (ConfigError, KeyError, TypeError):
         pass  # it never came so far
     for path in found:
