@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, ending, jobdatasets, publish, report, runner, sandbox, summary, verdict
+from worker import artifacts, datasets, ending, jobdatasets, publish, report, runner, sandbox, summary, verdict
 from worker.artifacts import Artifacts, Problem
 from worker.config import Config, JobEntry
 from worker.ending import SHUTDOWN as SHUTDOWN
@@ -58,8 +58,7 @@ class Job:
     ) -> None:
         self._config, self._entry, self._request, self._observer = config, entry, request, observer
         self._canceled = Cancellation()
-        self._answered = False
-        self._unwritten: list[Problem] = []
+        self._answered, self._unwritten = False, list[Problem]()
         self.on_answer: Callable[[JobResult], None] = lambda result: None
         """Called by the thread of `run` with the result of a job that is canceled, before it is published."""
         self._started = datetime.datetime.now(datetime.UTC)
@@ -125,7 +124,7 @@ class Job:
 
     def _try(self, folder: JobDir, time_limit: int, at_the_end: str) -> tuple[dict[str, Any], Verdict]:
         """Run the playbook once; `at_the_end` is the code for a job that its time limit (seconds) has ended."""
-        chosen = jobdatasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
+        chosen = self._datasets(folder)
         variables = self._variables(folder)
         names = None
         if chosen is not None:
@@ -169,6 +168,9 @@ class Job:
             started=_stamp(self._started),
             seconds=time.monotonic() - self._begun,
         )
+
+    def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
+        return jobdatasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
         """What the playbooks are told beside the datasets: docs/artifacts.md, "job.yaml"."""
@@ -243,7 +245,6 @@ class Job:
         limit = self._config.upload_time_limit
         end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
-            # what was found out may have taken hours: it is not given up for a moment's trouble
             end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         folder.end_processes()
         if failed := ending.upload_failed(end, limit):

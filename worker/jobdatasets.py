@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from worker import datasets
@@ -21,7 +22,7 @@ def choose(
     if entry.datasets_dir is None:
         return None
     profile = config.projects_dir / f"{request.project}.yaml"
-    if not profile.is_file():
+    if not os.path.isfile(profile):
         report("no_profile", f"{profile} is not there", "")
         return []
     try:

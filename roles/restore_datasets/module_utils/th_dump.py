@@ -62,7 +62,7 @@ def load_dump(
         database,
     ]
     with contextlib.ExitStack() as stack:
-        source, stream = _open(stack, dump)
+        source, stream = unpacked(stack, dump)
         errors = stack.enter_context(tempfile.TemporaryFile())
         client = stack.enter_context(
             subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -97,7 +97,7 @@ def load_dump(
         if not server.running():
             raise th_mariadb.ServerError(f"the server died during the import: {server.last_words()}")
         raise SeedError("seed_broken", f"{dump}: {said}{_hint(said, head)}")
-    if _HEADER.search(head) and _COMPLETE not in tail:
+    if cut_off(head, tail):
         raise SeedError("seed_broken", f"{dump} is cut off: its last line, '-- Dump completed', is missing")
 
 
@@ -119,7 +119,7 @@ def count(server: th_mariadb.Server, option_file: Path, dump: Path, database: st
     return int(estimate)
 
 
-def _open(stack: contextlib.ExitStack, dump: Path) -> tuple[subprocess.Popen[bytes] | None, IO[bytes]]:
+def unpacked(stack: contextlib.ExitStack, dump: Path) -> tuple[subprocess.Popen[bytes] | None, IO[bytes]]:
     """The dump's text, and the program that unpacks it."""
     file = stack.enter_context(dump.open("rb"))
     reader = READERS[dump.suffix]
@@ -130,6 +130,16 @@ def _open(stack: contextlib.ExitStack, dump: Path) -> tuple[subprocess.Popen[byt
     )
     assert source.stdout is not None
     return source, source.stdout
+
+
+def marked(head: bytes) -> bool:
+    """Whether a dump that begins so says at its end that it is whole."""
+    return bool(_HEADER.search(head))
+
+
+def cut_off(head: bytes, tail: bytes) -> bool:
+    """Whether a dump that begins and ends so has lost its end."""
+    return marked(head) and _COMPLETE not in tail
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
