@@ -35,11 +35,13 @@ UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job's end: its verdict, where its results can be read ("" when nowhere), and its folder where it is kept."""
+    """A job's end: its verdict, where its results can be read ("" when nowhere), its folder if it is kept, its time."""
 
     verdict: Verdict
     url: str
     folder: Path | None = None
+    started: str = ""
+    seconds: float = 0.0
 
     @property
     def told(self) -> list[str]:
@@ -71,6 +73,9 @@ class Job:
 
     def run(self) -> JobResult:
         """Do the job. Whatever happens ends in a verdict, and leaves no process behind."""
+        return replace(self._run_all(), started=_stamp(self._started), seconds=time.monotonic() - self._begun)
+
+    def _run_all(self) -> JobResult:
         result = None
         try:
             with JobDir(
@@ -79,10 +84,10 @@ class Job:
                 result = self._execute(folder)
                 return replace(result, folder=folder.root if folder.keep else None)
         except InfrastructureError as error:
-            return result or self._failed(Message.of(error.code, detail=error.detail))
+            return result or _failed(Message.of(error.code, detail=error.detail))
         except Exception as error:
             log.exception("the job failed in a way that nobody has thought of")
-            return result or self._failed(ending.trouble(error))
+            return result or _failed(ending.trouble(error))
 
     def _execute(self, folder: JobDir) -> JobResult:
         """Come to a verdict, and publish it. Never raises; what fails after the verdict does not change it."""
@@ -162,12 +167,8 @@ class Job:
         return self._try(folder, left, "retry_timed_out")
 
     def _header(self, variables: dict[str, Any], url: str) -> report.Header:
-        return report.Header(
-            job=publish.public(variables)["th_job"],
-            url=url,
-            started=_stamp(self._started),
-            seconds=time.monotonic() - self._begun,
-        )
+        took = time.monotonic() - self._begun
+        return report.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
 
     def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
         return jobdatasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
@@ -228,10 +229,9 @@ class Job:
             self._report(folder, "playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir, found: Verdict, url: str) -> tuple[Verdict, str]:
-        """Publish the results, in up to two tries with a time limit of their own, whatever has become of the job.
+        """Publish the results, in up to two tries; returns the verdict, with what has failed, and where they are.
 
-        Returns the verdict, with what has failed, and where they are ("" for nowhere). A job that is canceled
-        meanwhile is answered at once, and its upload goes on; it is given up only when the worker ends.
+        A job that is canceled meanwhile is answered at once; its upload is given up only when the worker ends.
         """
 
         def given_up() -> bool:
@@ -247,9 +247,8 @@ class Job:
         if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
             end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         folder.end_processes()
-        if failed := ending.upload_failed(end, limit):
-            return ending.add(found, [failed]), ""
-        return found, url
+        failed = ending.upload_failed(end, limit)
+        return (ending.add(found, [failed]), "") if failed else (found, url)
 
     def _run(
         self,
@@ -288,8 +287,9 @@ class Job:
         except Exception:
             log.exception("the progress could not be told")
 
-    def _failed(self, message: Message) -> JobResult:
-        return JobResult(verdict.of_messages([message]), "", None)
+
+def _failed(message: Message) -> JobResult:
+    return JobResult(verdict.of_messages([message]), "")
 
 
 def _explained(found: artifacts.Artifacts) -> bool:

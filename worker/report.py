@@ -38,6 +38,7 @@ FILES = {
     "artifacts/environment.json": "the packages of each environment",
     "artifacts/errors.jsonl": "what could not be done",
     "result.json": "this report for scripts",
+    "profile.yaml": "how the project is installed and migrated",
     "job.yaml": "what the job was told",
     "reproduce.sh": "does it again",
 }

@@ -8,11 +8,12 @@ alone, not what Ansible has started, which is the caller's to end (`jobdir.JobDi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -50,7 +51,7 @@ _OF_A_LOOP = "One or more items failed"
 class _Events:
     """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
 
-    def __init__(self, log: IO[bytes], on_task: Callable[[str, str], None]) -> None:
+    def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
         self._log, self._on_task = log, on_task
         self._unwritten = False
         self.task = self.message = ""
@@ -70,12 +71,14 @@ class _Events:
         return False
 
     def _write(self, text: str) -> None:
+        if self._unwritten:
+            return
         try:
-            self._log.write(f"{untrusted.text(text, len(text))}\n".encode("utf-8", "replace"))
+            self._log.write(untrusted.text(text, len(text)) + "\n")
+            self._log.flush()
         except OSError as error:
             # a full disk: what Ansible prints is no evidence, and the playbook goes on
-            if not self._unwritten:
-                _log.warning("%s cannot be written: %s", self._log.name, error.strerror)
+            _log.warning("what Ansible prints cannot be written: %s", error.strerror)
             self._unwritten = True
 
 
@@ -97,8 +100,7 @@ def run(
     `private_dir` must be fresh; `temporary` is for the temporary files of Ansible and its modules.
     `on_task` gets the role and the name of each task as it begins.
     """
-    # unbuffered: what could not be written must not fail once more when it is closed
-    with open(log, "ab", buffering=0, opener=_not_through_links) as stream:
+    with _closing(open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links)) as stream:
         events = _Events(stream, on_task)
         result = ansible_runner.run(
             private_data_dir=str(private_dir),
@@ -117,6 +119,16 @@ def run(
     if result.status != "failed":
         events.task = events.message = ""
     return PlaybookRun(result.status, result.rc, events.task, events.message)
+
+
+@contextlib.contextmanager
+def _closing(stream: IO[str]) -> Iterator[IO[str]]:
+    """The stream, closed in the end; what could not be written does not fail once more then."""
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _not_through_links(path: str, flags: int) -> int:

@@ -79,7 +79,8 @@ def _run(job: Runnable) -> "tuple[JobResult, bool]":
 
 def _document(result: "JobResult", request: Request) -> dict[str, Any]:
     """What `result.json` holds, and where the job's folder is, if it is kept."""
-    header = report.Header(job={**dataclasses.asdict(request), "name": request.job_name}, url=result.url)
+    job = {**dataclasses.asdict(request), "name": request.job_name}
+    header = report.Header(job, result.url, result.started, result.seconds)
     return {**report.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}
 
 
