@@ -10,7 +10,7 @@ WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
     "errors giturl strict documents jobentry tls zuulserver capacity untrusted logs monitoring config request outcome "
     "limits datasetfile datasets jobdatasets jobdir sandbox runner checkout artifacts textlog logline logsteps "
-    "logwalks classic judge verdict human summary report publish progress ending status sensors job gearlink "
+    "logwalks classic judge verdict human summary ownfiles report publish progress ending status sensors job gearlink "
     "gearworker gearman account builds waiting metrics process presence slots statussocket systemd service cli"
 ).split()
 ONLY_USERS = {"gear": ("gearlink", "gearworker", "gearman"), "ansible_runner": ("runner",), "ansible": ()}
