@@ -32,6 +32,9 @@ _CANCELED = "CANCELED"
 class Runnable(Protocol):
     """What a build runs: `worker.job.Job`, or a stand-in in a test."""
 
+    on_answer: Callable[["JobResult"], None]
+    """Called with the result of a job that is canceled, while `run` still publishes it."""
+
     def run(self) -> "JobResult":
         """Run to the end; must not raise."""
 
@@ -216,9 +219,14 @@ class Builds:
 
         with logs.about(request.id):
             log.info("begins: %s for %s %s", build.name, request.project, request.ref or request.branch)
-            return self._job(self._factory(config, entry, request, observe), build, task)
+            return self._job(self._factory(config, entry, request, observe), build, task, account)
 
-    def _job(self, job: Runnable, build: _Build, task: Task) -> _End:
+    def _job(self, job: Runnable, build: _Build, task: Task, account: Account) -> _End:
+        def answer(result: "JobResult") -> None:
+            log.info("answered before its results are published: %s", result.verdict.outcome.name)
+            account.end(result.verdict.gearman_result(), result.url, result.told)
+
+        job.on_answer = answer
         with self._lock:
             build.job = job
             reason = build.reason

@@ -42,6 +42,15 @@ class PublishLogs:
     prepend_url: str
 
 
+KEYS = (
+    "zuul_server", "debug_log", "jobs_working_dir", "git_working_dir", "pip_download_cache", "snapshots_dir",
+    "environments_dir", "projects_dir", "ansible_dir", "plugins", "jobs", "publish_logs", "conf_d", "job_time_limit",
+    "upload_time_limit", "keep_job_dirs", "sandbox", "slots", "sensors", "status_socket", "log_format", "log_max_bytes",
+    "metrics",
+)  # fmt: skip
+"""The keys of a configuration."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The checked configuration. All paths are absolute, all limits are in seconds."""
@@ -178,6 +187,7 @@ class _Reader:
     def __init__(self, path: Path, top: Section) -> None:
         self.path = path
         self.top = top
+        self.top.expect(*KEYS)
         self.ansible_dir = self._ansible_dir()
 
     def read(self) -> Config:
@@ -231,6 +241,7 @@ class _Reader:
 
     def _publish_logs(self) -> PublishLogs:
         section = self.top.section("publish_logs")
+        section.expect("type", "path", "prepend_url")
         kind = section.text("type", "local")
         if kind != "local":
             remedy = "only 'local' is there: set path and prepend_url"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -26,10 +27,10 @@ def find(datasets_dir: Path) -> list[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.suffix == ".json" and entry.is_file():
-            files.append(entry)
-        elif (entry / "config.json").is_file():
-            files.append(entry / "config.json")
+        file = entry if entry.suffix == ".json" and os.path.isfile(entry) else entry / "config.json"
+        # one that this user may not see is found all the same: reading it says what is wrong
+        if os.path.isfile(file) or (os.path.isdir(entry) and not os.access(entry, os.X_OK)):
+            files.append(file)
     return files
 
 

@@ -5,6 +5,7 @@ Content decides the form: what starts with `{` is JSON and gets JSON's error mes
 """
 
 import copy
+import difflib
 import json
 import os
 import subprocess
@@ -98,6 +99,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise ConfigError(path, str(key), "is a key that is not text", "put it in quotes")
     return value
+
+
+_ALIKE = 0.7
+"""How much of a misspelled key must be right, so that one is suggested."""
 
 
 def dotted(key: Key) -> str:
@@ -226,15 +231,37 @@ class Section:
         left, self._left = self._left, {}
         return left
 
+    def expect(self, *known: str) -> None:
+        """Refuse every key but these, before one is found missing because another is misspelled."""
+        for name in self._left:
+            if name not in known:
+                raise self._unknown(name, known)
+
     def done(self) -> None:
         """Refuse the keys that were not taken, and tell which there are."""
         for name in self._left:
-            known = ", ".join(dict.fromkeys(self._known))
-            raise self.error(str(name), "is not a known key", f"there are: {known}")
+            raise self._unknown(name, tuple(dict.fromkeys(self._known)))
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The keys that were asked for."""
+        return frozenset(self._known)
+
+    def missing(self, name: str, remedy: str) -> ConfigError:
+        """The ConfigError for a key that is not there, or only misspelled."""
+        near = difflib.get_close_matches(name, [key for key in self._left if isinstance(key, str)], 1, _ALIKE)
+        if near and near[0] not in self._known:
+            return self.error(near[0], "is not a known key", f"did you mean {name}?")
+        return self.error(name, "is missing", remedy)
+
+    def _unknown(self, name: object, known: Sequence[str]) -> ConfigError:
+        near = difflib.get_close_matches(str(name), known, 1, _ALIKE)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return self.error(str(name), "is not a known key", f"{hint}there are: {', '.join(known)}")
 
     def _take(self, name: str, default: Any) -> Any:
         if self.has(name):
             return self._left.pop(name)
         if default is None:
-            raise self.error(name, "is missing", "add it")
+            raise self.missing(name, "add it")
         return default

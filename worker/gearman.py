@@ -240,15 +240,23 @@ class Submitter:
         """Whether a worker serves the function; waits up to `timeout` seconds for one."""
         deadline = time.monotonic() + timeout
         while True:
-            request = gear.StatusAdminRequest()
-            self._call(partial(self._ask, request))
-            for line in request.response.decode("utf-8", "replace").splitlines():
-                parts = line.split("\t")
-                if parts[0] == function and parts[-1] not in ("", "0"):
-                    return True
+            queue = self.queue(function)
+            if queue and queue[2]:
+                return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.2)
+
+    def queue(self, function: str) -> tuple[int, int, int] | None:
+        """How many jobs of a function wait and run, and how many workers serve it; None when it is not known."""
+        request = gear.StatusAdminRequest()
+        self._call(partial(self._ask, request))
+        for line in request.response.decode("utf-8", "replace").splitlines():
+            name, *numbers = line.split("\t")
+            if name == function and len(numbers) == 3 and all(map(str.isdecimal, numbers)):
+                total, running, workers = map(int, numbers)
+                return max(total - running, 0), running, workers
+        return None
 
     def submit(self, function: str, unique: str, arguments: Mapping[str, str]) -> None:
         """Hand in the job."""

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
-import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, publish, report, runner, sandbox, summary, verdict
+from worker import artifacts, datasets, ending, jobdatasets, publish, report, runner, sandbox, summary, verdict
+from worker.artifacts import Artifacts, Problem
 from worker.config import Config, JobEntry
-from worker.errors import DatasetError, InfrastructureError
+from worker.ending import SHUTDOWN as SHUTDOWN
+from worker.ending import STOP as STOP
+from worker.ending import Cancellation
+from worker.errors import InfrastructureError
 from worker.jobdir import MARKER, JobDir
 from worker.outcome import Message
 from worker.progress import Progress, ProgressReader
@@ -25,25 +27,21 @@ from worker.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
-STOP = "stop"
-SHUTDOWN = "shutdown"
 RETRY_PAUSE = 5.0
 """Seconds between a first try that trouble of ours has ended and the second: what is restarted needs a moment."""
-
-CANCELED_SECONDS = 7.0
-"""Seconds after which nobody waits any more for the results of a canceled job to be published: all of it has to be gone
-in ten."""
 
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job's end: its verdict, where its results can be read ("" when nowhere), and its folder where it is kept."""
+    """A job's end: its verdict, where its results can be read ("" when nowhere), its folder if it is kept, its time."""
 
     verdict: Verdict
     url: str
-    folder: Path | None
+    folder: Path | None = None
+    started: str = ""
+    seconds: float = 0.0
 
     @property
     def told(self) -> list[str]:
@@ -61,54 +59,76 @@ class Job:
         self, config: Config, entry: JobEntry, request: Request, observer: Callable[[Progress], None]
     ) -> None:
         self._config, self._entry, self._request, self._observer = config, entry, request, observer
-        self._canceled = threading.Event()
-        self._reason = ""
-        self._canceled_at = math.inf
+        self._canceled = Cancellation()
+        self._answered, self._unwritten = False, list[Problem]()
+        self.on_answer: Callable[[JobResult], None] = lambda result: None
+        """Called by the thread of `run` with the result of a job that is canceled, before it is published."""
         self._started = datetime.datetime.now(datetime.UTC)
         self._begun = time.monotonic()
         self._percent = 0
 
     def cancel(self, reason: str) -> None:
         """End the job soon: `STOP` when Zuul wants it no more, `SHUTDOWN` when the worker ends."""
-        self._reason = self._reason or reason
-        self._canceled_at = min(self._canceled_at, time.monotonic())
-        self._canceled.set()
+        self._canceled.cancel(reason)
 
     def run(self) -> JobResult:
         """Do the job. Whatever happens ends in a verdict, and leaves no process behind."""
+        return replace(self._run_all(), started=_stamp(self._started), seconds=time.monotonic() - self._begun)
+
+    def _run_all(self) -> JobResult:
+        result = None
         try:
             with JobDir(
                 self._config.jobs_working_dir, self._request.id, self._config.keep_job_dirs == "always"
             ) as folder:
                 result = self._execute(folder)
-                if self._config.keep_job_dirs == "failed" and result.verdict.outcome.exit_code:
-                    folder.keep = True
-                return JobResult(result.verdict, result.url, folder.root if folder.keep else None)
+                return replace(result, folder=folder.root if folder.keep else None)
         except InfrastructureError as error:
-            return self._failed(Message.of(error.code, detail=error.detail))
+            return result or _failed(Message.of(error.code, detail=error.detail))
         except Exception as error:
             log.exception("the job failed in a way that nobody has thought of")
-            return self._failed(Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"))
+            return result or _failed(ending.trouble(error))
 
     def _execute(self, folder: JobDir) -> JobResult:
-        variables, found = self._try(folder, self._config.job_time_limit, "job_timed_out")
-        if found.may_retry:
-            variables, found = self._try_again(folder, variables, found)
+        """Come to a verdict, and publish it. Never raises; what fails after the verdict does not change it."""
+        variables, found = self._decide(folder)
+        if self._config.keep_job_dirs == "failed" and found.outcome.exit_code:
+            folder.keep = True
         url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
-        publish.collect(folder, variables, self._entry.plugin)
-        report.write(folder.results, found, self._header(variables, url))
-        self._tell(Progress("publish", 96, "publishing the results"))
-        if late := self._upload(folder):
-            url = ""
-            if late.code not in [message.code for message in found.messages]:
-                found = verdict.with_message(found, late)
-        return JobResult(found, url, None)
+        if self._canceled.is_set():
+            self._answer(found, url)
+        try:
+            found = ending.write(folder, variables, self._entry.plugin, found, lambda: self._header(variables, url))
+            self._tell(Progress("publish", 96, "publishing the results"))
+            found, url = self._upload(folder, found, url)
+        except Exception as error:
+            log.exception("the results could not be published")
+            found, url = ending.add(found, [Message.of("upload_failed", detail=ending.trouble(error).detail)]), ""
+        return JobResult(found, url)
+
+    def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
+        """Do the work; returns what the playbooks were told, and the verdict."""
+        try:
+            variables, found = self._try(folder, self._config.job_time_limit, "job_timed_out")
+            return self._try_again(folder, variables, found) if found.may_retry else (variables, found)
+        except InfrastructureError as error:
+            message = Message.of(error.code, detail=error.detail)
+        except Exception as error:
+            log.exception("the job could not be done")
+            message = ending.trouble(error)
+        folder.end_processes()
+        return self._variables(folder), verdict.of_messages([message])
+
+    def _answer(self, found: Verdict, url: str) -> None:
+        """Answer before the results are published: nobody waits for those of a canceled job."""
+        self._answered = True
+        try:
+            self.on_answer(JobResult(found, url, None))
+        except Exception:
+            log.exception("the answer could not be given before the results are published")
 
     def _try(self, folder: JobDir, time_limit: int, at_the_end: str) -> tuple[dict[str, Any], Verdict]:
-        """Run the playbook once; returns what it was told, and the verdict.
-
-        `at_the_end` is the code for a job that its time limit (seconds) has ended.
-        """
+        """Run the playbook once; `at_the_end` is the code for a job that its time limit (seconds) has ended."""
         chosen = self._datasets(folder)
         variables = self._variables(folder)
         names = None
@@ -117,10 +137,10 @@ class Job:
             variables["th_datasets"] = [{"name": item.name, "config": str(item.config_path)} for item in chosen]
         folder.write_job_yaml(variables)
         if self._config.confined and (why := sandbox.problem()):
-            folder.report("sandbox_unavailable", why)
+            self._report(folder, "sandbox_unavailable", why)
         elif names != []:
             self._play(folder, names, time_limit, at_the_end)
-        return variables, verdict.decide(artifacts.read(folder.artifacts), names)
+        return variables, verdict.decide(self._read(folder), names)
 
     def _try_again(
         self, folder: JobDir, variables: dict[str, Any], first: Verdict
@@ -134,53 +154,24 @@ class Job:
             return variables, first
         log.warning("%s: trying once more", reasons)
         self._tell(Progress("retry", 0, f"trying once more: {reasons}"))
+        self._unwritten = []
         if self._canceled.wait(RETRY_PAUSE):
-            folder.report(self._end_code, "")
+            self._report(folder, self._canceled.code, "")
             names = [item["name"] for item in variables["th_datasets"]] if "th_datasets" in variables else None
-            return variables, verdict.decide(artifacts.read(folder.artifacts), names)
-        report.write(folder.begin_again(), first, self._header(variables, ""))
-        messages = [
-            {"code": message.code, "dataset": message.dataset, "detail": message.detail} for message in first.messages
-        ]
-        document = {"schema": 1, "seconds": round(took, 3), "messages": messages}
-        (folder.artifacts / "first-try.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+            return variables, verdict.decide(self._read(folder), names)
+        try:
+            report.write(folder.begin_again(), first, self._header(variables, ""))
+            ending.write_first_try(folder, first, took)
+        except OSError as error:
+            return variables, verdict.with_message(first, ending.trouble(error))
         return self._try(folder, left, "retry_timed_out")
 
     def _header(self, variables: dict[str, Any], url: str) -> report.Header:
-        return report.Header(
-            job=publish.public(variables)["th_job"],
-            url=url,
-            started=_stamp(self._started),
-            seconds=time.monotonic() - self._begun,
-        )
+        took = time.monotonic() - self._begun
+        return report.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
 
     def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
-        """The datasets that the job has to test, without those that cannot be read; None when it tests none."""
-        if self._entry.datasets_dir is None:
-            return None
-        profile = self._config.projects_dir / f"{self._request.project}.yaml"
-        if not profile.is_file():
-            folder.report("no_profile", f"{profile} is not there")
-            return []
-        try:
-            wanted = self._entry.wanted(self._request.pipeline)
-            chosen, errors = datasets.select(self._entry.datasets_dir, self._request.project, wanted)
-            unknown = datasets.unknown(self._entry.datasets_dir, wanted)
-        except DatasetError as error:
-            folder.report("no_dataset", str(error))
-            return []
-        for broken in errors:
-            folder.report("seed_broken", str(broken), datasets.name_of(broken.path))
-        for word in unknown:
-            where = f"{word!r}, which the job {self._entry.name} asks for, is neither a name nor a tag of a dataset"
-            folder.report("no_dataset", f"{where} in {self._entry.datasets_dir}")
-        if not chosen and not errors and not unknown:
-            where = f"no dataset in {self._entry.datasets_dir} is for the project {self._request.project}"
-            if wanted is not None:
-                pipeline = self._request.pipeline or "no pipeline"
-                where += f" and has one of the names and tags {', '.join(wanted)} (job {self._entry.name}, {pipeline})"
-            folder.report("no_dataset", where)
-        return chosen
+        return jobdatasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
         """What the playbooks are told beside the datasets: docs/artifacts.md, "job.yaml"."""
@@ -202,51 +193,62 @@ class Job:
             "sandbox": config.sandbox,
         }
 
-    @property
-    def _end_code(self) -> str:
-        """The code for a job that is canceled."""
-        return "worker_stopped" if self._reason == SHUTDOWN else "canceled"
+    def _report(self, folder: JobDir, code: str, detail: str, dataset: str = "") -> None:
+        """Put what only the worker knows to the artifacts, and keep it in mind where that cannot be done."""
+        try:
+            folder.report(code, detail, dataset)
+        except OSError as error:
+            log.warning("%s: %s cannot be written to the artifacts: %s", code, detail, error)
+            self._unwritten.append(Problem(code, detail, dataset))
+
+    def _read(self, folder: JobDir) -> Artifacts:
+        found = artifacts.read(folder.artifacts)
+        return replace(found, problems=(*found.problems, *self._unwritten))
 
     def _play(self, folder: JobDir, names: Sequence[str] | None, time_limit: int, at_the_end: str) -> None:
         """Run the plugin's playbook, and put what its artifacts do not tell beside them."""
         playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
         reader = ProgressReader(folder.artifacts, names or (), self._tell)
-        end = self._run(folder, playbook, time_limit, self._canceled.is_set, reader)
+        try:
+            end = self._run(folder, playbook, time_limit, self._canceled.is_set, reader)
+        except OSError as error:
+            # what was found out until then is in the artifacts
+            end = runner.PlaybookRun("broken", 1)
+            self._report(folder, (message := ending.trouble(error)).code, message.detail)
         folder.end_processes()
         detail = f"{end.task}: {end.message}".strip(": ")
         if end.status == "canceled":
-            folder.report(self._end_code, "")
+            self._report(folder, self._canceled.code, "")
         elif end.status == "timeout":
-            folder.report(at_the_end, f"the job was ended after {time_limit} s")
+            self._report(folder, at_the_end, f"the job was ended after {time_limit} s")
         elif names is None and end.rc == runner.TASK_FAILED:
-            folder.report("test_failed", detail)
+            self._report(folder, "test_failed", detail)
         elif names is None and not reader.tasks:
-            folder.report("playbook_failed", f"{playbook} has run no task")
+            self._report(folder, "playbook_failed", f"{playbook} has run no task")
         elif end.status != "successful" and not _explained(artifacts.read(folder.artifacts)):
-            folder.report("playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
+            self._report(folder, "playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
-    def _upload(self, folder: JobDir) -> Message | None:
-        """Publish the results, in up to two tries with a time limit of their own, whatever has become of the job.
+    def _upload(self, folder: JobDir, found: Verdict, url: str) -> tuple[Verdict, str]:
+        """Publish the results, in up to two tries; returns the verdict, with what has failed, and where they are.
 
-        Of a canceled job they are published as far as that is done in time.
+        A job that is canceled meanwhile is answered at once; its upload is given up only when the worker ends.
         """
-        limit = self._config.upload_time_limit
-        end = self._run(folder, UPLOAD_PLAYBOOK, limit, self._waited_for_long, None)
-        if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
-            # what was found out may have taken hours: it is not given up for a moment's trouble
-            end = self._run(folder, UPLOAD_PLAYBOOK, limit, self._waited_for_long, None)
-        folder.end_processes()
-        if end.status == "successful":
-            return None
-        if end.status == "canceled":
-            log.warning("the results were not published before the end")
-            return Message.of(self._end_code)
-        detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
-        log.error("the results could not be published: %s", detail)
-        return Message.of("upload_failed", detail=detail)
 
-    def _waited_for_long(self) -> bool:
-        return time.monotonic() > self._canceled_at + CANCELED_SECONDS
+        def given_up() -> bool:
+            nonlocal found
+            if self._canceled.is_set() and not self._answered:
+                if self._canceled.reason == STOP:
+                    found = verdict.with_message(found, Message.of("canceled"))
+                self._answer(found, url)
+            return self._canceled.too_late
+
+        limit = self._config.upload_time_limit
+        end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
+        if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
+            end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
+        folder.end_processes()
+        failed = ending.upload_failed(end, limit)
+        return (ending.add(found, [failed]), "") if failed else (found, url)
 
     def _run(
         self,
@@ -285,8 +287,9 @@ class Job:
         except Exception:
             log.exception("the progress could not be told")
 
-    def _failed(self, message: Message) -> JobResult:
-        return JobResult(verdict.of_messages([message]), "", None)
+
+def _failed(message: Message) -> JobResult:
+    return JobResult(verdict.of_messages([message]), "")
 
 
 def _explained(found: artifacts.Artifacts) -> bool:

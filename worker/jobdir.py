@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
 FIRST_TRY = "first-try"
+_SHOWN = 100  # as publish_folder shortens the name of a place
+_LARGE = ("db", "src", "venv", "home")
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 4.0
 
@@ -97,6 +99,14 @@ class JobDir:
         event = {"event": "error", "role": "worker", "code": code, "detail": detail, "dataset": dataset}
         with open(self.artifacts / "errors.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+    def make_room(self) -> bool:
+        """Remove what is large and neither published nor kept, when the disk is full; returns whether it was."""
+        if self.keep:
+            return False
+        for name in _LARGE:
+            _remove_tree(self.root / name)
+        return True
 
     def end_processes(self) -> None:
         """End every process of the job: SIGTERM, and SIGKILL a little later."""
@@ -253,7 +263,7 @@ def _remove_elsewhere(root: Path) -> None:
     try:
         variables = documents.read_mapping(root / "job.yaml")
         place = Path(variables["th_publish_path"], variables["th_job"]["log_path"])
-        found += place.parent.glob(f".{glob.escape(place.name)}.publishing-{mark}-*")
+        found += place.parent.glob(f".{glob.escape(place.name[:_SHOWN])}.publishing-{mark}-*")
     except (ConfigError, KeyError, TypeError):
         pass  # it never came so far
     for path in found:

@@ -78,7 +78,7 @@ def read_entry(section: Section, around: Surroundings, job_key: str = "name", pl
         pipelines = {pipeline: _words(chosen, pipeline) for pipeline in chosen.names()}
     if plugin == GATE_PLUGIN:
         if not datasets_dir:
-            raise section.error("datasets_dir", "is missing", "name the folder with the datasets")
+            raise section.missing("datasets_dir", "name the folder with the datasets")
         section.done()
     return JobEntry(name, plugin, datasets_dir, section.rest(), datasets, pipelines)
 

@@ -15,6 +15,9 @@ from typing import Any
 from worker import advice
 from worker.advice import Advice
 
+AFTERWARDS = "the verdict was there before it"
+"""The excuse of what fails when a verdict has been reached: it never takes the verdict back."""
+
 
 class Outcome(enum.Enum):
     """How a job, or a part of it, came out; the order is that of `worst`.
@@ -83,9 +86,9 @@ class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
     `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, or somebody has waived it. `rows` is what the
-    database says of the rows that are in the way. `cure` is what to do, where that is not as in the table. `alone` is
-    that the job tests no change: then merged trouble fails it as well.
+    table. `excuse` is why it does not count: the limit only warns, somebody has waived it, or it came `AFTERWARDS`.
+    `rows` is what the database says of the rows that are in the way. `cure` is what to do, where that is not as in the
+    table. `alone` is that the job tests no change: then merged trouble fails it as well.
     """
 
     code: str
@@ -675,7 +678,7 @@ _TABLE = (
         _OURS,
         "FAILURE - The results could not be published",
         _MACHINE,
-        "The job ran, but its results could not be put where people read them.",
+        "The job ran, but its results could not be put where people read them. Its verdict stands.",
         f"{_DETAIL} names the folder.",
         "Check publish_logs.path: its permissions, and the space on its disk. " + _AGAIN,
     ),

@@ -4,9 +4,11 @@
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import select
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -16,6 +18,8 @@ import daemon
 import psutil
 
 from worker.errors import UsageError
+
+_LONGEST_REASON = 4000  # of what fits into a pipe at once
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -61,9 +65,45 @@ class PidFile:
         self.file.close()
 
 
-def go_to_background(keep_open: Sequence[Any]) -> None:
-    """Go on in a process of its own session, without a terminal; the process that called ends with status 0."""
-    daemon.DaemonContext(detach_process=True, umask=0o022, files_preserve=list(keep_open), signal_map={}).open()
+class Starter:
+    """The process that has called `th-worker -b`: it ends when it is told how the start went, and says that."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def tell(self, status: int = 0, reason: str = "") -> None:
+        """How the start went: the exit status, and what to print on stderr. Only the first time counts."""
+        if self._handle >= 0:
+            with contextlib.suppress(OSError):  # it was killed meanwhile
+                os.write(self._handle, json.dumps([status, reason[:_LONGEST_REASON]]).encode())
+            os.close(self._handle)
+            self._handle = -1
+
+
+def go_to_background(keep_open: Sequence[Any]) -> Starter:
+    """Go on in a process of its own session, without a terminal. The process that has called waits for the Starter."""
+    told, handle = os.pipe()
+    if os.fork():
+        os.close(handle)
+        # not sys.exit: what is open here is the other process's to close
+        os._exit(_wait_for_start(told))
+    os.close(told)
+    keep = [*keep_open, handle]
+    daemon.DaemonContext(detach_process=True, umask=0o022, files_preserve=keep, signal_map={}).open()
+    return Starter(handle)
+
+
+def _wait_for_start(handle: int) -> int:
+    text = b""
+    while block := os.read(handle, 65536):
+        text += block
+    try:
+        status, reason = json.loads(text)
+    except ValueError:
+        status, reason = 1, "th-worker: it ended before it was up: see debug_log"
+    if reason:
+        print(reason, file=sys.stderr, flush=True)
+    return int(status)
 
 
 def adopt_orphans() -> None:

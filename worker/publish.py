@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shlex
 import shutil
 import stat
 from collections.abc import Mapping
@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import yaml
+
 from worker import documents, giturl
+from worker.errors import ConfigError
 from worker.jobdir import JobDir
 
 # This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
 _OURS = (
     "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
-    "th_publish_path", "th_publish_url", "sandbox",
+    "th_publish_path", "th_publish_url", "th_projects_dir", "sandbox",
 )  # fmt: skip
 _SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
 _SECRET_NAME = re.compile(
@@ -40,8 +43,10 @@ def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
     if copy.is_symlink():
         copy.unlink()
     shutil.copytree(folder.artifacts, copy, ignore=_odd, dirs_exist_ok=True)
-    documents.write_anew(folder.results / "job.yaml", documents.ansible_variables(public(variables)))
-    documents.write_anew(folder.results / "reproduce.sh", _reproduce(plugin), 0o755)
+    shown = public(variables)
+    documents.write_anew(folder.results / "job.yaml", documents.ansible_variables(shown))
+    documents.write_anew(folder.results / "reproduce.sh", _reproduce(plugin, shown), 0o755)
+    _publish_profile(folder.results, variables)
 
 
 def _odd(folder: str, names: list[str]) -> list[str]:
@@ -75,19 +80,27 @@ def _masked(value: Any, secret: bool = False) -> Any:
     return giturl.mask(value) if isinstance(value, str) else value
 
 
-def _reproduce(plugin: str) -> str:
-    playbook = shlex.quote(str(Path("playbooks") / plugin / "run.yaml"))
-    return f"""#!/bin/sh
-# Does this job again, by hand: no worker and no Gearman needed.
-# Run it in a checkout of turbo-hipster (or in a copy made by `th init`), on a machine that has the datasets:
-#
-#     sh /path/to/reproduce.sh /path/to/job.yaml
-#
-# The folders of job.yaml are those of the worker; to use others, add for example
-#     -e th_datasets_dir=... -e th_snapshots_dir=...
-# Everything of this run lies in th_job_dir, by default ~/turbo-hipster/<id>.
-set -eu
-job=${{1:-$(dirname "$0")/job.yaml}}
-test $# -eq 0 || shift
-exec ansible-playbook {playbook} -e "@$job" "$@"
-"""
+def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
+    """The program that does the job again; `shown` are its variables as anybody may see them."""
+    datasets = shown.get("th_datasets")
+    job = {name: value for name, value in shown["th_job"].items() if name != "zuul"}
+    facts = {
+        "JOB": job,
+        "PLUGIN": plugin,
+        "ORIGIN": shown.get("th_git_origin") or job["url"],
+        "DATASETS": None if datasets is None else [item["name"] for item in datasets],
+    }
+    text = (Path(__file__).parent / "templates" / "reproduce.sh").read_text("utf-8")
+    for name, value in facts.items():
+        # JSON in JSON is a literal of Python's, on one line, in ASCII
+        text = text.replace(f"@{name}@", json.dumps(json.dumps(value)), 1)
+    return text
+
+
+def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:
+    """Put the project's profile beside the logs: who does the job again need not have it."""
+    try:
+        profile = documents.read_mapping(Path(variables["th_projects_dir"], f"{variables['th_job']['project']}.yaml"))
+    except (ConfigError, KeyError):
+        return  # what was wrong with it, the job has told
+    documents.write_anew(results / "profile.yaml", yaml.safe_dump(_masked(profile), sort_keys=False))

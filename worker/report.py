@@ -17,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from worker import documents, human, summary
+from worker import documents, human, ownfiles, summary
 from worker.artifacts import FirstTry
 from worker.judge import MigrationResult
 from worker.limits import LIMITS
@@ -39,9 +39,11 @@ FILES = {
     "artifacts/environment.json": "the packages of each environment",
     "artifacts/errors.jsonl": "what could not be done",
     "result.json": "this report for scripts",
+    "profile.yaml": "how the project is installed and migrated",
     "job.yaml": "what the job was told",
     "reproduce.sh": "does it again",
 }
+OWN = "of a step of the job's own"
 MAX_MESSAGES = 100
 MAX_ROWS = 1000
 """What a page shows at most of either; `result.json` has them all."""
@@ -278,7 +280,8 @@ def _files(results: Path, verdict: Verdict) -> list[File]:
         path = results / name
         if path.is_file() and not path.is_symlink():
             found.append(File(name, what, path.stat().st_size))
-    return found
+    known = {file.name for file in found} | {"index.html", "left-out.txt"}
+    return found + [File(name, OWN, size) for name, size in ownfiles.find(results) if name not in known]
 
 
 def _version() -> str:

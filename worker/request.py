@@ -18,6 +18,9 @@ MAX_TEXT = 64 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~=,:-]*")
+# a part of a log path: what the names of jobs and pipelines are made of. The role upload_logs has the same rule.
+_PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
+_LONGEST_PATH = 1000
 _COMPONENT = re.compile(r"[A-Za-z0-9_.+~][A-Za-z0-9_.+@~=,:-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
@@ -68,10 +71,13 @@ class Request:
         change = fields.name("ZUUL_CHANGE")
         patchset = fields.name("ZUUL_PATCHSET")
         newrev = fields.commit("ZUUL_NEWREV")
-        pipeline = fields.name("ZUUL_PIPELINE")
+        pipeline = fields.matching("ZUUL_PIPELINE", _PART, "letters, digits and . _ + @ ~ = , : -")
         fields.commit("ZUUL_OLDREV", zero_allowed=True)
         fields.ref("ZUUL_REFNAME")
         base = fields.folders("BASE_LOG_PATH") or base_log_path(change, patchset, newrev)
+        place = fields.folders("LOG_PATH") or log_path(base, pipeline, job_name, job_id)
+        # what is derived is made of names, and need not be a place: those of a change's last two characters may be ".."
+        _check_folders("LOG_PATH", place)
         return cls(
             id=job_id,
             job_name=job_name,
@@ -84,7 +90,7 @@ class Request:
             change=change,
             patchset=patchset,
             pipeline=pipeline,
-            log_path=fields.folders("LOG_PATH") or log_path(base, pipeline, job_name, job_id),
+            log_path=place,
             zuul=fields.zuul(),
         )
 
@@ -113,6 +119,20 @@ def _decoded(arguments: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(decoded, dict):
         raise RequestError("arguments", "are not a JSON object")
     return decoded
+
+
+def _check_folders(field_name: str, value: str) -> None:
+    """RequestError when a path is no place to publish at."""
+    if value.startswith("/"):
+        raise RequestError(field_name, f"{value[:80]!r} is an absolute path")
+    for part in value.split("/"):
+        if part in ("", ".", ".."):
+            raise RequestError(field_name, f"{value[:80]!r} has a part that is empty, '.' or '..'")
+        if not _PART.fullmatch(part):
+            problem = f"the part {part[:60]!r} has characters that are not allowed, or too many"
+            raise RequestError(field_name, problem)
+    if len(value) > _LONGEST_PATH:
+        raise RequestError(field_name, f"is longer than {_LONGEST_PATH} characters")
 
 
 def _unfit(text: str) -> bool:
@@ -145,14 +165,9 @@ class _Fields:
         return self.matching(name, _NAME, "letters, digits and . _ + @ ~ = , : -")
 
     def folders(self, name: str) -> str:
-        value = self.text(name, 1000)
-        if value.startswith("/"):
-            raise RequestError(name, f"{value[:80]!r} is an absolute path")
-        for component in value.split("/") if value else ():
-            if component in ("", ".", ".."):
-                raise RequestError(name, f"{value[:80]!r} has a part that is empty, '.' or '..'")
-            if not _COMPONENT.fullmatch(component) or component.startswith(".") or len(component) > 255:
-                raise RequestError(name, f"the part {component[:80]!r} has characters that are not allowed")
+        value = self.text(name, _LONGEST_PATH)
+        if value:
+            _check_folders(name, value)
         return value
 
     def project(self, name: str) -> str:

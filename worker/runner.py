@@ -8,10 +8,12 @@ alone, not what Ansible has started, which is the caller's to end (`jobdir.JobDi
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +21,8 @@ from typing import IO, Any
 import ansible_runner
 
 from worker import untrusted
+
+_log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
 BY_HAND = "verdict"
@@ -44,27 +48,76 @@ _FAILURES = ("runner_on_failed", "runner_item_on_failed", "runner_on_unreachable
 _OF_A_LOOP = "One or more items failed"
 
 
+_OF_VARIABLES = ("validate_argument_spec", "ansible.builtin.validate_argument_spec")
+_PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
+_TAIL = 1500
+_LONGEST_MESSAGE = 4000
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """What a failed task says: its message and, of a program that it has run, the end of what that printed.
+
+    The first line says most: of a message such as "non-zero return code", it has the last line that was printed.
+    """
+    message = str(result.get("msg", "") or result.get("censored", ""))
+    parts = {name: str(result.get(name) or "").strip() for name in _PRINTED}
+    printed = {name: text for name, text in parts.items() if text and text not in message}
+    if not printed:
+        return message[:_LONGEST_MESSAGE]
+    last = next(iter(printed.values())).splitlines()[-1].strip()
+    first, _, rest = message.partition("\n")
+    lines = [f"{first}: {last[:300]}" if first else last[:300], *([rest] if rest else [])]
+    for name, text in printed.items():
+        kept = text if len(text) <= _TAIL else f"... {text[-_TAIL:]}"
+        lines.append(f"{name.removeprefix('module_')}:\n{kept}")
+    return "\n".join(lines)[:_LONGEST_MESSAGE]
+
+
 class _Events:
     """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
 
     def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
         self._log, self._on_task = log, on_task
+        self._unwritten = False
+        self._header = ""
         self.task = self.message = ""
 
     def handle(self, event: Mapping[str, Any]) -> bool:
         """Log an event's text and tell of tasks; False keeps the event from being stored once more."""
+        kind, data = event.get("event"), event.get("event_data", {})
+        failed = kind in _FAILURES and not data.get("ignore_errors")
+        checks_variables = data.get("task_action") in _OF_VARIABLES
         if text := event.get("stdout"):
-            self._log.write(untrusted.text(text, len(text)) + "\n")
-            self._log.flush()
-        data = event.get("event_data", {})
-        if event.get("event") == "playbook_on_task_start":
-            self._on_task(str(data.get("role", "")), str(data.get("task", "")))
-        elif event.get("event") in _FAILURES and not data.get("ignore_errors"):
-            task, message = str(data.get("task", "")), str(data.get("res", {}).get("msg", ""))
+            # that variables are as they should be is nothing that a reader looks for
+            if not checks_variables:
+                self._write(text)
+            elif failed:
+                self._write(f"{self._header}\n{text}")
+            else:
+                self._header = text
+        role, task = str(data.get("role", "")), str(data.get("task", ""))
+        if kind == "playbook_on_task_start" and not checks_variables:
+            self._on_task(role, task)
+        elif failed:
+            task = f"the variables of the role {role}" if checks_variables else task
+            message = told(data.get("res", {}))
             # behind the failures of its items, a loop fails with a message that says nothing
             if not (self.message and task == self.task and message == _OF_A_LOOP):
                 self.task, self.message = task, message
         return False
+
+    def _write(self, text: str) -> None:
+        if self._unwritten:
+            return
+        try:
+            # lines end with what the terminal of Ansible has made of a newline
+            clean = "\n".join(line.rstrip("\r").replace("\r", "\n") for line in text.split("\n"))
+            self._log.write(untrusted.text(clean, len(clean)) + "\n")
+            self._log.flush()
+        except OSError as error:
+            # a full disk: what Ansible prints is no evidence, and the playbook goes on
+            _log.warning("what Ansible prints cannot be written: %s", error.strerror)
+            self._unwritten = True
 
 
 def run(
@@ -85,7 +138,7 @@ def run(
     `private_dir` must be fresh; `temporary` is for the temporary files of Ansible and its modules.
     `on_task` gets the role and the name of each task as it begins.
     """
-    with open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links) as stream:
+    with _closing(open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links)) as stream:
         events = _Events(stream, on_task)
         result = ansible_runner.run(
             private_data_dir=str(private_dir),
@@ -104,6 +157,16 @@ def run(
     if result.status != "failed":
         events.task = events.message = ""
     return PlaybookRun(result.status, result.rc, events.task, events.message)
+
+
+@contextlib.contextmanager
+def _closing(stream: IO[str]) -> Iterator[IO[str]]:
+    """The stream, closed in the end; what could not be written does not fail once more then."""
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _not_through_links(path: str, flags: int) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The th-worker service: the order in which it starts, runs and stops."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -89,9 +90,8 @@ class Service:
         self._control = Receiver(f"{self.manager}-stop", *self.address, [stop], files, self._pace)
         threading.Thread(target=self._serve_stops, args=(self._control,), name="stop", daemon=True).start()
         self._slots.serve(self._config.slots, self.functions)
-        by = " by TLS" if files else ""
+        by = f"{' by TLS' if files else ''}, up to {self._config.slots} at once"
         log.info("%s takes %s from %s:%d%s", self.manager, " ".join(self.functions), *self.address, by)
-        log.info("up to %d jobs at once", self._config.slots)
 
     def run(self, signals: process.Signals, manager: Manager) -> None:
         """Serve until a signal ends it, and tell `manager`. What each signal does, in the order in which it counts:"""
@@ -249,42 +249,51 @@ def _warn(config: Config) -> None:
 
 
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
-    """Run the service until a signal ends it; returns the exit status.
-
-    Raises UsageError for what is wrong before it runs, and that while there still is a terminal to show it on.
-    """
+    """Run the service until a signal ends it; returns the exit status. Raises UsageError for what is in the way."""
     if background and not config.debug_log:
         raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one nobody sees errors")
     config.prepare()
     sandbox.demand(config)
-    monitoring.demand(config.path, config.monitoring)
-    pid_file = process.PidFile(pid_path) if pid_path else None
-    told = StatusSocket(config.path, config.status_socket)
-    log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
-    logs.of_threads()
-    if background:
-        process.go_to_background([log_file, *told.files, *([pid_file.file] if pid_file else [])])
-    signals, manager = process.Signals(service=True), Manager()
-    try:
+    with contextlib.ExitStack() as owned:
+        pid_file = process.PidFile(pid_path) if pid_path else None
         if pid_file:
-            pid_file.write()
-        process.adopt_orphans()
-        if os.geteuid() == 0:
-            log.warning("running as root, which nothing here needs; use an unprivileged user")
-        _warn(config)
-        for name in jobdir.remove_leftovers(config.jobs_working_dir):
-            log.warning("removed what a worker that died has left of job %s", name)
-        service = Service(config, factory)
-        service.start()
-        told.serve(service.snapshot)
-        service.run(signals, manager)
-    except Exception:
-        if background:
-            log.exception("the worker ends")
-        raise
-    finally:
-        told.close()
-        # The very last: whoever waits for it to go may start the next worker.
-        if pid_file:
-            pid_file.remove()
+            # the very last: whoever waits for it to go may start the next worker
+            owned.callback(pid_file.remove)
+        told = StatusSocket(config.path, config.status_socket)
+        owned.callback(told.close)
+        # after that: of a worker that runs already, the port is taken as well
+        monitoring.demand(config.path, config.monitoring)
+        log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
+        logs.of_threads()
+        kept = [log_file, *told.files, *([pid_file.file] if pid_file else [])]
+        starter = process.go_to_background(kept) if background else process.Starter(-1)
+        try:
+            _run(config, factory, told, pid_file, starter)
+        except Exception as error:
+            if background:
+                log.exception("the worker ends")
+            known = isinstance(error, TurboHipsterError)
+            reason = error if known else f"it could not start ({error}): see {config.debug_log}"
+            starter.tell(getattr(error, "exit_code", 1), f"th-worker: {reason}")
+            raise
     return 0
+
+
+def _run(
+    config: Config, factory: JobFactory, told: StatusSocket, pid_file: process.PidFile | None, starter: process.Starter
+) -> None:
+    """Start, say so, and serve."""
+    signals, manager = process.Signals(service=True), Manager()
+    if pid_file:
+        pid_file.write()
+    process.adopt_orphans()
+    if os.geteuid() == 0:
+        log.warning("running as root, which nothing here needs; use an unprivileged user")
+    _warn(config)
+    for name in jobdir.remove_leftovers(config.jobs_working_dir):
+        log.warning("removed what a worker that died has left of job %s", name)
+    service = Service(config, factory)
+    service.start()
+    told.serve(service.snapshot)
+    starter.tell()
+    service.run(signals, manager)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from worker.artifacts import DATA, DOWNGRADE
 from worker.checkout import Checkout
 from worker.human import seconds
-from worker.outcome import CODES, Fault, Outcome
+from worker.outcome import AFTERWARDS, CODES, Fault, Outcome
 from worker.untrusted import brief
 from worker.untrusted import text as text_of
 from worker.verdict import Verdict
@@ -66,7 +66,7 @@ def headline(verdict: Verdict) -> str:
         if any(message.code in _TYPICAL for message in weighty):
             return HEADLINES[verdict.outcome]
         return weighty[0].kind.explanation
-    if verdict.outcome is Outcome.SUCCESS and verdict.messages:
+    if verdict.outcome is Outcome.SUCCESS and any(message.excuse != AFTERWARDS for message in verdict.messages):
         return _EXCUSED
     return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
 

@@ -16,6 +16,12 @@ HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 """A host's name, or an address of either family."""
 
 
+KEYS = (
+    "gearman_host", "gearman_port", "git_url", "git_origin", "gerrit_site", "zuul_site", "gearman_ssl_key",
+    "gearman_ssl_cert", "gearman_ssl_ca", "gearman_ssl_name",
+)  # fmt: skip
+"""The keys of this section."""
+
 PathOf = Callable[[Section, str], Path | None]
 
 
@@ -39,6 +45,7 @@ class ZuulServer:
 
 def read(section: Section, path_of: PathOf) -> ZuulServer:
     """The section `zuul_server`; `path_of` makes an absolute path of a key. Raises ConfigError."""
+    section.expect(*KEYS)
     host = section.text("gearman_host")
     if not HOST.fullmatch(host):
         remedy = f"use a name, an address or {EMBEDDED}"

@@ -79,7 +79,8 @@ class Answer:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The published result.json."""
+        """The published result.json; a build that was canceled is answered before it is there."""
+        wait_until((self.folder / "result.json").is_file, PATIENCE)
         document: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         return document
 
@@ -255,14 +256,16 @@ class Worker:
         """What was seen of a build so far."""
         return self.zuul.packets[unique]
 
-    def answer(self, unique: str, patience: float = PATIENCE) -> Answer:
-        """Wait for the end of a build, and see that nothing follows and nothing is left."""
+    def answer(self, unique: str, patience: float = PATIENCE, published: bool = True) -> Answer:
+        """Wait for the end of a build, and see that nothing follows and, once it is `published`, nothing is left."""
         wait_until(lambda: [packet for packet in self.packets(unique) if packet.kind in FINAL], patience)
         time.sleep(0.2)
         answer = Answer(list(self.packets(unique)))
         assert len(answer.finals) == 1, answer.finals
         assert answer.packets[-1].kind in FINAL
-        wait_until(lambda: not self.world.leftovers(), 10)
+        if published:
+            # one that was canceled is answered first, and then published
+            wait_until(lambda: not self.world.leftovers(), PATIENCE)
         return answer
 
     def run(self, arguments: Mapping[str, str], job: str = JOB) -> Answer:

@@ -9,10 +9,10 @@ import pytest
 WORKER = Path(__file__).resolve().parents[2] / "worker"
 ORDER = (
     "errors giturl strict documents jobentry tls zuulserver capacity untrusted answer logs monitoring config request "
-    "sqlerrors sqldetail advice outcome firstline limits serversettings expect datasetfile datasets jobdir sandbox "
-    "runner checkout problems artifacts textlog logline logsteps logwalks classic excess judge merged verdict human "
-    "summary report publish progress status sensors job gearlink gearworker gearman account builds waiting metrics "
-    "process presence slots statussocket systemd service cli"
+    "sqlerrors sqldetail advice outcome firstline limits serversettings expect datasetfile datasets jobdatasets jobdir "
+    "sandbox runner checkout problems artifacts textlog logline logsteps logwalks classic excess judge merged verdict "
+    "human summary ownfiles report publish progress ending status sensors job gearlink gearworker gearman account "
+    "builds waiting metrics process presence slots statussocket systemd service cli"
 ).split()
 ONLY_USERS = {"gear": ("gearlink", "gearworker", "gearman"), "ansible_runner": ("runner",), "ansible": ()}
 

@@ -218,6 +218,7 @@ def test_files_that_are_there_are_linked(tmp_path: Path) -> None:
         "task_output.log",
         "result.json",
         "reproduce.sh",
+        "other.txt",
     ]
     assert json.loads((tmp_path / "result.json").read_text())["result"] == "SUCCESS"
 

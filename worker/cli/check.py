@@ -2,28 +2,31 @@
 """`th check`: what of the installation works, and how to mend what does not, one line each."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, config, datasets, documents
-from worker.cli import surroundings
+from worker import config, datasets, documents, giturl
+from worker.cli import surroundings, trial
+from worker.cli.published import published
 from worker.cli.surroundings import Check
+from worker.cli.trial import Trial
 from worker.config import Config
-from worker.errors import ConfigError, DatasetError
+from worker.errors import ConfigError, DatasetError, UsageError
 
 FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
 
+READY = "ready"
+"""The name of what comes last, when all is well."""
+
 _SERVER_SECONDS = 3.0
-_PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
 _TOOLS = {
     "git": "git",
     "uv": "uv (pip install uv)",
@@ -42,23 +45,33 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("check", help="check the configuration and everything it names")
     parser.add_argument("-c", metavar="PATH", default=str(config.DEFAULT_PATH), help="the configuration")
     parser.add_argument("--configuration", action="store_true", help="check only that the configuration can be used")
+    parser.add_argument("--quick", action="store_true", help="fetch no repository, and read no dump to its end")
+    parser.add_argument("--url", metavar="URL", help="where the projects' repositories are (default: git_url)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 when all is well, else 2."""
-    checks = list(check(Path(args.c), args.configuration))
+    if args.url and (problem := giturl.problem(args.url)):
+        raise UsageError(f"--url: {giturl.mask(args.url)!r} {problem}")
+    checks = []
+    for one in check(Path(args.c), args.configuration, args.quick, args.url or ""):
+        checks.append(one)
+        if not args.json:
+            remedy = f"; {one.remedy}" if one.remedy else ""
+            label = "" if one.name == READY else f"[{one.level}] {one.name}: "
+            print(f"{label}{one.text}{remedy}", flush=True)
     if args.json:
         print(json.dumps([asdict(one) for one in checks], indent=2))
-    else:
-        for one in checks:
-            remedy = f"; {one.remedy}" if one.remedy else ""
-            print(f"[{one.level}] {one.name}: {one.text}{remedy}")
     return 0 if all(one.ok for one in checks) else 2
 
 
-def check(path: Path, alone: bool = False) -> Iterator[Check]:
-    """All checks of the installation that the configuration at `path` describes, or of that file alone."""
+def check(path: Path, alone: bool = False, quick: bool = False, url: str = "") -> Iterator[Check]:
+    """All checks of the installation that the configuration at `path` describes, or of that file alone.
+
+    `quick` leaves out what takes long; `url` is where the repositories are, where the configuration does not say so.
+    When all is well, the last one says what to try.
+    """
     settings = None
     try:
         settings = config.load(path)
@@ -68,46 +81,72 @@ def check(path: Path, alone: bool = False) -> Iterator[Check]:
         yield Check(True, "configuration", f"{path}: {len(settings.jobs)} jobs")
     if alone:
         return
-    if settings:
-        yield from _folders(settings)
-        yield from _playbooks(settings)
-        yield from _datasets(settings)
-        yield from surroundings.capacity(settings)
-        yield surroundings.isolation(settings)
-        yield from surroundings.limits(settings)
-        yield from surroundings.gearman(settings)
-        yield from surroundings.metrics(settings)
+    well = settings is not None
+    for one in _whole(settings, Trial(settings, url or settings.zuul_server.origin, quick)) if settings else ():
+        well = well and one.ok
+        yield one
     yield surroundings.user()
-    yield from _tools()
+    for one in _tools():
+        well = well and one.ok
+        yield one
+    if settings and well:
+        yield Check(True, READY, f"Ready. Try a job: {_command(settings, url)}")
+
+
+def _whole(settings: Config, trials: Trial) -> Iterator[Check]:
+    yield from _folders(settings)
+    yield from _playbooks(settings)
+    yield from _datasets(settings, trials)
+    yield from surroundings.capacity(settings)
+    yield from surroundings.sandboxed(settings)
+    yield from surroundings.gearman(settings)
+    yield from surroundings.metrics(settings)
+    yield from published(settings)
+
+
+def _command(settings: Config, url: str) -> str:
+    """The command that tries a job, of the first project that there is a dataset for."""
+    for job in settings.jobs:
+        for path in datasets.find(job.datasets_dir) if job.datasets_dir else ():
+            with contextlib.suppress(DatasetError):
+                return trial.command(settings, job.name, datasets.load(path).project, url)
+    return trial.command(settings, settings.jobs[0].name, "PROJECT", url)
 
 
 def _folders(settings: Config) -> Iterator[Check]:
     for key, (folder, _) in settings.writable_dirs().items():
-        there = folder
-        while not there.exists() and there != there.parent:
-            there = there.parent
+        there = surroundings.nearest(folder)
         if os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK):
             yield Check(True, key, f"{folder}{'' if there == folder else ' (will be made)'}")
         else:
             remedy = "change the key, or the permissions"
-            yield Check(False, key, f"{folder} cannot be made or written to by this user", remedy)
+            where = f" ({there} cannot)" if there != folder else ""
+            yield Check(False, key, f"{folder} cannot be made or written to by this user{where}", remedy)
         if key == "jobs_working_dir":
-            free = shutil.disk_usage(there).free
-            remedy = "" if free >= FREE_BYTES else f"at least {FREE_BYTES // 1024**3} GiB are needed"
-            yield Check(free >= FREE_BYTES, "disk space", f"{free / 1024**3:.1f} GiB free in {there}", remedy)
+            yield _free(there)
+
+
+def _free(folder: Path) -> Check:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check(False, "disk space", f"{folder}: {error.strerror}", "change jobs_working_dir")
+    remedy = "" if free >= FREE_BYTES else f"at least {FREE_BYTES // 1024**3} GiB are needed"
+    return Check(free >= FREE_BYTES, "disk space", f"{free / 1024**3:.1f} GiB free in {folder}", remedy)
 
 
 def _playbooks(settings: Config) -> Iterator[Check]:
     playbooks = settings.ansible_dir / "playbooks"
     plugins = dict.fromkeys(job.plugin for job in settings.jobs)
     for needed in (*(f"{plugin}/run.yaml" for plugin in plugins), "upload-logs.yaml"):
-        found = (playbooks / needed).is_file()
+        found = os.path.isfile(playbooks / needed)
         text = f"{playbooks / needed}{'' if found else ' is not there'}"
         yield Check(found, "playbook", text, "" if found else "'th init DIR' makes a whole copy")
 
 
-def _datasets(settings: Config) -> Iterator[Check]:
-    projects: dict[str, None] = {}
+def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
+    trials = trials or Trial(settings, settings.zuul_server.origin, quick=True)
+    projects: dict[str, list[datasets.Dataset]] = {}
     for folder in dict.fromkeys(job.datasets_dir for job in settings.jobs if job.datasets_dir):
         try:
             found = datasets.find(folder)
@@ -122,11 +161,11 @@ def _datasets(settings: Config) -> Iterator[Check]:
             except DatasetError as error:
                 yield Check(False, "dataset", str(error))
                 continue
-            projects[dataset.project] = None
+            projects.setdefault(dataset.project, []).append(dataset)
             yield _dataset(settings, dataset)
     yield from _chosen(settings)
-    for project in projects:
-        yield _profile(settings, project)
+    for project, tested in projects.items():
+        yield from trials.project(project, tested)
 
 
 def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
@@ -197,29 +236,6 @@ def _chosen(settings: Config) -> Iterator[Check]:
             for word in unknown:
                 text = f"{job.name}: {key}: {word!r} is neither a name nor a tag of a dataset in {job.datasets_dir}"
                 yield Check(False, "datasets", text, "correct it, or give a dataset this tag")
-
-
-def _profile(settings: Config, project: str) -> Check:
-    """Have the profile read as a job has it read, by the role `project`: what is wrong is in its artifacts."""
-    with tempfile.TemporaryDirectory(prefix="th-check-") as made:
-        folder = Path(made)
-        variables = {
-            "th_job": {"project": project, "url": "/"},
-            "th_job_dir": str(folder / "job"),
-            "th_projects_dir": str(settings.projects_dir),
-        }
-        playbook = settings.ansible_dir / _PROFILE_PLAYBOOK
-        try:
-            done = surroundings.play(settings, playbook, variables, folder)
-        except (OSError, subprocess.SubprocessError) as error:
-            return Check(False, "profile", f"{project}: the profile could not be checked: {error}")
-        problems = artifacts.read(folder / "job" / "artifacts").problems
-        if problems:
-            return Check(False, "profile", problems[0].detail, f"a job for {project} needs it: docs/profiles.md")
-        if done.returncode:
-            said = " ".join(done.stdout.split())[-500:]
-            return Check(False, "profile", f"{project}: {playbook} has failed: {said}")
-    return Check(True, "profile", f"{project}: {settings.projects_dir / project}.yaml")
 
 
 def _tools() -> Iterator[Check]:

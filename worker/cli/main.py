@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from worker import config
+from worker import account, config
 from worker.errors import INTERRUPTED, TurboHipsterError
 
 
@@ -20,6 +20,7 @@ def th(argv: Sequence[str] | None = None) -> int:
         "history": history,
     }  # fmt: skip
     parser = argparse.ArgumentParser(prog="th", description="Runs and checks jobs of turbo-hipster by hand.")
+    _add_version(parser)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in commands.values():
         module.add_parser(subparsers)
@@ -43,13 +44,19 @@ def th_worker(argv: Sequence[str] | None = None) -> int:
         default=str(config.DEFAULT_PATH),
         help=f"the configuration (default: {config.DEFAULT_PATH}); without PATH, print its path and exit",
     )
-    parser.add_argument("-b", action="store_true", help="go to the background")
+    _add_version(parser)
+    parser.add_argument("-b", action="store_true", help="go to the background, and return once the worker is up")
     parser.add_argument("-p", metavar="PIDFILE", help="write the process's number to this file, and lock it")
     args = parser.parse_args(argv)
     if not args.c:
         print(config.DEFAULT_PATH)
         return 0
     return _guarded("th-worker", lambda: _serve(args))
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    shown = f"turbo-hipster {account.version() or 'not installed'}"
+    parser.add_argument("--version", action="version", version=shown, help="print the version and exit")
 
 
 def _serve(args: argparse.Namespace) -> int:

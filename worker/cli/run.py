@@ -34,8 +34,11 @@ def run(args: argparse.Namespace, factory: JobFactory = make_job) -> int:
     """Run the command; returns the exit status."""
     settings = config.load(Path(args.c))
     entry = _entry(settings, args.job)
+    given = arguments.zuul_arguments(args, entry.name)
+    # where branches and tags are, a commit that is merged is as well
+    given["ZUUL_URL"] = given.get("ZUUL_URL") or settings.zuul_server.origin
     try:
-        request = Request.parse(entry.name, "", arguments.zuul_arguments(args, entry.name))
+        request = Request.parse(entry.name, "", given)
     except RequestError as error:
         raise arguments.named(error) from error
     settings.prepare()
@@ -76,7 +79,8 @@ def _run(job: Runnable) -> "tuple[JobResult, bool]":
 
 def _document(result: "JobResult", request: Request) -> dict[str, Any]:
     """What `result.json` holds, and where the job's folder is, if it is kept."""
-    header = report.Header(job={**dataclasses.asdict(request), "name": request.job_name}, url=result.url)
+    job = {**dataclasses.asdict(request), "name": request.job_name}
+    header = report.Header(job, result.url, result.started, result.seconds)
     return {**report.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}
 
 

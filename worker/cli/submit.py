@@ -4,6 +4,7 @@
 import argparse
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from worker.errors import INTERRUPTED, TurboHipsterError, UsageError
 from worker.gearman import Event, Submitter
 
 NO_RESULT = 3
+QUEUED_SECONDS = 3.0
+"""Seconds after which it is said that a job is still queued, and again after so many."""
+
 _SSL = {"key": "our private key", "cert": "our certificate", "ca": "the CA that the server's certificate is from"}
 
 
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--job: no worker at {host}:{port} serves build:{name}; is it running?")
         submitter.submit(f"build:{name}", str(given["ZUUL_UUID"]), given)
         with display() as progress:
-            data, last, interrupted = _follow(submitter, progress)
+            data, last, interrupted = _follow(submitter, progress, f"build:{name}")
     finally:
         submitter.close()
     if last == "lost":
@@ -80,13 +84,14 @@ def _files(args: argparse.Namespace) -> tls.Files | None:
     return files
 
 
-def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any], str, bool]:
+def _follow(submitter: Submitter, progress: Display, function: str) -> tuple[Mapping[str, Any], str, bool]:
     """Wait for the end; returns the last data, the kind of the last event, and whether we were interrupted."""
     signals = process.Signals()
     data: Mapping[str, Any] = {}
     percent = 0
     stopped = False
     progress.show(0, "waiting for a worker")
+    ask_at = time.monotonic() + QUEUED_SECONDS
     while True:
         event: Event | None = submitter.next_event(0.2)
         if signals.stop and not stopped:
@@ -97,6 +102,9 @@ def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any],
             elif submitter.cancel():
                 return {}, "fail", True
         if event is None:
+            if not data and not signals.stop and time.monotonic() > ask_at:
+                progress.show(0, _queued(submitter, function))
+                ask_at = time.monotonic() + QUEUED_SECONDS
             continue
         if event.data:
             data = event.data
@@ -104,6 +112,15 @@ def _follow(submitter: Submitter, progress: Display) -> tuple[Mapping[str, Any],
         progress.show(percent, "stopping" if stopped else untrusted.name(data.get("progress")))
         if event.final:
             return data, event.kind, signals.stop
+
+
+def _queued(submitter: Submitter, function: str) -> str:
+    """Why nothing happens: a job that no worker has taken."""
+    text = "queued: no worker has taken the job yet"
+    if queue := submitter.queue(function):
+        waiting, running, workers = queue
+        text += f" ({function}: {waiting} waiting, {running} running, {workers} workers registered)"
+    return f"{text}; `th status` on the worker's machine says what it waits for"
 
 
 def _print(as_json: bool, data: Mapping[str, Any], result: Any) -> None:

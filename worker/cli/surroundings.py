@@ -90,6 +90,14 @@ def capacity(settings: Config) -> Iterator[Check]:
             yield Check(True, "sensor", text, warning=not state.ok)
 
 
+def sandboxed(settings: Config) -> Iterator[Check]:
+    """What keeps the code of a change in its box, with a box that is made as a job has it."""
+    told, made = isolation(settings), list(limits(settings))
+    if all(one.ok for one in made):
+        yield told
+    yield from made
+
+
 def isolation(settings: Config) -> Check:
     """What keeps the code of a change in its box."""
     if not settings.confined:
@@ -106,7 +114,7 @@ def isolation(settings: Config) -> Check:
 def limits(settings: Config) -> Iterator[Check]:
     """What holds the code of a change to its limits, as the playbooks say from inside a box."""
     playbook = settings.ansible_dir / _SANDBOX_PLAYBOOK
-    if not playbook.is_file():
+    if not os.path.isfile(playbook):
         text = f"{playbook} is not there: these playbooks are of an older version"
         yield Check(True, "limits", text, "'th init DIR' makes a whole copy", warning=True)
         return
@@ -114,7 +122,15 @@ def limits(settings: Config) -> Iterator[Check]:
         return  # `isolation` says so
     with tempfile.TemporaryDirectory(prefix="th-check-") as made:
         file = Path(made) / "sandbox.json"
-        variables = {"th_sandbox_report": str(file)} | ({} if settings.confined else {"sandbox": "none"})
+        jobs_dir = nearest(settings.jobs_working_dir)
+        program = settings.ansible_dir / "roles" / "run_migrations" / "files"
+        variables = {
+            "th_sandbox_report": str(file),
+            # where it cannot be written to at all, the check of that folder says so
+            "th_jobs_dir": str(jobs_dir) if os.access(jobs_dir, os.W_OK | os.X_OK) else "",
+            "th_read_only": [str(settings.environments_dir), str(program)],
+            **({} if settings.confined else {"sandbox": "none"}),
+        }
         try:
             done = play(settings, playbook, variables, Path(made))
             report = json.loads(file.read_text("utf-8"))
@@ -124,9 +140,20 @@ def limits(settings: Config) -> Iterator[Check]:
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             yield Check(False, "limits", f"{playbook} could not be run: {error}")
             return
+    if "error" in report:
+        remedy = "run this as the user that runs the worker, and see who may enter jobs_working_dir"
+        yield Check(False, "sandbox", str(report["error"]).rstrip("."), remedy)
+        return
     if report["kind"] != "none":
         yield _inside(report)
     yield _limits(report)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that this user can see is there."""
+    while not os.path.exists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def _inside(report: Mapping[str, Any]) -> Check:
@@ -161,7 +188,7 @@ def _limits(report: Mapping[str, Any]) -> Check:
 
 
 def play(
-    settings: Config, playbook: Path, variables: Mapping[str, Any], folder: Path
+    settings: Config, playbook: Path, variables: Mapping[str, Any], folder: Path, seconds: float = _PLAY_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook with some variables, which are left in `folder`. Raises OSError, subprocess.SubprocessError."""
     job = folder / "job.yaml"
@@ -176,7 +203,7 @@ def play(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=_PLAY_SECONDS,
+        timeout=seconds,
     )
 
 

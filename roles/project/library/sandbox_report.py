@@ -15,8 +15,17 @@ options:
     description: What code of changes runs in, C(th_sandbox) of the role C(project).
     type: dict
     required: true
+  jobs_dir:
+    description: The folder of the jobs' folders. The box has a fresh one in it to write to, as the code of a job has.
+    type: path
+    default: ""
+  read_only:
+    description: Folders that the code of a job reads; those that are not there yet are left out.
+    type: list
+    elements: path
+    default: []
   dest:
-    description: A file to write the report to, as JSON; none when empty.
+    description: A file to write the report to, as JSON, or C(error) with what is in the way; none when empty.
     type: path
     default: ""
 author: turbo-hipster
@@ -44,6 +53,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -66,6 +76,11 @@ sed 's/^/status /' /proc/self/status
 sed 's/^/limit /' /proc/self/limits
 sed -n 's/^ *\\([^ :]*\\):.*/device \\1/p' /proc/net/dev
 """
+_PLACES = """
+echo x >"$TH_WRITABLE/in-the-box" && rm "$TH_WRITABLE/in-the-box" || exit 9
+for folder in "$@"; do ls "$folder" >/dev/null || exit 9; done
+"""
+_CANNOT_WRITE = 9
 _RLIMITS = {
     "open_files": "Max open files",
     "processes": "Max processes",
@@ -75,18 +90,24 @@ _RLIMITS = {
 }
 
 
-def report(settings: Settings) -> dict[str, Any]:
+def report(settings: Settings, jobs_dir: str = "", read_only: Sequence[str] = ()) -> dict[str, Any]:
     """What holds in a box of these settings. Raises StepError ``sandbox_unavailable``."""
     told: list[str] = []
-    argv = ["/bin/sh", "-c", _PROBE]
-    with Contained(argv, cwd="/", env=base_environment("/"), box=Box(settings), on_line=told.append) as contained:
+    if not jobs_dir:
+        status = _run(["/bin/sh", "-c", _PROBE], "/", Box(settings), told)
+    else:
+        there = [Path(path) for path in read_only if os.path.exists(path)]
         try:
-            status: int | None = contained.wait(TIME_LIMIT)
-        except subprocess.TimeoutExpired:
-            status = None
-        contained.last_line(TIME_LIMIT)
+            with tempfile.TemporaryDirectory(prefix=".th-check-", dir=jobs_dir) as made:
+                argv = ["/bin/sh", "-c", _PROBE + _PLACES, "sh", *map(str, there)]
+                status = _run(argv, made, Box(settings, there, [Path(made)]), told)
+        except OSError as error:
+            raise StepError("sandbox_unavailable", f"{jobs_dir}: {error.strerror}.") from None
     if status != 0:
-        raise StepError("sandbox_unavailable", f"The box cannot be used: {' '.join(told)[-500:] or 'it says nothing'}.")
+        said = " ".join(line for line in told if not re.match("(ns|status|limit|device) ", line))[-500:]
+        if status == _CANNOT_WRITE:
+            said = f"in the box, the folders of jobs cannot be used as outside: {said}"
+        raise StepError("sandbox_unavailable", f"The box cannot be used: {said or 'it says nothing'}.")
     inside = dict(re.findall(r"^status (\w+):\t(.*)$", "\n".join(told), re.MULTILINE))
     own = [line.split()[1:] for line in told if line.startswith("ns ")]
     return {
@@ -100,6 +121,18 @@ def report(settings: Settings) -> dict[str, Any]:
         "network": [line.split()[1] for line in told if line.startswith("device ")],
         **_limits(settings, told),
     }
+
+
+def _run(argv: Sequence[str], folder: str, box: Box, told: list[str]) -> int | None:
+    """The exit status of a command in a box; None when it took too long."""
+    environment = {**base_environment(folder), "TH_WRITABLE": folder}
+    with Contained(argv, cwd=folder, env=environment, box=box, on_line=told.append) as contained:
+        try:
+            status: int | None = contained.wait(TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            status = None
+        contained.last_line(TIME_LIMIT)
+    return status
 
 
 def _limits(settings: Settings, told: Sequence[str]) -> dict[str, Any]:
@@ -138,12 +171,19 @@ def _version(kind: str) -> str:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
-        argument_spec={"sandbox": {"type": "dict", "required": True}, "dest": {"type": "path", "default": ""}},
+        argument_spec={
+            "sandbox": {"type": "dict", "required": True},
+            "jobs_dir": {"type": "path", "default": ""},
+            "read_only": {"type": "list", "elements": "path", "default": []},
+            "dest": {"type": "path", "default": ""},
+        },
         supports_check_mode=True,
     )
     try:
-        found = report(Settings.of(module.params["sandbox"]))
+        found = report(Settings.of(module.params["sandbox"]), module.params["jobs_dir"], module.params["read_only"])
     except StepError as error:
+        if module.params["dest"]:
+            write_json(Path(module.params["dest"]), {"error": error.detail})
         module.fail_json(msg=error.detail, code=error.code)
     if module.params["dest"]:
         write_json(Path(module.params["dest"]), found)

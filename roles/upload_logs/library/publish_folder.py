@@ -122,7 +122,13 @@ from ansible.module_utils.th_step import StepError, run_step
 STALE = 3600
 """Seconds after which what an interrupted upload left behind is removed by the next one of the same build."""
 
-PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,:~ -]*")
+PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
+"""A part of a place. The worker's request has the same rule: no job runs to its end and cannot be published then."""
+
+PLACE_LENGTH = 1000
+
+SHOWN = 100
+"""Characters of a place's name in that of the folder in which the copy is made, which must not become too long."""
 
 AT_FDCWD = -100  # fcntl.h
 RENAME_EXCHANGE = 2  # renameat2(2)
@@ -187,22 +193,30 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def parts_of(log_path: str) -> list[str]:
+    """The parts of a place to publish at. Raises StepError ``upload_failed``."""
+    parts = log_path.split("/")
+    if len(log_path) > PLACE_LENGTH or not all(PART.fullmatch(part) for part in parts):
+        problem = f"th_job.log_path: {log_path[:80]!r} is not a place to publish at"
+        raise StepError("upload_failed", f"{problem}: parts of letters, digits and _ . + @ ~ = , : -, relative.")
+    return parts
+
+
 def publish(params: Mapping[str, Any]) -> dict[str, Any]:
     """Copy and put in place; the module's result. Raises StepError ``upload_failed``."""
-    parts = params["log_path"].strip("/").split("/")
-    if not all(PLACE.fullmatch(part) for part in parts):
-        raise StepError("upload_failed", f"th_job.log_path: {params['log_path']!r} is not a place to publish at.")
+    parts = parts_of(params["log_path"])
     place = Path(params["root"], *parts)
+    beside = f".{parts[-1][:SHOWN]}.publishing-"
     url = f"{params['url'].rstrip('/')}/{quote('/'.join(parts))}/"
     limits = Limits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
     copy = Copy(limits, Masker(secrets_of(params)), frozenset(map(str.lower, params["refused_extensions"])))
     made: Path | None = None
     try:
         make_parents(place.parent)
-        for path in place.parent.glob(f".{parts[-1]}.publishing-*"):
+        for path in place.parent.glob(f"{beside}*"):
             if time.time() - path.lstat().st_mtime > STALE:
                 remove(path)
-        made = Path(tempfile.mkdtemp(prefix=f".{parts[-1]}.publishing-{mark()}-", dir=place.parent))
+        made = Path(tempfile.mkdtemp(prefix=f"{beside}{mark()}-", dir=place.parent))
         copy.run(Path(params["source"]), made)
         changed = not same(made, place)
         if changed:
