@@ -38,7 +38,7 @@ class External:
             user="somebody",
             password="x",
             options=[*OPTIONS, *network],
-            time_limit=60,
+            time_limit=300,
             sandbox=boxes.settings(kind="none"),
         )
         for statement in [*GRANTS, "CREATE TABLE others.t (id int)", "INSERT INTO others.t VALUES (1)"]:

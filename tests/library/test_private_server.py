@@ -21,7 +21,7 @@ from tests.functional.support import gone, wait_until
 
 from . import boxes, toy
 
-PATIENCE = 10.0
+PATIENCE = 300.0
 Start = Callable[..., th_mariadb.Server]
 
 
@@ -41,7 +41,7 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     def now(**changed: object) -> th_mariadb.Server:
         server = th_private_server.start(
-            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=60,
+            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=300,
             sandbox=boxes.settings(**changed),
         )  # fmt: skip
         started.append(server)

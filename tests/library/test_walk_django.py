@@ -56,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Serv
     folder.mkdir(parents=True)
     th_private_server.install(folder, OPTIONS, 60, boxes.settings())
     running = th_private_server.start(
-        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60,
+        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running

@@ -104,7 +104,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Serv
     th_private_server.install(folder, OPTIONS, 60, boxes.settings())
     password = 'it\'s "odd" %s\\'
     running = th_private_server.start(
-        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60,
+        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running
