@@ -123,7 +123,7 @@ class Bench:
         self.root = root
         made = root / "made"
         made.mkdir()
-        th_private_server.install(made, toy.OPTIONS, 60, boxes.settings())
+        th_private_server.install(made, toy.OPTIONS, 300, boxes.settings())
         self.empty = made / "data"
         self.server = self.start("one", "x")
         self.tmp = Path(self.server.folder) / "tmp"

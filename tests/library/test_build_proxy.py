@@ -33,9 +33,8 @@ class Server(Listener):
     def take(self, client: socket.socket) -> None:
         with client, suppress(OSError):
             client.settimeout(300)
-            while b"\r\n\r\n" not in self.seen and (more := client.recv(65536)):
-                self.seen += more
-            client.settimeout(0.3)
+            self.seen += client.recv(65536)
+            client.settimeout(1)
             with suppress(TimeoutError):
                 while more := client.recv(65536):
                     self.seen += more

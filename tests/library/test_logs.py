@@ -26,7 +26,7 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
     running = th_private_server.start(
         folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=300,
         sandbox=boxes.settings())

@@ -266,6 +266,17 @@ class TestCounters:
         counters = self.measured(server, "ALTER TABLE numbers MODIFY text varchar(90), ALGORITHM=COPY")
         assert counters["rows_changed"] == counters["rows_read"] == 5000
 
+    def test_a_statement_that_is_not_counted_yet_is_waited_for(self, jobs: Jobs) -> None:
+        """The server counts one a moment after it has answered it: on a busy machine, whoever read at once read 0."""
+        _, server = jobs.restore()
+        ask(server, "CREATE TABLE numbers (id int PRIMARY KEY, more int) AS SELECT seq AS id FROM seq_1_to_500")
+        runs = "SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE numbers%'"
+        with ThreadPoolExecutor(1) as pool, th_mariadb.connect(server, server.admin_file) as connection:
+            base = th_meter.read(connection, server)
+            pool.submit(ask, server, "UPDATE numbers SET more = SLEEP(0.004)")
+            wait_until(lambda: jobs.external.ask(runs))
+            assert th_meter.read(connection, server).since(base)["rows_changed"] == 500
+
     def test_without_user_statistics_the_performance_schema_tells(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         jobs.external.ask("SET GLOBAL userstat = OFF")

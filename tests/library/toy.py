@@ -131,7 +131,7 @@ def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> th_mariadb.Server
     from ansible.module_utils import th_private_server
 
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
     return th_private_server.start(
         folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
