@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import gear
 import psutil
@@ -27,7 +27,8 @@ from worker.progress import Progress
 from worker.request import Request
 
 HOST = "127.0.0.1"
-PATIENCE = 15.0
+PATIENCE = 300.0
+"""Seconds that a test waits for a state. Only a test that fails waits so long, so it suits the slowest machine."""
 ARGUMENTS = {
     "ZUUL_UUID": "build1",
     "ZUUL_PROJECT": "org/project",
@@ -56,6 +57,30 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
     raise AssertionError(f"did not happen within {patience} s")
 
 
+def heard(stream: IO[str], text: str) -> str:
+    """What a process says on `stream` up to the line that has `text` in it, which is waited for."""
+    lines: list[str] = []
+
+    def read() -> None:
+        while text not in (line := stream.readline()) and line:
+            lines.append(line)
+        lines.append(line)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    said = "".join(lines)
+    assert text in said, f"it never said {text!r}, but: {said}"
+    return said
+
+
+def listening(port: int) -> bool:
+    """Whether somebody listens at the port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), PATIENCE):
+        return True
+    return False
+
+
 def gone(process: psutil.Process) -> bool:
     """Whether a process has ended. What is left of one may stay for long: tests become the parents of orphans."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
@@ -64,7 +89,7 @@ def gone(process: psutil.Process) -> bool:
 def scrape(port: int) -> dict[tuple[str, ...], float]:
     """The values, by the metric's name and its labels' values."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+    with direct.open(f"http://{HOST}:{port}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     families = text_string_to_metric_families(text)
     return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
@@ -78,14 +103,14 @@ class GearServer:
         self._files = [str(path) for path in (files.key, files.cert, files.ca)] if files else []
 
     def start(self) -> None:
-        def listening() -> bool:
+        def started() -> bool:
             try:
                 self._server = gear.Server(self.port, *self._files, host=HOST)
             except Exception:  # the port is not free again yet
                 return False
             return True
 
-        wait_until(listening)
+        wait_until(started)
 
     def kill(self) -> None:
         # gear leaves its listening socket open, where clients would find nobody.
@@ -105,7 +130,7 @@ class Gearmand:
         program = shutil.which("gearmand", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
         assert program, "gearmand is needed (Debian: gearman-job-server)"
 
-        def listening() -> bool:
+        def started() -> bool:
             if self._process is None or self._process.poll() is not None:
                 words = ["--listen", HOST, "--port", str(self.port), "--log-file", "none"]
                 self._process = subprocess.Popen(
@@ -113,11 +138,9 @@ class Gearmand:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1):
-                return True
-            return False
+            return listening(self.port)
 
-        wait_until(listening)
+        wait_until(started)
 
     def kill(self) -> None:
         if self._process:
@@ -141,6 +164,8 @@ class Zuul(gear.Client):  # type: ignore[misc]
 
     def __init__(self, port: int) -> None:
         self.packets: dict[str, list[Packet]] = collections.defaultdict(list)
+        # a try of gear's that finds nobody is followed by the next one after 2 s
+        wait_until(lambda: listening(port))
         super().__init__("zuul")
         self.addServer(HOST, port)
         self.waitForServer(PATIENCE)
@@ -179,7 +204,7 @@ class Zuul(gear.Client):  # type: ignore[misc]
     def serves(self, function: str) -> bool:
         request = gear.StatusAdminRequest()
         try:
-            self.getConnection().sendAdminRequest(request, 5)
+            self.getConnection().sendAdminRequest(request, PATIENCE)
         except (gear.NoConnectedServersError, gear.TimeoutError, OSError, AttributeError):
             return False
         lines = [line.split("\t") for line in request.response.decode().splitlines()]

@@ -164,15 +164,18 @@ def test_the_next_build_waits_for_the_first(service: Service, jobs: Jobs, zuul: 
 
 class TestStop:
     def test_a_running_build(self, service: Service, jobs: Jobs, zuul: Zuul) -> None:
+        launched = time.monotonic()
         zuul.launch("build:job")
         first = zuul.begun()
         jobs.next()
         asked = time.monotonic()
         answer = zuul.stop(first["manager"], {"name": first["name"], "number": first["number"]})
         assert [(packet.kind, packet.raw) for packet in answer] == [("complete", b"")]
-        assert time.monotonic() - asked < 1.0
+        # what the launch took, which is a few packets as well, says how quick the machine is
+        slow = asked - launched
+        assert time.monotonic() - asked < max(1.0, 10 * slow)
         packets = zuul.ended()
-        assert packets[-1].at - asked < 10
+        assert packets[-1].at - asked < max(10, 10 * slow)
         assert_sound(packets)
         assert packets[-1].kind == "fail"
         assert last_data(packets)["result"] == "CANCELED"

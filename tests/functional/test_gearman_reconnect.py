@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Gearman server that goes away and comes back, with both servers."""
 
+import contextlib
 import json
 import threading
 import time
@@ -11,7 +12,17 @@ import gear
 import psutil
 import pytest
 
-from tests.functional.support import HOST, Gearmand, GearServer, Jobs, Zuul, free_port, wait_until, write_config
+from tests.functional.support import (
+    HOST,
+    PATIENCE,
+    Gearmand,
+    GearServer,
+    Jobs,
+    Zuul,
+    free_port,
+    wait_until,
+    write_config,
+)
 from worker import config, gearlink, statussocket
 from worker.gearman import Receiver
 from worker.progress import Progress
@@ -49,7 +60,7 @@ def test_a_job_goes_on_and_its_answer_reaches_nobody_else(
     # Another worker takes the job that has the old one's handle now.
     other = gear.Worker("other")
     other.addServer("127.0.0.1", server.port)
-    other.waitForServer(15)
+    other.waitForServer(PATIENCE)
     other.registerFunction("build:other")
     zuul.launch("build:other", unique="new")
     taken = other.getJob()
@@ -97,12 +108,13 @@ def test_a_job_that_ends_while_the_server_is_away(
 def test_the_service_ends_while_the_server_is_away(
     service: Service, jobs: Jobs, zuul: Zuul, server: GearServer | Gearmand
 ) -> None:
+    launched = time.monotonic()
     zuul.launch("build:job")
     job = jobs.next()
     server.kill()
     begun = time.monotonic()
     service.stop()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < max(20, 20 * (begun - launched))
     assert job.canceled == ["shutdown"]
 
 
@@ -110,26 +122,36 @@ def test_a_restart_costs_seconds(service: Service, zuul: Zuul, server: GearServe
     """All connections, on a worker that was connected for long."""
     wait_until(lambda: zuul.serves("build:job"))
     time.sleep(gearlink.CALM)
+    killed = time.monotonic()
     server.kill()
     wait_until(lambda: not service.snapshot().gearman.connected)
     server.start()
-    begun = time.monotonic()
+    begun, clock = time.monotonic(), time.time()
     state = wait_until(lambda: service.snapshot().gearman.connected and service.snapshot().gearman)
-    assert time.monotonic() - begun < 3
-    assert state.trouble == "" and time.time() - state.since < 3
+    # the longer it is away, the more seldom is it tried
+    assert time.monotonic() - begun < 3 + 3 * (begun - killed)
+    assert state.trouble == "" and clock <= state.since <= time.time()
 
 
 def test_all_come_back_once_one_has_found_the_server(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They have waited for long, and would still, each for himself."""
+    """They wait for long, each for himself."""
+    monkeypatch.setattr(gearlink, "FIRST", 3600.0)
+    monkeypatch.setattr(gearlink, "LONGEST", 3600.0)
+    connect, tried = gearlink.Link.connect, []
+
+    def counted(link: gearlink.Link) -> None:
+        try:
+            connect(link)
+        finally:
+            tried.append(link)
+
+    monkeypatch.setattr(gearlink.Link, "connect", counted)
     server = GearServer(free_port())
     service = Service(config.load(write_config(tmp_path, server.port, slots=4)), jobs)
     service.start()
-    time.sleep(0.2)
-    monkeypatch.setattr(gearlink, "FIRST", 3600.0)
-    monkeypatch.setattr(gearlink, "LONGEST", 3600.0)
-    time.sleep(1.2)
+    wait_until(lambda: len(tried) == 5)  # the slots, and the one for stops
     server.start()
     assert not service.snapshot().gearman.connected
     first = Receiver("first", HOST, server.port, ["build:other"], pace=service._pace)
@@ -144,13 +166,27 @@ def test_a_worker_without_a_server_costs_nothing(start: Any, tmp_path: Path) -> 
     """The first seconds, in which it tries most often."""
     path = write_config(tmp_path, free_port(), slots=4, status_socket="s")
     worker = psutil.Process(start().pid)
-    wait_until((tmp_path / "s").exists)
+
+    def connected() -> bool:
+        document = json.loads(statussocket.ask(config.load(path).status_socket))
+        return bool(document["gearman"]["connected"])
+
+    def spent() -> float:
+        times = worker.cpu_times()
+        return times.user + times.system
+
+    def serves() -> bool:
+        with contextlib.suppress(statussocket.NoWorkerError):
+            return not connected()
+        return False
+
+    wait_until(serves)
     time.sleep(0.5)
-    before = worker.cpu_times()
+    before = spent()
     time.sleep(4)
-    after = worker.cpu_times()
-    assert after.user + after.system - before.user - before.system < 0.2
-    assert not json.loads(statussocket.ask(config.load(path).status_socket))["gearman"]["connected"]
+    # what its start has cost, about 0.6 s, says how quick the machine is
+    assert spent() - before < max(0.2, before / 3)
+    assert not connected()
 
 
 def test_absence_is_logged_once(
@@ -162,7 +198,12 @@ def test_absence_is_logged_once(
     wait_until(lambda: zuul.serves("build:job"))
     service.check()
     server.kill()
-    time.sleep(0.5)
+
+    def absent() -> bool:
+        service.check()
+        return "no Gearman server at" in caplog.text
+
+    wait_until(absent)
     for _ in range(3):
         service.check()
     assert caplog.text.count("no Gearman server at") == 1

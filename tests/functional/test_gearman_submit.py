@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import Gearmand, GearServer, Jobs, free_port, wait_until
+from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, free_port, heard, wait_until
+from worker import waiting
+from worker.gearman import Submitter
 from worker.progress import Progress
 from worker.service import Service
 
@@ -39,18 +41,17 @@ def test_success_with_progress(service: Service, jobs: Jobs, submit: Any) -> Non
     assert job.request.log_path.startswith("7/7/1/check/job/")
     assert job.request.zuul["ZUUL_CHANGES"] == "org/project:master:refs/zuul/master/Z1"
     job.observer(Progress("checkout", 10, "fetching"))
-    time.sleep(0.3)
+    heard(process.stderr, "fetching")
     job.end("SUCCESS", "http://logs/7/")
-    output, errors = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert output == "http://logs/7/\nSUCCESS\n"
-    assert "fetching" in errors
 
 
 def test_failure(service: Service, jobs: Jobs, submit: Any) -> None:
     process = submit("--job", "build:job", *JOB, "--json")
     jobs.next().end("WARNING - Migration a->b took too long", "http://logs/7/", ("one", "two"))
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert json.loads(output) == {
         "result": "WARNING - Migration a->b took too long",
@@ -62,14 +63,14 @@ def test_failure(service: Service, jobs: Jobs, submit: Any) -> None:
 def test_no_result(service: Service, jobs: Jobs, submit: Any) -> None:
     process = submit("--job", "job", *JOB)
     jobs.next().end(None, "", ("FAILURE - No space",))
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert output.startswith("FAILURE - No space\n")
 
 
 def test_wrong_arguments_are_the_workers_to_judge(service: Service, submit: Any) -> None:
     process = submit("--job", "job", *JOB, "--branch", "a..b")
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "Wrong job argument ZUUL_BRANCH" in output
 
@@ -78,30 +79,38 @@ def test_an_interrupt_stops_the_build(service: Service, jobs: Jobs, submit: Any)
     process = submit("--job", "job", *JOB)
     job = jobs.next()
     # It knows the build once it has the first packet; until then an interrupt takes the job back.
-    time.sleep(1)
+    job.observer(Progress("checkout", 10, "fetching"))
+    heard(process.stderr, "fetching")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert job.canceled == ["stop"]
     assert output.endswith("CANCELED\n")
 
 
-def test_an_interrupt_takes_a_waiting_job_back(service: Service, jobs: Jobs, submit: Any) -> None:
+def test_an_interrupt_takes_a_waiting_job_back(
+    service: Service, jobs: Jobs, submit: Any, server: GearServer | Gearmand
+) -> None:
     first = submit("--job", "job", *JOB)
     running = jobs.next()
     second = submit("--job", "job", *JOB)
-    time.sleep(2)
+    heard(second.stderr, "waiting for a worker")  # from here on an interrupt is its to handle
+    wait_until(lambda: waiting.ask(HOST, server.port, None, PATIENCE)["build:job"] == 1)
     second.send_signal(signal.SIGINT)
-    assert second.wait(20) == 130
+    assert second.wait(PATIENCE) == 130
     running.end("SUCCESS")
-    assert first.wait(20) == 0
+    assert first.wait(PATIENCE) == 0
     time.sleep(0.5)
     assert len(jobs.made) == 1
 
 
-def test_nobody_serves_the_job(service: Service, submit: Any) -> None:
-    process = submit("--job", "none", *JOB, "--timeout", "0.5")
-    _, errors = process.communicate(timeout=20)
+def test_nobody_serves_the_job(service: Service, submit: Any, server: GearServer | Gearmand) -> None:
+    begun = time.monotonic()
+    Submitter(HOST, server.port, PATIENCE).close()
+    # it is for each, the server and the worker; the server is there
+    patience = max(0.5, 20 * (time.monotonic() - begun))
+    process = submit("--job", "none", *JOB, "--timeout", str(patience))
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert "--job: no worker at" in errors
     assert errors.count("\n") == 1
@@ -110,7 +119,7 @@ def test_nobody_serves_the_job(service: Service, submit: Any) -> None:
 def test_no_server(submit: Any) -> None:
     port = free_port()
     process = submit("--job", "job", *JOB, "--timeout", "1", port=port)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert errors == (
         f"th: no Gearman server at 127.0.0.1:{port}: none within 1 s; is it running, and is the address right?\n"
@@ -119,7 +128,7 @@ def test_no_server(submit: Any) -> None:
 
 def test_a_server_whose_name_is_not_known(submit: Any) -> None:
     process = submit("--job", "job", *JOB, "--timeout", "1", "--gearman", "nosuch.invalid:4730")
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert errors.startswith("th: ") and errors.count("\n") == 1
 
@@ -137,9 +146,10 @@ def test_the_server_goes_away(
 ) -> None:
     process = submit("--job", "job", *JOB)
     job = jobs.next()
-    time.sleep(1)
+    job.observer(Progress("checkout", 10, "fetching"))
+    heard(process.stderr, "fetching")
     server.kill()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "the Gearman server went away" in errors
     job.end("SUCCESS")

@@ -21,9 +21,19 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import ARGUMENTS, HOST, Gearmand, GearServer, Jobs, free_port, wait_until, write_config
+from tests.functional.support import (
+    ARGUMENTS,
+    HOST,
+    PATIENCE,
+    Gearmand,
+    GearServer,
+    Jobs,
+    free_port,
+    wait_until,
+    write_config,
+)
 from tests.library.certificates import Authority
-from worker import config, gearlink, tls
+from worker import config, tls
 from worker.cli import check
 from worker.config import Config
 from worker.errors import UsageError
@@ -149,7 +159,7 @@ def test_a_build_and_its_submission(scene: Scene, port: int, serving: Any) -> No
     ) as process:  # fmt: skip
         # longer than a TLS record, and than what gear reads at once
         jobs.next().end("SUCCESS", "http://logs/7/", tuple("x" * 500 for _ in range(90)))
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert json.loads(output)["messages"] == ["x" * 500] * 90
     service.check()
@@ -185,11 +195,17 @@ def test_who_is_not_taken_knows_why_and_waits(
     scene: Scene, tries: Counter[Link], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong CA, another's certificate, another name, no TLS, a server without TLS, and what is no server at all."""
-    monkeypatch.setattr(gearlink, "SECONDS", 1.0)
     ended = "it ended the connection before it said anything"
     strange = "what answers is no Gearman server"
     with contextlib.ExitStack() as stack:
         plain = [stack.enter_context(started(kind(free_port()))).port for kind in (GearServer, Gearmand)]
+        connect = tls.connect
+
+        def patient(host: str, port: int, files: tls.Files | None, _: float) -> socket.socket:
+            # only one without TLS leaves a handshake without an answer
+            return connect(host, port, files, 1.0 if port in plain else PATIENCE)
+
+        monkeypatch.setattr(tls, "connect", patient)
         cases = [
             (stack.enter_context(started(scene.gear())).port, files, said) for said, files in scene.wrong.items()
         ]
@@ -215,7 +231,7 @@ def test_who_is_not_taken_knows_why_and_waits(
 
 
 def ask(port: int, files: tls.Files | None) -> bool:
-    submitter = Submitter(HOST, port, 5, files)
+    submitter = Submitter(HOST, port, PATIENCE, files)
     try:
         return submitter.registered("build:job", 5)
     finally:
@@ -253,8 +269,8 @@ def test_a_server_that_is_restarted(scene: Scene, serving: Any) -> None:
     wait_until(lambda: not service.snapshot().gearman.connected)
     with started(GearServer(port, scene.server)):
         wait_until(lambda: service.snapshot().gearman.connected)
-        submitter = Submitter(HOST, port, 5, scene.worker)
-        assert submitter.registered("build:job2", 5)
+        submitter = Submitter(HOST, port, PATIENCE, scene.worker)
+        assert submitter.registered("build:job2", PATIENCE)
         submitter.submit("build:job2", "u", {**ARGUMENTS})
         jobs.next().end("SUCCESS")
         wait_until(lambda: (event := submitter.next_event(1)) and event.kind == "complete")
@@ -271,13 +287,13 @@ def test_renewed_files_are_used_by_the_next_connection(scene: Scene, port: int, 
             shutil.copyfile(getattr(found, part), getattr(files, part))
 
     put(scene.worker)
-    tls.connect(HOST, port, files, 5).close()
+    tls.connect(HOST, port, files, PATIENCE).close()
     put(next(found for said, found in scene.wrong.items() if found and "unknown ca" in said))
     with pytest.raises(tls.RefusedError, match="unknown ca"):
-        tls.connect(HOST, port, files, 5)
+        tls.connect(HOST, port, files, PATIENCE)
     files.key.unlink()
     with pytest.raises(tls.RefusedError, match="our key: "):
-        tls.connect(HOST, port, files, 5)
+        tls.connect(HOST, port, files, PATIENCE)
 
 
 def test_check_shakes_hands(scene: Scene, port: int, tmp_path: Path) -> None:

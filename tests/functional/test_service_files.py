@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.functional.support import gone, wait_until, write_config
+from tests.functional.support import PATIENCE, gone, wait_until, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
@@ -27,7 +27,7 @@ Done = subprocess.CompletedProcess[str]
 
 def run(*words: str | Path, **environment: str) -> Done:
     env = {**SBIN, **environment}
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class Script:
         self.defaults = folder / "defaults"
         values = {
             "DAEMON": program, "CONFIG": folder / "config.json", "RUN_AS": getpass.getuser(), "PIDFILE": self.pid_file,
-            "STOP_SECONDS": 20,
+            "STOP_SECONDS": int(PATIENCE / 2),
         }  # fmt: skip
         self.defaults.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 
@@ -148,7 +148,7 @@ class TestInitScript:
     def test_a_pid_file_of_one_that_died(self, script: Script, configured: Path) -> None:
         assert script("start").returncode == 0
         script.process.kill()
-        script.process.wait(10)
+        script.process.wait(PATIENCE)
         assert script("status").returncode == 1
         assert script("start").returncode == 0
         assert script("stop").returncode == 0

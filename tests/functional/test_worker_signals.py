@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.functional.support import Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
+from tests.functional.support import PATIENCE, Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
 from worker import statussocket
 from worker.config import load
 from worker.jobdir import MARKER
@@ -74,7 +74,7 @@ class TestDraining:
         assert worker.poll() is None
         let_end(tmp_path, "ends")
         assert zuul.ended("ends")[-1].kind == "complete"
-        assert worker.wait(10) == 0
+        assert worker.wait(PATIENCE) == 0
         assert "waits" not in zuul.packets
         # the next worker takes it
         start()
@@ -88,7 +88,7 @@ class TestDraining:
         worker.send_signal(signal.SIGUSR1)
         logged("draining")
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0
+        assert worker.wait(PATIENCE) == 0
         packets = zuul.ended()
         assert packets[-1].kind == "fail" and not any("result" in packet.data for packet in packets)
 
@@ -97,7 +97,7 @@ class TestDraining:
         worker = start()
         wait_until(lambda: zuul.serves("build:job"))
         worker.send_signal(signal.SIGUSR1)
-        assert worker.wait(10) == 0
+        assert worker.wait(PATIENCE) == 0
 
 
 class TestReading:
@@ -207,7 +207,7 @@ def test_what_a_killed_worker_leaves(start: Any, tmp_path: Path, server: Gearman
     dying.wait()
     assert sorted(os.listdir(jobs_dir)) == ["a", "b", "c"]
     again = start(config=first.name, TH_TEST_CHILD="1")
-    wait_until(lambda: gone(before["a"]) and gone(before["b"]), 20)
+    wait_until(lambda: gone(before["a"]) and gone(before["b"]))
     assert not gone(before["c"])
     wait_until(lambda: len(of(jobs_dir)) == 3)
     assert sorted(os.listdir(jobs_dir)) == ["a", "b", "c"]

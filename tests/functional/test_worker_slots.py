@@ -13,7 +13,7 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import HOST, Gearmand, GearServer, Jobs, Zuul, wait_until, write_config
+from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, Zuul, wait_until, write_config
 from worker import account, config, sensors
 from worker.gearman import Receiver
 from worker.service import Service
@@ -225,7 +225,7 @@ def test_a_job_on_its_way_is_neither_lost_nor_taken_back() -> None:
     receiver.offer(["build:c"])
     script.saw()
     script.say(known.JOB_ASSIGN_UNIQ, b"H:1", b"build:a", b"u", json.dumps({}).encode())
-    take.join(5)
+    take.join(PATIENCE)
     assert tasks[0].function == "build:a"
     script.saw()
     tasks[0].complete()
@@ -247,7 +247,7 @@ def test_a_job_on_its_way_is_neither_lost_nor_taken_back() -> None:
     script.say(known.NO_JOB)
     script.saw(known.PRE_SLEEP)
     receiver.stop_taking()
-    take.join(5)
+    take.join(PATIENCE)
     assert tasks[1] is None
     receiver.close()
     script.close()

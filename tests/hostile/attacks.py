@@ -46,7 +46,7 @@ def _connect(family: str, address: str) -> str:
     return f"""
         import socket
         with socket.socket(socket.{family}) as other:
-            other.settimeout(3)
+            other.settimeout(60)
             other.connect({address})
             print('STOLEN', other.recv(100))
     """
@@ -75,7 +75,7 @@ def _call(number: str, *arguments: str) -> str:
 _DATAGRAM = """
     import socket
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.settimeout(1)
+        other.settimeout(60)
         other.sendto({payload}, ('127.0.0.1', W['udp']))
         print('STOLEN', other.recv(100))
 """
@@ -154,9 +154,9 @@ NET = (
     Attack("to connect to another job's unix socket", MOUNTS, _connect("AF_UNIX", "W['root'] + '/jobs/s'")),
     Attack("to give orders to the Gearman server", NETWORK, """
         import socket
-        with socket.create_connection(('127.0.0.1', W['gearman']), 3) as server:
+        with socket.create_connection(('127.0.0.1', W['gearman']), 60) as server:
             server.sendall(b'status\\n')
-            server.settimeout(3)
+            server.settimeout(60)
             print('STOLEN', server.recv(100))
     """),
     Attack("to open a socket to the machine below this one", SECCOMP,

@@ -16,7 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 PATIENCE = 20
-"""Seconds for one example; what takes longer is taken for a hang."""
+"""Seconds of processor time for one example; what takes longer is taken for a hang."""
+
+WAITING = 600
+"""Seconds for one example that waits, or has to wait for the processor."""
 
 _EXAMPLES = int(os.environ.get("TH_FUZZ_EXAMPLES", "0"))
 
@@ -28,18 +31,22 @@ def fuzz(examples: int) -> settings:
 
 @contextmanager
 def bounded(what: object = "") -> Iterator[None]:
-    """Fail when what is done within takes longer than PATIENCE."""
+    """Fail when what is done within takes longer than PATIENCE, or WAITING."""
 
     def hangs(number: int, frame: FrameType | None) -> None:
-        raise AssertionError(f"no end after {PATIENCE} s: {str(what)[:200]}")
+        raise AssertionError(f"no end after {PATIENCE} s of processor time, or {WAITING} s: {str(what)[:200]}")
 
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(PATIENCE)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, PATIENCE), signal.ITIMER_REAL: (signal.SIGALRM, WAITING)}
+    before = {number: signal.signal(number, hangs) for number, _ in timers.values()}
+    for timer, (_, seconds) in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def clear(text: str) -> bool:

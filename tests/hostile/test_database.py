@@ -20,6 +20,7 @@ from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_walk import Limits, Walk
 
+from tests.functional.support import wait_until
 from tests.library import boxes, toy
 
 from .world import is_root
@@ -122,7 +123,7 @@ class Bench:
         self.root = root
         made = root / "made"
         made.mkdir()
-        th_private_server.install(made, toy.OPTIONS, 60, boxes.settings())
+        th_private_server.install(made, toy.OPTIONS, 300, boxes.settings())
         self.empty = made / "data"
         self.server = self.start("one", "x")
         self.tmp = Path(self.server.folder) / "tmp"
@@ -133,7 +134,7 @@ class Bench:
         folder.mkdir(parents=True)
         shutil.copytree(self.empty, folder / "data")
         return th_private_server.start(
-            folder, databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=60,
+            folder, databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=300,
             sandbox=sandbox or boxes.settings(),
         )  # fmt: skip
 
@@ -274,7 +275,7 @@ def test_an_event_never_comes(bench: Bench, stopped_by: Callable[[str], None]) -
     assert bench.user("DO SLEEP(1.5)", event) == [("ENABLED", None)]
     bench.admin("SET GLOBAL event_scheduler = ON")
     try:
-        assert bench.user("DO SLEEP(1.5)", "SELECT COUNT(*) > 0 FROM t") == [(1,)]
+        wait_until(lambda: bench.user("SELECT COUNT(*) > 0 FROM t") == [(1,)])
     finally:
         bench.admin("SET GLOBAL event_scheduler = OFF")
     stopped_by("a server whose scheduler does not run")
@@ -388,7 +389,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
 
 
 FILL = "op.execute(\"CREATE TABLE big AS SELECT REPEAT('x', 1000) AS a FROM seq_1_to_60000\")"
-FOR_LONG = f"{FILL}\nop.execute('DO SLEEP(50)')"
+FOR_LONG = f"{FILL}\nop.execute('DO SLEEP(3600)')"
 CONNECT = """
 from sqlalchemy import create_engine, pool
 engine = create_engine(op.get_context().config.get_main_option('sqlalchemy.url'), poolclass=pool.NullPool)

@@ -35,7 +35,7 @@ PLAIN = {**ENVIRONMENT, "GIT_ALLOW_PROTOCOL": "file:git:http:ssh:ext", "GIT_TERM
 
 
 def plain(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *words], cwd=folder, env={**PLAIN, **variables}, capture_output=True, timeout=20)
+    return subprocess.run(["git", *words], cwd=folder, env={**PLAIN, **variables}, capture_output=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def work(tmp_path: Path, mirrors: Path, url: str) -> Workplace:
     made = Workplace(tmp_path, url)
     made.mirrors = mirrors
     made.described["releases"] = ["stable/1"]
-    made.patience = Patience(attempts=1, time_limit=20, backoff=0.01)
+    made.patience = Patience(attempts=1, time_limit=300, backoff=0.01)
     made.limits = Limits(made.src(), 1000, 8 << 20, 1 << 30)
     return made
 

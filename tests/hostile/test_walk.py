@@ -94,7 +94,7 @@ class Walker:
         told = {**self.told(job_dir), "folder": str(job_dir), "src": str(job_dir / "src")}
         code = f"import json; W = json.loads({json.dumps(json.dumps(told))})\n{textwrap.dedent(body).strip()}"
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=job_dir / "src", capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-c", code], cwd=job_dir / "src", capture_output=True, text=True, timeout=300, check=False
         )
         return done.stdout + done.stderr
 

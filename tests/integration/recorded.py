@@ -46,10 +46,10 @@ class Scenario:
     """What is special about a job: its change, its dataset, its profile, the configuration, the playbooks.
 
     `dataset` None is none at all, a value of its None a key that is not there; `dump` None a dump that is missing.
-    `limits` are group variables of the playbooks, `gate` further plays of the gate's, `at_the_sign` is a shell script
-    that runs beside the walk as soon as the change has made a file `SIGN`; `blocked` is a path of the installation that
-    a file stands in the way of; `merged` is what the branch has in addition, `advance` what is merged after the change
-    was proposed.
+    `limits` are group variables of the playbooks, `gate` further plays of the gate's, `at_first` is a shell script that
+    runs before all of them, `at_the_sign` one that runs beside the walk as soon as the change has made a file `SIGN`;
+    `blocked` is a path of the installation that a file stands in the way of; `merged` is what the branch has in
+    addition, `advance` what is merged after the change was proposed.
     """
 
     files: Files = field(default_factory=lambda: script("d4", "c3"))
@@ -59,6 +59,7 @@ class Scenario:
     config: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     gate: str = ""
+    at_first: str = ""
     at_the_sign: str = ""
     blocked: str = ""
     advance: Files = field(default_factory=dict)
@@ -109,8 +110,18 @@ _BESIDE_THE_WALK = """
       ansible.builtin.shell: |
         while test -d '{{{{ th_job_dir }}}}/src' && ! test -e '{{{{ th_job_dir }}}}/src/{sign}'; do sleep 0.05; done
         {script}
-      async: 120
+      async: 3600
       poll: 0
+      changed_when: false
+"""
+_AT_FIRST = """
+- name: Look before anything else
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Do what is to be done then
+      ansible.builtin.shell: |
+        {script}
       changed_when: false
 """
 _EXTERNAL = {"host": "127.0.0.1", "user": "th", "password_file": "password"}
@@ -198,10 +209,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         _GIVE_A_SIGN,
         at_the_sign="echo '[ERROR] InnoDB: Out of memory' >> '{{ th_job_dir }}/db/first/mariadbd.log'; " + _KILL,
     ),
+    # the first try ends soon and the second one never, however slow the machine is
     "retry_timed_out": Scenario(
-        _GIVE_A_SIGN,
-        at_the_sign="mkdir '{{ th_job_dir | dirname | dirname }}/tried' && " + _KILL,
-        config={"job_time_limit": 35},
+        limits={"checkout_fetch_attempts": 1},
+        at_first="mkdir '{{ th_job_dir | dirname | dirname }}/tried' || sleep 3600",
     ),
     "limit_not_measurable": Scenario(
         dataset={"server": _EXTERNAL, **_NO_ACCOUNT, "maximum_redo_bytes": {"default": 10**9}}
@@ -245,11 +256,11 @@ class Installation:
         self._base.git("branch", "stable/1")
         self._base.commit(script("c3", "b2", INDEX), "Index the names")
 
-    def add(self, code: str) -> list[str]:
-        """Make what the job of a code needs; the words after ``th run`` that run it."""
+    def add(self, code: str, folder: str = "", **config: Any) -> list[str]:
+        """Make what the job of a code needs in `folder`, with further keys; the words after ``th run`` that run it."""
         scenario, arguments = SCENARIOS[code], recorded(code)
         self._repository(scenario, arguments)
-        project, home = arguments["ZUUL_PROJECT"], self.root / code
+        project, home = arguments["ZUUL_PROJECT"], self.root / (folder or code)
         if scenario.profile is not None:
             path = home / "projects" / f"{project}.yaml"
             path.parent.mkdir(parents=True)
@@ -269,7 +280,7 @@ class Installation:
             (datasets / "password").write_text("secret word\n")
             if scenario.dump not in (None, DUMP):
                 (datasets / "seed.sql").write_text(str(scenario.dump))
-        words = ["-c", str(self._configure(code, scenario)), "--params", str(JOBS / f"{code}.json")]
+        words = ["-c", str(self._configure(code, scenario, home, config)), "--params", str(JOBS / f"{code}.json")]
         return words if NOWHERE in arguments["ZUUL_URL"] else [*words, "--url", self.url]
 
     def _external_port(self) -> int:
@@ -310,8 +321,8 @@ class Installation:
         repository.git("update-ref", ref, "HEAD")
         repository.git("checkout", "--quiet", "--force", "master")
 
-    def _configure(self, code: str, scenario: Scenario) -> Path:
-        home, config = self.root / code, dict(scenario.config)
+    def _configure(self, code: str, scenario: Scenario, home: Path, more: Mapping[str, Any]) -> Path:
+        config = {**scenario.config, **more}
         plugin = config.pop("plugin", "gate_real_db_upgrade")
         job: dict[str, Any] = {"name": "gate", "plugin": plugin}
         if plugin == "gate_real_db_upgrade":
@@ -328,7 +339,7 @@ class Installation:
             **config,
         }
         (home / "projects").mkdir(exist_ok=True)
-        if scenario.limits or scenario.gate or scenario.at_the_sign:
+        if scenario.limits or scenario.gate or scenario.at_first or scenario.at_the_sign:
             document["ansible_dir"] = str(self._playbooks(home, plugin, scenario))
         if scenario.blocked == "logs":
             arguments = recorded(code)
@@ -355,7 +366,8 @@ class Installation:
             gate.parent.mkdir()
             gate.write_text(f"---{scenario.gate}")
         else:
-            gate.write_text(gate.read_text() + scenario.gate)
+            first = _AT_FIRST.format(script=scenario.at_first) if scenario.at_first else ""
+            gate.write_text(gate.read_text().replace("---\n", f"---{first}\n", 1) + scenario.gate)
         if scenario.at_the_sign:
             walk = folder / "playbooks" / "run-migrations.yaml"
             beside = _BESIDE_THE_WALK.format(sign=SIGN, script=scenario.at_the_sign)
@@ -391,6 +403,7 @@ def arguments_of(number: int, code: str) -> dict[str, str]:
         "bad_request": {"ZUUL_REF": "--upload-pack=x"},
         "git_unreachable": {"ZUUL_URL": f"git://{NOWHERE}"},
         "git_refused": {"ZUUL_PROJECT": f"recorded/{REFUSED}"},
+        "retry_timed_out": {"ZUUL_URL": f"git://{NOWHERE}"},
     }
     return {**given, **special.get(code, {})}
 

@@ -20,7 +20,7 @@ from worker.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
-PATIENCE = 120.0
+PATIENCE = 1800.0
 # A job that runs until somebody on its host lets it go.
 WAITS = [
     {
@@ -70,7 +70,7 @@ class Site:
             "deploy_worker_install_arguments": ["--no-compile-bytecode"],
             "deploy_worker_files": [{"path": "/etc/turbo-hipster/secret", "content": "vaulted"}],
             "deploy_worker_datasets_source": str(self.datasets),
-            "deploy_worker_drain_time_limit": 120,
+            "deploy_worker_drain_time_limit": 1800,
             "prepare_host_service_folders": [
                 {"path": "/etc/turbo-hipster", "mode": "0750"},
                 {"path": "/var/lib/turbo-hipster/datasets", "mode": "0750"},

@@ -118,7 +118,7 @@ def test_a_published_job_done_again_by_hand(world: World, duplicates: Answer, tm
     environment = {**os.environ, "HOME": str(home), "PATH": f"{Path(program('th')).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["ansible-playbook", "playbooks/gate_real_db_upgrade/run.yaml", "-e", f"@{duplicates.folder}/job.yaml"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode != 0, "the verdict is not SUCCESS"
     assert "WARNING - Migration c3->d4 failed to complete" in done.stdout, done.stdout

@@ -6,14 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.support import wait_until
+from tests.functional.support import heard
 from tests.library.gitserver import daemon
+from worker.job import RETRY_PAUSE
 from worker.outcome import CODES, Outcome, worst
 
 from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
@@ -83,6 +85,14 @@ def run(words: list[str], status: int, once: bool) -> dict[str, Any]:
     return document
 
 
+def several_times_a_try(installation: Installation) -> int:
+    """A time limit for a job of which a first try ends soon and a second one never: by what a try takes now."""
+    words = installation.add("git_unreachable", "measured")
+    begun = time.monotonic()
+    run(words, documented("git_unreachable").exit_code, True)
+    return int(RETRY_PAUSE + 5 * (time.monotonic() - begun))
+
+
 def test_every_code_has_a_recorded_job_or_a_reason_to_have_none() -> None:
     assert set(CODES) == SCENARIOS.keys() | ELSEWHERE.keys()
     assert {path.stem for path in JOBS.glob("*.json")} == SCENARIOS.keys()
@@ -100,7 +110,11 @@ def test_a_recorded_job_ends_as_documented(installation: Installation, code: str
     # a message that says why another one is there comes with it, and may be the weightier one
     together = {code, *BESIDE.get(code, ())}
     outcome = Outcome.SUCCESS if code in AFTER_THE_VERDICT else worst(map(documented, together))
-    document = run(installation.add(code), outcome.exit_code, code != "retry_timed_out")
+    if code == "retry_timed_out":
+        words = installation.add(code, job_time_limit=several_times_a_try(installation))
+    else:
+        words = installation.add(code)
+    document = run(words, outcome.exit_code, code != "retry_timed_out")
     assert document["result"] == outcome.name
     codes = [message["code"] for message in document["messages"]]
     assert sorted(codes) == sorted(together)
@@ -148,9 +162,10 @@ def test_a_job_that_is_interrupted(installation: Installation) -> None:
         [program("th"), "run", *words, "--json"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        wait_until(lambda: "c3 -> d4" in process.stderr.readline() if process.stderr else False, PATIENCE)
+        assert process.stderr
+        heard(process.stderr, "c3 -> d4")
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == documented("canceled").exit_code == 130
     assert not leftovers(installation.root / "canceled" / "jobs")
     document = json.loads(output)

@@ -46,7 +46,7 @@ class Project:
         self.repository.change(ref, files)
         words = ["run", "-c", str(self.world.configure()), "--job", "gate-toy", "--project", self.name]
         words += ["--url", self.world.url, "--ref", ref, "--branch", "master", "--change", str(self.changes)]
-        done = self.world.th(*words, "--patchset", "1", "--json", *more, patience=240)
+        done = self.world.th(*words, "--patchset", "1", "--json", *more, patience=1200)
         assert done.returncode == status, done.stdout + done.stderr
         assert PASSWORD not in done.stdout + done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
@@ -286,7 +286,7 @@ def test_a_walk_by_hand_with_any_tool(good: dict[str, Any]) -> None:
     def play(playbook: str, fails: bool = False) -> str:
         done = subprocess.run(
             [program("ansible-playbook"), f"playbooks/{playbook}.yaml", "-e", f"@{folder / 'job.yaml'}"],
-            cwd=ROOT, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
+            cwd=ROOT, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stdout

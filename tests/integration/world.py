@@ -24,7 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "org/toy"
 JOB = "gate-toy"
 FINAL = ("complete", "fail", "exception")
-PATIENCE = 120.0
+PATIENCE = 1200.0
+"""Seconds that a whole job may take, on the slowest machine."""
+
+QUICK = 0.35
+"""Seconds that `slowness` measures where nothing else runs."""
 
 TABLE = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
 INDEX = "op.create_index('ix_name', 't', ['name'])"
@@ -219,6 +223,13 @@ def leftovers(jobs: Path) -> list[str]:
     return left
 
 
+def slowness() -> float:
+    """How many times slower than a quiet machine this one is at the moment, by what the start of a program takes."""
+    begun = time.monotonic()
+    subprocess.run([program("th"), "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    return max(1.0, (time.monotonic() - begun) / QUICK)
+
+
 def program(name: str) -> str:
     """A program of the environment that the tests run in."""
     return str(Path(sys.executable).parent / name)
@@ -237,7 +248,7 @@ class Worker:
                 stderr=log,
                 start_new_session=True,
             )
-        self.zuul = wait_until(lambda: self._connected(port), 30)
+        self.zuul = wait_until(lambda: self._connected(port))
 
     def _connected(self, port: int) -> Zuul | None:
         assert self.process.poll() is None, (self.world.root / "worker.log").read_text()
@@ -265,7 +276,7 @@ class Worker:
         assert answer.packets[-1].kind in FINAL
         if published:
             # one that was canceled is answered first, and then published
-            wait_until(lambda: not self.world.leftovers(), PATIENCE)
+            wait_until(lambda: not self.world.leftovers())
         return answer
 
     def run(self, arguments: Mapping[str, str], job: str = JOB) -> Answer:
@@ -284,7 +295,7 @@ class Worker:
         self.zuul.shutdown()
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(40)
+            self.process.wait(PATIENCE)
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)

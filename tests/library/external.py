@@ -30,7 +30,7 @@ class External:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         folder.mkdir()
-        th_private_server.install(folder, OPTIONS, 60, boxes.settings(kind="none"))
+        th_private_server.install(folder, OPTIONS, 300, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
         self.server = th_private_server.start(
             folder,
@@ -38,7 +38,7 @@ class External:
             user="somebody",
             password="x",
             options=[*OPTIONS, *network],
-            time_limit=60,
+            time_limit=300,
             sandbox=boxes.settings(kind="none"),
         )
         for statement in [*GRANTS, "CREATE TABLE others.t (id int)", "INSERT INTO others.t VALUES (1)"]:

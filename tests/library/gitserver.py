@@ -96,10 +96,10 @@ def daemon(root: Path, port: int = 0) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 300).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline, "git daemon does not listen"

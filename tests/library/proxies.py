@@ -61,7 +61,7 @@ class CompanyProxy(Listener):
                 return
             authority = target if method == "CONNECT" else target.split("/")[2]
             host, _, port = authority.partition(":")
-            with socket.create_connection((host, int(port or 80)), 5) as server:
+            with socket.create_connection((host, int(port or 80)), 300) as server:
                 if method == "CONNECT":
                     client.sendall(b"HTTP/1.1 200 Go ahead\r\n\r\n")
                 else:
@@ -69,7 +69,7 @@ class CompanyProxy(Listener):
                 back = threading.Thread(target=_pump, args=(server, client), daemon=True)
                 back.start()
                 _pump(client, server)
-                back.join(5)
+                back.join(300)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -320,12 +320,12 @@ def test_requirements_that_lead_out_of_the_checkout_are_left_out(work: Workplace
 
 
 def test_a_build_without_end(work: Workplace) -> None:
-    evil = "import subprocess, time; subprocess.Popen(['sleep', '98765'], start_new_session=True); time.sleep(600)"
+    evil = "import subprocess, time; subprocess.Popen(['sleep', '98765'], start_new_session=True); time.sleep(3600)"
     work.write(project(evil=evil))
     work.params["time_limit"] = 2
     begun = time.monotonic()
     work.fails("environment_failed", "not ended after 2 s (build_environment_time_limit)")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 300
     assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "98765"]]
 
 
@@ -364,7 +364,7 @@ def test_a_release_is_kept_for_the_next_job(work: Workplace, commits: list[str])
     assert first["venv"] == again["venv"] != other["venv"]
     assert first["packages"] == ["alpha==1.0", "beta==2.0", "thing==1.5"]
     assert (Path(first["src"]) / "number").read_text() == "1"
-    assert again["seconds"] < 1
+    assert again["seconds"] < first["seconds"] / 2
 
 
 def test_another_profile_makes_another_environment(work: Workplace, commits: list[str]) -> None:
@@ -502,7 +502,7 @@ def test_two_jobs_build_one_environment_once(work: Workplace, commits: list[str]
         )
         for number in range(3)
     ]
-    assert sorted(one.communicate(timeout=60)[0].strip() for one in running) == ["False", "True", "True"]
+    assert sorted(one.communicate(timeout=300)[0].strip() for one in running) == ["False", "True", "True"]
 
 
 def test_environments_that_nobody_used_for_long_are_removed(tmp_path: Path) -> None:

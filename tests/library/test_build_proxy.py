@@ -32,8 +32,9 @@ class Server(Listener):
 
     def take(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            client.settimeout(0.3)
+            client.settimeout(300)
             self.seen += client.recv(65536)
+            client.settimeout(1)
             with suppress(TimeoutError):
                 while more := client.recv(65536):
                     self.seen += more
@@ -51,7 +52,7 @@ class Outside:
 
     def ask(self, head: str) -> str:
         """Send this and read all of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
+        with socket.create_connection(("127.0.0.1", self.port), 300) as client:
             client.sendall(head.encode("latin-1"))
             answer = b""
             with suppress(ConnectionResetError):

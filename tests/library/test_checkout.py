@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ class Workplace:
             "releases": ["stable/1", "stable/2"],
             "migrations": {"tool": "alembic", "script_location": "app/migrations"},
         }
-        self.patience = Patience(attempts=2, time_limit=5, backoff=0.01)
+        self.patience = Patience(attempts=2, time_limit=120, backoff=0.01)
         self.limits: Limits | None = None
 
     def run(self, name: str = "job", origin: str = "", url: str = "", **fields: str) -> dict[str, Any]:
@@ -239,9 +238,8 @@ def test_a_ref_that_was_forced_elsewhere(work: Workplace, repository: Repository
 )
 def test_what_is_not_there(work: Workplace, repository: Repository, fields: dict[str, str], words: str) -> None:
     repository.change(ZUUL_REF, {"one": "1"})
-    begun = time.monotonic()
     work.fails("checkout_ref_gone", words, **fields)
-    assert time.monotonic() - begun < 3
+    assert work.log().count("exit 128") <= 1, "to try again would not help"
 
 
 @pytest.mark.parametrize(
@@ -295,9 +293,8 @@ def test_a_server_that_is_not_there(work: Workplace) -> None:
 def test_a_server_that_never_answers(work: Workplace) -> None:
     work.patience = Patience(attempts=2, time_limit=0.5, backoff=0.01)
     with silence() as url:
-        begun = time.monotonic()
         work.fails("git_unreachable", "no end after", url=url)
-        assert time.monotonic() - begun < 3
+    assert work.log().count("git fetch") == work.patience.attempts
 
 
 def test_a_server_that_dies_after_the_mirror_was_made(
@@ -382,7 +379,7 @@ def test_many_checkouts_at_once_on_one_mirror(work: Workplace, repository: Repos
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert done == [commit] * 4
 
 

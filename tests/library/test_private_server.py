@@ -21,14 +21,14 @@ from tests.functional.support import gone, wait_until
 
 from . import boxes, toy
 
-PATIENCE = 10.0
+PATIENCE = 300.0
 Start = Callable[..., th_mariadb.Server]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    th_private_server.install(folder, toy.OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, toy.OPTIONS, 300, boxes.settings())
     return folder / "data"
 
 
@@ -41,7 +41,7 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     def now(**changed: object) -> th_mariadb.Server:
         server = th_private_server.start(
-            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=60,
+            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=300,
             sandbox=boxes.settings(**changed),
         )  # fmt: skip
         started.append(server)
@@ -128,5 +128,5 @@ def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypa
         start()
     assert caught.value.code == "sandbox_unavailable"
     with pytest.raises(StepError, match="The server's box cannot be made"):
-        th_private_server.install(tmp_path, toy.OPTIONS, 60, boxes.settings())
+        th_private_server.install(tmp_path, toy.OPTIONS, 300, boxes.settings())
     assert not (tmp_path / "init.sql").exists()

@@ -13,7 +13,7 @@ import pytest
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 
-PATIENCE = 10.0
+PATIENCE = 300.0
 
 
 @pytest.fixture

@@ -80,8 +80,8 @@ class Home:
             "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
             "sandbox": boxes.given(),
             "server_options": OPTIONS,
-            "import_time_limit": 60,
-            "start_time_limit": 60,
+            "import_time_limit": 300,
+            "start_time_limit": 300,
         }
 
     def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], th_mariadb.Server]:

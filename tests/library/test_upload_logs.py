@@ -38,7 +38,7 @@ class Publisher:
             "file_limit": 1000,
             "total_limit": 5000,
             "count_limit": 100,
-            "time_limit": 60,
+            "time_limit": 300,
             "refused_extensions": DEFAULTS["upload_logs_refused_extensions"],
             "datasets": [],
             "addresses": [],

@@ -54,9 +54,9 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / "toy"
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
     running = th_private_server.start(
-        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=60,
+        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running

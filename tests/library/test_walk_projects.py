@@ -101,10 +101,10 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
     password = 'it\'s "odd" %s\\'
     running = th_private_server.start(
-        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=60,
+        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ansible.module_utils import th_mariadb
 
 NAME = "toy"
+PATIENCE = 300.0
+"""Seconds that something may take that has to end by itself, on the slowest machine."""
+
 PROGRAMS = Path(__file__).resolve().parents[2] / "roles" / "run_migrations" / "files"
 OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
 
@@ -128,9 +131,9 @@ def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> th_mariadb.Server
     from ansible.module_utils import th_private_server
 
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 60, boxes.settings())
+    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
     return th_private_server.start(
-        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=60,
+        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
 
@@ -152,9 +155,9 @@ def walk(
     revisions: Mapping[str, Sequence[Any]],
     database: Mapping[str, Any] = DATABASE,
     env_py: str = ENV_PY,
-    time_limit: float = 30,
+    time_limit: float = PATIENCE,
     log_bytes: int = 100_000,
-    start_time_limit: float = 30,
+    start_time_limit: float = PATIENCE,
     release: Sequence[str] = (),
     sandbox: Mapping[str, Any] | None = None,
     **more: Any,

@@ -40,7 +40,7 @@ class Workplace:
             "environments_dir": str(tmp_path / "environments"),
             "cache_dir": str(tmp_path / "cache"),
             "origin": "",
-            "time_limit": 60,
+            "time_limit": 300,
             "cache_keep": 20,
             "sandbox": boxes.given(),
             "programs": str(ROOT / "roles" / "build_environment" / "files"),

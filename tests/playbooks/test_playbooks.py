@@ -29,7 +29,7 @@ def play(name: str, folder: Path, job: Path) -> "subprocess.CompletedProcess[str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
 
 

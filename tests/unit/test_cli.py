@@ -43,7 +43,7 @@ class Job:
         self.observer(Progress("checkout", 10, "fetching"))
         if self.wait:
             os.kill(os.getpid(), signal.SIGINT)
-            assert self.canceled.wait(10)
+            assert self.canceled.wait(300)
         return JobResult(of_messages(self.messages), "http://logs/7/", self.folder)
 
     def cancel(self, reason: str) -> None:
@@ -455,4 +455,4 @@ def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    process.wait(20)
+    process.wait(300)

@@ -54,6 +54,7 @@ def test_the_first_try_is_due_at_once_and_the_others_ever_more_seldom() -> None:
 def test_a_connection_that_has_lasted_begins_anew_and_one_that_has_not_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gearlink, "CALM", 3600.0)
     pace = Recorded()
     with socket.create_server((HOST, 0)) as listener:
         link = Link(HOST, listener.getsockname()[1], "test", None, pace)
@@ -70,7 +71,7 @@ def test_a_connection_that_has_lasted_begins_anew_and_one_that_has_not_does_not(
 
 class TestPace:
     def wait(self, pace: Pace, seen: int | None, running: Callable[[], bool] = lambda: True) -> threading.Thread:
-        thread = threading.Thread(target=pace.wait, args=(20.0, seen, running), daemon=True)
+        thread = threading.Thread(target=pace.wait, args=(3600.0, seen, running), daemon=True)
         thread.start()
         return thread
 
@@ -80,11 +81,11 @@ class TestPace:
         time.sleep(0.05)
         assert waiting.is_alive()
         pace.arrived()
-        waiting.join(2)
+        waiting.join(300)
         assert not waiting.is_alive()
         assert taken_before.is_alive(), "else connections that a server drops would wake each other for ever"
         late = self.wait(pace, 0)
-        late.join(2)
+        late.join(300)
         assert not late.is_alive(), "it was answered while the other was still trying"
 
     def test_who_ends_does_not_wait(self) -> None:
@@ -92,5 +93,5 @@ class TestPace:
         waiting = self.wait(pace, 0, lambda: bool(running))
         running.clear()
         pace.wake()
-        waiting.join(2)
+        waiting.join(300)
         assert not waiting.is_alive()

@@ -61,15 +61,17 @@ def test_what_a_change_made_unreadable_is_removed_too(tmp_path: Path) -> None:
 
 def test_processes_are_ended_also_those_that_will_not(tmp_path: Path) -> None:
     with JobDir(tmp_path, "b1") as folder:
-        polite = start(folder.root, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done")
-        stubborn = start(folder.root, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+        begun = time.monotonic()
+        polite = start(folder.root, "trap 'exit 3' TERM; sleep 3600 & echo ready; wait")
+        stubborn = start(folder.root, "trap '' TERM; sleep 3600 & echo ready; wait")
         # without the mark in its environment, but below a process that has it
         hidden = start(folder.root, "env -i sleep 600 & echo ready; wait")
         child = psutil.Process(hidden.pid).children()
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 10
-    assert polite.wait(1) == 3
-    assert stubborn.wait(1) == -signal.SIGKILL
+        started = time.monotonic()
+    # three processes have started before: they say how quick the machine is
+    assert time.monotonic() - started < max(10, 20 * (started - begun))
+    assert polite.wait(300) == 3
+    assert stubborn.wait(300) == -signal.SIGKILL
     assert not psutil.pid_exists(child[0].pid) or child[0].status() == psutil.STATUS_ZOMBIE
 
 
@@ -90,10 +92,10 @@ def test_leftovers_of_a_dead_worker_are_removed_and_those_of_a_living_one_are_no
     with JobDir(tmp_path, "living") as living:
         ours = start(living.root, "echo ready; exec sleep 600")
         assert remove_leftovers(tmp_path) == ["dead"]
-        assert left.wait(1) == -signal.SIGTERM
+        assert left.wait(300) == -signal.SIGTERM
         assert ours.poll() is None
         assert living.root.exists() and not (tmp_path / "dead").exists()
-    assert ours.wait(1) == -signal.SIGTERM
+    assert ours.wait(300) == -signal.SIGTERM
 
 
 def test_nothing_else_in_the_folder_of_jobs_is_touched(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_a_second_try_finds_an_empty_folder_and_the_first_ones_results(tmp_path:
         os.mkfifo(folder.root / "src" / "job.yaml")  # nothing that the change has written is read
         process = start(folder.root, "echo ready; exec sleep 60")
         first = folder.begin_again()
-        assert process.wait(5) == -signal.SIGTERM
+        assert process.wait(300) == -signal.SIGTERM
         assert first == folder.results / "first-try"
         assert sorted(path.name for path in first.iterdir()) == ["artifacts", "git_prep.log"]
         assert "git_unreachable" in (first / "artifacts" / "errors.jsonl").read_text()

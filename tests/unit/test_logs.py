@@ -67,9 +67,9 @@ class TestBuild:
 
         def run(build: str) -> None:
             with logs.about(build):
-                meet.wait(10)
+                meet.wait(300)
                 log.info("from %s", build)
-                meet.wait(10)
+                meet.wait(300)
 
         threads = [threading.Thread(target=run, args=(build,)) for build in ("b1", "b2")]
         for thread in threads:

@@ -2,7 +2,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,11 @@ process.adopt_orphans()
 orphan = int(subprocess.run(["sh", "-c", "sleep 0.2 >/dev/null & echo $!"], capture_output=True).stdout)
 with open(f"/proc/{orphan}/stat") as stat:
     assert int(stat.read().split()[3]) == os.getpid()
-time.sleep(0.5)
+def state():
+    with open(f"/proc/{orphan}/stat") as stat:
+        return stat.read().split()[2]
+while state() != "Z":
+    time.sleep(0.02)
 own = subprocess.Popen(["false"])
 orphans = process.Orphans()
 orphans.reap()
@@ -63,18 +66,17 @@ orphans.reap()
 
 def test_a_signal_ends_the_waiting() -> None:
     code = """
-import os, signal, threading, time
+import os, signal, threading
 from worker.process import Signals
 signals = Signals()
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-begun = time.monotonic()
 signals.wait(0.01)
 assert not signals.stop
-signals.wait(20)
-assert signals.stop and time.monotonic() - begun < 5
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+signals.wait(3600)
+assert signals.stop
 """
     root = Path(__file__).resolve().parents[2]
-    begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < 10

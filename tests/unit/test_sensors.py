@@ -106,7 +106,7 @@ def test_one_that_hangs_holds_up_nothing_but_itself(monkeypatch: pytest.MonkeyPa
 
     watch = sensors.Watch([Slow()], answers.append)
     watch.start()
-    assert answers == [["no"]] and watch.states[0].reason == "no"
+    assert answers[0] == ["no"] and watch.states[0].reason == "no"
     watch.replace([])
     wait_until(lambda: [] in answers)
     watch.stop()

@@ -8,6 +8,7 @@ MariaDB 10.11 in the handlers. On an external one only what is counted for the j
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ _NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#ib_redo")
 # MariaDB and MySQL 5.7; MySQL 8
 _TABLESPACES = ("INNODB_SYS_TABLESPACES", "INNODB_TABLESPACES")
 NAMES = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
+_COUNTED_SECONDS = 10.0
+"""How long the last statements of an account may take to be counted after they were answered."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = _asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
+        _wait_until_counted(connection, user)
         rows = _asked(
             connection,
             "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
@@ -124,6 +128,18 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
         return {}
     changed = {name: found[name] for name in _HANDLER_CHANGED}
     return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
+
+
+def _wait_until_counted(connection: Any, user: str) -> None:
+    """Wait until no statement of the account runs: MariaDB counts one for its account after it has answered it, but
+    before its connection sleeps again."""
+    deadline = time.monotonic() + _COUNTED_SECONDS
+    running = (
+        "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
+    )
+    while (rows := _asked(connection, running, user)) and int(rows[0][0]) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _files(connection: Any, server: th_mariadb.Server) -> int | None:
