@@ -31,6 +31,7 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u00ad", "-"),
         "\u2026": "...", "\u2192": "->", "\u2190": "<-", "\u21d2": "=>", "\u00d7": "x", "\u2022": "*", "\u00b7": "*",
         "\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u20ac": "EUR", "\u00a3": "GBP", "\u00b5": "u",
+        "\u2044": "/", "\u2215": "/",
         "\u00df": "ss", "\u1e9e": "SS", "\u00e6": "ae", "\u00c6": "AE", "\u0153": "oe", "\u0152": "OE", "\u00f8": "o",
         "\u00d8": "O", "\u0142": "l", "\u0141": "L", "\u0111": "d", "\u0110": "D", "\u00f0": "d", "\u00d0": "D",
         "\u00fe": "th", "\u00de": "Th", "\u0131": "i",
@@ -80,7 +81,7 @@ def cut(text: str, limit: int) -> str:
 
 def url(text: str) -> str:
     """An address as it may be sent: Zuul puts it where it puts the result. "" stays "", for none."""
-    return quote(text.strip(), safe=_URL_SAFE)
+    return quote(text.strip(), safe=_URL_SAFE, errors="replace")
 
 
 def _ascii(char: str) -> str:

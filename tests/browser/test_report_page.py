@@ -103,7 +103,10 @@ def test_the_verdict_is_seen_without_scrolling(chromium: Chromium, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("migration_raised", ["the change's fault", "failed to complete", "user_001", "unique_isbn.py:17", "1062"]),
+        (
+            "migration_raised",
+            ["the change's fault", "failed to complete", "user_001", "unique_isbn.py:17", "Duplicate entry 978-0"],
+        ),
         ("data_migration_raised", ["the change's fault", "data->fill-isbn", "fill.py:40", "no ISBN in row 17"]),
         ("server_died", ["not the change's fault", "The private database server died"]),
         ("two_databases", ["not the change's fault", "api:81->api:82", "1,001 rows, the limit is 1,000 rows"]),

@@ -112,7 +112,10 @@ class FakeJob:
 
 def answered(function: str, unique: str, arguments: bytes) -> None:
     """Run a build, and check that it is answered once."""
-    setup = SimpleNamespace(job=lambda name: None if name == "unknown" else SimpleNamespace(name=name))
+    setup = SimpleNamespace(
+        job=lambda name: None if name == "unknown" else SimpleNamespace(name=name),
+        publish_logs=SimpleNamespace(prepend_url="http://logs/"),
+    )
     builds = Builds(cast(config.Config, setup), "manager", lambda config, entry, request, observer: FakeJob(request))
     task = FakeTask(function, unique, arguments)
     with bounded(arguments):
@@ -121,7 +124,8 @@ def answered(function: str, unique: str, arguments: bytes) -> None:
     result = task.told[-1].get("result")
     assert (task.ends == ["complete"]) == (result == "SUCCESS")
     if result not in (None, "SUCCESS"):
-        assert clear(result) and len(result) <= 250
+        assert clear(result) and result == answer.result(result)
+    assert all(told["url"] == answer.url(told["url"]) for told in task.told)
     try:
         Request.parse(function.removeprefix("build:"), unique, arguments)
         assert result == "SUCCESS" or function == "build:unknown"

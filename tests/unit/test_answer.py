@@ -57,6 +57,7 @@ def test_a_result_is_one_argument_of_gerrits_and_nothing_else_changes(text: str)
 
 
 @given(HOSTILE)
+@example("\ud800")
 def test_a_result_is_one_bounded_line_of_harmless_ascii(text: str) -> None:
     sent = answer.result(text)
     assert (sent is None) == (text == "")
@@ -86,6 +87,7 @@ def test_a_result_is_one_bounded_line_of_harmless_ascii(text: str) -> None:
         ("FAILURE - Größe ≥ 3 €", "FAILURE - Grosse >= 3 EUR"),
         ("FAILURE - 書名 \x1b[2J\u202e", "FAILURE - ?? ?[2J"),
         ("FAILURE - cost $HOME `id` a|b C:\\x", "FAILURE - cost HOME 'id' a/b C:/x"),
+        ("FAILURE - ½ of C∕D", "FAILURE - 1/2 of C/D"),
         ("\x00", "FAILURE - ?"),
         ("\N{RIGHT-TO-LEFT OVERRIDE}", "FAILURE"),
     ],

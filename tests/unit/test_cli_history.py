@@ -127,7 +127,7 @@ def test_judged_by_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     status, document = verdict(imported(tmp_path, "counters", options=("--limits", str(limits))), capsys)
     assert (status, [message["text"] for message in document["messages"]]) == (
         1,
-        # the change's own first
+        # that of the change first
         ["WARNING - Migration 42->43 took too long", "WARNING - Migration 41->42 took too long"],
     )
 
