@@ -61,7 +61,8 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
     """
     messages: list[Message] = []
     rows: list[MigrationResult] = []
-    problems = [problem for problem in found.problems if not (ended_by_us and problem.code in BY_THE_END)]
+    by_the_end = ended_by_us and not found.controls  # a control follows what has ended a walk
+    problems = [problem for problem in found.problems if not (by_the_end and problem.code in BY_THE_END)]
     before = found.version
     for migration in found.migrations:
         problem = _take_problem(problems, migration)

@@ -41,9 +41,9 @@ class Merged:
         if message.fault is not Fault.CHANGE:
             return message
         if self.checkout.before_the_change(message.stage):
-            about_data = message.dataset and message.to
+            about_data, alone = message.dataset and message.to, not self.checkout.tests_a_change
         elif control := self._control(message):
-            about_data = message.to
+            about_data, alone = message.to, False
             same = f"the branch without the change fails the same way, at {control.commit[:12]}"
             room = untrusted.MAX_TEXT - len(same) - 2
             said = message.detail[:room].rstrip(" .;")
@@ -51,7 +51,7 @@ class Merged:
         else:
             return self._by_the_checkout(message)
         blame = Fault.DATASET if about_data else Fault.OPERATOR
-        return replace(message, blame=blame, alone=not self.checkout.tests_a_change)
+        return replace(message, blame=blame, alone=alone)
 
     def _by_the_checkout(self, message: Message) -> Message:
         """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are

@@ -81,7 +81,7 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
     merged = Merged.of(artifacts)
     messages = [merged.whose(judge.message_of(problem)) for problem in artifacts.problems]
     ended_by_us = any(message.code in _ENDING for message in messages)
-    if ended_by_us:
+    if ended_by_us and not artifacts.controls:
         messages = [message for message in messages if message.code not in judge.BY_THE_END]
     explained = any(not message.dataset for message in messages)
     results = []

@@ -34,7 +34,9 @@ def run(world: World, arguments: Mapping[str, str]) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(done.stdout)
     folder = Path(document["url"].removeprefix("file://"))
     events = (folder / "artifacts" / "walk-first.jsonl").read_text().splitlines()
-    document["controls"] = [event for event in map(json.loads, events) if event["event"] == "control"]
+    controls = [event for event in map(json.loads, events) if event["event"] == "control"]
+    assert [event["outcome"] == "begun" for event in controls] == [True, False] * (len(controls) // 2)
+    document["controls"] = controls[1::2]
     document["names"] = {path.name for path in folder.iterdir()}
     assert not world.leftovers()
     return document

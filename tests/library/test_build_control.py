@@ -55,7 +55,8 @@ class Job(Workplace):
 
     def events(self) -> list[dict[str, Any]]:
         path = self.job_dir / "artifacts" / "errors.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        return [event for event in events if event.get("outcome") != "begun"]
 
     def verdict(self) -> Verdict:
         return verdict.decide(artifacts.read(self.job_dir / "artifacts"), ["one"])
@@ -137,9 +138,11 @@ def test_an_index_that_the_branch_names_and_the_worker_may_not_reach(job: Job, t
 
 def test_a_kept_environment_proves_nothing(job: Job, tmp_path: Path) -> None:
     """The branch's environment was built, and is kept; then the index loses one of its packages."""
-    job.propose(tmp_path, {"requirements.txt": "alpha\n"}, {"requirements.txt": "alpha  # as before\n"})
+    job.propose(tmp_path, FINE, {"README": "words"})
     base = json.loads((job.job_dir / "artifacts" / "checkout.json").read_text())["base"]
     job.build("master", "tip", base)
+    assert job.build()["venv"].startswith(job.params["environments_dir"])
+    job.write({"requirements.txt": "alpha  # as before\n"})
     for path in (tmp_path / "index" / "simple" / "alpha").iterdir():
         path.unlink()
     (tmp_path / "index" / "simple" / "alpha").rmdir()

@@ -364,7 +364,6 @@ def test_a_release_is_kept_for_the_next_job(work: Workplace, commits: list[str])
     assert first["venv"] == again["venv"] != other["venv"]
     assert first["packages"] == ["alpha==1.0", "beta==2.0", "thing==1.5"]
     assert (Path(first["src"]) / "number").read_text() == "1"
-    assert again["seconds"] < first["seconds"] / 2
 
 
 def test_another_profile_makes_another_environment(work: Workplace, commits: list[str]) -> None:

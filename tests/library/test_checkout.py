@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkout, against real git servers: what it finds, and what it refuses."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from ansible.module_utils.th_artifacts import report_error
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git_process import Limits
@@ -18,6 +20,9 @@ from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import submodule_problem
+
+from worker import artifacts, verdict
+from worker.outcome import Fault, Outcome
 
 from .conftest import load_module
 from .gitserver import Repository, daemon, free_port, git, script, silence
@@ -706,7 +711,26 @@ def test_submodules_with_evil_names(work: Workplace, repository: Repository, nam
 def test_a_submodules_commit_that_is_not_there(work: Workplace, root: Path, repository: Repository) -> None:
     Repository(root / "org" / "library").commit({"x": "1"})
     add_submodule(repository, "../library")
-    work.fails("checkout_failed", "submodules")
+    detail = work.fails("checkout_failed", "submodules")
+    report_error(work.jobs / "job", "checkout", "checkout_failed", detail)  # without the change there is none
+    assert verdict.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"]).fault is Fault.CHANGE
+
+
+def test_a_submodule_that_is_broken_without_the_change_is_not_its_fault(
+    work: Workplace, root: Path, repository: Repository
+) -> None:
+    Repository(root / "org" / "library").commit({"x": "1"})
+    add_submodule(repository, "../library")
+    git(repository.folder, "merge", "--quiet", "--ff-only", ZUUL_REF)
+    repository.change(ZUUL_REF, {"README": "y\n"})
+    detail = work.fails("checkout_failed", "submodules")
+    base = git(repository.folder, "rev-parse", "master")
+    events = [json.loads(line) for line in (work.jobs / "job" / "artifacts" / "errors.jsonl").read_text().splitlines()]
+    assert [event["outcome"] for event in events] == ["begun", "failed"] and events[1]["commit"] == base
+    report_error(work.jobs / "job", "checkout", "checkout_failed", detail)
+    found = verdict.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"])
+    assert (found.outcome, found.fault) == (Outcome.INFRASTRUCTURE, Fault.OPERATOR)
+    assert not (work.jobs / "job" / "control").exists()
 
 
 def test_a_submodules_server_that_is_not_there(work: Workplace, repository: Repository) -> None:

@@ -140,3 +140,19 @@ def test_one_datasets_control_speaks_for_all_that_fail_alike(tmp_path: Path) -> 
     found = verdict.decide(artifacts.read(tmp_path), ["user_001", "two"])
     assert {message.fault for message in found.messages} == {Fault.OPERATOR}
     assert {message.dataset for message in found.messages} == {"user_001", "two"}
+
+
+@pytest.mark.parametrize("name", ["walk_failed", "environment_failed"])
+def test_what_was_found_before_a_control_is_not_taken_for_the_end_of_the_job(tmp_path: Path, name: str) -> None:
+    shutil.copytree(case(name).folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    errors, walk = tmp_path / "errors.jsonl", tmp_path / "walk-user_001.jsonl"
+    begun = json.dumps({"event": "control", "outcome": "begun", "commit": "b" * 40}) + "\n"
+    ended = json.dumps({"event": "error", "role": "worker", "code": "worker_stopped", "dataset": ""}) + "\n"
+    for follows, outcome in (("", Outcome.INFRASTRUCTURE), (begun, Outcome.FAILURE)):
+        place = walk if name == "walk_failed" else errors
+        before = {path: path.read_text() if path.is_file() else "" for path in (errors, walk)}
+        place.write_text(before[place] + follows)
+        errors.write_text((errors.read_text() if errors.is_file() else "") + ended)
+        assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).outcome is outcome
+        for path, text in before.items():
+            path.write_text(text)

@@ -60,7 +60,8 @@ class Builder:
                 if kind == "base":
                     remove(src)
                     self._check_out(src, commit)
-                folder, cached = self._of_change(recipe, commit or checkout.get("base") or "")
+                # what was kept some hours ago is no proof of what can be installed now
+                folder, cached = self._of_change(recipe, "" if kind == "base" else checkout.get("base") or "")
             else:
                 folder, cached = self._of_commit(recipe, commit)
                 src = folder / "src"

@@ -12,12 +12,13 @@ from typing import Any
 from ansible.module_utils.th_artifacts import append_event, read_json
 from ansible.module_utils.th_builder import Builder
 from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_control import FOLDER, base_of, event_of, prepare
+from ansible.module_utils.th_control import FOLDER, base_of, begin, event_of, prepare
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_requirements import absent
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import TIME_LIMIT
 
+ROLE = "build_environment"
 CONTROLLED = ("environment_failed", "over_limit")
 """Codes of a build's failure whose cause may be merged already."""
 
@@ -36,7 +37,8 @@ def control(params: Mapping[str, Any], log: CappedLog, error: StepError) -> None
     base = base_of(checkout)
     if not base or not _may_be_merged(error):
         return
-    begun = time.monotonic()
+    events = job_dir / "artifacts" / "errors.jsonl"
+    begun = begin(events, ROLE, checkout, dataset="")
     log.line(f"Control: the same without the change, at {base}")
     facts: dict[str, Any] = {"outcome": "passed"}
     try:
@@ -49,8 +51,7 @@ def control(params: Mapping[str, Any], log: CappedLog, error: StepError) -> None
         facts = {"outcome": "unknown", "detail": str(found)}
     with suppress(StepError, OSError):
         remove(job_dir / FOLDER)
-    event = event_of("build_environment", checkout, time.monotonic() - begun, {"dataset": "", **facts})
-    append_event(job_dir / "artifacts" / "errors.jsonl", event)
+    append_event(events, event_of(ROLE, checkout, time.monotonic() - begun, {"dataset": "", **facts}))
     log.line(f"Control: {facts['outcome']}")
 
 

@@ -14,6 +14,7 @@ from ansible.module_utils.th_git import Git, GitError, join_url, mask
 from ansible.module_utils.th_git_files import differing, file, lfs_pointers, survey
 from ansible.module_utils.th_history import History
 from ansible.module_utils.th_install_files import named, says_what_is_installed
+from ansible.module_utils.th_merged_modules import CONTROLLED, control
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
@@ -74,9 +75,7 @@ class Checkout:
 
     def _check_out(self) -> dict[str, Any]:
         remove(self._src)
-        with self._mirror.locked():
-            origin = join_url(self._request.origin, self._request.project)
-            self._git.clone_mirror(self._mirror.path, self._src, origin)
+        self._clone(self._src)
         return self._look(self._fetch_change())
 
     def _fetch_change(self) -> str:
@@ -147,7 +146,7 @@ class Checkout:
         git.checkout(self._src, commit)
         branch = self._branch()
         tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
-        check_out_submodules(git, self._src, tip)
+        self._check_out_submodules(commit, tip, branch)
         if branch and tip is None:
             raise StepError(
                 "checkout_ref_gone",
@@ -212,6 +211,21 @@ class Checkout:
                 for item in trees[stage.commit].unreadable
             ],
         }
+
+    def _check_out_submodules(self, commit: str, tip: str | None, branch: str) -> None:
+        """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
+        try:
+            check_out_submodules(self._git, self._src, tip)
+        except StepError as error:
+            base = self._history.merge_base(commit, tip) if tip else None
+            if base and base != commit and error.code in CONTROLLED:
+                control(self._git, self._src.parent, {"base": base, "commit": commit, "branch": branch}, self._clone)
+            raise
+
+    def _clone(self, target: Path) -> None:
+        with self._mirror.locked():
+            origin = join_url(self._request.origin, self._request.project)
+            self._git.clone_mirror(self._mirror.path, target, origin)
 
     def _helpers(
         self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]

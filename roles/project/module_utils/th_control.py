@@ -7,11 +7,12 @@ is read. What comes of it is a `control` event (docs/artifacts.md); the verdict 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_artifacts import append_event, write_json
 from ansible.module_utils.th_remove import remove
 
 FOLDER = "control"
@@ -33,6 +34,12 @@ def prepare(job_dir: Path, checkout: Mapping[str, Any]) -> Path:
     told = {name: value for name, value in checkout.items() if name != "schema"}
     write_json(folder / "artifacts" / "checkout.json", told)
     return folder
+
+
+def begin(events: Path, role: str, checkout: Mapping[str, Any], **more: Any) -> float:
+    """Write down that a control begins, and when that is: what stands before it did not come of what may end it."""
+    append_event(events, event_of(role, checkout, 0.0, {"outcome": "begun", **more}))
+    return time.monotonic()
 
 
 def event_of(role: str, checkout: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,9 +46,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import read_json
-from ansible.module_utils.th_control import base_of, prepare
+from ansible.module_utils.th_control import base_of, begin, prepare
 from ansible.module_utils.th_controls import asked, without_change
 from ansible.module_utils.th_step import StepError
+
+ROLE = "run_migrations"
 
 
 def main() -> None:
@@ -63,6 +65,8 @@ def main() -> None:
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
     by_name = {one["name"]: one for one in module.params["datasets"]}
     datasets = [by_name[name] for name in asked(job_dir / "artifacts", list(by_name))]
+    for one in datasets:
+        begin(job_dir / "artifacts" / f"walk-{one['name']}.jsonl", ROLE, checkout)
     try:
         folder = prepare(job_dir, without_change(checkout))
     except (StepError, OSError) as error:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The submodules of the code that a change is based on: can they be checked out without the change?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_artifacts import append_event
+from ansible.module_utils.th_control import FOLDER, begin, event_of
+from ansible.module_utils.th_git import Git, GitError
+from ansible.module_utils.th_remove import remove
+from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_submodules import check_out_submodules
+
+ROLE = "checkout"
+CONTROLLED = ("checkout_failed", "over_limit")
+"""Codes of a failure whose cause may be merged already."""
+
+
+def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path], None]) -> None:
+    """Check out what the change is based on, its submodules too, and write down how it went.
+
+    `told` has its `base`, the change's `commit` and the `branch`; `clone` makes a clone of the mirror.
+    """
+    events, src = job_dir / "artifacts" / "errors.jsonl", job_dir / FOLDER / "src"
+    begin(events, ROLE, told, dataset="")
+    facts: dict[str, Any] = {"outcome": "passed"}
+    try:
+        remove(job_dir / FOLDER)
+        src.parent.mkdir(mode=0o700, parents=True)
+        clone(src)
+        git.checkout(src, told["base"])
+        check_out_submodules(git, src, None)
+    except StepError as found:
+        outcome = "failed" if found.code in CONTROLLED else "unknown"
+        facts = {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
+    except (GitError, OSError) as found:
+        facts = {"outcome": "unknown", "detail": str(found)}
+    with suppress(StepError, OSError):
+        remove(job_dir / FOLDER)
+    append_event(events, event_of(ROLE, told, 0.0, {"dataset": "", **facts}))
