@@ -164,6 +164,30 @@ def test_what_was_rewritten_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @needs_a_rewrite
+def test_what_one_job_has_rewritten_the_next_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "project.git.scripts.json"
+    content = [b"type X = int\n", b"x = (\n"]
+    for name in ("_kept", "_new"):
+        monkeypatch.setattr(th_new_syntax, name, type(getattr(th_new_syntax, name))())
+    th_new_syntax.recall(kept)
+    first = th_new_syntax.in_older_words(content)
+    th_new_syntax.remember(kept)
+    th_new_syntax._kept.clear()
+    th_new_syntax.recall(kept)
+    assert list(th_new_syntax._kept.values()) == [first[0]], "what could not be read is tried again"
+    monkeypatch.setattr(th_new_syntax, "_in_a_process", None)
+    assert th_new_syntax.in_older_words(content[:1]) == first[:1]
+    before = kept.stat().st_mtime_ns
+    th_new_syntax.remember(kept)
+    assert kept.stat().st_mtime_ns == before, "there was nothing new"
+    for damage in ("[", "[]", '{"by": "another", "texts": {"a": "b"}}', '{"texts": 7}', kept.read_text()[:-40]):
+        th_new_syntax._kept.clear()
+        kept.write_text(damage)
+        th_new_syntax.recall(kept)
+        assert not th_new_syntax._kept
+
+
+@needs_a_rewrite
 def test_without_libcst_the_reason_is_the_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(th_new_syntax, "_kept", {})
     monkeypatch.setattr(th_new_syntax.importlib.util, "find_spec", lambda name: None)

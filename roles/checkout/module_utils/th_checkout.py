@@ -16,6 +16,7 @@ from ansible.module_utils.th_history import History
 from ansible.module_utils.th_install_files import named, says_what_is_installed
 from ansible.module_utils.th_merged_modules import CONTROLLED, control
 from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_new_syntax import recall, remember
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_revisions import Revision
@@ -55,6 +56,8 @@ class Checkout:
     def run(self) -> dict[str, Any]:
         """Do all of it; returns the document of checkout.json. Raises StepError."""
         begun = time.monotonic()
+        kept = Path(f"{self._mirror.path}.scripts.json")
+        recall(kept)
         with self._mirror.locked():
             self._mirror.update()
         try:
@@ -71,6 +74,7 @@ class Checkout:
                 raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"The change cannot be checked out: {error}.") from None
+        remember(kept)
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
 
     def _check_out(self) -> dict[str, Any]:

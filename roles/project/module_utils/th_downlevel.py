@@ -17,7 +17,12 @@ OPAQUE = "_newer_syntax_"
 def rewritten(script: bytes) -> str | None:
     """The script in words that this Python understands; None for one that is Python of no version."""
     try:
-        text = cst.parse_module(script).visit(_Older()).code
+        module = cst.parse_module(script)
+        body: list[Any] = []
+        for statement in module.body:  # to visit a statement takes much longer than to see that it need not be
+            old = _parses(module.code_for_node(statement))
+            body.append(statement if old else statement.visit(_Older()))
+        text = module.with_changes(body=body).code
         return text if _parses(text) else None
     except (cst.ParserSyntaxError, cst.CSTValidationError, ValueError, RecursionError, MemoryError):
         return None

@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import faulthandler
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
 import resource
 import signal
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ansible.module_utils.th_artifacts import write_json
 
 SECONDS = 20
 """Of the processor, for one script."""
@@ -26,7 +32,11 @@ MEMORY = 1 << 30
 CRASHES_LIMIT = 20
 """Scripts that may end the process, until no further one is tried."""
 
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes of a file that texts are kept in from one job to the next."""
+
 _kept: dict[str, str | None] = {}
+_new: set[str] = set()
 _KEPT_LIMIT = 64 * 1024 * 1024  # characters, of all scripts of a job together
 
 
@@ -40,7 +50,43 @@ def in_older_words(scripts: Sequence[bytes]) -> list[str | None]:
     found = dict(zip(wanted, _rewrite_all(list(wanted.values())), strict=True))
     if sum(len(text or "") for text in (*_kept.values(), *found.values())) <= _KEPT_LIMIT:
         _kept.update(found)
+        _new.update(name for name, text in found.items() if text is not None)
     return [found[name] if name in found else _kept[name] for name in names]
+
+
+def recall(path: Path) -> None:
+    """Take what `remember` has kept in a file, where the same versions have made it."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= FILE_LIMIT else b"{}"
+        document = json.loads(content)
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(document, dict) and document.get("by") == _by() and isinstance(document.get("texts"), dict):
+        _kept.update({name: text for name, text in document["texts"].items() if isinstance(text, str)})
+
+
+def remember(path: Path) -> None:
+    """Keep in a file what has been rewritten, for the next job: it takes 50 ms of the processor for each script."""
+    if not _new:
+        return
+    texts: dict[str, str] = {}
+    left = FILE_LIMIT // 2  # JSON can be longer than what it holds
+    for name in [*_new, *(one for one in _kept if one not in _new)]:
+        text = _kept.get(name)
+        left -= len(text or "")
+        if text is not None and left >= 0:
+            texts[name] = text
+    with suppress(OSError):  # the job has what it needs
+        write_json(path, {"by": _by(), "texts": texts})
+    _new.clear()
+
+
+def _by() -> str:
+    try:
+        version = importlib.metadata.version("libcst")
+    except importlib.metadata.PackageNotFoundError:
+        version = "none"
+    return f"Python {sys.version_info[0]}.{sys.version_info[1]}, libcst {version}"
 
 
 def _rewrite_all(scripts: Sequence[bytes]) -> list[str | None]:
