@@ -35,8 +35,8 @@ def refuse_shared_trees(tree: Tree, profile: Mapping[str, Any], read: Callable[[
                     "profile_wrong",
                     f"{profile['file']}: {where}: {printable(file)}: upgrade({printable(argument)}) is a migration of "
                     "several databases at once (as with Flask-Migrate's --multidb), which tool: alembic cannot "
-                    "measure: give each database a folder of migrations of its own and name them under databases, or walk one "
-                    'of them with tool: command (see docs/profiles.md, "One tree over several databases").',
+                    "measure: give each database a folder of migrations of its own and name them under databases, "
+                    'or walk one of them with tool: command (see docs/profiles.md, "One tree over several databases").',
                 )
 
 
