@@ -622,6 +622,7 @@ def test_a_django_project(work: Workplace, repository: Repository) -> None:
         },
     )
     document = work.run()
+    assert document["installs"] == []
     assert [stage["heads"] for stage in document["stages"]] == [["store.0001_initial"], ["store.0002_b"]]
     assert document["revisions"]["store.0001_squashed_0002"]["replaces"] == ["store.0001_initial"]
     assert "replaces" not in document["revisions"]["store.0002_b"]

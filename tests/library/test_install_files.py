@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of the files that a change touches say what is installed."""
 
+from pathlib import Path
+
 import pytest
+import yaml
+from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_checkout import Checkout
+from ansible.module_utils.th_git import Git, Patience, join_url
 from ansible.module_utils.th_install_files import named, says_what_is_installed
+from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_profile import check_profile
+from ansible.module_utils.th_request import Request
+
+from tests.playbooks import arrange
+
+from .gitserver import Repository
 
 FILES = {
     "requirements.txt": b"-r requirements/base.in\n--constraint=pins.txt\ndjango\n",
@@ -44,3 +56,18 @@ def test_the_files_of_the_profile_and_of_its_releases() -> None:
 
 def test_includes_that_never_end() -> None:
     assert says_what_is_installed([], ["0"], lambda name: [f"-r {int(name) + 1}".encode()]) == []
+
+
+def test_a_change_of_what_is_installed(tmp_path: Path) -> None:
+    arrange.main(tmp_path)
+    job = yaml.safe_load((tmp_path / "job.yaml").read_text())
+    repository = Repository(tmp_path / "served" / "org" / "thing")
+    files = {"base.txt": "django<6\n", "requirements.txt": "-r base.txt\n", "README": "x"}
+    job["th_job"] |= {"ref": "refs/zuul/master/Z3", "commit": repository.change("refs/zuul/master/Z3", files)}
+    request = Request.of(job["th_job"], "")
+    log = CappedLog(tmp_path / "log", 100_000)
+    git = Git(log, (request.url, request.origin), Patience())
+    mirror = Mirror(git, tmp_path / "mirrors", "org/thing", join_url(request.origin, "org/thing"))
+    profile = {"name": "org/thing", "file": "x", **check_profile(arrange.PROFILE)}
+    document = Checkout(git, mirror, request, profile, tmp_path / "src").run()
+    assert document["installs"] == ["base.txt", "requirements.txt"]

@@ -20,6 +20,7 @@ from ansible.module_utils.th_new_syntax import recall, remember
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_revisions import Revision
+from ansible.module_utils.th_shared_tree import refuse_shared_trees
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import check_out_submodules
 from ansible.module_utils.th_text import printable
@@ -162,6 +163,7 @@ class Checkout:
         reader = Forest(git, self._src, self._profile["databases"])
         change_tree = reader.read(commit)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
+        refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
         touched = compare(before, change_tree)
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ansible.module_utils.th_evidence import Evidence
+from ansible.module_utils.th_stages import Tree
 from ansible.module_utils.th_walkers import StepEnd, WalkError
 
 _LOCK = re.compile(r"\b1205\b|Lock wait timeout exceeded", re.IGNORECASE)
@@ -41,6 +42,19 @@ def diagnosed(ended: StepEnd, after: str, evidence: Evidence) -> StepEnd:
 
 def _of_lock(evidence: Evidence) -> str:
     return f"; {evidence.waited}: {CONNECTIONS}" if evidence.waited else ""
+
+
+def refuse_another_database(after: str, was: Iterable[str], tree: Tree) -> None:
+    """Refuse a migration that the database has: whoever plans it looks at another database, or another version table.
+
+    An env.py that goes through several databases (binds, tenants) comes to the second one like this. Raises WalkError.
+    """
+    if not (done := set(after.split(",")) & tree.behind(was) & tree.revisions.keys()):
+        return
+    what = f"{', '.join(sorted(done))} is to run again, although the database has it"
+    remedy = "let it migrate this one database alone, or see docs/profiles.md, \"One tree over several databases\""
+    detail = f"{what}: the project's code migrates another database as well, which nobody measures: {remedy}"
+    raise WalkError("walk_failed" if tree.alters_env else "profile_wrong", detail)
 
 
 def too_long(revisions: Iterable[str], column: str, evidence: Evidence) -> str:

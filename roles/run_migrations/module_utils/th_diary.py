@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils import th_meter
 from ansible.module_utils.th_artifacts import append_event
-from ansible.module_utils.th_diagnosis import diagnosed, truncated
+from ansible.module_utils.th_diagnosis import diagnosed, refuse_another_database, truncated
 from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_logs import WalkLog
 from ansible.module_utils.th_stages import Tree
@@ -54,6 +54,8 @@ class Diary:
         self._place = {**self._place, "from": before, "to": after}
         more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
         was, base = self._evidence.before()
+        if kind == "schema" and not self._evidence.of_packages:
+            refuse_another_database(after, was.rows, self._tree)
         self.event("begin", **more)
         self.say(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()

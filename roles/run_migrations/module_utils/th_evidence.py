@@ -15,6 +15,7 @@ from ansible.module_utils import th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_forbidden import Forbidden
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
+from ansible.module_utils.th_stages import in_packages
 from ansible.module_utils.th_versions import heads_of, prefixed
 from ansible.module_utils.th_walkers import WalkError
 
@@ -119,6 +120,11 @@ class Evidence:
             )
             return str(rows[0][0][:1000]) if rows else ""
         return ""
+
+    @property
+    def of_packages(self) -> bool:
+        """Whether migrations can be of packages, which no tree here has."""
+        return any(map(in_packages, self._databases))
 
     def look_for_locks(self) -> None:
         """Remember who waits for whose lock, if anybody does."""

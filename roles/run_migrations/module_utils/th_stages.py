@@ -35,13 +35,16 @@ def in_packages(database: Mapping[str, Any]) -> bool:
 class Tree:
     """The revisions of a walk and which come before which: the union of all its stages' trees.
 
-    `installs` is whether the change touches a file that says what is installed.
+    `installs` is whether the change touches a file that says what is installed, `alters_env` whether it touches an
+    env.py.
     """
 
     def __init__(self, checkout: Mapping[str, Any]) -> None:
         self.revisions: Mapping[str, Mapping[str, Any]] = checkout["revisions"]
         self.left_out: tuple[Mapping[str, Any], ...] = tuple(checkout.get("left_out", ()))
         self.removed = frozenset(checkout.get("touched", {}).get("removed", ()))
+        helpers = checkout.get("touched", {}).get("helpers", ())
+        self.alters_env = any(str(path).rpartition("/")[2] == "env.py" for path in helpers)
         self.installs = bool(checkout.get("installs"))
         self.stages = tuple(
             Stage(
