@@ -120,9 +120,9 @@ def _parts(
     parts = []
     for name in names:
         seed = given[name].get("seed_data")
-        charset, collation = (str(given[name].get(key, "")) for key in ("character_set", "collation"))
+        charset = {key: str(given[name].get(key, "")) for key in ("character_set", "collation")}
         dump = path.parent / str(seed) if seed else None
-        parts.append(Part(name, str(given[name]["database"]), dump, charset, collation, otherwise))
+        parts.append(Part(name, str(given[name]["database"]), dump, **charset, otherwise=otherwise))
     if len({part.database for part in parts}) < len(parts):
         raise SeedError("seed_broken", f"{path}: two parts have the same database")
     return tuple(parts)

@@ -7,6 +7,7 @@ New tables of a migration get the database's. A foreign key on a column of anoth
 
 from __future__ import annotations
 
+import codecs
 import re
 import subprocess
 from collections import Counter
@@ -74,14 +75,33 @@ def _said(part: Part) -> bool:
 
 
 def head(dump: Path) -> bytes:
-    """The first bytes of a dump's text; what cannot be unpacked is told when it is loaded."""
-    with dump.open("rb") as file:
-        reader = READERS.get(dump.suffix)
+    """The first bytes of a dump's text, of a folder that of its definitions.
+
+    What cannot be read or unpacked is told when it is loaded.
+    """
+    text = b""
+    for file in sorted(dump.glob("*-schema*.sql*"), key=_order) if dump.is_dir() else [dump]:
+        text += _beginning(file, HEAD - len(text))
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", "replace").encode("utf-8", "replace")
+    return text.removeprefix(codecs.BOM_UTF8)
+
+
+def _order(file: Path) -> tuple[bool, str]:
+    return "-schema-create." not in file.name, file.name
+
+
+def _beginning(file: Path, size: int) -> bytes:
+    """The first bytes of a file, unpacked."""
+    if size <= 0 or not file.is_file():
+        return b""
+    with file.open("rb") as packed:
+        reader = READERS.get(file.suffix)
         if not reader:
-            return file.read(HEAD)
-        with subprocess.Popen(reader, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as source:
+            return packed.read(size)
+        with subprocess.Popen(reader, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as source:
             assert source.stdout is not None
-            text = source.stdout.read(HEAD)
+            text = source.stdout.read(size)
             source.kill()
         return text
 
