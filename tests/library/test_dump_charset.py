@@ -68,14 +68,14 @@ def test_the_datasets_file_comes_first(tmp_path: Path) -> None:
     dump = tmp_path / "x.sql.gz"
     dump.write_bytes(gzip.compress(CREATE.encode()))
     assert of_part(Part("", "shop", dump)) == Charset("utf8mb3", "utf8mb3_bin", "CREATE DATABASE in the dump")
-    assert of_part(Part("", "shop", dump, "", "latin1_bin")).clause == " COLLATE latin1_bin"
+    assert of_part(Part("", "shop", dump, collation="latin1_bin")).clause == " COLLATE latin1_bin"
     assert of_part(Part("", "shop", None)).clause == ""
     named = ("", "utf8mb4_polish_ci")
     assert of_part(Part("", "shop", dump, otherwise=named)).collation == "utf8mb3_bin"
     dump.write_bytes(gzip.compress(TABLE.encode()))
     assert of_part(Part("", "shop", dump, otherwise=named)).collation == "utf8mb4_polish_ci"
     with pytest.raises(SeedError, match="letters, digits"):
-        of_part(Part("", "shop", dump, "", "x; DROP DATABASE mysql"))
+        of_part(Part("", "shop", dump, collation="x; DROP DATABASE mysql"))
 
 
 def test_only_the_head_of_a_dump_is_read(tmp_path: Path) -> None:
@@ -86,3 +86,18 @@ def test_only_the_head_of_a_dump_is_read(tmp_path: Path) -> None:
     assert CREATE.encode() in head(dump)
     dump.write_bytes(b"no gzip")
     assert head(dump) == b""
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_dump_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    dump = tmp_path / "x.sql"
+    dump.write_bytes(CREATE.encode(encoding))
+    assert declared(head(dump), "shop").collation == "utf8mb3_bin"
+
+
+def test_a_folder_of_mydumpers(tmp_path: Path) -> None:
+    (tmp_path / "shop.t-schema.sql").write_text(TABLE)
+    (tmp_path / "shop.t.00000.sql").write_text("INSERT INTO t VALUES (1);")
+    assert declared(head(tmp_path), "shop").collation == "utf8mb4_unicode_ci"
+    (tmp_path / "shop-schema-create.sql.gz").write_bytes(gzip.compress(CREATE.encode()))
+    assert declared(head(tmp_path), "shop").collation == "utf8mb3_bin"

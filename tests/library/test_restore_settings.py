@@ -133,7 +133,8 @@ def test_a_server_has_the_settings_of_its_dataset(home: Home) -> None:
 
 def test_rows_that_only_load_without_the_strict_mode(home: Home) -> None:
     home.dump.write_text(dump(f"CREATE TABLE wide ({WIDE}) ENGINE=InnoDB ROW_FORMAT=COMPACT;"))
-    assert '"server_settings": {"innodb_strict_mode": "OFF"}' in failure(home)
+    text = failure(home)
+    assert "server_settings" in text and '{"innodb_strict_mode": "OFF"}' in text
 
 
 def test_what_the_documented_statement_prints_can_be_used_as_it_is(home: Home) -> None:

@@ -123,10 +123,11 @@ def _parts(
     parts = []
     for name in names:
         seed = given[name].get("seed_data")
-        charset, collation = (str(given[name].get(key, "")) for key in ("character_set", "collation"))
+        charset = {key: str(given[name].get(key, "")) for key in ("character_set", "collation")}
         dump = path.parent / str(seed) if seed else None
         expected = Expected.of(given[name].get("expect"))
-        parts.append(Part(name, str(given[name]["database"]), dump, charset, collation, otherwise, expected))
+        database = str(given[name]["database"])
+        parts.append(Part(name, database, dump, **charset, otherwise=otherwise, expected=expected))
     if len({part.database for part in parts}) < len(parts):
         raise SeedError("seed_broken", f"{path}: two parts have the same database")
     return tuple(parts)

@@ -7,6 +7,7 @@ New tables of a migration get the database's. A foreign key on a column of anoth
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import glob
 import re
@@ -89,7 +90,10 @@ def head(dump: Path, database: str = "") -> bytes:
                 text += piece
                 if len(text) >= HEAD:
                     break
-    return text[:HEAD]
+    text = text[:HEAD]
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", "replace").encode("utf-8", "replace")
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def declared(text: bytes, database: str) -> Charset:

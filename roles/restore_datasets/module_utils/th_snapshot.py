@@ -138,7 +138,6 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
         "server": th_private_server.version(),
         "options": sorted(options),
         "settings": dict(seed.settings),
-        "time_zones": th_time_zones.identity(),
     }
     return _digest(identity)[:16]
 

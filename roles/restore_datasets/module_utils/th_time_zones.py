@@ -32,14 +32,6 @@ def load(server: Server, time_limit: float, zones: Path = ZONES) -> None:
         _run(argv, time_limit, stdin=text, stdout=subprocess.DEVNULL)
 
 
-def identity(zones: Path = ZONES) -> list[object]:
-    """What tells one set of zones from another; part of a snapshot's key."""
-    try:
-        return [(zones / "tzdata.zi").read_bytes()[:80].splitlines()[0].decode("utf-8", "replace")]
-    except (OSError, IndexError):
-        return []
-
-
 def _entries(zones: Path) -> list[Path]:
     if not zones.is_dir():
         raise ServerError(f"{zones} is not there: playbooks/prepare-host.yaml installs tzdata")
