@@ -159,7 +159,8 @@ def test_any_stop_is_answered_once(arguments: bytes) -> None:
 DATASETS = [
     {
         "project": "org/project", "type": "mysql", "db_user": "nova", "db_pass": "tester", "database": "catalog",
-        "seed_data": "seed.sql", "maximum_migration_times": {"default": 60, "a->b": 1.5, "warn_only": True},
+        "seed_data": "seed.sql", "expect": {"tables": 3, "rows": {"t": 1}},
+        "maximum_migration_times": {"default": 60, "a->b": 1.5, "warn_only": True},
         "waivers": [{"migration": "a->b", "reason": "r", "limit": "maximum_redo_bytes"}], "tags": ["small"], "_x": [1],
     },
     {

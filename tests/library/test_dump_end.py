@@ -4,6 +4,7 @@
 import gzip
 import json
 import lzma
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -274,3 +275,26 @@ def test_the_program_that_inspects_a_dump(tmp_path: Path) -> None:
     path.write_text(dumps.MYSQLDUMP)
     assert run(str(path), "shop", "60") == {"kind": "mysqldump", "state": WHOLE, "reason": "", "tables": 2, "rows": {}}
     assert "cannot be read" in str(run(str(tmp_path / "none.sql"), "shop")["reason"])
+
+
+BREAKING = [b"'", b"`", b"/*", b"*/", b"\\", b"\nDELIMITER //\n", b"\n-- Dump completed\n", b"\xff\xfe", b"\0", b";;"]
+SLOW = [b"INSERT a;", b"INSERT INTO t VALUES ('", b"/*!", b"/* ", b"-- ", b"'\\", b"((", b";", b"\n"]
+
+
+def test_whatever_a_dump_holds_there_is_an_answer(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    for _ in range(300):
+        content = bytearray(chance.choice(list(dumps.SIGNED.values())).encode())
+        for _ in range(chance.randrange(1, 6)):
+            at = chance.randrange(len(content))
+            content[at : at + chance.randrange(9)] = chance.choice(BREAKING)
+        found = look(tmp_path, bytes(content))
+        assert found.state in (WHOLE, BROKEN, UNKNOWN) and bool(found.reason) == (found.state != WHOLE)
+        assert found.reason.isprintable() and len(found.reason) < 600 and "alice" not in found.reason
+
+
+@pytest.mark.parametrize("piece", SLOW)
+def test_a_dump_that_is_made_to_be_slow_is_not(tmp_path: Path, piece: bytes) -> None:
+    """Each byte is looked at a few times, not once for each that comes before it: this would take very long."""
+    header = b"-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)\n"
+    assert look(tmp_path, header + piece * (500_000 // len(piece))).state == BROKEN

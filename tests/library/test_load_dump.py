@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server
+from ansible.module_utils import th_dump, th_mariadb, th_private_server
 from ansible.module_utils.th_arrived import Arrived, Expected, arrived
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dump import SeedError, examine, load_dump
@@ -134,6 +134,7 @@ def test_a_dump_with_the_size_and_digest_that_were_expected(place: Place) -> Non
         ("CREATE VIEW `v` AS SELECT * FROM `gone`;\n", "line 2 (CREATE VIEW `v`): ERROR 1146"),
         ("\\! touch /tmp/x;\n", "a command of the client's"),
         ("DROP TABLE `nothing`;\n", "(DROP TABLE `nothing`): ERROR 1051"),
+        ("INSERT INTO nothing VALUES ('alice');\n", "(INSERT INTO nothing): ERROR 1146"),
     ],
 )  # fmt: skip
 def test_what_the_server_refuses_has_a_line_and_a_cure_and_no_rows(place: Place, statements: str, words: str) -> None:
@@ -203,6 +204,17 @@ def test_a_folder_of_mydumpers_without_some_rows(place: Place, tmp_path: Path) -
     assert "customers has 1 rows, its metadata says 3" in place.refused(path)
     rows.write_text("INSERT INTO `customers` VALUES(1,'a');\nINSERT INTO `gone` VALUES (1);\n")
     assert "shop.customers.00000.sql, line 2 (INSERT INTO `gone`): ERROR 1146" in place.refused(path)
+
+
+def test_the_last_words_of_a_server_that_died_have_no_rows(tmp_path: Path) -> None:
+    server = th_mariadb.Server(str(tmp_path), "", {"": "shop"}, "shop")
+    rows = "\n".join(f"(1,'{secret}')," for secret in SECRETS[:200])
+    server.error_log.write_text(
+        "2026-03-01 10:00:00 4 [ERROR] InnoDB: a record\n 1: len 17; hex 616c696365; asc alice0@example.org;;\n"
+        f"[ERROR] mysqld got signal 11 ;\nQuery (0x7f0001): INSERT INTO t VALUES\n{rows}\n\nConnection ID (thread ID): 4\n"
+    )
+    said = th_dump._last_words(server)
+    assert "signal 11" in said and "alice" not in said
 
 
 def test_a_dump_that_takes_the_servers_accounts_away(place: Place) -> None:

@@ -69,7 +69,7 @@ def test_an_empty_database_is_one_without_tables(server: th_mariadb.Server, stat
 @pytest.mark.parametrize(
     ("statements", "words"),
     [
-        ([TABLE], "there is no table alembic_version, and the dump has 1 other tables (customers)"),
+        ([TABLE], "there is no table alembic_version, and the dump has one other table (customers)"),
         ([TABLE, ALEMBIC % "alembic_version"], "the table alembic_version is empty"),
         ([TABLE, "CREATE TABLE schema_migrations (version varchar(99))"], "schema_migrations is another tool's"),
     ],
@@ -158,6 +158,18 @@ def test_rows_that_alembic_refuses_are_the_datasets_fault(
     with pytest.raises(SeedError) as caught:
         read(server, [TABLE, ALEMBIC % "alembic_version", *statements], profile(), REVISIONS)
     assert caught.value.code == "seed_broken" and words in str(caught.value)
+
+
+def test_a_version_of_another_project_beside_the_projects_own(server: th_mariadb.Server) -> None:
+    made = [
+        ALEMBIC % "alembic_version", "INSERT INTO alembic_version VALUES ('of-another')",
+        ALEMBIC % "shop_version", "INSERT INTO shop_version VALUES ('c')",
+    ]  # fmt: skip
+    with pytest.raises(StepError, match=r"set migrations\.version_table: shop_version") as caught:
+        read(server, made, profile(), REVISIONS)
+    assert caught.value.code == "profile_wrong"
+    assert read(server, made, profile("shop_version"), REVISIONS) == ["c"]
+    assert read(server, made[:2], profile(), REVISIONS) == ["of-another"]  # the walk says that nobody knows it
 
 
 def test_numbered_versions_of_several_repositories(server: th_mariadb.Server) -> None:

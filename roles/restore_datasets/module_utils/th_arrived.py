@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,8 @@ from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_dump_end import UNKNOWN, Finding
 from ansible.module_utils.th_text import printable
 
-ORPHAN_SECONDS = 10
-"""How long one foreign key may be searched for rows without a parent; with more it stays unknown."""
-ORPHAN_KEYS = 200
+ORPHAN_SECONDS, ORPHAN_SECONDS_IN_ALL = 10, 60
+"""How long one foreign key, and all together, may be searched for rows without a parent; with more it stays unknown."""
 _LOCKED_OUT = (1044, 1045, 1142, 1143, 1227, 1698, 1524)
 _MOST = 10
 
@@ -99,7 +99,7 @@ def _look(connection: Any, private: bool, dump: Path, database: str, finding: Fi
             f"{dump} leaves the database {database!r} without a table (does it name another database with USE?)",
         )
     keys = _foreign_keys(connection, database)
-    _all_parents(connection, dump, keys)
+    _all_parents(connection, dump, [key for key in keys if private or key.to[0] == database])
     _as_expected(connection, dump, database, [str(name) for name, _ in tables], finding, expected)
     notes = []
     if finding.state == UNKNOWN and not expected.says_something:
@@ -177,8 +177,10 @@ def _as_expected(
 
 def _orphans(connection: Any, database: str, keys: list[_Key]) -> list[str]:
     """The foreign keys of rows without a parent, as far as they are found in time."""
-    found = []
-    for key in keys[:ORPHAN_KEYS]:
+    found, ends = [], time.monotonic() + ORPHAN_SECONDS_IN_ALL
+    for key in keys:
+        if time.monotonic() > ends:
+            break
         child = f"{identifier(database)}.{identifier(key.table)}"
         parent = f"{identifier(key.to[0])}.{identifier(key.to[1])}"
         pairs = list(zip(key.columns, key.to_columns, strict=True))

@@ -39,8 +39,9 @@ _DEFINER = re.compile(
     rb"((?:/\*!\d+ )?(?:CREATE (?:OR REPLACE )?(?:ALGORITHM=\w+ )?(?:AGGREGATE )?)?(?:CREATE\*/ /\*!\d+ )?)"
     rb"DEFINER=" + _NAME + rb"@" + _NAME
 )
-# a server that crashes writes the statement that it was at, with all its rows
+# a server that crashes writes the statement that it was at, with all its rows, and may write records
 _STATEMENT = re.compile(r"^Query \(0x[0-9a-f]+\):.*", re.MULTILINE | re.DOTALL)
+_RECORD = re.compile(r"^.*\bhex [0-9a-f]+; asc .*$", re.MULTILINE)
 
 
 class SeedError(Exception):
@@ -149,7 +150,8 @@ def _last_words(server: th_mariadb.Server) -> str:
             said = log.read().decode("utf-8", "replace")
     except OSError:
         return "(no error log)"
-    return "\n".join(map(printable, _STATEMENT.sub("(a statement of the dump)", said).splitlines()[-20:]))
+    said = _RECORD.sub("(a row)", _STATEMENT.sub("(a statement of the dump)", said))
+    return "\n".join(map(printable, said.splitlines()[-20:]))
 
 
 def _check_file(dump: Path, expected: Expected) -> None:

@@ -43,6 +43,8 @@ _LABEL = re.compile(
     rb"(?:\s+(?:`[^`]{1,64}`\.)?`[^`]{1,64}`)?)",
     re.IGNORECASE,
 )
+_NAMED = ("INTO", "TABLE", "TABLES", "VIEW", "FROM", "DATABASE", "USE", "EXISTS", "TRIGGER", "FUNCTION", "PROCEDURE")
+_PLAIN_NAME = re.compile(rb"\s+([A-Za-z_$][\w$]{0,63})\b(?=\s|\(|;|\Z)")
 # what other programs write, by the first bytes
 _OTHERS = (
     (b"\x1f\x8b", "it is packed with gzip: its name must end with .gz"),
@@ -234,5 +236,11 @@ def _elsewhere(facts: Facts, database: str) -> str:
 
 def label(statement: bytes) -> str:
     """What a statement is and which table it is about, and nothing of its values."""
-    found = _LABEL.match(statement.lstrip())
-    return printable(" ".join(found[1].decode("utf-8", "replace").split()))[:160] if found else ""
+    statement = statement.lstrip()
+    found = _LABEL.match(statement)
+    if not found:
+        return ""
+    words = found[1].decode("utf-8", "replace").split()
+    if words[-1].upper() in _NAMED and (name := _PLAIN_NAME.match(statement, found.end())):
+        words.append(name[1].decode("ascii", "replace"))
+    return printable(" ".join(words))[:160]

@@ -199,8 +199,8 @@ class Lexer:
             self._on_statement(self.line, data[stop : stop + HEAD])
             self.line += data.count(b"\n", stop, rows)
             return rows
-        if self.by_lines and not last and data.startswith(_ROWS_BEGIN, stop):
-            if len(data) - stop < _LONGEST_ROWS:
+        if self.by_lines and data.startswith(_ROWS_BEGIN, stop):
+            if not last and len(data) - stop < _LONGEST_ROWS:
                 return stop
             self.by_lines = False  # it is written in some other way
         self._begun = self.line

@@ -13,10 +13,11 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dump import SeedError
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
-from ansible.module_utils.th_versions import Revisions, overlapping
+from ansible.module_utils.th_versions import Revisions, overlapping, prefixed
 
 _MOST = 5
 _DENIED = (1044, 1142, 1143, 1049, 1370)
@@ -72,6 +73,8 @@ def read(
         ) from error
     if rows:
         _check_rows(rows, database, revisions, where)
+        if revisions and any(prefixed(row, database["name"]) not in revisions for row in rows):
+            _check_known(connection, server, database, revisions, where)
     else:
         _check_empty(connection, server, database, where)
     return rows
@@ -110,6 +113,23 @@ def _check_rows(rows: Sequence[str], database: Mapping[str, Any], revisions: Rev
         )
 
 
+def _check_known(
+    connection: Any, server: th_mariadb.Server, database: Mapping[str, Any], revisions: Revisions, where: str
+) -> None:
+    """A version that no stage knows, beside another table whose version is known: the profile names the wrong one."""
+    if database["versions"] != "alembic":
+        return
+    for table in also(connection, server, database):
+        place = ".".join(identifier(part) for part in table.split("."))
+        rows = th_mariadb.read_version(connection, f"SELECT version_num FROM {place}")  # noqa: S608 - quoted
+        if rows and all(prefixed(row, database["name"]) in revisions for row in rows):
+            raise StepError(
+                "profile_wrong",
+                f"{where}.version_table: the project has no migration of the version in {_name(database)}, but that in"
+                f" {printable(table)} ({_listed(rows)}): set {where}.version_table: {printable(table)}",
+            )
+
+
 def _check_empty(connection: Any, server: th_mariadb.Server, database: Mapping[str, Any], where: str) -> None:
     """A database without a version must be one without tables."""
     own, found = _own(server, database), _look(connection, server, database)
@@ -128,7 +148,8 @@ def _check_empty(connection: Any, server: th_mariadb.Server, database: Mapping[s
         )
     is_empty = own in found.tables
     problem = f"the table {table} is empty" if is_empty else f"there is no table {table}"
-    facts = f"{problem}, and the dump has {len(others)} other tables ({_listed(sorted(others))})"
+    some = "one other table" if len(others) == 1 else f"{len(others)} other tables"
+    facts = f"{problem}, and the dump has {some} ({_listed(sorted(others))})"
     if candidates:
         raise StepError("profile_wrong", f"{key}: {facts}{_named(candidates, key)}")
     for other, tool in _TOOLS.items():
@@ -180,7 +201,8 @@ def _look(connection: Any, server: th_mariadb.Server, database: Mapping[str, Any
 def _named(candidates: Sequence[str], key: str) -> str:
     if not candidates:
         return f": set {key}, or version_query"
-    return f", but {_listed(candidates)} with the columns of such a table: set {key}: {printable(candidates[0])}"
+    have = "has" if len(candidates) == 1 else "have"
+    return f"; {_listed(candidates)} {have} the columns of such a table: set {key}: {printable(candidates[0])}"
 
 
 def _listed(names: Sequence[str]) -> str:
