@@ -109,6 +109,10 @@ class Chromium:
         data = self._call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def pdf(self, path: Path) -> None:
+        """The page as it is printed."""
+        path.write_bytes(base64.b64decode(self._call("Page.printToPDF")["data"]))
+
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}

@@ -101,3 +101,18 @@ def test_the_review_comments_of_the_document_are_what_zuul_writes(zuul: Zuul2, l
         comment = zuul.comment(layout, "check", result, URL, seconds)
         shown = textwrap.indent(comment.rstrip("\n"), "    ")
         assert shown in document, shown
+
+
+def test_a_job_with_files_never_runs_for_a_ref_or_a_timer(zuul: Zuul2, layout: Any) -> None:
+    """What docs/zuul.md says of post and timer pipelines: Zuul's own code, whose items there have no files."""
+    entry = layout["jobs"][0]
+    matching = zuul.job({**entry, "branch": ["^master$"]})
+    project = zuul.model.Project("mlflow/mlflow")
+    updated, timed = zuul.model.Ref(project), zuul.model.NullChange(project)
+    updated.ref = "master"
+    assert not matching.changeMatches(updated) and not matching.changeMatches(timed)
+    only_branch, neither = zuul.job({**entry, "files": []}), zuul.job({**entry, "files": [], "branch": []})
+    assert only_branch.changeMatches(updated) and not only_branch.changeMatches(timed)
+    assert neither.changeMatches(updated) and neither.changeMatches(timed)
+    updated.ref = "refs/tags/3.4"
+    assert not only_branch.changeMatches(updated) and neither.changeMatches(updated)
