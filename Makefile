@@ -9,6 +9,8 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# some thousand processes are started: none has to compile again what another one has compiled
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test tests lint benchmarks host host-development clean
 
