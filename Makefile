@@ -9,6 +9,8 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# some thousand processes are started: none has to compile again what another one has compiled
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test tests lint benchmarks host host-development clean
 
@@ -19,9 +21,9 @@ demo: $(VENV)/installed host
 test: $(VENV)/installed-test host-development
 	$(MAKE) --jobs=2 lint tests
 
-# one more than there are cores, for the same reason
+# two more than there are cores, for the same reason
 tests: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(shell expr $$(nproc) + 2) --dist loadfile --no-loadscope-reorder
 
 # nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test

@@ -34,7 +34,7 @@ FUNCTION = b"build:benchmark"
 CONNECTIONS = (1, 10, 100, 400)
 JOBS = 100
 BURST = 500
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 
 # The kinds of packets, from the protocol's document.
 _CAN_DO, _PRE_SLEEP, _NOOP, _SUBMIT_JOB, _GRAB_JOB_UNIQ = 1, 4, 6, 7, 30

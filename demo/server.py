@@ -20,7 +20,7 @@ SHORT = "/tmp"  # noqa: S108
 """A socket's path has room for about a hundred characters, whatever TMPDIR and the checkout are called."""
 
 _SMALL = ("--innodb-log-file-size=10M",)
-_START_SECONDS = 60
+_START_SECONDS = 300
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from worker.errors import TurboHipsterError
 from worker.gearman import Submitter
 
 PIPELINE = "check"
-_REGISTRATION_SECONDS = 30
+_REGISTRATION_SECONDS = 300
 _SILENCE_SECONDS = 900  # the worker tells of every step that it takes
 
 

@@ -28,7 +28,7 @@ GROWTH_LIMIT = 0.10
 """How much that may grow, or shrink, to the end."""
 _GATES = 5  # one build in so many is a real one
 _CALM = 0.4  # the share of the load after which no worker is killed any more, so that some live to be measured
-_SILENCE = 300.0
+_SILENCE = 1200.0
 _LOOK = 0.2
 
 

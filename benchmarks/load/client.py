@@ -58,7 +58,7 @@ class Client(gear.Client):  # type: ignore[misc]
         self.wrong: list[str] = []
         super().__init__("load")
         self.addServer(host, port)
-        self.waitForServer(10)
+        self.waitForServer(300)
 
     def launch(self, build: Build) -> None:
         """Hand a build in; later, when there is no server."""
@@ -70,7 +70,7 @@ class Client(gear.Client):  # type: ignore[misc]
             self._launches[unique] = Launch(build)
         arguments = json.dumps({**build.arguments, "ZUUL_UUID": unique}).encode()
         try:
-            self.submitJob(gear.Job(build.function, arguments, unique=unique), timeout=10)
+            self.submitJob(gear.Job(build.function, arguments, unique=unique), timeout=60)
         except (gear.GearmanError, gear.TimeoutError, gear.NoConnectedServersError, OSError, AttributeError):
             self._lose(unique)
 
@@ -95,7 +95,7 @@ class Client(gear.Client):  # type: ignore[misc]
             payload = json.dumps({"name": launch.data["name"], "number": number}).encode()
             job = gear.Job(f"stop:{launch.data['manager']}", payload, unique=uuid.uuid4().hex)
             try:
-                self.submitJob(job, precedence=gear.PRECEDENCE_HIGH, timeout=10)
+                self.submitJob(job, precedence=gear.PRECEDENCE_HIGH, timeout=60)
             except (gear.GearmanError, gear.TimeoutError, gear.NoConnectedServersError, OSError, AttributeError):
                 pass  # its server has gone, and the build is lost with it
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.integration.conftest import packages  # noqa: F401 - one cache of packages for all tests
 from tests.library import conftest as library  # noqa: F401 - makes the roles' modules importable
 
 STOPPED_BY = "stopped by"

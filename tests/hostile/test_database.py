@@ -174,7 +174,8 @@ class Bench:
             toy.write(job_dir / "src", chain)
             toy.artifacts(job_dir, job_dir / "src", chain)
             with self._server_for(job_dir / "db" / toy.NAME, sandbox if at_start else None):
-                Walk(job_dir, toy.NAME, toy.profile(), Limits(60, 30, 100_000), toy.PROGRAMS, sandbox).run()
+                limits = Limits(toy.PATIENCE, toy.PATIENCE, 100_000)
+                Walk(job_dir, toy.NAME, toy.profile(), limits, toy.PROGRAMS, sandbox).run()
             return toy.events(job_dir, toy.NAME)[-1]
         finally:
             shutil.rmtree(job_dir)

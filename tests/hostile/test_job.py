@@ -33,9 +33,8 @@ raise ValueError('{MARKUP}\\x1b[31m ' + secret)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("world")
-    with made(folder, folder / "packages") as found:
+def world(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[World]:
+    with made(tmp_path_factory.mktemp("world"), packages) as found:
         yield found
 
 

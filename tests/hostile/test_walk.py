@@ -85,7 +85,7 @@ class Walker:
         (built,) = json.loads(path.read_text())["environments"]
         built |= {"venv": str(self.venv), "bytecode": str(self.bytecode)}
         path.write_text(json.dumps({"environments": [built]}))
-        limits = Limits(20, 20, 100_000)
+        limits = Limits(toy.PATIENCE, toy.PATIENCE, 100_000)
         Walk(job_dir, toy.NAME, toy.profile(database), limits, self.programs, self.sandbox).run()
         return toy.events(job_dir, toy.NAME)
 

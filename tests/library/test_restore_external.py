@@ -320,7 +320,7 @@ class TestWalk:
         (job_dir / "results").mkdir(exist_ok=True)
         toy.write(job_dir / "src", self.CHAIN)
         toy.artifacts(job_dir, job_dir / "src", self.CHAIN)
-        Walk(job_dir, "toy", toy.profile(), Limits(30, 30, 100_000), PROGRAMS, boxes.settings()).run()
+        Walk(job_dir, "toy", toy.profile(), Limits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
         return toy.events(job_dir, "toy")
 
     def test_each_migration_is_measured_apart_from_others_work(self, jobs: Jobs) -> None:

@@ -600,6 +600,6 @@ def test_the_folders_that_the_profile_names(job_dir: Path, server: th_mariadb.Se
     toy.write(job_dir / "src", {name: CHAIN[name] for name in ("a1", "b2")})
     toy.artifacts(job_dir, job_dir / "src", CHAIN)
     profile = toy.profile({**toy.DATABASE, "config": "own.ini", **places})
-    Walk(job_dir, NAME, profile, Limits(30, 30, 100_000), toy.PROGRAMS, boxes.settings()).run()
+    Walk(job_dir, NAME, profile, Limits(toy.PATIENCE, toy.PATIENCE, 100_000), toy.PROGRAMS, boxes.settings()).run()
     events = toy.events(job_dir, NAME)
     assert [end for _, _, end, _ in way(events)] == ["a1", "b2", "c3"] and events[-1]["version"] == "c3"

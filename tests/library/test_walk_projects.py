@@ -138,7 +138,7 @@ class Job:
         write_json(self.folder / "artifacts" / "environment.json", {"environments": built})
         self._make_databases([one["name"] for one in profile["databases"]])
         (self.folder / "artifacts" / f"walk-{NAME}.jsonl").unlink(missing_ok=True)
-        Walk(self.folder, NAME, profile, Limits(60, 120, 1_000_000), PROGRAMS, boxes.settings()).run()
+        Walk(self.folder, NAME, profile, Limits(300, 300, 1_000_000), PROGRAMS, boxes.settings()).run()
         return toy.events(self.folder, NAME)
 
     def _make_databases(self, names: list[str]) -> None:
