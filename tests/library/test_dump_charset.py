@@ -96,6 +96,7 @@ def test_a_dump_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
 
 
 def test_a_folder_of_mydumpers(tmp_path: Path) -> None:
+    (tmp_path / "metadata").write_text("Started dump at: 2026-01-01 00:00:00\nFinished dump at: 2026-01-01 00:00:01\n")
     (tmp_path / "shop.t-schema.sql").write_text(TABLE)
     (tmp_path / "shop.t.00000.sql").write_text("INSERT INTO t VALUES (1);")
     assert declared(head(tmp_path), "shop").collation == "utf8mb4_unicode_ci"
