@@ -149,7 +149,8 @@ def render_text(verdict: Verdict, url: str = "") -> str:
 def _whose(message: Message) -> str:
     """Whose a message is, for people."""
     if not message.counts:
-        return "does not count"
+        # of a limit that only warns, or an excess that was waived, the fault is nobody's
+        return f"the {message.fault.value}'s, does not count" if message.blame else "does not count"
     if message.fault.ours:
         return f"not the change's fault, but the {message.fault.value}'s"
     return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"

@@ -28,7 +28,8 @@ def run(world: World, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Run the job; what it prints as JSON, with the events of its walk."""
     params = world.root / "params.json"
     params.write_text(json.dumps({**arguments, "ZUUL_UUID": "1234567"}))
-    done = world.th("run", "-c", str(world.config_path), "--job", JOB, "--params", str(params), "--json")
+    words = ("run", "-c", str(world.config_path), "--job", JOB, "--params", str(params), "--json")
+    done = world.th(*words, patience=900)  # it walks twice
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout.startswith("{"), done.stdout + done.stderr
     document: dict[str, Any] = json.loads(done.stdout)

@@ -51,7 +51,7 @@ class Job(Workplace):
         wanted = [{"stage": "change", "kind": "change"}]
         arguments = {"ANSIBLE_MODULE_ARGS": {**self.params, "wanted": wanted}}
         words = [sys.executable, "-P", str(RUN_MODULE), str(MODULE)]
-        return subprocess.run(words, input=json.dumps(arguments), capture_output=True, text=True, timeout=300)
+        return subprocess.run(words, input=json.dumps(arguments), capture_output=True, text=True, timeout=900)
 
     def events(self) -> list[dict[str, Any]]:
         path = self.job_dir / "artifacts" / "errors.jsonl"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.walks import case
-from worker import artifacts, excess, verdict
+from worker import artifacts, excess, report, verdict
 from worker.outcome import Fault, Outcome
 from worker.problems import Control, Problem, cause
 from worker.verdict import Verdict
@@ -77,6 +77,8 @@ def test_a_merged_migration_over_its_limit_fails_no_change(tmp_path: Path) -> No
         '"maximum_migration_times": {"2a94d7e3c8f2->3b6e01f9a7d3": 91}, or waive the excess, "waivers": '
         '[{"migration": "2a94d7e3c8f2->3b6e01f9a7d3", "limit": "maximum_migration_times", "reason": "…"}].'
     )
+    shown = report.render_text(found, "")
+    assert "took too long  [user_001]  (the dataset's, does not count)" in shown and message.remedy in shown
     rows = {row.migration.to: row for row in found.datasets[0].migrations}
     assert rows["3b6e01f9a7d3"].result == "ok" and rows["3b6e01f9a7d3"].over == {"seconds"}
 
