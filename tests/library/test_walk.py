@@ -234,6 +234,19 @@ def test_a_script_that_only_alembic_finds_does_not_go_unnoticed(job_dir: Path, s
     assert "alembic's heads are d4" in error(events)["detail"] and "lead to c3" in error(events)["detail"]
 
 
+def test_a_pyproject_alone_configures_alembic(job_dir: Path, server: th_mariadb.Server) -> None:
+    helpers = job_dir / "src" / "helpers"
+    helpers.mkdir(parents=True)
+    (helpers / "words.py").write_text("NAME = 't'\n")
+    (job_dir / "src" / "pyproject.toml").write_text(
+        '[tool.alembic]\nscript_location = "%(here)s/migrations"\nprepend_sys_path = ["helpers"]\n'
+    )
+    tree = {"a1": (None, f"import words\nassert words.NAME == 't'\n{FIRST}"), "b2": ("a1", ROWS)}
+    events = walk(job_dir, tree, {"tool": "alembic", "config": "pyproject.toml"})
+    assert kinds(events) == ["stage", *["begin", "end"] * 2, "final"]
+    assert events[-1]["version"] == "b2"
+
+
 def test_a_project_without_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
     assert error(walk(job_dir, {}))["code"] == "no_migrations"
 
