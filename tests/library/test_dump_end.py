@@ -131,6 +131,7 @@ def test_a_packed_dump_that_was_cut_before_it_was_packed(tmp_path: Path) -> None
         (b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n", "SQLite"),
         (b"SQLite format 3\0", "SQLite"),
         (b"PK\x03\x04", "ZIP"),
+        (b"dump.sql" + bytes(249) + b"ustar\x00", "tar archive"),
         (b"<html><body>404</body></html>\n", "no statement"),
         (b"mysqldump: [Warning] Using a password on the command line\n" + dumps.MYSQLDUMP.encode(), "2>&1"),
     ],

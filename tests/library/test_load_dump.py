@@ -211,7 +211,7 @@ def test_the_last_words_of_a_server_that_died_have_no_rows(tmp_path: Path) -> No
     rows = "\n".join(f"(1,'{secret}')," for secret in SECRETS[:200])
     server.error_log.write_text(
         "2026-03-01 10:00:00 4 [ERROR] InnoDB: a record\n 1: len 17; hex 616c696365; asc alice0@example.org;;\n"
-        f"[ERROR] mysqld got signal 11 ;\nQuery (0x7f0001): INSERT INTO t VALUES\n{rows}\n\nConnection ID (thread ID): 4\n"
+        f"[ERROR] mysqld got signal 11 ;\nQuery (0x7f0001): INSERT INTO t VALUES\n{rows}\n\nConnection ID: 4\n"
     )
     said = th_dump._last_words(server)
     assert "signal 11" in said and "alice" not in said

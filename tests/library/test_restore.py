@@ -172,6 +172,19 @@ def test_a_database_without_a_version_table(home: Home) -> None:
     assert "there is no table alembic_version" in str(caught.value) and "customers" in str(caught.value)
 
 
+def test_a_version_that_no_stage_knows_beside_another_version_table(home: Home) -> None:
+    other = "CREATE TABLE old_version (version_num int);\n"
+    home.dump.write_text(DUMP.replace("-- Dump completed", f"{other}-- Dump completed"))
+    options = home.options()
+    artifacts = Path(options["job_dir"]) / "artifacts"
+    write_json(artifacts / "checkout.json", {"revisions": {"z9": {"down": []}}})
+    facts, _ = home.restore(options)
+    assert facts["version"] == ["a1"] and facts["version_tables"] == ["old_version"]
+    options = home.options()
+    write_json(Path(options["job_dir"]) / "artifacts" / "checkout.json", {"revisions": {"a1": {"down": []}}})
+    assert home.restore(options)[0]["version_tables"] == []
+
+
 def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:
     home.root = home.root / ("long-" * 20)
     home.root.mkdir()

@@ -83,6 +83,12 @@ def test_tables_without_a_version_are_the_dumps_fault(
     assert "migrations.version_table" in str(caught.value) and "--" in str(caught.value)
 
 
+def test_a_statement_of_the_profiles_own_that_finds_no_version(server: th_mariadb.Server) -> None:
+    own = {**profile(), "tool": "command", "version_query": "SELECT MAX(v) FROM changes"}
+    with pytest.raises(SeedError, match=r"correct migrations\.version_query"):
+        read(server, [TABLE, "CREATE TABLE changes (v int)"], own)
+
+
 @pytest.mark.parametrize(
     ("statements", "database", "words"),
     [

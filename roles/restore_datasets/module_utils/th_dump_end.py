@@ -136,6 +136,8 @@ def _other(piece: bytes) -> str:
     for begins, problem in _OTHERS:
         if piece.startswith(begins):
             return _UTF16 if problem == "UTF-16" else problem
+    if piece[257:262] == b"ustar":
+        return "it is a tar archive: take the dump out of it"
     if _SAID.match(piece):
         return "it begins with what the dumping program has said: send its errors elsewhere (2>FILE, not 2>&1)"
     if b"PRAGMA foreign_keys" in piece[:400]:

@@ -138,6 +138,12 @@ def _check_empty(connection: Any, server: th_mariadb.Server, database: Mapping[s
         return
     table, versions = _name(database), database["versions"]
     key = f"{where}.version_table"
+    if table.rpartition(".")[2] not in database["version_query"]:  # a statement of the profile's own
+        raise SeedError(
+            "seed_broken",
+            f"the version_query of the profile finds no version, and the dump has {_some(others)}: nobody knows which"
+            f" migrations have run. Dump what it reads, too, or correct {where}.version_query",
+        )
     expression = ", ".join(sorted(_SHAPES[versions]))
     candidates = found.like(versions, own)
     if own in found.tables and not (found.tables[own] & _SHAPES[versions]):
@@ -148,8 +154,7 @@ def _check_empty(connection: Any, server: th_mariadb.Server, database: Mapping[s
         )
     is_empty = own in found.tables
     problem = f"the table {table} is empty" if is_empty else f"there is no table {table}"
-    some = "one other table" if len(others) == 1 else f"{len(others)} other tables"
-    facts = f"{problem}, and the dump has {some} ({_listed(sorted(others))})"
+    facts = f"{problem}, and the dump has {_some(others)}"
     if candidates:
         raise StepError("profile_wrong", f"{key}: {facts}{_named(candidates, key)}")
     for other, tool in _TOOLS.items():
@@ -196,6 +201,11 @@ def _look(connection: Any, server: th_mariadb.Server, database: Mapping[str, Any
         tables.setdefault((str(schema), str(table)), set()).add(str(column).lower())
     own = server.databases[database["name"]]
     return _Found({key: frozenset(columns) for key, columns in tables.items()}, own)
+
+
+def _some(others: Sequence[str]) -> str:
+    number = "one other table" if len(others) == 1 else f"{len(others)} other tables"
+    return f"{number} ({_listed(sorted(others))})"
 
 
 def _named(candidates: Sequence[str], key: str) -> str:
