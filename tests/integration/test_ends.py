@@ -199,6 +199,17 @@ PLUGIN = """---
       ansible.builtin.assert:
         that: th_job.change != '13'
         fail_msg: Thirteen is not allowed.
+
+    - name: Leave a file
+      ansible.builtin.copy:
+        content: of its own
+        dest: "{{ th_job_dir }}/results/own.txt"
+        mode: "0644"
+
+    - name: Run the project's own test
+      ansible.builtin.command: >-
+        sh -c 'echo step one; echo no such table >&2; exit {{ (th_job.change == "14") | ternary(3, 0) }}'
+      changed_when: false
 """
 
 
@@ -213,3 +224,10 @@ def test_a_plugin_of_the_operators_own_is_a_playbook(world: World) -> None:
         bad = worker.run(world.arguments(ZUUL_CHANGE="13"), "hello")
         assert bad.codes == ["test_failed"] and "Thirteen is not allowed" in bad.said()
         assert world.th("verdict", str(bad.folder)).returncode == 1
+        worse = worker.run(world.arguments(ZUUL_CHANGE="14"), "hello")
+        detail = worse.document["messages"][0]["detail"].splitlines()
+        assert detail[0] == "Run the project's own test: non-zero return code: no such table"
+        assert detail[1:] == ["stderr:", "no such table", "stdout:", "step one"]
+        assert 'href="own.txt"' in (worse.folder / "index.html").read_text()
+        log = (worse.folder / "task_output.log").read_text()
+        assert "\ufffd" not in log and "\r" not in log and "Validating arguments" not in log
