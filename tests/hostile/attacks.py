@@ -82,18 +82,20 @@ _DATAGRAM = """
 _QUESTION = "123401000001000000000000046c65616b076578616d706c650000010001"
 """A question for the address of ``leak.example`` (RFC 1035)."""
 _OUTLIVE = """
-    import os, subprocess, sys, time
+    import os, sys
+    there, here = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             for number in range(3, 64):
-                try: os.close(number)
+                try: number == here or os.close(number)
                 except OSError: pass
             nothing = os.open('/dev/null', os.O_RDWR)
             for number in range(3): os.dup2(nothing, number)
-            os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(300)', W['mark']])
+            os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(3600)', W['mark']])
         os._exit(0)
-    time.sleep(0.3)
+    os.close(here)
+    os.read(there, 1)  # until it runs: then its end is closed
 """
 
 READING = (
