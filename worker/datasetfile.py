@@ -111,6 +111,10 @@ def load(path: Path) -> Dataset:
     return _Reader(path, document).read()
 
 
+def _key(where: str, key: str) -> str:
+    return ".".join(filter(None, (where, key)))
+
+
 class _Reader:
     """Takes one dataset's file apart."""
 
@@ -154,16 +158,14 @@ class _Reader:
 
     def text(self, key: str, within: Mapping[str, Any] | None = None, where: str = "", empty: bool = False) -> str:
         value = (self.document if within is None else within).get(key)
-        where = f"{where}.{key}" if where else key
         if value is None:
-            raise self.error(where, "is missing", "add it")
+            raise self.error(_key(where, key), "is missing", "add it")
         if not isinstance(value, str) or (not value and not empty) or "\0" in value:
-            raise self.error(where, "must be text", "put it in quotes")
+            raise self.error(_key(where, key), "must be text", "put it in quotes")
         return value
 
     def items(self, key: str) -> list[Any]:
-        value = self.document.get(key, [])
-        if not isinstance(value, list):
+        if not isinstance(value := self.document.get(key, []), list):
             raise self.error(key, "must be a list")
         return value
 
@@ -240,33 +242,26 @@ class _Reader:
 
     def part(self, name: str, given: Mapping[str, Any], where: str, reset: bool) -> Part:
         database = self.text("database", given, where)
-        key = f"{where}.seed_data" if where else "seed_data"
         if not _DATABASE.fullmatch(database):
-            wrong = f"{where}.database" if where else "database"
-            raise self.error(wrong, f"{database!r} cannot be used", "use letters, digits and _")
+            raise self.error(_key(where, "database"), f"{database!r} cannot be used", "use letters, digits and _")
         charset = [self.charset(one, given, where) for one in ("character_set", "collation")]
         if reset:
-            if "seed_data" in given:
-                raise self.error(key, "says the same as reset: how the database becomes the seed's", "keep one")
-            if "expect" in given:
-                wrong = f"{where}.expect" if where else "expect"
-                raise self.error(wrong, "is for a dump, not for reset", "take it out")
+            for key in ("seed_data", "expect"):
+                if key in given:
+                    raise self.error(_key(where, key), "is for a dump, which reset takes the place of", "keep one")
             return Part(name, database, None, *charset)
         seed = self.path.parent / self.text("seed_data", given, where)
         if seed.suffix not in SUFFIXES and not seed.is_dir():
             remedy = f"use {', '.join(SUFFIXES)}, or a folder of mydumper's"
-            raise self.error(key, f"{seed.name} is of no known kind", remedy)
-        if "expect" in given:
-            inner, problem, remedy = expect.problem(given["expect"])
-            if problem:
-                raise self.error(".".join(filter(None, (where, "expect", inner))), problem, remedy)
+            raise self.error(_key(where, "seed_data"), f"{seed.name} is of no known kind", remedy)
+        inner, problem, remedy = expect.problem(given["expect"]) if "expect" in given else ("", "", "")
+        if problem:
+            raise self.error(_key(_key(where, "expect"), inner), problem, remedy)
         return Part(name, database, seed, *charset)
 
     def charset(self, key: str, given: Mapping[str, Any], where: str) -> str:
-        name = self.text(key, given, where) if key in given else ""
-        if name and not _CHARSET.fullmatch(name):
-            wrong = f"{where}.{key}" if where else key
-            raise self.error(wrong, f"{name!r} cannot be used", "use letters, digits and _")
+        if (name := self.text(key, given, where) if key in given else "") and not _CHARSET.fullmatch(name):
+            raise self.error(_key(where, key), f"{name!r} cannot be used", "use letters, digits and _")
         return name
 
     def limits(self, key: str, names: list[str]) -> dict[str, float]:
