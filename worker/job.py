@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from worker import artifacts, datasets, ending, jobdatasets, publish, report, runner, sandbox, summary, verdict
-from worker.artifacts import Artifacts, Problem
+from worker.artifacts import Artifacts
 from worker.config import Config, JobEntry
-from worker.ending import SHUTDOWN as SHUTDOWN
-from worker.ending import STOP as STOP
-from worker.ending import Cancellation
+from worker.ending import STOP, Cancellation
 from worker.errors import InfrastructureError
 from worker.jobdir import MARKER, JobDir
 from worker.outcome import Message
+from worker.problems import Problem
 from worker.progress import Progress, ProgressReader
 from worker.request import Request
 from worker.verdict import Verdict
@@ -68,7 +67,7 @@ class Job:
         self._percent = 0
 
     def cancel(self, reason: str) -> None:
-        """End the job soon: `STOP` when Zuul wants it no more, `SHUTDOWN` when the worker ends."""
+        """End the job soon: `ending.STOP` when Zuul has canceled it, `ending.SHUTDOWN` when the worker ends."""
         self._canceled.cancel(reason)
 
     def run(self) -> JobResult:

@@ -14,7 +14,8 @@ from tests.unit.walks import case
 from worker import config, job
 from worker.artifacts import read
 from worker.config import Config
-from worker.job import SHUTDOWN, STOP, Job, JobResult
+from worker.ending import SHUTDOWN, STOP
+from worker.job import Job, JobResult
 from worker.progress import Progress
 from worker.request import Request
 from worker.runner import PlaybookRun

@@ -14,7 +14,8 @@ import pytest
 
 from tests.unit.test_job import Stage, leaves
 from worker import ending, job
-from worker.job import SHUTDOWN, STOP, JobResult
+from worker.ending import SHUTDOWN, STOP
+from worker.job import JobResult
 from worker.outcome import AFTERWARDS
 from worker.runner import PlaybookRun
 

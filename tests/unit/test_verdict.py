@@ -17,6 +17,7 @@ from worker.answer import LENGTH
 from worker.checkout import Checkout
 from worker.limits import LIMITS
 from worker.outcome import CODES, Fault, Message, Outcome
+from worker.problems import Problem
 
 
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
@@ -397,7 +398,7 @@ def test_any_files_give_a_verdict(
     (any_folder / "first-try.json").write_text(json.dumps(first))
     read = artifacts.read(any_folder)
     if ended:
-        read = replace(read, problems=(*read.problems, artifacts.Problem("worker_stopped")))
+        read = replace(read, problems=(*read.problems, Problem("worker_stopped")))
     found = verdict.decide(read, ["a", "b"])
     assert found.outcome is not Outcome.SUCCESS, "nothing was found out about the second dataset"
     assert found.messages

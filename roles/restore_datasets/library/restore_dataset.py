@@ -219,7 +219,7 @@ def look(
             rows = th_version_table.read(connection, server, one, revisions)
             flavour, version = th_mariadb.flavour(connection)
             heads = heads_of(rows, one["versions"], one["name"], revisions)
-            if not revisions.keys() >= set(heads):  # to look at all tables takes time
+            if not set(revisions or ()) >= set(heads):  # to look at all tables takes time
                 others += th_version_table.also(connection, server, one)
         found.append({"name": one["name"], "database": schema, "version": heads})
     return {
