@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Serv
 
 
 class Place:
-    """A database that is made anew for each dump."""
+    """A database that is made for each dump."""
 
     def __init__(self, server: th_mariadb.Server, tmp_path: Path) -> None:
         self.server, self.path = server, tmp_path / "dump.sql"

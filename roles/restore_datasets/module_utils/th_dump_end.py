@@ -194,7 +194,7 @@ def _by_what_is_open(facts: Facts) -> tuple[str, str]:
     if facts.kind == "phpMyAdmin" and facts.transactions:
         return WHOLE, ""
     return UNKNOWN, (
-        f"{facts.kind or 'a dump of this kind'} writes nothing at its end that would say that it is whole: each"
+        f"a dump of {facts.kind or 'this kind'} has nothing at its end that says that it is whole: each"
         " statement in it is, but whether some are missing cannot be seen. The key expect of the dataset can say what"
         " must be there; mysqldump and mariadb-dump (without --skip-comments and --compact) end a dump with"
         " '-- Dump completed'"

@@ -169,7 +169,7 @@ _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ((1050, 1304, 1359, 1537), r"", (
         "the dump holds it twice, as two dumps in one file do: make one dump, or dump with --add-drop-table"
     )),
-    ((1046,), r"", "the dump leaves its database: make it without CREATE DATABASE and DROP DATABASE"),
+    ((1007, 1008, 1046), r"", "the dump leaves its database: make it without CREATE DATABASE and DROP DATABASE"),
     ((1049,), r"", "the dump names another database: dump without --databases, and let the key database be that name"),
     ((1146, 1356), r"", (
         "a view or trigger needs a table that the dump does not have: dump it, or leave the view out (--ignore-table)"
