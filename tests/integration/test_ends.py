@@ -68,7 +68,8 @@ def test_a_git_server_that_does_not_answer(world: World) -> None:
 def test_a_password_in_the_address_of_a_git_server_is_not_published(world: World, impatient: Worker) -> None:
     url = world.url.replace("git://", "git://someone:pass-word@")
     answer = impatient.run({**world.migration("pass"), "ZUUL_URL": url})
-    assert answer.codes == ["git_unreachable"], "this protocol knows no users"
+    # this protocol knows no users: it is a host that does not exist, or that no name server is there to ask for
+    assert answer.codes in (["git_refused"], ["git_unreachable"])
     assert "someone" in answer.everything() and "pass-word" not in answer.everything()
 
 

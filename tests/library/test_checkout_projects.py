@@ -131,6 +131,7 @@ def test_alembics_own_heads(fetch: Fetch, project: str) -> None:
     assert tree.heads() == said["heads"]
     assert before(tree) == said["before"]
     assert (len(tree.revisions), len(tree.heads())) == (count, heads)
+    assert tree.orphans() == []
 
 
 def test_two_databases_are_one_forest(fetch: Fetch) -> None:
@@ -146,6 +147,7 @@ def test_two_databases_are_one_forest(fetch: Fetch) -> None:
         every |= {f"{name}:{one}": [f"{name}:{down}" for down in downs] for one, downs in said["before"].items()}
     assert tree.heads() == heads == ["api:cdeec0c85668", "main:ab450ba04102"]
     assert before(tree) == every and len(tree.revisions) == 13
+    assert tree.orphans() == []
     assert tree.order()[0] == "api:d67eeaabee36"
     assert read.folders("HEAD") == ["nova/db/api/migrations/versions", "nova/db/main/migrations/versions"]
 
@@ -213,7 +215,8 @@ def test_djangos_own_graph(fetch: Fetch, tmp_path: Path) -> None:
     assert tree.unreadable == ()
     assert before(tree) == said["before"]
     within = {one for revision in tree.revisions.values() for one in revision.down}
-    assert sorted(tree.revisions.keys() - within) == said["leaves"]
+    assert sorted(tree.revisions.keys() - within) == tree.leaves() == said["leaves"]
+    assert tree.orphans() == []
     across = {one for ones in said["before"].values() for one in ones}
     assert tree.heads() == sorted(said["before"].keys() - across)
     apps = read.folders("HEAD")

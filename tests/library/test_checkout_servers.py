@@ -3,21 +3,25 @@
 
 import os
 import socket
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible.module_utils import th_git_errors
 from ansible.module_utils.th_git import GitError
 from ansible.module_utils.th_git_errors import folder_problem
+from ansible.module_utils.th_mirror import unreachable
 from ansible.module_utils.th_step import StepError
 
 from .gitserver import Repository, git
 from .test_checkout import PROJECT, ZUUL_REF, Workplace, repository, root, url, work  # noqa: F401 - fixtures
 
+NOBODY = 65534
 WEB_PAGE = b"<html>\nwords\n</html>\n"
 
 
@@ -91,15 +95,41 @@ def test_a_folder_of_this_machine_that_is_not_there(work: Workplace, tmp_path: P
     assert f"{tmp_path}/nowhere does not exist" in detail and "zuul_server: git_url" in detail
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
-def test_a_folder_that_may_not_be_entered(work: Workplace, tmp_path: Path) -> None:  # noqa: F811
-    closed = tmp_path / "closed"
-    (closed / PROJECT).mkdir(parents=True)
-    closed.chmod(0)
-    try:
-        assert f"may not enter {closed}" in work.fails("git_refused", "cannot be fetched from", origin=str(closed))
-    finally:
-        closed.chmod(0o700)
+def as_nobody(function: Callable[[], str]) -> str:
+    """What a function says to a user who is not root."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.write(writing, function().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_a_folder_that_may_not_be_entered() -> None:
+    with tempfile.TemporaryDirectory(prefix="th-closed-") as top:
+        closed = Path(top) / "closed"
+        (closed / PROJECT).mkdir(parents=True)
+        os.chmod(top, 0o755)
+        closed.chmod(0)
+        url = f"file://{closed}/{PROJECT}"
+        words = "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote repository."
+        server = Mock(bases=(f"file://{closed}",))
+        try:
+            said = as_nobody(lambda: str(unreachable(server, url, GitError("fetch", 128, words, 0))))
+        finally:
+            closed.chmod(0o700)
+    assert f"'x' does not appear to be a git repository (the user of this process may not enter {closed})" in said
+    assert "see zuul_server: git_url" in said
 
 
 def test_which_folder_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
