@@ -48,15 +48,15 @@ def dump(text: str) -> str:
     return DUMP.replace("-- Dump completed", f"{text}\n-- Dump completed")
 
 
+NAMES = ("users", "orders", "products")
 REFERENCE = "CREATE TABLE c (id int PRIMARY KEY, user char(36), FOREIGN KEY (user) REFERENCES users (id))"
 
 
 def test_a_foreign_key_on_a_table_of_the_dumps_collation(home: Home) -> None:
     """mariadb-dump of one database does not say which collation the database has: its tables do."""
-    home.dump.write_text(
-        "CREATE TABLE `users` (\n  `id` char(36) NOT NULL,\n  PRIMARY KEY (`id`)\n"
-        ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;\n"
-    )
+    end = ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;\n"
+    tables = [f"CREATE TABLE `{name}` (\n  `id` char(36) NOT NULL,\n  PRIMARY KEY (`id`)\n{end}" for name in NAMES]
+    home.dump.write_text(dump("\n".join(tables)))
     _, server = home.restore()
     ask(server, REFERENCE)
     assert ask(server, "SELECT @@collation_database") == [("utf8mb4_unicode_ci",)]
@@ -170,21 +170,18 @@ def test_what_the_server_does_not_know(home: Home, keys: dict[str, Any], words: 
     assert not list(home.root.glob("snapshots/*/snapshot.json")) and not list(home.root.glob("snapshots/.*making*"))
 
 
-def test_two_databases_in_one_dump_have_each_their_own_collation(home: Home) -> None:
-    """As `mariadb-dump --databases` writes them, with one file for both parts of the dataset."""
-    both = ""
-    for name, collation in (("toy_db", "utf8mb4_polish_ci"), ("toy_api", "latin1_german1_ci")):
-        charset = collation.split("_")[0]
-        both += (
-            f"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `{name}` /*!40100 DEFAULT CHARACTER SET {charset} COLLATE"
-            f" {collation} */;\n\nUSE `{name}`;\nDROP TABLE IF EXISTS `t`;\nCREATE TABLE `t` (\n"
-            "  `id` int PRIMARY KEY\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\n"
-            "INSERT INTO t VALUES (1);\n"
-        )
+def test_two_databases_have_each_the_collation_of_their_own_dump(home: Home) -> None:
+    """As `mariadb-dump --databases` writes them: with a statement that makes the database."""
     home.several()
-    home.dump.write_text(both)
-    (home.root / "main.sql").write_text(both)
-    home.restore()
-    server = home.started[-1]
-    for name, collation in (("toy_db", "utf8mb4_polish_ci"), ("toy_api", "latin1_german1_ci")):
-        assert ask(server, f"USE {name}", "SELECT @@collation_database, (SELECT COUNT(*) FROM t)") == [(collation, 1)]
+    wanted = {"toy_db": (home.root / "main.sql", "utf8mb4_polish_ci"), "toy_api": (home.dump, "utf8mb4_german2_ci")}
+    for name, (path, collation) in wanted.items():
+        create = (
+            f"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `{name}` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE"
+            f" {collation} */;\n\nUSE `{name}`;\nCREATE TABLE `more` (\n  `id` int PRIMARY KEY\n"
+            ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\n"
+        )
+        path.write_text(create + path.read_text())
+    _, server = home.restore()
+    for name, (_, collation) in wanted.items():
+        found = ask(server, f"USE {name}", "SELECT @@collation_database, (SELECT COUNT(*) FROM more)")
+        assert found == [(collation, 0)]
