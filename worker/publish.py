@@ -91,10 +91,8 @@ def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
         "DATASETS": None if datasets is None else [item["name"] for item in datasets],
     }
     text = (Path(__file__).parent / "templates" / "reproduce.sh").read_text("utf-8")
-    for name, value in facts.items():
-        # JSON in JSON is a literal of Python's, on one line, in ASCII
-        text = text.replace(f"@{name}@", json.dumps(json.dumps(value)), 1)
-    return text
+    # JSON in JSON is a literal of Python's, on one line, in ASCII; in one pass, as a name may look like a place to fill
+    return re.sub(r"@([A-Z]+)@", lambda place: json.dumps(json.dumps(facts[place[1]])), text)
 
 
 def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:

@@ -208,8 +208,7 @@ PLUGIN = """---
         mode: "0644"
 
     - name: Run the project's own test
-      ansible.builtin.command: >-
-        sh -c 'echo step one; echo no such table >&2; exit {{ (th_job.change == "14") | ternary(3, 0) }}'
+      ansible.builtin.command: sh -c 'echo step one; echo no such table >&2; test {{ th_job.change }} != 14'
       changed_when: false
 """
 

@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_job import Stage, leaves
+from tests.unit.test_job import ARGUMENTS, Stage, leaves
 from worker import ending, job
+from worker.cli import run
 from worker.ending import SHUTDOWN, STOP
 from worker.job import JobResult
 from worker.outcome import AFTERWARDS
+from worker.request import Request
 from worker.runner import PlaybookRun
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = OSError(28, os.strerror(28), "/jobs/8d1b/results/index.html")
 ODD = RuntimeError("a defect")
+REQUEST = Request.parse("gate", "8d1b", json.dumps(ARGUMENTS))
 
 
 @pytest.fixture
@@ -231,3 +234,15 @@ def test_an_upload_that_hangs_holds_no_answer_up(
     assert not thread.is_alive() and len(given) == 1
     assert given[0].verdict.gearman_result() == ended[0].verdict.gearman_result() == answer
     assert ended[0].url == ""
+
+
+def test_when_a_job_began_and_how_long_it_took_is_part_of_its_result(stage: Stage) -> None:
+    """Also of one that came to nothing; `th run --json` has it."""
+    result = stage.run(leaves("success"))
+    document = run._document(result, REQUEST)
+    assert document["started"] == stage.document()["started"] and document["seconds"] >= stage.document()["seconds"]
+    (stage.root / "jobs").rmdir()
+    (stage.root / "jobs").write_text("a file")
+    nothing = stage.job().run()
+    assert nothing.started.endswith("Z") and nothing.seconds > 0
+    assert run._document(nothing, REQUEST)["messages"][0]["code"] == "job_folder"

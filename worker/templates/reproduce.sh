@@ -169,22 +169,22 @@ def main():
             print(problem, file=sys.stderr)
         if problems or given.check:
             return 2 if problems else 0
-        names = os.path.join(folder, "variables.json")
+        names = os.path.join(folder, "variables.yaml")
         with open(names, "w", encoding="utf-8") as stream:
-            json.dump(unsafe(variables), stream)
+            stream.write(yaml(variables))
         words = [ansible, playbook, "-e", f"@{os.path.abspath(given.job)}", "-e", f"@{names}", *more]
         print("reproduce.sh: in", clone + ":", shlex.join(words), flush=True)
         told = {**os.environ, "PATH": path, "ANSIBLE_CONFIG": os.path.join(clone, "ansible.cfg")}
         return subprocess.call(words, cwd=clone, env=told, stdin=subprocess.DEVNULL)
 
 
-def unsafe(value):
-    """Text that could be a template of Ansible's as one that is none."""
+def yaml(value):
+    """A value as YAML, on one line; a text that could be a template of Ansible's is marked as one that is none."""
     if isinstance(value, dict):
-        return {key: unsafe(item) for key, item in value.items()}
+        return "{" + ", ".join(f"{json.dumps(key)}: {yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return [unsafe(item) for item in value]
-    return {"__ansible_unsafe": value} if isinstance(value, str) and "{" in value else value
+        return "[" + ", ".join(map(yaml, value)) + "]"
+    return ("!unsafe " if isinstance(value, str) and "{" in value else "") + json.dumps(value)
 
 
 sys.exit(main())

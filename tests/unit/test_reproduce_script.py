@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The script that does a job again is made of names from outside: none of them is ever run."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import publish
+
+ODD = ["@PLUGIN@", "@ORIGIN@", "$(touch pwned)", "`touch pwned`", "';import os;'", '"+__import__("os").system("x")+"',
+       "PROGRAM", "\\", "\\\"", "é\u2028x", "{{ lookup('pipe', 'touch pwned') }}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_name_is_text(tmp_path: Path, odd: str) -> None:
+    job: dict[str, Any] = {"project": "org/p", "url": str(tmp_path / "none"), "ref": odd, "branch": odd, "zuul": {}}
+    shown = {"th_job": job, "th_git_origin": odd, "th_datasets": [{"name": "first", "config": "/x"}]}
+    (tmp_path / "reproduce.sh").write_text(publish._reproduce("gate", shown))
+    done = subprocess.run(
+        ["sh", "reproduce.sh", "--check", "--url", str(tmp_path / "none")],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "SyntaxError" not in done.stderr, done.stderr
+    assert "name their folder: --datasets DIR" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reproduce.sh"]
