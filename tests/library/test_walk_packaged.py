@@ -257,6 +257,21 @@ def test_a_dataset_of_newer_packages_is_past_a_release(site: Site) -> None:
     assert set(skipped(events)) == {"release", "tip"}
 
 
+def test_an_app_that_only_a_past_release_installs_is_not_on_the_way(site: Site) -> None:
+    seeded(site, "3")
+    settings = SETTINGS.format(apps=["people", *APPS, "django.contrib.sites"])
+    events = site.walk(("release", "2"), ("tip", "3"), ("change", "3"), release=settings)
+    assert steps(events) == [] and set(skipped(events)) == {"release", "tip"}
+
+
+def test_a_change_that_cannot_be_asked_does_not_hide_what_is_merged(site: Site) -> None:
+    seeded(site, "1")
+    events = site.walk(("tip", "2"), ("change", "2"), change="import no_such_module\n")
+    assert steps(events) == [("tip", "bill.0002_f2")]
+    error = alembic_toy.error(events)
+    assert (error["code"], error["stage"]) == ("import_failed", "change")
+
+
 def test_a_release_that_cannot_be_asked(site: Site) -> None:
     seeded(site, "1")
     events = site.walk(("release", "2"), ("tip", "3"), ("change", "3"), release="import no_such_module\n")

@@ -136,8 +136,7 @@ def told_apart(server_code: str) -> Iterator[None]:
     except (th_mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError(server_code, str(error)) from error
     except OSError as error:
-        detail = full(error)
-        raise RestoreError("disk_full" if detail else server_code, detail or str(error)) from error
+        raise RestoreError("disk_full" if full(error) else server_code, str(error)) from error
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:

@@ -66,12 +66,20 @@ class Asking:
         if not (pending := self._asked(stage, database)):
             return False
         name = database["name"]
+        needed: set[str] = set()
         for later in self._tree.stages[self._tree.stages.index(stage) + 1 :]:
-            self._asked(later, database)
+            try:
+                self._asked(later, database)
+            except WalkError as error:
+                if error.code in _SERVER:
+                    raise
+                needed.update(pending)  # what it installs is not known; it says so itself in its turn
+                continue
             if newer := self._packages.newer(stage, name, pending, standing.rows):
                 self._diary.say(f"{stage.name}: the dataset has {newer[0]} of a later stage already")
                 return False
-        return True
+            needed.update(self._packages.shared(later, name, pending))
+        return bool(needed)  # what no later stage installs is not on the way to the change
 
     def _asked(self, stage: Stage, database: Mapping[str, Any]) -> list[str]:
         name = database["name"]

@@ -59,6 +59,11 @@ class Packages:
             found |= (theirs.tree.revisions.keys() if theirs else set()) - mine.tree.revisions.keys()
         return sorted(one for one in found.intersection(rows) if app_of(one, name) in apps)
 
+    def shared(self, stage: Stage, name: str, pending: Iterable[str]) -> list[str]:
+        """Those of some migrations whose apps packages bring to a stage as well."""
+        installed = self.of(stage, name)
+        return [one for one in pending if installed and app_of(one, name) in installed.apps]
+
     def brought(self, stage: Stage, name: str, rows: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The migrations of packages that are to run in the change's stage, each with its file and whether the change
         has brought it: by an app that the branch does not install, or by a requirement of its own.
