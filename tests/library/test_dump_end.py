@@ -125,7 +125,7 @@ def test_a_packed_dump_that_was_cut_before_it_was_packed(tmp_path: Path) -> None
     [
         (dumps.MYSQLDUMP.encode("utf-16"), "--result-file"),
         (b"\xfe\xff" + dumps.MYSQLDUMP.encode("utf-16-be"), "--result-file"),
-        (gzip.compress(b"x"), "must end with .gz"),
+        (gzip.compress(b"x", mtime=0), "must end with .gz"),
         (b"PGDMP\0", "PostgreSQL"),
         (b"--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\n", "PostgreSQL"),
         (b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n", "SQLite"),
