@@ -22,7 +22,7 @@ from worker.jobdir import JobDir
 # This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
 _OURS = (
     "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
-    "th_publish_path", "th_publish_url", "th_projects_dir", "sandbox",
+    "th_publish_path", "th_publish_url", "sandbox",
 )  # fmt: skip
 _SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
 _SECRET_NAME = re.compile(

@@ -108,7 +108,7 @@ def _builds(place: Place, count: int, chance: random.Random) -> list[Build]:
         ref, commit = place.changes["good" if good else "bad"]
         arguments |= {"ZUUL_REF": ref, "ZUUL_COMMIT": commit}
         if number % _GATES == 0:
-            function, wanted = GATE, "SUCCESS" if good else "FAILURE - Did not find the end of a migration"
+            function, wanted = GATE, "SUCCESS" if good else "FAILURE - Migration 2->3 failed to complete"
         else:
             function, wanted = (PASSING, "SUCCESS") if good else (FAILING, "FAILURE")
         stop = chance.uniform(0, 3) if number % 10 == 3 else None

@@ -109,7 +109,7 @@ def test_the_verdict_is_seen_without_scrolling(chromium: Chromium, tmp_path: Pat
         ),
         ("data_migration_raised", ["the change's fault", "data->fill-isbn", "fill.py:40", "no ISBN in row 17"]),
         ("server_died", ["not the change's fault", "The private database server died"]),
-        ("two_databases", ["not the change's fault", "api:81->api:82", "1,001 rows, the limit is 1,000 rows"]),
+        ("downgrade_of_the_branch_raised", ["not the change's fault", "5d17f4c9e6b5->4c83e2b5d0a4", "no way back"]),
         ("environment_failed", ["the change's fault", "Could not build the virtual environment"]),
     ],
 )

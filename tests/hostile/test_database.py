@@ -142,6 +142,7 @@ class Bench:
         """The last statement's rows."""
         server, rows = server or self.server, None
         with th_mariadb.connect(server, account, database=database) as connection:
+            th_mariadb.query(connection, "SET SESSION sql_mode = @@GLOBAL.sql_mode")  # as the project's code has it
             for statement in filter(None, statements):
                 rows = th_mariadb.query(connection, statement)
         return rows

@@ -314,7 +314,8 @@ def test_a_checkout_is_made_anew_whatever_was_left_in_it(
 
 
 def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
-    """Two modules run git: that of the checkout, and the one that builds merged code, which it clones itself."""
+    """Git is run by the checkout, by what builds merged code, which it clones itself, and by what `th check` asks a
+    repository: never by what runs once the change's code has run."""
     imports: dict[str, set[str]] = {}
     for path in (ROOT / "roles").glob("*/*/*.py"):
         found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
@@ -324,7 +325,7 @@ def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
     while more := {name for name, used in imports.items() if used & users} - users:
         users |= more
     modules = {path.stem for path in (ROOT / "roles").glob("*/library/*.py")}
-    assert users & modules == {"checkout_change", "build_environments"}
+    assert users & modules == {"checkout_change", "build_environments", "check_repository"}
     runs = [path.name for path in (ROOT / "roles").glob("*/*/*.py") if '["git"' in path.read_text()]
     assert runs == ["th_git_process.py"]
 

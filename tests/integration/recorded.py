@@ -79,6 +79,14 @@ def _limited(key: str, body: str, limit: float) -> Scenario:
     return Scenario(_migration(body), dataset={key: {"c3->d4": limit}})
 
 
+_ELSEWHERE = """import sqlite3
+elsewhere = sqlite3.connect("x.db")
+if not elsewhere.execute("SELECT name FROM sqlite_master").fetchall():
+    elsewhere.execute("CREATE TABLE alembic_version (version_num varchar(32))")
+    elsewhere.execute("INSERT INTO alembic_version VALUES ('c3')")
+    elsewhere.commit()
+"""
+"""Another database, at the branch's version."""
 _EVERY_ROW = "op.execute(\"UPDATE t SET note = 'x'\")"
 _STEP_THAT_FAILS = """
 - name: Look at something else
@@ -147,7 +155,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "version_unchanged": Scenario(
         {
             **script("d4", "c3"),
-            "migrations/env.py": ENV_PY.replace('context.config.get_main_option("sqlalchemy.url")', '"sqlite:///x.db"'),
+            "migrations/env.py": _ELSEWHERE
+            + ENV_PY.replace('context.config.get_main_option("sqlalchemy.url")', '"sqlite:///x.db"'),
         }
     ),
     "version_not_in_tree": Scenario(

@@ -99,7 +99,8 @@ def test_a_mirror_that_cannot_be_made(project: Project) -> None:
     [
         ("a.sql", WHOLE, "whole", ""),
         ("a.sql", HEAD, "broken", "cut off"),
-        ("a.sql", b"", "broken", ""),
+        ("a.sql", b"", "broken", "empty"),
+        ("a.sql.gz", gzip.compress(b"", mtime=0), "broken", "empty"),
         ("a.sql", b"CREATE TABLE t (a int);\n", "unknown", "whole"),
         ("a.sql.gz", gzip.compress(WHOLE, mtime=0), "whole", ""),
         ("a.sql.gz", gzip.compress(WHOLE, mtime=0)[:-9], "broken", "unexpected end of file"),
@@ -127,7 +128,7 @@ def test_no_row_of_a_dump_is_told(tmp_path: Path) -> None:
 
 def test_a_dump_that_takes_too_long_is_not_called_broken(tmp_path: Path) -> None:
     (tmp_path / "a.sql").write_bytes(WHOLE)
-    (found,) = dumps_module.report([{"path": str(tmp_path / "a.sql")}], 0.0)
-    assert found["state"] == "unknown" and "0 s" in found["reason"]
+    (found,) = dumps_module.report([{"path": str(tmp_path / "a.sql")}], 1e-9)
+    assert found["state"] == "unknown" and "was not read to its end" in found["reason"]
     (gone,) = dumps_module.report([{"path": str(tmp_path / "b.sql")}], 1.0)
     assert gone["state"] == "broken" and "No such file" in gone["reason"]

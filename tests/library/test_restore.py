@@ -225,7 +225,7 @@ def test_a_packed_dump_whose_end_is_missing(home: Home) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "without a table"),
+        (b"", "it is empty"),
         (b"this is not SQL\n", "syntax"),
         (os.urandom(4096), ""),
         (b"-- PostgreSQL database dump\nSET statement_timeout = 0;\nCOPY t FROM stdin;\n", "PostgreSQL"),

@@ -79,6 +79,8 @@ def _check_scripts(it: Compared, places: Places) -> None:
         raise StepError("no_migrations", f"{_of(it)}The change leaves no migration script in {where}.")
     if it.after.unreadable:
         raise _broken(it, "no migration script can be read")
+    if it.settings["tool"] == "django" and not it.settings["apps"]:
+        return  # a site whose apps are all packages: what they bring is found in its environment
     key = f"{_section(it)}.{_key(it, folders)}"
     if folders:
         raise StepError("profile_wrong", f"{it.profile}: {key}: {it.merged} has no migration script in {folders}.")
@@ -86,8 +88,6 @@ def _check_scripts(it: Compared, places: Places) -> None:
     if it.settings["tool"] == "alembic":
         config = it.settings["config"]
         reason = f"is not set, and {config or 'no configuration file'} does not name it in {it.merged}"
-    elif it.settings["tool"] == "django":
-        reason = f"{it.merged} has no package {'migrations'!r} with a migration"
     raise StepError("profile_wrong", f"{it.profile}: {key}: {reason}.")
 
 

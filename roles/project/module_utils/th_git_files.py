@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils import th_lfs
 from ansible.module_utils.th_git import OVER_LIMIT, Git, GitError
 from ansible.module_utils.th_git_process import OUTPUT_LIMIT
 from ansible.module_utils.th_step import StepError
@@ -15,10 +16,7 @@ TREE_FILES_LIMIT = 20_000
 TREE_BYTES_LIMIT = 64 * 1024 * 1024
 FILE_LIMIT = 1024 * 1024
 
-LFS_POINTER_LIMIT = 1024
-"""Bytes that a pointer of Git LFS has at most (its specification)."""
 LFS_FILES_LIMIT = 1000
-_LFS_VERSION = (b"version https://git-lfs.github.com/spec/", b"version http://git-media.io/")
 
 _NAME = 1024  # bytes of output that a file may take
 _LINK, _MODULE = "120000", "160000"
@@ -143,14 +141,10 @@ def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
     short = [
         (entry.path, entry.name)
         for entry in entries(git, repository, "-r", commit, "--")
-        if entry.path in tracked and entry.mode not in (_LINK, _MODULE) and 0 < entry.size <= LFS_POINTER_LIMIT
+        if entry.path in tracked and entry.mode not in (_LINK, _MODULE) and 0 < entry.size <= th_lfs.POINTER_LIMIT
     ]
-    return sorted(path for path, content in _blobs(git, repository, short[:LFS_FILES_LIMIT]) if is_lfs_pointer(content))
-
-
-def is_lfs_pointer(content: bytes) -> bool:
-    """Whether a file's content is what Git LFS keeps in the repository in place of the file."""
-    return len(content) <= LFS_POINTER_LIMIT and content.startswith(_LFS_VERSION)
+    found = _blobs(git, repository, short[:LFS_FILES_LIMIT])
+    return sorted(path for path, content in found if th_lfs.is_pointer(content))
 
 
 def file(git: Git, repository: Path, commit: str, path: str) -> bytes | None:

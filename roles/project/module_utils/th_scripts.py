@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from ansible.module_utils.th_git_files import is_lfs_pointer
+from ansible.module_utils.th_lfs import is_pointer
 from ansible.module_utils.th_new_syntax import in_older_words
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 
@@ -148,7 +148,7 @@ def parse(content: bytes | str) -> ast.Module:
     if isinstance(content, bytes):
         if len(content) > SCRIPT_LIMIT:
             raise UnreadableError(f"longer than {SCRIPT_LIMIT} bytes")
-        if is_lfs_pointer(content):
+        if is_pointer(content):
             raise UnreadableError("it is a Git LFS pointer, not the script: keep migrations out of Git LFS")
     try:
         with warnings.catch_warnings():

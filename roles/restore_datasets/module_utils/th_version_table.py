@@ -52,9 +52,10 @@ class _Found:
 
 
 def read(
-    connection: Any, server: th_mariadb.Server, database: Mapping[str, Any], revisions: Revisions
+    connection: Any, server: th_mariadb.Server, database: Mapping[str, Any], revisions: Revisions | None
 ) -> list[str]:
-    """The rows of a database's version table. `database` is the profile's; `revisions` are those of the checkout.
+    """The rows of a database's version table. `database` is the profile's; `revisions` are those of the checkout, None
+    when there is none.
 
     Raises SeedError ``seed_broken`` and StepError ``profile_wrong`` for what cannot be walked from.
     """
@@ -72,7 +73,7 @@ def read(
             f" ({', '.join(server.databases.values())}): a schema for the version table alone must be one of them",
         ) from error
     if rows:
-        _check_rows(rows, database, revisions, where)
+        _check_rows(rows, database, revisions or {}, where)
         if revisions and any(prefixed(row, database["name"]) not in revisions for row in rows):
             _check_known(connection, server, database, revisions, where)
     else:
