@@ -38,6 +38,11 @@ _CRASHED = Advice(
     "The migration's process crashed in compiled code, such as a database driver or another extension of Python.",
     "Look at the last lines of the dataset's log for what was called; use another release of that package.",
 )
+_INDEX = Advice(
+    "A package index refuses access, so that its packages look as if they did not exist.",
+    "Let the worker read that index without a password, which the change would see, or name another one in the "
+    "worker's environment; sandbox_build_hosts says which servers a build may reach.",
+)
 _SENT = Advice(
     "The migration's process was ended by a signal.",
     "Look for what sends it: the migration itself, or a program that it starts.",
@@ -51,6 +56,8 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
     """
     if code == "migration_killed":
         return _of_signal(detail)
+    if code == "environment_failed":
+        return _INDEX if sqldetail.index_refuses(detail) else None
     if code not in ("migration_raised", "walk_failed"):
         return None
     if code == "migration_raised" and re.match(r"SystemExit\b", detail):

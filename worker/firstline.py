@@ -27,6 +27,8 @@ _SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback
 _PREFIX = re.compile(r"(?:FAILURE|WARNING|CANCELED) - ")
 _MEASURED = re.compile(r" \(\d{1,20}(?: bytes)?\)\Z")
 _NUMBERS = re.compile(r"\d[\d.,]*")
+# What uv says before it comes to the reason.
+_UNSOLVED = re.compile(r"(?:error: |\u00d7 )?No solution found when resolving dependencies:? (?:cause: |\W{1,5} )")
 _HASH = re.compile(r"[0-9a-f]{13,64}")
 _MOST_DATASETS = 3
 _LONGEST_DATASET, _LEAST_CAUSE, _GOOD_CAUSE = 32, 60, 100
@@ -88,6 +90,12 @@ def _kind(message: Message) -> tuple[str, ...]:
 
 def _cause(message: Message) -> str:
     cause = sqldetail.cause(message.detail, message.code in _SAID_LAST)
+    if place := _place(message, 0):  # the line has it already
+        cause = cause.removeprefix(f"{place}: ")
+    if message.code == "environment_failed":
+        cause = _UNSOLVED.sub("", cause, count=1)
+        if refusal := sqldetail.index_refuses(message.detail):
+            cause = f"{refusal}: {cause}"
     said = sqldetail.find(message.detail)
     if said and said.number == 1265:  # so MariaDB calls a NULL in a column that becomes NOT NULL, too
         if sqldetail.null_found(message.rows):

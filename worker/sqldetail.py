@@ -33,7 +33,8 @@ _WORDS = {
 _NO_NULL = re.compile(r"Column '[^'\n]{1,200}' cannot be null")
 _HOLD_NULL = re.compile(r" holds? NULL in ")
 _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.IGNORECASE)
-_CLASS = re.compile(r"(?:[A-Za-z_]\w{0,100}\.){1,10}(?=[A-Za-z_]\w{0,100}(?::|\Z))")
+_INDEX = re.compile(r"An index \([^()\s]{1,300}\) returned an? 40[13] [A-Z][A-Za-z]{1,20}\b")
+_CLASS = re.compile(r"(?:(?:[A-Za-z_]\w{0,100}|<locals>)\.){1,10}(?=[A-Za-z_]\w{0,100}(?:: |:?\Z))")
 _VALUES = re.compile(
     r"(Duplicate entry|Incorrect [\w ]{1,40} value:?|Truncated incorrect [\w ]{1,40} value:) '(.{0,1500}?)'"
     r"(?= for (?:key|column|function) |\Z)"
@@ -70,6 +71,12 @@ def find(detail: str) -> Said | None:
     return None
 
 
+def index_refuses(detail: str) -> str:
+    """What an installer says of an index that refuses access; "" where it says nothing of one."""
+    match = _INDEX.search(detail[:_READ])
+    return match[0] if match else ""
+
+
 def null_found(rows: str) -> bool:
     """Whether NULL was found in a column, by what the database said about the rows."""
     return bool(_HOLD_NULL.search(rows))
@@ -95,7 +102,8 @@ def tidy(detail: str) -> str:
 def cause(detail: str, last: bool = False) -> str:
     """What a detail says, in one line, without the statement; of values in it what is short.
 
-    Of several lines it is the first, or the `last`, as in a traceback; an error of the server goes first.
+    Of several lines it is the first, or the `last`, as in a traceback, where it begins with the exception's class; an
+    error of the server goes first.
     """
     text = tidy(detail[:_READ])
     if said := find(text):
@@ -106,7 +114,7 @@ def cause(detail: str, last: bool = False) -> str:
     line = lines[-1 if last else 0]
     if line.startswith("SystemExit"):
         return f"it ended its process ({line})"
-    return _CLASS.sub("", line, count=1) if _CLASS.match(line) else line
+    return _CLASS.sub("", line, count=1) if last else line
 
 
 def _without_sql(text: str) -> str:

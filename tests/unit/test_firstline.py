@@ -120,6 +120,32 @@ def test_a_long_cause_is_cut_before_the_dataset() -> None:
     assert sent(long).endswith("why... (dataset user_001)") and 240 < len(sent(long)) <= 250
 
 
+@pytest.mark.parametrize(
+    "uv",
+    [
+        "error: No solution found when resolving dependencies cause: ",
+        "\u00d7 No solution found when resolving dependencies: \u2570\u2500\u25b6 ",
+    ],
+)
+def test_a_requirement_is_named_once_and_its_reason_comes_after_it(uv: str) -> None:
+    place = {"file": "backend/requirements.txt", "line": 3}
+    detail = f"backend/requirements.txt:3: gone==9.9: {uv}Because gone was not found in the package registry"
+    message = Message.of("environment_failed", detail=detail, stage="change", **place)
+    assert sent(message) == (
+        "FAILURE - Could not build the virtual environment: backend/requirements.txt:3: gone==9.9: "
+        "Because gone was not found in the package registry"
+    )
+    hint = f"{detail}. hint: An index (https://pypi.example.org/simple/) returned a 401 Unauthorized error. Check that"
+    refused = Message.of("environment_failed", detail=hint, stage="change", blame=Fault.OPERATOR, **place)
+    assert "requirements.txt:3: An index (https://pypi.example.org/simple/) returned a 401 Unauthorized: gone==9.9" in (
+        verdict.of_messages([refused]).first_line
+    )
+    assert "read that index" in refused.remedy and "read that index" not in message.remedy
+    # a file's name is no module of an exception's class
+    two = "requirements.txt:1: a; limits.txt:2: b: error: both"
+    assert sent(Message.of("environment_failed", detail=two, stage="change")).endswith(f"environment: {two}")
+
+
 def test_a_null_is_called_so() -> None:
     said = "(1265, \"Data truncated for column 'isbn' at row 7\")"
     step = {"from_": "c3", "to": "d4", "dataset": "a"}

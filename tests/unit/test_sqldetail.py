@@ -90,7 +90,9 @@ def test_the_cause_is_short_and_has_no_quotes_around_names(said: str, cause: str
 
 def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
     assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
+    assert sqldetail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
     assert sqldetail.cause("ValueError: x [SQL: SELECT 1]", last=True) == "ValueError: x"
+    assert sqldetail.cause("requirements.txt:3: gone: x") == "requirements.txt:3: gone: x"
     assert sqldetail.cause("ended after 7200 s; it was executing: ALTER TABLE x") == "ended after 7200 s"
     assert sqldetail.cause("61.25 s, the limit is 60 s") == "61.25 s, the limit is 60 s"
     assert sqldetail.cause("the file a.b/c.d: is wrong") == "the file a.b/c.d: is wrong"
