@@ -11,7 +11,6 @@ import pytest
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_git import Git
 from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_step import StepError
 
 from .conftest import ROOT, load_module
 from .gitserver import Repository, script
@@ -33,12 +32,18 @@ SCRIPTS: Files = {
 
 def folders(tmp_path: Path, files: Files, **migrations: Any) -> list[str]:
     """Where the scripts of a commit with these files are."""
+    return places(tmp_path, files, **migrations)[0]
+
+
+def places(tmp_path: Path, files: Files, **migrations: Any) -> tuple[list[str], str]:
+    """The same, and which of them is out of the checkout."""
     repository = Repository(tmp_path / "repository")
     commit = repository.commit(files)
     profile = check_profile({"migrations": {"tool": "alembic", **migrations}})
     log = CappedLog(tmp_path / "git.log", 10**6)
     try:
-        return Forest(Git(log, (str(tmp_path),), None), repository.folder, profile["databases"]).folders(commit)
+        forest = Forest(Git(log, (str(tmp_path),), None), repository.folder, profile["databases"])
+        return forest.folders(commit), forest.outside(commit)
     finally:
         log.close()
 
@@ -74,8 +79,11 @@ def test_a_script_location_outside_of_the_checkout(tmp_path: Path, location: str
     text = f"[alembic]\nscript_location = {location}\n"
     if name == "pyproject.toml":
         text = f"[tool.alembic]\nscript_location = {location!r}\n"
-    with pytest.raises(StepError, match="leads out of the checkout"):
-        folders(tmp_path, {name: text})
+    found, outside = places(tmp_path, {name: text, "one/a.py": script("a", None)})
+    assert found == [] and "leads out of the checkout" in outside
+    text = text.replace("script_location", "version_locations")
+    found, outside = places(tmp_path, {name: text}, script_location="one")
+    assert found == [] and "leads out of the checkout" in outside
 
 
 INI = "[alembic]\nsqlalchemy.url = x\n"

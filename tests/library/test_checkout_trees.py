@@ -266,6 +266,26 @@ def test_a_script_location_that_nothing_names(
     assert "alembic.ini" in detail
 
 
+OUTSIDE = "[alembic]\nscript_location = ../db\n"
+
+
+def test_a_script_location_out_of_the_checkout_is_whose_it_is(
+    work: Workplace, repository: Repository  # noqa: F811
+) -> None:
+    work.described["migrations"] = {"tool": "alembic"}
+    inside = f"[alembic]\nscript_location = {VERSIONS.rpartition('/')[0]}\n"
+    repository.commit({"alembic.ini": inside})
+    repository.change(ZUUL_REF, {"alembic.ini": OUTSIDE})
+    work.fails("checkout_failed", "alembic.ini: '../db' leads out of the checkout.")
+    repository.commit({"alembic.ini": OUTSIDE})
+    repository.change(ZUUL_REF, {"README": "more"})
+    words = "/profiles/project.yaml: migrations.script_location: in master, alembic.ini: '../db' leads out"
+    work.fails("profile_wrong", words)
+    # a change that corrects it goes past the branch's tip
+    repository.change(ZUUL_REF, {"alembic.ini": inside})
+    assert work.run()["tip_left_out"]
+
+
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
 
 

@@ -128,13 +128,16 @@ def _migrations(
         reader = TreeReader(git, repository, database)
         try:
             tree = reader.read(commit)
-            folders = reader.places(commit).folders
+            places = reader.places(commit)
         except StepError as error:
             problems.append(_problem(error.code, f"{profile['file']}: {error.detail}", "correct the profile"))
             continue
+        if places.outside:
+            problems.append(_problem("profile_wrong", f"{profile['file']}: {places.outside}", "correct the profile"))
+            continue
         count += len(tree.revisions)
         if not tree.revisions and not tree.unreadable:
-            problems.append(_without(profile, database, name, folders))
+            problems.append(_without(profile, database, name, places.folders))
     return count, problems
 
 

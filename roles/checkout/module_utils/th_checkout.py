@@ -173,13 +173,13 @@ class Checkout:
             raise StepError("migration_unreadable", printable(unreadable))
         check_trees(reader, self._profile, base if tip else None, commit, branch)
         if tip is not None:
-            left_out = left_out or too_many_heads(reader, self._profile["databases"], tip)
+            left_out = left_out or reader.outside(tip) or too_many_heads(reader, self._profile["databases"], tip)
         stages: list[Stage] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
             reason = f"it comes after {branch}" if later else ""
             reason = reason or reason_to_leave_out(commit, release, touched, reader.read(release), change_tree)
-            reason = reason or too_many_heads(reader, self._profile["databases"], release)
+            reason = reason or reader.outside(release) or too_many_heads(reader, self._profile["databases"], release)
             if reason:
                 releases_left_out.append({"name": name, "kind": "release", "reason": reason})
             else:

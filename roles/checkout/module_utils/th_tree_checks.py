@@ -71,6 +71,11 @@ def too_many_heads(reader: Forest, databases: Iterable[Mapping[str, Any]], commi
 
 
 def _check_scripts(it: Compared, places: Places) -> None:
+    if it.places.outside:
+        if not places.outside:
+            raise StepError("checkout_failed", f"{_of(it)}{it.places.outside}.", file=it.settings["config"])
+        key = f"{_section(it)}.{_key(it, it.places.outside)}"
+        raise StepError("profile_wrong", f"{it.profile}: {key}: in {it.merged}, {it.places.outside}.")
     if it.after.revisions:
         return
     folders = _folders(it.places.folders or it.settings["version_locations"])

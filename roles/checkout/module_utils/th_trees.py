@@ -16,17 +16,20 @@ from ansible.module_utils.th_git_files import differing, file, scripts
 from ansible.module_utils.th_ini import HERE, read_ini, read_toml, split_locations, split_paths
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 from ansible.module_utils.th_scripts import read_tree
-from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use."""
+    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use.
+
+    `outside` says of which folder it has them out of the checkout, where nobody can read them.
+    """
 
     folders: tuple[str, ...] = ()
     recursive: bool = False
     helpers: tuple[str, ...] = ()
+    outside: str = ""
 
 
 class Forest:
@@ -56,6 +59,11 @@ class Forest:
     def of(self, name: str) -> TreeReader:
         """The reader of one database's tree, without its name before the revisions."""
         return self._readers[name]
+
+    def outside(self, commit: str) -> str:
+        """Which folder of a commit's scripts is out of its checkout; "" for none."""
+        found = (reader.places(commit).outside for reader in self._readers.values())
+        return next(filter(None, found), "")
 
     def folders(self, commit: str) -> list[str]:
         """Where the scripts of a commit are."""
@@ -167,14 +175,19 @@ class TreeReader:
         roots = [root for one in split_paths(settings) if (root := self._inside(one)) is not None]
         # alembic lets the folders of its file count, also where the profile gives it another script_location
         script_location = migrations.get("script_location", "")
-        if not script_location and isinstance(settings.get("script_location"), str):
-            script_location = self._place(commit, settings["script_location"], roots)
+        told = settings.get("script_location")
+        if not script_location and isinstance(told, str):
+            script_location = self._place(commit, told, roots)
+            if script_location is None:
+                return Places(outside=self._outside(told))
         helpers = tuple(place for place in (script_location, config) if place)
         if migrations["version_locations"]:
             return Places(tuple(migrations["version_locations"]), recursive, helpers)
         named = split_locations(settings)
         if named:
-            return Places(tuple(self._place(commit, one, roots) for one in named), recursive, helpers)
+            places = {one: self._place(commit, one, roots) for one in named}
+            outside = next((self._outside(one) for one, place in places.items() if place is None), "")
+            return Places(tuple(place for place in places.values() if place), recursive, helpers, outside)
         folders = (posixpath.join(script_location, "versions"),) if script_location else ()
         return Places(folders, recursive, helpers)
 
@@ -193,8 +206,9 @@ class TreeReader:
                 return {**told, **{name: value for name, value in ini.items() if value or name == "script_location"}}
         return dict(ini)
 
-    def _place(self, commit: str, value: str, roots: Sequence[str]) -> str:
-        """A location of the configuration file as a folder of the repository: a path, or ``package:folder``."""
+    def _place(self, commit: str, value: str, roots: Sequence[str]) -> str | None:
+        """A location of the configuration file as a folder of the repository: a path, or ``package:folder``; None when
+        it leads out of that."""
         package, separator, rest = value.partition(":")
         if separator and re.fullmatch(r"[A-Za-z_][\w.]*", package):
             place = posixpath.join(*package.split("."), *rest.split(":"))
@@ -204,12 +218,10 @@ class TreeReader:
                 if self._git.run("ls-tree", "-z", commit, "--", folder, cwd=self._repository, quiet=True):
                     return folder
             return posixpath.join(self._folder, place)
-        path = self._inside(value)
-        if path is None:
-            raise StepError(
-                "checkout_failed", f"{self._migrations['config']}: {printable(value)!r} leads out of the checkout."
-            )
-        return path
+        return self._inside(value)
+
+    def _outside(self, value: str) -> str:
+        return f"{self._migrations['config']}: {printable(value.removeprefix(HERE))!r} leads out of the checkout"
 
     def _inside(self, value: str) -> str | None:
         """A path of the configuration file as one in the repository; None when it leads out of that."""
