@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_django_trees import read_django_tree
+from ansible.module_utils.th_git_process import Limits
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_revisions import Tree
 from ansible.module_utils.th_scripts import read_tree
@@ -264,6 +265,18 @@ def test_a_script_location_that_nothing_names(
     repository.change(ZUUL_REF, {"README": "more"})
     detail = work.fails("profile_wrong", "/profiles/project.yaml: migrations.script_location: is not set")
     assert "alembic.ini" in detail
+
+
+def test_a_branch_over_a_limit_is_not_the_changes(work: Workplace, repository: Repository) -> None:  # noqa: F811
+    work.limits = Limits(work.src(), 30, 8 << 20, 1 << 30)
+    many: Files = {f"data/{number}": "x" for number in range(40)}
+    repository.change(ZUUL_REF, many)
+    work.fails("over_limit", "checkout_files_limit")
+    repository.commit(many)
+    repository.change(ZUUL_REF, {"README": "more"})
+    work.fails("branch_broken", "master has it without the change: ")
+    repository.change(ZUUL_REF, dict.fromkeys(many))
+    assert work.run()["stages"][-1]["kind"] == "change"
 
 
 OUTSIDE = "[alembic]\nscript_location = ../db\n"

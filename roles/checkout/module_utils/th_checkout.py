@@ -14,7 +14,7 @@ from ansible.module_utils.th_git import Git, GitError, join_url, mask
 from ansible.module_utils.th_git_files import differing, file, lfs_pointers, survey
 from ansible.module_utils.th_history import History
 from ansible.module_utils.th_install_files import named, says_what_is_installed
-from ansible.module_utils.th_merged_modules import CONTROLLED, control
+from ansible.module_utils.th_merged_modules import CONTROLLED, control, unless_merged
 from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_new_syntax import recall, remember
 from ansible.module_utils.th_remove import remove
@@ -147,21 +147,21 @@ class Checkout:
     def _look(self, commit: str) -> dict[str, Any]:
         """Check the commit out and find the stages and what it touches."""
         git, request = self._git, self._request
-        survey(git, self._src, commit)
-        git.checkout(self._src, commit)
         branch = self._branch()
         tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
+        base = self._history.merge_base(commit, tip) if tip else None
+        unless_merged(lambda one: survey(git, self._src, one), commit, base, branch)
+        git.checkout(self._src, commit)
         self._check_out_submodules(commit, tip, branch)
         if branch and tip is None:
             raise StepError(
                 "checkout_ref_gone",
                 f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
             )
-        base = self._history.merge_base(commit, tip) if tip else None
         if tip:
             self._history.refuse_conflicts(commit, tip, base, branch)
         reader = Forest(git, self._src, self._profile["databases"])
-        change_tree = reader.read(commit)
+        change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
         touched = compare(before, change_tree)

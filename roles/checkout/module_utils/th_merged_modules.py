@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The submodules of the code that a change is based on: can they be checked out without the change?"""
+"""The code that a change is based on: is it over a limit as well, and can its submodules be checked out?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible.module_utils.th_artifacts import append_event
 from ansible.module_utils.th_control import FOLDER, begin, event_of
@@ -18,6 +18,25 @@ from ansible.module_utils.th_submodules import check_out_submodules
 ROLE = "checkout"
 CONTROLLED = ("checkout_failed", "over_limit")
 """Codes of a failure whose cause may be merged already."""
+
+
+Found = TypeVar("Found")
+
+
+def unless_merged(look: Callable[[str], Found], commit: str, base: str | None, branch: str) -> Found:
+    """What `look` finds in a commit. Where it refuses that, and what the commit is based on as well, no change is to
+    blame: StepError ``branch_broken``. `base` is None when all of it has been merged."""
+    try:
+        return look(commit)
+    except StepError as error:
+        if error.code not in CONTROLLED:
+            raise
+        try:
+            look(base or commit)
+        except StepError as merged:
+            where = branch or f"commit {commit[:12]}"
+            raise StepError("branch_broken", f"{where} has it without the change: {merged.detail}") from None
+        raise
 
 
 def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path], None]) -> None:
