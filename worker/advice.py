@@ -43,6 +43,10 @@ _INDEX = Advice(
     "Let the worker read that index without a password, which the change would see, or name another one in the "
     "worker's environment; sandbox_build_hosts says which servers a build may reach.",
 )
+_REVISION_ID = Advice(
+    "The migration's revision id is longer than the column of the version table.",
+    "Give the migration a shorter id, or make that column wider in a migration before it.",
+)
 _SENT = Advice(
     "The migration's process was ended by a signal.",
     "Look for what sends it: the migration itself, or a program that it starts.",
@@ -62,6 +66,8 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
         return None
     if code == "migration_raised" and re.match(r"SystemExit\b", detail):
         return EXIT
+    if sqldetail.revision_id_too_long(detail):
+        return _REVISION_ID
     said = sqldetail.find(detail)
     if said is None:
         return None

@@ -34,6 +34,8 @@ _NO_NULL = re.compile(r"Column '[^'\n]{1,200}' cannot be null")
 _HOLD_NULL = re.compile(r" holds? NULL in ")
 _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.IGNORECASE)
 _INDEX = re.compile(r"An index \([^()\s]{1,300}\) returned an? 40[13] [A-Z][A-Za-z]{1,20}\b")
+# What the walk says before an error 1406 of the version table.
+_REVISION_ID = re.compile(r"the revision id [^\s:]{1,256} has \d{1,4} characters, and [^\s:]{1,200} holds \d{1,5}\b")
 _CLASS = re.compile(r"(?:(?:[A-Za-z_]\w{0,100}|<locals>)\.){1,10}(?=[A-Za-z_]\w{0,100}(?:: |:?\Z))")
 _VALUES = re.compile(
     r"(Duplicate entry|Incorrect [\w ]{1,40} value:?|Truncated incorrect [\w ]{1,40} value:) '(.{0,1500}?)'"
@@ -77,6 +79,12 @@ def index_refuses(detail: str) -> str:
     return match[0] if match else ""
 
 
+def revision_id_too_long(detail: str) -> str:
+    """What the walk says of a revision id that the version table has no room for; "" where it says nothing of one."""
+    match = _REVISION_ID.match(detail)
+    return match[0] if match else ""
+
+
 def null_found(rows: str) -> bool:
     """Whether NULL was found in a column, by what the database said about the rows."""
     return bool(_HOLD_NULL.search(rows))
@@ -106,6 +114,8 @@ def cause(detail: str, last: bool = False) -> str:
     error of the server goes first.
     """
     text = tidy(detail[:_READ])
+    if told := revision_id_too_long(text):
+        return told
     if said := find(text):
         return _short(said.text)
     lines = [line.strip() for line in _without_sql(text).splitlines() if line.strip()]

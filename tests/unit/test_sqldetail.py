@@ -88,6 +88,18 @@ def test_the_cause_is_short_and_has_no_quotes_around_names(said: str, cause: str
     assert sqldetail.cause(ALCHEMY + said).endswith(cause)
 
 
+def test_a_revision_id_that_is_too_long_is_the_cause() -> None:
+    told = "the revision id a_long_one has 10 characters, and alembic_version.version_num holds 4"
+    advised = "give the migration a shorter id, or make the column wider in a migration before it"
+    error = "pymysql.err.DataError: (1406, \"Data too long for column 'version_num' at row 1\")"
+    detail = f"{told}: {advised}: {error}"
+    assert sqldetail.cause(detail, last=True) == told
+    found = advice.of("migration_raised", detail)
+    assert found is not None and "shorter id" in found.remedy
+    found = advice.of("migration_raised", error)
+    assert found is not None and "shorter id" not in found.remedy
+
+
 def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
     assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
     assert sqldetail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
