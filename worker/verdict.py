@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from worker import answer, firstline, judge, untrusted
+from worker import answer, excess, firstline, judge, untrusted
 from worker.artifacts import Artifacts, Walk
 from worker.checkout import Checkout
 from worker.giturl import mask
@@ -95,7 +95,7 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
         results.append(result)
     if datasets is not None and not datasets and not messages:
         messages.append(Message.of("no_dataset", detail="the job has no datasets"))
-    messages = [_where(message, results) for message in messages]
+    messages = [_where(message, results, merged.checkout) for message in messages]
     return _verdict(messages, results, artifacts)
 
 
@@ -139,13 +139,17 @@ def _in_order(messages: Sequence[Message]) -> list[Message]:
     return sorted(messages, key=key)
 
 
-def _where(message: Message, results: Iterable[DatasetResult]) -> Message:
-    """A job's time limit with the migration that it has hit."""
+def _where(message: Message, results: Iterable[DatasetResult], checkout: Checkout) -> Message:
+    """A job's time limit with the migration that it has hit; one that is merged already is not the change's fault."""
     rows = [row.migration for result in results for row in result.migrations if row.result == "unfinished"]
     if message.code != "job_timed_out" or not rows:
         return message
     step = f"{untrusted.brief(rows[-1].from_)}->{untrusted.brief(rows[-1].to)}"
-    return replace(message, detail=f"{message.detail}, in the middle of {step}".strip(", "))
+    detail = f"{message.detail}, in the middle of {step}".strip(", ")
+    if not excess.merged(rows[-1], checkout):
+        return replace(message, detail=detail)
+    detail += f", which is merged already ({untrusted.brief(rows[-1].stage)})"
+    return replace(message, detail=detail, blame=Fault.OPERATOR, alone=not checkout.tests_a_change)
 
 
 def _dataset(

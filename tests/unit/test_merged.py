@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,25 @@ def test_where_no_change_is_tested_it_counts(tmp_path: Path, base: str | None) -
     found = altered(tmp_path, "too_long_in_a_release", base=base and commit)
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.DATASET)
     assert "The owner of the dataset decides, in user_001.json" in found.messages[0].remedy
+
+
+@pytest.mark.parametrize("timer", [False, True])
+def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_path: Path, timer: bool) -> None:
+    timed_out = case("job_timed_out")
+    shutil.copytree(timed_out.folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    walk = tmp_path / "walk-user_001.jsonl"
+    walk.write_text(walk.read_text().replace('"stage": "change 42,3"', '"stage": "master"'))
+    if timer:
+        path = tmp_path / "checkout.json"
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps({**document, "base": document["commit"]}))
+    said = Problem("job_timed_out", "the job was ended after 3600 s")
+    read = artifacts.read(tmp_path)
+    found = verdict.decide(replace(read, problems=(*read.problems, said)), ["user_001"])
+    [message] = found.messages
+    assert message.detail.endswith("5d17f4c9e6b5->6e20a5d8f3c6, which is merged already (master)")
+    assert (found.outcome, found.fault) == (Outcome.FAILURE if timer else Outcome.INFRASTRUCTURE, Fault.OPERATOR)
+    assert timed_out.verdict().fault is Fault.CHANGE
 
 
 def test_what_an_old_log_does_not_tell_counts_as_it_did(tmp_path: Path) -> None:
