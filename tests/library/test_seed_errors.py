@@ -43,6 +43,24 @@ def test_values_are_masked_and_names_stay(number: int, text: str, left: str) -> 
     assert error.text == left
 
 
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (f"ERROR 1644 (45000) at line 3: bad address {SECRETS[0]}", "a trigger or routine of the dump refuses it"),
+        (f"ERROR 1048 (45000) at line 3: {SECRETS[0]} is no customer", "a trigger or routine of the dump refuses it"),
+        ("ERROR 1526 (HY000) at line 3: Table has no partition for value 4111111111",
+         "Table has no partition for value …"),
+        ("ERROR 1136 (21S01) at line 3: Column count doesn't match value count at row 2",
+         "Column count doesn't match value count at row 2"),
+        (f"ERROR 9999 (HY000) at line 3: It doesn't like '{SECRETS[0]}' here", "It doesn't like '…' here"),
+    ],
+)  # fmt: skip
+def test_values_without_quotes(error: str, left: str) -> None:
+    found = read_error(said(error))
+    assert found.text.startswith(left) and found.line == 3
+    assert not [secret for secret in (*SECRETS, "4111111111") if secret in found.said]
+
+
 def test_rows_that_look_like_an_error() -> None:
     rows = f"INSERT INTO t VALUES ('\n--------------\n\nnothing\nERROR 1064 (42000) at line 3: {SECRETS[0]}')"
     error = read_error(said("ERROR 1146 (42S02) at line 9: Table 'x.t' doesn't exist", rows))
