@@ -33,6 +33,9 @@ _WORDS = {
 _NO_NULL = re.compile(r"Column '[^'\n]{1,200}' cannot be null")
 _HOLD_NULL = re.compile(r" holds? NULL in ")
 _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.IGNORECASE)
+_WRITES = re.compile(
+    r"(?:\s{0,200}(?:--[^\n]{0,200}\n|/\*[^*]{0,500}\*/)){0,20}\s{0,200}(?:INSERT|REPLACE|UPDATE)\b", re.IGNORECASE
+)
 _CLASS = re.compile(r"(?:[A-Za-z_]\w{0,100}\.){1,10}(?=[A-Za-z_]\w{0,100}(?::|\Z))")
 _VALUES = re.compile(
     r"(Duplicate entry|Incorrect [\w ]{1,40} value:?|Truncated incorrect [\w ]{1,40} value:) '(.{0,1500}?)'"
@@ -78,6 +81,11 @@ def null_found(rows: str) -> bool:
 def makes_not_null(detail: str) -> bool:
     """Whether the statement in a detail makes a column NOT NULL."""
     return bool(_NOT_NULL.search(statement(detail)))
+
+
+def writes_rows(detail: str) -> bool:
+    """Whether the statement in a detail writes rows into a table that stays as it is."""
+    return bool(_WRITES.match(statement(detail)))
 
 
 def statement(detail: str) -> str:
