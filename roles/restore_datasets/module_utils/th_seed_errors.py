@@ -181,7 +181,19 @@ _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
     )),
     ((1007, 1008, 1046), r"", "the dump leaves its database: make it without CREATE DATABASE and DROP DATABASE"),
     ((1049,), r"", "the dump names another database: dump without --databases, and let the key database be that name"),
-    ((1146, 1356), r"", (
+    ((4166, 1148, 3948), r"", (
+        "the dump reads rows from a file with LOAD DATA LOCAL, which the worker forbids (docs/security.md): dump the"
+        " rows as INSERTs"
+    )),
+    ((1290,), r"secure.file.priv", (
+        "the dump reads rows from a file on its server with LOAD DATA: dump the rows as INSERTs (without --tab)"
+    )),
+    ((1146,), r"", (
+        "a view or trigger needs a table that the dump does not have: dump it, or leave the view out (--ignore-table)."
+        " Where the names differ in upper and lower case alone, the key server_settings of the dataset can set"
+        ' lower_case_table_names ({"lower_case_table_names": 1}), as on the server that it comes from'
+    )),
+    ((1356,), r"", (
         "a view or trigger needs a table that the dump does not have: dump it, or leave the view out (--ignore-table)"
     )),
     ((1005, 1215, 1217, 1451, 1452, 3730, 3780, 1822, 1824), r"", _KEYS),
