@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from worker import sqldetail
-from worker.sqlerrors import ERRORS
+from worker.sqlerrors import ERRORS, WRITTEN
 
 _SIGNAL = re.compile(r"\bkilled by (SIG[A-Z0-9]{2,10})\b")
 _MEMORY = re.compile(r"out of memory|cannot allocate memory|oom[- ]kill", re.IGNORECASE)
@@ -72,7 +72,8 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
     if said is None:
         return None
     null = said.number == 1265 and sqldetail.null_found(rows)
-    error = ERRORS.get(1138 if null else said.number)
+    number = 1138 if null else said.number
+    error = (WRITTEN.get(number) if sqldetail.writes_rows(detail) else None) or ERRORS.get(number)
     return Advice(error.explanation, error.remedy) if error else None
 
 

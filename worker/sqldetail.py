@@ -36,6 +36,9 @@ _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.
 _INDEX = re.compile(r"An index \([^()\s]{1,300}\) returned an? 40[13] [A-Z][A-Za-z]{1,20}\b")
 # What the walk says before an error 1406 of the version table.
 _REVISION_ID = re.compile(r"the revision id [^\s:]{1,256} has \d{1,4} characters, and [^\s:]{1,200} holds \d{1,5}\b")
+_WRITES = re.compile(
+    r"(?:\s{0,200}(?:--[^\n]{0,200}\n|/\*[^*]{0,500}\*/)){0,20}\s{0,200}(?:INSERT|REPLACE|UPDATE)\b", re.IGNORECASE
+)
 _CLASS = re.compile(r"(?:(?:[A-Za-z_]\w{0,100}|<locals>)\.){1,10}(?=[A-Za-z_]\w{0,100}(?:: |:?\Z))")
 _VALUES = re.compile(
     r"(Duplicate entry|Incorrect [\w ]{1,40} value:?|Truncated incorrect [\w ]{1,40} value:) '(.{0,1500}?)'"
@@ -93,6 +96,11 @@ def null_found(rows: str) -> bool:
 def makes_not_null(detail: str) -> bool:
     """Whether the statement in a detail makes a column NOT NULL."""
     return bool(_NOT_NULL.search(statement(detail)))
+
+
+def writes_rows(detail: str) -> bool:
+    """Whether the statement in a detail writes rows into a table that stays as it is."""
+    return bool(_WRITES.match(statement(detail)))
 
 
 def statement(detail: str) -> str:

@@ -181,6 +181,10 @@ _TABLE: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
      "The migration's account does not have the right to do this; a job's has all rights on its databases and none on"
      " the server.",
      "Leave out what needs rights on the server (SUPER, GLOBAL variables, DEFINER, other databases).", ""),
+    ((1045,),
+     "The server refused the migration's account: for LOAD DATA INFILE, which needs the FILE right, or because it "
+     "connected as somebody else.",
+     "Write the rows with INSERT instead of LOAD DATA, and connect with the URL that the job gives.", ""),
     ((1193, 1231), "There is no such variable, or it cannot have this value, as NO_AUTO_CREATE_USER in newer servers.",
      "Set only what the server of production has.", "sql_mode"),
     ((1290,), "The server runs with an option that forbids the statement.",
@@ -212,7 +216,25 @@ _TABLE: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
      "wait_timeout, max_allowed_packet"),
 )  # fmt: skip
 
+# The same for a statement that writes rows, where it means something else than in one that alters a table.
+_WRITTEN: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
+    ((1062, 1586, 1022), "A row is written with a value that another row has in columns that have to be unique.",
+     "Leave out the rows that are there already, give each new row a value of its own, or combine those with the same "
+     "value first: GROUP BY, NOT EXISTS, ON DUPLICATE KEY UPDATE.", "collation"),
+    ((1265,), "A value that is written does not fit its column's type.",
+     "Write values that the type (ENUM, number, length) has, or alter the column first.", "sql_mode"),
+    ((1452, 1216), "A row that is written refers to a row that is not in the other table.",
+     "Insert the row that it refers to first, leave such rows out, or write NULL.", ""),
+    ((4025, 3819), "A value that is written violates a CHECK constraint.",
+     "Write a value that keeps it, or change the constraint first. In MariaDB a JSON column is such a constraint.", ""),
+)  # fmt: skip
+
 ERRORS: Mapping[int, SqlError] = {
     number: SqlError(meaning, cure, settings) for numbers, meaning, cure, settings in _TABLE for number in numbers
 }
 """The errors by their number. What only one of MariaDB and MySQL has is here as well."""
+
+WRITTEN: Mapping[int, SqlError] = {
+    number: SqlError(meaning, cure, settings) for numbers, meaning, cure, settings in _WRITTEN for number in numbers
+}
+"""Those that mean something else in a statement that writes rows."""

@@ -274,7 +274,8 @@ def test_the_program_that_inspects_a_dump(tmp_path: Path) -> None:
 
     assert run(str(path))["state"] == BROKEN
     path.write_text(dumps.MYSQLDUMP)
-    assert run(str(path), "shop", "60") == {"kind": "mysqldump", "state": WHOLE, "reason": "", "tables": 2, "rows": {}}
+    found = {"kind": "mysqldump", "state": WHOLE, "reason": "", "tables": 2, "rows": {}, "definers": ["root@localhost"]}
+    assert run(str(path), "shop", "60") == found
     assert "cannot be read" in str(run(str(tmp_path / "none.sql"), "shop")["reason"])
 
 

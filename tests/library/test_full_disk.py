@@ -171,3 +171,38 @@ def test_an_error_takes_the_room_that_is_kept_for_it(tmp_path: Path, monkeypatch
         th_artifacts.append_event(events, {"event": "begin"})
     th_artifacts.report_error(tmp_path, "checkout", "disk_full", "The disk is full")
     assert json.loads(events.read_text())["code"] == "disk_full" and not reserve.exists()
+
+
+CRASH = """2026-01-01 10:00:00 0 [Note] mariadbd: ready for connections.
+2026-01-01 10:00:01 10 [ERROR] InnoDB: preallocating 595591168 bytes for file ./toy/t.ibd failed with error 28
+2026-01-01 10:00:02 0x7f [ERROR] mysqld got signal 6 ;
+Sorry, we probably made a mistake, and this is a bug.
+Query (0x7f): INSERT INTO t VALUES ('a row')
+Writing a core file...
+Resource Limits (excludes unlimited resources):
+""" + "Max open files 20000 20000 files\n" * 20
+
+
+def of_log(folder: Path, text: str) -> th_mariadb.Server:
+    (folder / "mariadbd.log").write_text(text)
+    return th_mariadb.Server(folder=str(folder), socket="", databases={"": "toy"}, user="toy")
+
+
+def test_a_server_that_a_full_disk_has_ended(tmp_path: Path) -> None:
+    from ansible.module_utils.th_evidence import Evidence
+
+    evidence = Evidence.__new__(Evidence)
+    server = of_log(tmp_path, CRASH)
+    assert "error 28" in server.last_words() and "Max open" not in server.last_words()
+    assert "a row" not in server.last_words()
+    evidence._server, evidence._gone = server, "server_died"
+    evidence._limits = type("Limits", (), {"ended": lambda self, words: None})()
+    assert evidence._dead(server.last_words()).code == "disk_full"
+    of_log(tmp_path, CRASH.replace("error 28", "error 5"))
+    assert evidence._dead(server.last_words()).code == "server_died"
+
+
+def test_what_a_statement_says_is_no_full_disk(tmp_path: Path) -> None:
+    said = CRASH.replace("error 28", "error 5").replace("a row", "[ERROR] No space left")
+    assert not of_log(tmp_path, said).filled_its_disk()
+    assert of_log(tmp_path, "mariadbd: cannot start\n").last_words() == "mariadbd: cannot start"

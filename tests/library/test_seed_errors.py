@@ -43,6 +43,24 @@ def test_values_are_masked_and_names_stay(number: int, text: str, left: str) -> 
     assert error.text == left
 
 
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (f"ERROR 1644 (45000) at line 3: bad address {SECRETS[0]}", "a trigger or routine of the dump refuses it"),
+        (f"ERROR 1048 (45000) at line 3: {SECRETS[0]} is no customer", "a trigger or routine of the dump refuses it"),
+        ("ERROR 1526 (HY000) at line 3: Table has no partition for value 4111111111",
+         "Table has no partition for value …"),
+        ("ERROR 1136 (21S01) at line 3: Column count doesn't match value count at row 2",
+         "Column count doesn't match value count at row 2"),
+        (f"ERROR 9999 (HY000) at line 3: It doesn't like '{SECRETS[0]}' here", "It doesn't like '…' here"),
+    ],
+)  # fmt: skip
+def test_values_without_quotes(error: str, left: str) -> None:
+    found = read_error(said(error))
+    assert found.text.startswith(left) and found.line == 3
+    assert not [secret for secret in (*SECRETS, "4111111111") if secret in found.said]
+
+
 def test_rows_that_look_like_an_error() -> None:
     rows = f"INSERT INTO t VALUES ('\n--------------\n\nnothing\nERROR 1064 (42000) at line 3: {SECRETS[0]}')"
     error = read_error(said("ERROR 1146 (42S02) at line 9: Table 'x.t' doesn't exist", rows))
@@ -95,6 +113,12 @@ def test_a_text_is_short_and_one_line(number: int) -> None:
         (1452, "Cannot add or update a child row", "INSERT INTO `t` VALUES (1)", "foreign key checks"),
         (1067, "Invalid default value for 'd'", "CREATE TABLE `t` (", "server_settings"),
         (1146, "Table 'x.y' doesn't exist", "CREATE VIEW v", "view"),
+        (1146, "Table 'x.Y' doesn't exist", "INSERT INTO `Y` VALUES (1)", "lower_case_table_names"),
+        (4166, "The used command is not allowed", "LOAD DATA LOCAL INFILE 'x' INTO TABLE t", "INSERTs"),
+        (1290, "The server is running with the --secure-file-priv option", "LOAD DATA INFILE 'x'", "--tab"),
+        (1449, "The user specified as a definer ('…') does not exist", "CREATE VIEW v", "DEFINER"),
+        (1644, "a trigger or routine of the dump refuses it (SIGNAL)", "INSERT INTO `t` VALUES (1)", "--triggers"),
+        (1526, "Table has no partition for value …", "INSERT INTO `t` VALUES (1)", "partitions"),
         (1050, "Table 't' already exists", "CREATE TABLE `t` (", "twice"),
         (4161, "Unknown data type: 'vector'", "CREATE TABLE `t` (", "type"),
         (0, "Not allowed in the sandbox mode", "\\! ls", "client"),

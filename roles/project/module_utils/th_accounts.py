@@ -35,6 +35,19 @@ def literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
 
 
+def locked(definer: str, databases: Iterable[str], user: str) -> list[str]:
+    """The statements that make an account (``user@host``) that nobody can log in with, with all rights on `databases`.
+
+    None for the administrator, and for `user` itself.
+    """
+    name, _, host = definer.rpartition("@")
+    if not host or (name, host) in (("root", "localhost"), (user, "localhost")):
+        return []
+    account = f"{literal(name)}@{literal(host)}"
+    rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
+    return [f"CREATE OR REPLACE USER {account} ACCOUNT LOCK", *rights]
+
+
 def accounts(
     databases: Iterable[str],
     user: str,
@@ -52,12 +65,7 @@ def accounts(
     databases = list(databases)
     account = f"{literal(user)}@localhost"
     limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
-    dumb = []
-    for name, _, host in (definer.rpartition("@") for definer in definers):
-        definer = f"{literal(name)}@{literal(host)}"
-        if host and (name, host) not in (("root", "localhost"), (user, "localhost")):
-            dumb.append(f"CREATE OR REPLACE USER {definer} ACCOUNT LOCK;")
-            dumb += [f"GRANT ALL ON {scope(database)} TO {definer};" for database in databases]
+    dumb = [f"{one};" for definer in definers for one in locked(definer, databases, user)]
     kept = ", ".join(map(literal, _OWN))
     return "\n".join(
         [

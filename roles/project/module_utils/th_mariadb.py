@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -22,6 +23,9 @@ from ansible.module_utils.th_text import printable
 
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10
+_CRASH_REPORT = "Writing a core file"
+_ERROR_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d: T.Z]{1,30} (?:\d{1,10} )?\[ERROR\]|Assertion failure|got signal")
+_NO_SPACE = re.compile(r"\[ERROR\].{0,400}(?:with error 28\b|No space left|[Dd]isk is full|[Ee]rrcode: 28)")
 VERSIONS_BYTES = 4 << 20
 """How large the versions of a database may be together; Django's are thousands of short names."""
 
@@ -111,14 +115,21 @@ class Server:
         return os.fsencode(word) in command.split(b"\0") and state != b"Z"
 
     def last_words(self) -> str:
-        """The end of the server's error log."""
+        """The end of the server's error log; of a crash the errors before it, without the report that follows."""
         try:
             with open(self.error_log, "rb") as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_LOG_TAIL_BYTES))
                 lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             return "(no error log)"
+        ended = next((at for at, line in enumerate(lines) if line.startswith(_CRASH_REPORT)), None)
+        if ended is not None:
+            lines = [line for line in lines[:ended] if _ERROR_LINE.search(line)] or lines
         return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
+
+    def filled_its_disk(self) -> bool:
+        """Whether the server has said that its disk is full."""
+        return any(_NO_SPACE.search(line) for line in self.last_words().splitlines())
 
 
 def save(server: Server) -> Server:

@@ -71,8 +71,8 @@ class Finding:
 
     `kind` is the program that has written it, as far as it can be recognised. `state` is WHOLE; or BROKEN, when it
     cannot be used, and `reason` says why and what to do; or UNKNOWN, when nothing in it says that it is whole, and
-    `reason` says what that means. `tables` is how many it makes, `rows` what it says of its tables. No text here
-    holds anything of the rows.
+    `reason` says what that means. `tables` is how many it makes, `rows` what it says of its tables, `definers` the
+    accounts (``user@host``) that its views, triggers and routines run as. No text here holds anything of the rows.
     """
 
     kind: str
@@ -80,6 +80,7 @@ class Finding:
     reason: str = ""
     tables: int = 0
     rows: dict[str, int] = field(default_factory=dict)
+    definers: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -109,13 +110,14 @@ def inspect(path: Path, database: str = "", time_limit: float = 0) -> Finding:
 
 
 def _several(source: Source, database: str, ends: float) -> Finding:
-    tables = 0
+    tables, definers = 0, set[str]()
     for file in source.files:
         found = _one(Source(source.path, (file,)), file, database, ends)
         if not found.usable:
             return Finding("mydumper", BROKEN, f"{printable(file.name)}: {found.reason}", tables)
         tables += found.tables
-    return Finding("mydumper", WHOLE, "", tables, source.rows)
+        definers.update(found.definers)
+    return Finding("mydumper", WHOLE, "", tables, source.rows, tuple(sorted(definers)))
 
 
 def _one(source: Source, file: Path, database: str, ends: float) -> Finding:
@@ -131,7 +133,7 @@ def _one(source: Source, file: Path, database: str, ends: float) -> Finding:
         return Finding("", BROKEN, "it is empty: make it again")
     facts = reader.close()
     state, reason = _judged(facts, database)
-    return Finding(facts.kind, state, reason, len(facts.tables))
+    return Finding(facts.kind, state, reason, len(facts.tables), definers=tuple(sorted(facts.definers)))
 
 
 def _other(piece: bytes) -> str:

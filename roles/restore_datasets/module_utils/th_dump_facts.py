@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible.module_utils.th_sql_lexer import Lexer, Open
 
 MOST_TABLES = 100_000
 MOST_NOTED = 20
+MOST_DEFINERS = 500
 
 _PREFIX = re.compile(rb"/\*M?!\d*\s*")
 _NAME = rb"(?:`((?:[^`]|``){1,64})`|([\w$]{1,64}))"
@@ -25,6 +27,8 @@ _RESTORED = re.compile(rb"SET\s+(?:@@)?(?:SESSION\.)?\w{1,40}\s*=[^@]{0,20}@OLD_
 _SQL_MODE = re.compile(rb"SQL_MODE\s*=\s*['\"]([^'\"]{0,300})['\"]", re.I)
 _KEYS_CHECKED = re.compile(rb"SET\s+(?:@@)?(?:SESSION\.)?FOREIGN_KEY_CHECKS\s*=\s*(0|1|ON|OFF)\b", re.I)
 _ACCOUNTS = re.compile(rb"(?:CREATE|ALTER|DROP|RENAME)\s+(?:OR\s+REPLACE\s+)?(?:USER|ROLE)\b|GRANT\b|REVOKE\b", re.I)
+_ACCOUNT = rb"(?:`((?:[^`]|``){0,128})`|'((?:[^']|''){0,128})'|\"([^\"]{0,128})\"|([\w$.]{1,128}))"
+_DEFINER = re.compile(rb"\bDEFINER\s{0,9}=\s{0,9}%b\s{0,9}@\s{0,9}%b" % (_ACCOUNT, _ACCOUNT), re.I)
 _FIRST_WORD = re.compile(rb"\w{1,20}")
 
 # programs by the first words of their dumps (what each writes is in th_dump_end)
@@ -57,7 +61,8 @@ class Facts:
     `kind` is the program whose header it has, "" for none. `headers` and `marks` count the headers and end marks, and
     `cut_before` is the line of a header before which a mark is missing. `saved` and `restored` are the settings that it
     keeps in ``@OLD_…`` and gives back, `transaction` and `locked` what is open at the end. `uses`, `databases` and
-    `accounts` are lines with what stands there.
+    `accounts` are lines with what stands there, `definers` the accounts (``user@host``) of views,
+    triggers and routines.
     """
 
     kind: str = ""
@@ -77,6 +82,7 @@ class Facts:
     uses: list[tuple[int, str]] = field(default_factory=list)
     databases: list[tuple[int, str]] = field(default_factory=list)
     accounts: list[tuple[int, str]] = field(default_factory=list)
+    definers: set[str] = field(default_factory=set)
     open: Open | None = None
     lines: int = 0
 
@@ -130,6 +136,8 @@ class FactsReader:
     def _create(self, line: int, head: bytes) -> None:
         facts = self.facts
         self._rows(line, head)
+        if (found := _DEFINER.search(head)) and len(facts.definers) < MOST_DEFINERS:
+            facts.definers.add("@".join(map(_text_of, (found.groups()[:4], found.groups()[4:]))))
         if (found := _TABLE.match(head)) and len(facts.tables) < MOST_TABLES:
             facts.tables.add(_text(found[3] or found[4]))
         elif found := _DATABASE.match(head):
@@ -182,6 +190,15 @@ _READERS = {
 def _note(where: list[tuple[int, str]], line: int, text: str) -> None:
     if len(where) < MOST_NOTED:
         where.append((line, text))
+
+
+def _text_of(forms: Sequence[bytes | None]) -> str:
+    """A name that is quoted in one of several ways, or not at all."""
+    backticks, single, double, bare = forms
+    if backticks is not None:
+        return _text(backticks)
+    quoted = single.replace(b"''", b"'") if single is not None else double if double is not None else bare or b""
+    return quoted.decode("utf-8", "replace")
 
 
 def _text(name: bytes) -> str:

@@ -17,7 +17,9 @@ SHORT = 3
 """Values of so many characters are no secret."""
 
 _ERROR = re.compile(
-    r"^ERROR(?: (?P<number>\d{1,5}) \(\w{1,10}\))?(?: at line (?P<line>\d{1,12}))?[^:\n]{0,80}: (?P<text>.*)", re.M
+    r"^ERROR(?: (?P<number>\d{1,5}) \((?P<state>\w{1,10})\))?(?: at line (?P<line>\d{1,12}))?[^:\n]{0,80}: "
+    r"(?P<text>.*)",
+    re.M,
 )
 _DASHES = "\n--------------\n\nERROR"
 _LONGEST_TEXT = 4096
@@ -36,6 +38,9 @@ _VALUE = re.compile(
     r" at row \d+)",
     re.DOTALL,
 )
+_SIGNALED, _OWN_STATES = frozenset((1642, 1643, 1644)), "45"
+_OPENS = re.compile(r"(?<!\w)'")
+_LONG_NUMBER = re.compile(rf"\d{{{SHORT + 1},}}")
 _VARIABLE = re.compile(r"Variable '(\w{1,64})' can't be set to the value of '([\w, \-]{0,200})'")
 
 
@@ -61,6 +66,8 @@ def read_error(said: str) -> ClientError:
     if found is None:
         return ClientError(0, 0, "the client has ended without an error of the server's")
     number, line = int(found["number"] or 0), int(found["line"] or 0)
+    if number in _SIGNALED or (found["state"] or "").startswith(_OWN_STATES):
+        return ClientError(number, line, "a trigger or routine of the dump refuses it (SIGNAL)")  # in words of its own
     return ClientError(number, line, masked(number, said[found.start("text") :].strip()[:_LONGEST_TEXT]))
 
 
@@ -77,9 +84,11 @@ def masked(number: int, text: str) -> str:
         text = f"{value['what']} '…'{value['where']}"
     elif number not in _ABOUT_NAMES:
         # a value may hold quotes itself: all between the first and the last one goes
-        begins, ends = text.find("'"), text.rfind("'")
+        opens, ends = _OPENS.search(text), text.rfind("'")
+        begins = opens.start() if opens else -1
         if begins >= 0 and not 0 < ends - begins <= SHORT + 1:
             text = f"{text[:begins]}'…'{text[ends + 1 :] if ends > begins else ''}"
+        text = _LONG_NUMBER.sub("…", text)
     text = printable(" ".join(text.split()))
     return text if len(text) <= MOST else text[: MOST - 1].rsplit(" ", 1)[0] + "…"
 
@@ -112,6 +121,7 @@ _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
         r"DEFINER|TRIGGER|FUNCTION|PROCEDURE|VIEW|EVENT",
         "leave DEFINER out (mysqlpump: --skip-definer), or dump without --routines, --triggers and --events",
     ),
+    ((1449,), r"", "leave DEFINER out (mysqlpump: --skip-definer), or let it be an account that can be there"),
     ((1227, 1044, 1142, 1045), r"", "dump one database alone, without --databases, --all-databases and accounts"),
     ((1524, 1396, 1410, 1133, 1269, 1819), r"", _ACCOUNTS),
     ((1273, 1115), r"utf8mb4_0900|_0900_", (
@@ -171,7 +181,19 @@ _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
     )),
     ((1007, 1008, 1046), r"", "the dump leaves its database: make it without CREATE DATABASE and DROP DATABASE"),
     ((1049,), r"", "the dump names another database: dump without --databases, and let the key database be that name"),
-    ((1146, 1356), r"", (
+    ((4166, 1148, 3948), r"", (
+        "the dump reads rows from a file with LOAD DATA LOCAL, which the worker forbids (docs/security.md): dump the"
+        " rows as INSERTs"
+    )),
+    ((1290,), r"secure.file.priv", (
+        "the dump reads rows from a file on its server with LOAD DATA: dump the rows as INSERTs (without --tab)"
+    )),
+    ((1146,), r"", (
+        "a view or trigger needs a table that the dump does not have: dump it, or leave the view out (--ignore-table)."
+        " Where the names differ in upper and lower case alone, the key server_settings of the dataset can set"
+        ' lower_case_table_names ({"lower_case_table_names": 1}), as on the server that it comes from'
+    )),
+    ((1356,), r"", (
         "a view or trigger needs a table that the dump does not have: dump it, or leave the view out (--ignore-table)"
     )),
     ((1005, 1215, 1217, 1451, 1452, 3730, 3780, 1822, 1824), r"", _KEYS),
@@ -183,6 +205,12 @@ _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
     )),
     ((1419, 1418), r"", "dump without --triggers and --routines, or set log_bin_trust_function_creators there"),
     ((1813, 1478, 1528, 1273), r"", "dump with --no-tablespaces"),
+    ((1642, 1643, 1644), r"", (
+        "dump without --triggers, or with the triggers after all rows, as mysqldump and mariadb-dump have them"
+    )),
+    ((1526,), r"", (
+        "the table's partitions do not take all rows of the dump: give it one for the rest before the dump is made"
+    )),
     ((0,), r"ASCII '.0' appeared|binary-mode", "is it UTF-8? PowerShell's '>' writes UTF-16: use --result-file=FILE"),
     ((0,), r"sandbox mode", "it has a command of the client's (source, system, \\!): take it out"),
 )  # fmt: skip

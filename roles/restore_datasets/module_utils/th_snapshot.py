@@ -27,10 +27,12 @@ from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Part
+from ansible.module_utils.th_definers import definers_of, make_definers
 from ansible.module_utils.th_dump import DISK_FULL, SeedError, examine, load_dump
 from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_part
 from ansible.module_utils.th_settle import settle
 
+_IMPORT = "import"
 FORMAT = 4  # part of the key: raised when a snapshot is made in another way
 
 
@@ -177,6 +179,8 @@ def _make(
         rows, definers, notes = 0, set(), list[str]()
         try:
             made = _make_databases(server, seed, charsets)
+            named = {name for _, _, finding in examined for name in finding.definers}
+            make_definers(server, made, named, _IMPORT)
             for part, dump, _ in examined:
                 load_dump(server, server.admin_file, dump, part.database, time_limit)
             for part, dump, finding in examined:
@@ -184,7 +188,7 @@ def _make(
                 there = arrived(server, server.admin_file, dump, part.database, finding, part.expected)
                 rows += there.rows
                 notes += there.notes
-                definers.update(_definers(server, part.database))
+                definers.update(definers_of(server, part.database))
             with th_mariadb.connect(server, server.admin_file) as connection:
                 # purge and merge everything now, so that no clone does it within a measured migration
                 th_mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
@@ -223,7 +227,7 @@ def _start(
         server = th_private_server.start(
             making,
             databases={},
-            user="import",
+            user=_IMPORT,
             password="",
             options=applied.options,
             time_limit=time_limit,
@@ -263,19 +267,6 @@ def _finish(server: th_mariadb.Server, part: Part, charset: Charset, made: str, 
     with th_mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
         follow_tables(connection, part.database, charset, made)
         settle(connection, [part.database])
-
-
-def _definers(server: th_mariadb.Server, database: str) -> list[str]:
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        rows = th_mariadb.query(
-            connection,
-            "SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s"
-            " UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"
-            " UNION SELECT definer FROM information_schema.routines WHERE routine_schema = %s"
-            " UNION SELECT definer FROM information_schema.events WHERE event_schema = %s",
-            *[database] * 4,
-        )
-    return [row[0] for row in rows]
 
 
 def _can_reflink(data: Path, target_folder: Path) -> bool:

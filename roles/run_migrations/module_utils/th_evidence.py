@@ -201,7 +201,11 @@ class Evidence:
 
     def _dead(self, detail: str) -> WalkError:
         """The error of a server that has ended, or does not answer."""
-        return self._limits.ended(detail) or WalkError(self._gone, detail)
+        if error := self._limits.ended(detail):
+            return error
+        if self._server.private and self._server.filled_its_disk():
+            return WalkError("disk_full", f"no space is left under {self._server.folder}: {detail}")
+        return WalkError(self._gone, detail)
 
     def _rows(self, database: Mapping[str, Any]) -> list[str]:
         """The rows of a database's version table."""

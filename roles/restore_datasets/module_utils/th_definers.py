@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accounts in whose name a dump's views, triggers and routines run: a dump names them and does not bring them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+import pymysql
+from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_accounts import locked
+
+
+def make_definers(server: th_mariadb.Server, databases: Iterable[str], definers: Iterable[str], user: str) -> None:
+    """Make the accounts that a dump names, before it is loaded by `user`, with all rights on the `databases`.
+
+    A view of another view, and a trigger that a later INSERT sets off, need them while the dump is loaded. Nobody can
+    log in with them. Each start of a private server makes its accounts anew, so they are gone with the first clone.
+    """
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        th_mariadb.query(connection, "SET SESSION sql_mode = ''")  # else a mode could give the texts another meaning
+        for definer in sorted(definers):
+            # a name that no account can have is left to the statement that needs it, which has a line
+            with contextlib.suppress(pymysql.err.MySQLError):
+                for statement in locked(definer, databases, user):
+                    th_mariadb.query(connection, statement)
+
+
+def definers_of(server: th_mariadb.Server, database: str) -> list[str]:
+    """The accounts (``user@host``) in whose name what is in a database runs."""
+    with th_mariadb.connect(server, server.admin_file) as connection:
+        rows = th_mariadb.query(
+            connection,
+            "SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s"
+            " UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"
+            " UNION SELECT definer FROM information_schema.routines WHERE routine_schema = %s"
+            " UNION SELECT definer FROM information_schema.events WHERE event_schema = %s",
+            *[database] * 4,
+        )
+    return [str(row[0]) for row in rows]
