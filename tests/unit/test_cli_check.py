@@ -153,7 +153,10 @@ POWERLESS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-@pytest.mark.parametrize("key", ["publish", "publish alone", "seed", "jobs_working_dir", "git_working_dir", "datasets", "dataset", "projects"])
+@pytest.mark.parametrize(
+    "key",
+    ["publish", "publish alone", "seed", "jobs_working_dir", "git_working_dir", "datasets", "dataset", "projects"],
+)
 def test_what_lies_below_a_folder_that_this_user_may_not_enter(key: str) -> None:
     """Never a traceback: the path is named."""
     done = _without_rights(key)
