@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -251,7 +252,7 @@ class _Reader:
                     raise self.error(_key(where, key), "is for a dump, which reset takes the place of", "keep one")
             return Part(name, database, None, *charset)
         seed = self.path.parent / self.text("seed_data", given, where)
-        if seed.suffix not in SUFFIXES and not seed.is_dir():
+        if seed.suffix not in SUFFIXES and not os.path.isdir(seed):
             remedy = f"use {', '.join(SUFFIXES)}, or a folder of mydumper's"
             raise self.error(_key(where, "seed_data"), f"{seed.name} is of no known kind", remedy)
         inner, problem, remedy = expect.problem(given["expect"]) if "expect" in given else ("", "", "")

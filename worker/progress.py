@@ -46,9 +46,10 @@ class ProgressReader:
         self._steps: dict[str, tuple[int, int]] = {}
 
     def task(self, role: str, name: str) -> None:
-        """A task of Ansible begins."""
+        """A task of Ansible begins; one without a name counts, and is nothing to tell."""
         self.tasks += 1
-        self._say(role, _BEGIN.get(role, 0), name)
+        if name:
+            self._say(role, _BEGIN.get(role, 0), name)
 
     def poll(self) -> None:
         """Read what the walks have written since the last time."""

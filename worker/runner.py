@@ -49,6 +49,8 @@ _OF_A_LOOP = "One or more items failed"
 
 
 _OF_VARIABLES = ("validate_argument_spec", "ansible.builtin.validate_argument_spec")
+_OF_ORDER = tuple(f"{space}{name}" for space in ("", "ansible.builtin.") for name in ("meta", "set_fact"))
+"""What tasks do that only arrange the others: no progress of a job."""
 _PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 _TAIL = 1500
 _LONGEST_MESSAGE = 4000
@@ -97,7 +99,7 @@ class _Events:
                 self._header = text
         role, task = str(data.get("role", "")), str(data.get("task", ""))
         if kind == "playbook_on_task_start" and not checks_variables:
-            self._on_task(role, task)
+            self._on_task(role, "" if data.get("task_action") in _OF_ORDER else task)
         elif failed:
             task = f"the variables of the role {role}" if checks_variables else task
             message = told(data.get("res", {}))
@@ -136,7 +138,7 @@ def run(
     """Run a playbook to its end, its time limit (seconds) or until `canceled` says so (asked about once a second).
 
     `private_dir` must be fresh; `temporary` is for the temporary files of Ansible and its modules.
-    `on_task` gets the role and the name of each task as it begins.
+    `on_task` gets the role and the name of each task as it begins; "" is one that only arranges the others.
     """
     with _closing(open(log, "a", encoding="utf-8", errors="replace", opener=_not_through_links)) as stream:
         events = _Events(stream, on_task)

@@ -57,8 +57,8 @@ class DiskFree(Sensor):
 
     @property
     def missing(self) -> bool:
-        """Whether the folder is not there."""
-        return not self._folder.is_dir()
+        """Whether the folder is not there, as far as this user can see."""
+        return not os.path.isdir(self._folder)
 
     def look(self, room: float) -> str:
         """See `Sensor`."""

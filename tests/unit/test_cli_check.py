@@ -20,7 +20,7 @@ from tests.functional.support import free_port, write_config
 from tests.library import toy
 from tests.library.gitserver import Repository
 from worker import config
-from worker.cli import check, main
+from worker.cli import check, main, trial
 from worker.cli.published import published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,8 +88,22 @@ def test_all_is_well_and_the_command_to_try_comes_last(
     assert f"[ok] repository: org/project: {installation.served}/org/project: 1 migrations in master" in told
     assert "releases stable/1" in told and f"[ok] dump: {installation.dump}: it is whole" in told
     words = shlex.split(last.partition("Ready. Try a job: ")[2])
-    assert words == ["th", "run", "-c", str(path), "--job", "gate", "--project", "org/project"]
+    assert Path(words[0]).name == "th"
+    assert words[1:] == ["run", "-c", str(path), "--job", "gate", "--project", "org/project"]
     assert not (installation.root / "th").exists(), "a check makes nothing"
+
+
+def test_the_command_to_try_can_be_called_where_path_does_not_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "bin" / "th"
+    installed.parent.mkdir()
+    installed.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(installed.parent / "python3"))
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    assert trial.program() == str(installed)
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert trial.program() == "th"
 
 
 def test_without_all_being_well_there_is_nothing_to_try(installation: Installation) -> None:
@@ -139,7 +153,10 @@ POWERLESS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-@pytest.mark.parametrize("key", ["publish", "jobs_working_dir", "git_working_dir", "datasets", "dataset", "projects"])
+@pytest.mark.parametrize(
+    "key",
+    ["publish", "publish alone", "seed", "jobs_working_dir", "git_working_dir", "datasets", "dataset", "projects"],
+)
 def test_what_lies_below_a_folder_that_this_user_may_not_enter(key: str) -> None:
     """Never a traceback: the path is named."""
     done = _without_rights(key)
@@ -156,11 +173,17 @@ def _without_rights(key: str) -> subprocess.CompletedProcess[str]:
         forbidden = root / "forbidden"
         (forbidden / "below").mkdir(parents=True)
         keys: dict[str, Any] = {"publish_logs": {"path": str(root / "logs")}}
-        if key == "publish":
+        if key == "publish alone":  # the other folders are there: a file system of their own
+            for name in ("jobs", "git", "pip", "snapshots", "environments"):
+                (root / name).mkdir(exist_ok=True)
+                (root / name).chmod(0o777)
+        if key.startswith("publish"):
             keys["publish_logs"] = {"path": str(forbidden / "below" / "deep")}
         elif key == "datasets":
             job = {"name": "gate", "plugin": "gate_real_db_upgrade", "datasets_dir": str(forbidden / "below")}
             keys["jobs"] = [job]
+        elif key == "seed":
+            installation.dataset(seed_data=str(forbidden / "below" / "mydumper"))
         elif key == "dataset":
             forbidden = root / "datasets" / "forbidden"
             forbidden.mkdir()

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -102,6 +103,20 @@ def test_a_job_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert th(["verdict", str(tmp_path / "none")]) == 2
     assert "name a job's folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["verdict"], ["history", "import", "/dev/null", "--out"]])
+def test_a_folder_that_may_not_be_entered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "artifacts"))
+    for name in ("stat", "listdir", "mkdir"):
+        monkeypatch.setattr(os, name, Mock(side_effect=refused))
+    status = th([*command, str(tmp_path)])
+    monkeypatch.undo()
+    assert status == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path) in said and "Permission denied" in said
 
 
 def test_a_folder_without_job_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

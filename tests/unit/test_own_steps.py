@@ -45,6 +45,14 @@ def test_no_line_ends_with_what_the_terminal_has_made_of_it(printed: str, clean:
     assert Log().handle(event("verbose", printed)) == clean
 
 
+@pytest.mark.parametrize("action", ["meta", "ansible.builtin.meta", "set_fact", "ansible.builtin.set_fact"])
+def test_what_only_arranges_tasks_is_no_progress(action: str) -> None:
+    log = Log()
+    text = log.handle(event("playbook_on_task_start", "TASK [x] ***", task="x", role="project", task_action=action))
+    assert text == "TASK [x] ***\n", "the log has it"
+    assert log.tasks == [("project", "")], "it counts, without a name"
+
+
 def test_that_variables_are_right_is_not_told() -> None:
     log = Log()
     told = log.handle(

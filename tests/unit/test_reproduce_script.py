@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.library.gitserver import Repository
 from worker import publish
 
 ODD = ["@PLUGIN@", "@ORIGIN@", "$(touch pwned)", "`touch pwned`", "';import os;'", '"+__import__("os").system("x")+"',
@@ -26,3 +27,21 @@ def test_a_name_is_text(tmp_path: Path, odd: str) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and "SyntaxError" not in done.stderr, done.stderr
     assert "name their folder: --datasets DIR" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reproduce.sh"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another user")
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_repository_of_this_machine_may_belong_to_another_user(tmp_path: Path, scheme: str) -> None:
+    """As a job fetches from it, so does the script, which the user's own configuration of git does not allow."""
+    repository = Repository(tmp_path / "served" / "org" / "p")
+    repository.commit({"a": "a"})
+    for path in (tmp_path / "served").rglob("*"):
+        os.chown(path, 65534, 65534)
+    job: dict[str, Any] = {"project": "org/p", "url": f"{scheme}{tmp_path}/served", "ref": "HEAD", "zuul": {}}
+    (tmp_path / "reproduce.sh").write_text(publish._reproduce("gate", {"th_job": job, "th_datasets": []}))
+    done = subprocess.run(
+        ["sh", "reproduce.sh", "--check"], cwd=tmp_path, capture_output=True, text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr and "reproduce.sh: playbooks:" in done.stderr, done.stderr
+    assert "reproduce.sh: git:" not in done.stderr

@@ -78,7 +78,7 @@ def check(path: Path, alone: bool = False, quick: bool = False, url: str = "") -
     except ConfigError as error:
         yield Check(False, "configuration", str(error))
     else:
-        yield Check(True, "configuration", f"{path}: {len(settings.jobs)} jobs")
+        yield Check(True, "configuration", f"{path}: {len(settings.jobs)} job{'s' if len(settings.jobs) != 1 else ''}")
     if alone:
         return
     well = settings is not None

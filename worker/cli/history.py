@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     names = _names(args.logs, args.dataset)
     limits = _limits(args.limits)
     folder: Path = args.out
-    if (folder / "job.yaml").exists() or (folder / "artifacts").exists():
+    if os.path.exists(folder / "job.yaml") or os.path.exists(folder / "artifacts"):
         raise UsageError(f"{folder} has a job's files already, which are not overwritten; name another with --out")
     try:
         with _temporary(folder) as artifacts, display() as shown:
@@ -130,7 +130,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        if temporary.is_dir():
+        if os.path.isdir(temporary):
             for path in temporary.iterdir():
                 path.unlink()
             temporary.rmdir()

@@ -141,7 +141,7 @@ def limits(settings: Config) -> Iterator[Check]:
             yield Check(False, "limits", f"{playbook} could not be run: {error}")
             return
     if "error" in report:
-        remedy = "run this as the user that runs the worker, and see who may enter jobs_working_dir"
+        remedy = "run this as the user that runs the worker, and see whether that user may enter the folder named here"
         yield Check(False, "sandbox", str(report["error"]).rstrip("."), remedy)
         return
     if report["kind"] != "none":

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,10 +101,16 @@ class Trial:
 
 def command(settings: Config, job: str, project: str, url: str) -> str:
     """The command that tries a job of a project, as a shell takes it; `url` is where its repository is, if known."""
-    words = ["th", "run", "-c", str(settings.path), "--job", job, "--project", project]
+    words = [program(), "run", "-c", str(settings.path), "--job", job, "--project", project]
     if settings.zuul_server.origin and not url:
         return shlex.join(words)
     return shlex.join([*words, "--url", giturl.mask(url) or "URL"])
+
+
+def program() -> str:
+    """How this user calls `th`: by its name where PATH has it, else by the path of the one that runs."""
+    beside = Path(sys.executable).parent / "th"
+    return "th" if shutil.which("th") or not beside.is_file() else str(beside)
 
 
 def _job(settings: Config, name: str, url: str, folder: Path) -> dict[str, Any]:
@@ -126,7 +134,9 @@ def _profile_check(
 ) -> Check:
     problems = artifacts.read(folder / "job" / "artifacts").problems
     if problems:
-        return Check(False, "profile", problems[0].detail, f"a job for {name} needs it: docs/profiles.md")
+        detail = problems[0].detail.rstrip(".")
+        needed = "" if "docs/profiles.md" in detail else ": docs/profiles.md"
+        return Check(False, "profile", detail, f"a job for {name} needs it{needed}")
     if done.returncode:
         said = " ".join(done.stdout.split())[-500:]
         return Check(False, "profile", f"{name}: {playbook} has failed: {said}")
@@ -152,6 +162,6 @@ def _dumps(found: Sequence[Mapping[str, str]]) -> Iterator[Check]:
     for dump in found:
         text = f"{dump['path']}: {dump['reason'] or 'it is whole'}"
         if dump["state"] == "broken":
-            yield Check(False, "dump", text, "make the dump again")
+            yield Check(False, "dump", text, "" if "again" in dump["reason"] else "make the dump again")
         else:
             yield Check(True, "dump", text, warning=dump["state"] != "whole")

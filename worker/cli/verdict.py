@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status is the outcome's."""
     folder: Path = args.folder
-    if not (folder / "artifacts").is_dir():
-        raise UsageError(f"{folder} has no folder artifacts: name a job's folder, or a published one")
+    try:
+        os.listdir(folder / "artifacts")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} has no folder artifacts: name a job's folder, or a published one") from None
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); run this as its owner") from error
     job, datasets = _job(folder / "job.yaml")
-    results = folder / "results" if (folder / "results").is_dir() else folder
+    results = folder / "results" if os.path.isdir(folder / "results") else folder
     found = verdict.decide(artifacts.read(folder / "artifacts"), datasets)
     header = _header(job, results / "result.json")
     if args.write:

@@ -89,7 +89,7 @@ class Builder:
         """The folder of the change's environment, and whether it was there."""
         src = self._job_dir / "src"
         if not src.is_dir():
-            raise StepError("environment_failed", f"There is no checkout at {src}: run the role checkout first.")
+            raise StepError("playbook_failed", f"there is no checkout at {src}: run playbooks/checkout.yaml first")
         remove(self._job_dir / "venv")
         root = recipe.root(src)
         source = self._source(recipe, root)
