@@ -47,6 +47,10 @@ _REVISION_ID = Advice(
     "The migration's revision id is longer than the column of the version table.",
     "Give the migration a shorter id, or make that column wider in a migration before it.",
 )
+_SYNTAX = Advice(
+    "A file that is imported with the migrations is no Python to the interpreter that the project runs with.",
+    "Correct the file, or write it in that version of Python; the project's profile says which one that is (python).",
+)
 _SENT = Advice(
     "The migration's process was ended by a signal.",
     "Look for what sends it: the migration itself, or a program that it starts.",
@@ -66,6 +70,8 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
         return None
     if code == "migration_raised" and re.match(r"SystemExit\b", detail):
         return EXIT
+    if re.match(r"(?:SyntaxError|IndentationError|TabError)\b", detail):
+        return _SYNTAX
     if sqldetail.revision_id_too_long(detail):
         return _REVISION_ID
     said = sqldetail.find(detail)

@@ -15,6 +15,7 @@ from worker.problems import Control, Problem
 
 _OF_FILES = ("migration_raised", "walk_failed", "import_failed")
 _WORDS = re.compile(r"[\s'\"(),:;/\[\]]+")
+_HEADS = "it has the heads "
 _OVER = tuple(limit.code for limit in LIMITS)
 
 
@@ -42,6 +43,8 @@ class Merged:
             return message
         if self.checkout.before_the_change(message.stage):
             about_data, alone = message.dataset and message.to, not self.checkout.tests_a_change
+        elif self._beyond_the_tip(message):
+            about_data, alone = message.to, not self.checkout.tests_a_change
         elif control := self._control(message):
             about_data, alone = message.to, False
             same = f"the branch without the change fails the same way, at {control.commit[:12]}"
@@ -52,6 +55,14 @@ class Merged:
             return self._by_the_checkout(message)
         blame = Fault.DATASET if about_data else Fault.OPERATOR
         return replace(message, blame=blame, alone=alone)
+
+    def _beyond_the_tip(self, message: Message) -> bool:
+        """Whether it is about a merged migration that runs in the change's stage because the change merges the branch's
+        heads: before that the branch cannot be walked, so no control can show it."""
+        checkout = self.checkout
+        if not message.to or not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
+            return False
+        return not checkout.helpers and checkout.by_change.isdisjoint((message.to, *message.to.split(",")))
 
     def _by_the_checkout(self, message: Message) -> Message:
         """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are

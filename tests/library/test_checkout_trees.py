@@ -235,8 +235,18 @@ def test_a_merged_django_migration_that_cannot_be_read() -> None:
 def test_a_stage_with_too_many_heads_is_left_out() -> None:
     profile = check_profile({"migrations": {"tool": "alembic", "script_location": "v"}})
     reader: Any = Reader(profile["databases"][0], {"one": BASE, "two": {**BASE, "v/x.py": script("x", "b")}})
-    assert too_many_heads(reader, profile["databases"], "one") == ""
-    assert too_many_heads(reader, profile["databases"], "two") == "it has the heads c, x"
+    assert too_many_heads(reader, profile["databases"], "one", "one") == ""
+    assert too_many_heads(reader, profile["databases"], "two", "one") == "it has the heads c, x"
+
+
+def test_a_stage_whose_leaves_the_change_merges_is_left_out() -> None:
+    profile = check_profile({"migrations": DJANGO})
+    two = {**SHOP, "shop/migrations/0002_c.py": app("0002_c", "0001_a")}
+    merged = {**two, "shop/migrations/0003_m.py": app("0003_m", "0002_b", "0002_c")}
+    reader: Any = Reader(profile["databases"][0], {"one": SHOP, "two": two, "merged": merged})
+    assert too_many_heads(reader, profile["databases"], "two", "merged") == "it has the heads shop.0002_b, shop.0002_c"
+    assert too_many_heads(reader, profile["databases"], "two", "two") == ""
+    assert too_many_heads(reader, profile["databases"], "one", "merged") == ""
 
 
 def test_a_change_that_heals_the_branch_goes_past_its_tip(work: Workplace, repository: Repository) -> None:  # noqa: F811

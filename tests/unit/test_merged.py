@@ -92,6 +92,22 @@ def test_where_no_change_is_tested_it_counts(tmp_path: Path, base: str | None) -
     assert "The owner of the dataset decides, in user_001.json" in found.messages[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("left_out", "helpers", "fault"),
+    [
+        ("it has the heads a, b", [], Fault.DATASET),
+        ("it has the heads a, b", ["catalog/db/env.py"], Fault.CHANGE),
+        ("the change alters one of its migrations", [], Fault.CHANGE),
+    ],
+)
+def test_a_merged_migration_fails_no_change_that_merges_the_branchs_heads(
+    tmp_path: Path, left_out: str, helpers: list[str], fault: Fault
+) -> None:
+    touched = {"added": ["the_merge"], "altered": [], "removed": [], "helpers": helpers}
+    found = altered(tmp_path, "migration_raised", touched=touched, tip_left_out=left_out)
+    assert found.fault is fault and {one.fault for one in found.messages} == {fault}
+
+
 @pytest.mark.parametrize("timer", [False, True])
 def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_path: Path, timer: bool) -> None:
     timed_out = case("job_timed_out")

@@ -100,6 +100,13 @@ def test_a_revision_id_that_is_too_long_is_the_cause() -> None:
     assert found is not None and "shorter id" not in found.remedy
 
 
+@pytest.mark.parametrize("code", ["walk_failed", "migration_raised"])
+def test_of_new_syntax_the_remedy_names_the_interpreter(code: str) -> None:
+    found = advice.of(code, "SyntaxError: f-string: unmatched '['")
+    assert found is not None and "the project's profile says which one" in found.remedy
+    assert advice.of(code, "KeyError: 'SyntaxError: x'") is None
+
+
 def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
     assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
     assert sqldetail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"

@@ -160,7 +160,8 @@ class Checkout:
             )
         if tip:
             self._history.refuse_conflicts(commit, tip, base, branch)
-        reader = Forest(git, self._src, self._profile["databases"])
+        databases = self._profile["databases"]
+        reader = Forest(git, self._src, databases)
         change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
@@ -173,13 +174,13 @@ class Checkout:
             raise StepError("migration_unreadable", printable(unreadable))
         check_trees(reader, self._profile, base if tip else None, commit, branch)
         if tip is not None:
-            left_out = left_out or reader.outside(tip) or too_many_heads(reader, self._profile["databases"], tip)
+            left_out = left_out or reader.outside(tip) or too_many_heads(reader, databases, tip, commit)
         stages: list[Stage] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
             reason = f"it comes after {branch}" if later else ""
             reason = reason or reason_to_leave_out(commit, release, touched, reader.read(release), change_tree)
-            reason = reason or reader.outside(release) or too_many_heads(reader, self._profile["databases"], release)
+            reason = reason or reader.outside(release) or too_many_heads(reader, databases, release, commit)
             if reason:
                 releases_left_out.append({"name": name, "kind": "release", "reason": reason})
             else:
