@@ -197,8 +197,15 @@ def _look(connection: Any, server: th_mariadb.Server, database: Mapping[str, Any
         f" WHERE t.table_type = 'BASE TABLE' AND c.table_schema IN ({', '.join(['%s'] * len(schemas))})",
         *schemas,
     )
+    # a server that knows no case shows all names in lower case
+    known = {name.lower(): name for name in schemas}
+    own_table = _own(server, database)[1]
+    caseless = th_mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")[0][0] != 0
     tables: dict[tuple[str, str], set[str]] = {}
     for schema, table, column in rows:
+        if caseless:
+            schema = known.get(str(schema).lower(), schema)
+            table = own_table if str(table).lower() == own_table.lower() else table
         tables.setdefault((str(schema), str(table)), set()).add(str(column).lower())
     own = server.databases[database["name"]]
     return _Found({key: frozenset(columns) for key, columns in tables.items()}, own)
