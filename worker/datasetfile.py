@@ -21,7 +21,6 @@ WARN_ONLY = "warn_only"
 """The key of a limit that says that going over it is reported, and does not fail the job."""
 
 SUFFIXES = (".sql", ".gz", ".zst", ".xz")
-
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
 PART = ("database", "seed_data", "character_set", "collation", "expect")
