@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from ansible.module_utils import th_artifacts, th_mariadb
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_evidence import Evidence
+from ansible.module_utils.th_limits import DatabaseLimits
+from ansible.module_utils.th_walkers import WalkError
 
 from worker import artifacts, verdict
 from worker.outcome import Fault, Outcome
@@ -189,8 +192,6 @@ def of_log(folder: Path, text: str) -> th_mariadb.Server:
 
 
 def test_a_server_that_a_full_disk_has_ended(tmp_path: Path) -> None:
-    from ansible.module_utils.th_evidence import Evidence
-
     evidence = Evidence.__new__(Evidence)
     server = of_log(tmp_path, CRASH)
     assert "error 28" in server.last_words() and "Max open" not in server.last_words()
@@ -206,3 +207,22 @@ def test_what_a_statement_says_is_no_full_disk(tmp_path: Path) -> None:
     said = CRASH.replace("error 28", "error 5").replace("a row", "[ERROR] No space left")
     assert not of_log(tmp_path, said).filled_its_disk()
     assert of_log(tmp_path, "mariadbd: cannot start\n").last_words() == "mariadbd: cannot start"
+
+
+@pytest.mark.parametrize(
+    ("detail", "code"),
+    [
+        ("IntegrityError: (1062, \"Duplicate entry 'a' for key 'u'\")", "migration_raised"),
+        ("DataError: 1406 (22001): Data too long for column 'name' at row 1", "migration_raised"),
+        ("OperationalError: (1021, 'Disk full (/tmp/x); waiting for someone to free some space')", "disk_full"),
+        ("OSError: [Errno 28] No space left on device", "disk_full"),
+    ],
+)
+def test_little_space_explains_no_error_about_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detail: str, code: str
+) -> None:
+    server = th_mariadb.Server(str(tmp_path), "", {"": "toy"}, "toy")
+    monkeypatch.setattr(th_mariadb.Server, "running", lambda self: True)
+    monkeypatch.setattr(th_mariadb, "free_bytes", lambda folder: 1 << 20)
+    evidence = Evidence(server, [], {}, DatabaseLimits())
+    assert evidence.explained(WalkError("migration_raised", detail), tmp_path).code == code
