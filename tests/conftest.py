@@ -16,9 +16,12 @@ from hypothesis import HealthCheck, settings
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 LONGEST_FIRST = (
-    "integration/test_recorded_jobs.py", "integration", "library", "playbooks", "hostile", "browser", "functional",
+    "integration/test_recorded_jobs.py", "hostile/test_unprivileged.py", "integration/test_jobs.py",
+    "hostile/test_walk.py", "integration", "hostile/test_build.py", "library", "hostile", "playbooks", "browser",
+    "functional",
 )  # fmt: skip
-"""Side by side, a file is one process's: one that takes minutes, and begins last, would be waited for."""
+"""Side by side, a file is run by one process, which has the next one queued behind it: one that takes minutes, and
+begins last, would be waited for."""
 
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
