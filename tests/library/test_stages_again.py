@@ -98,7 +98,7 @@ def test_the_environments(again: Again) -> None:
     forgotten(again, "build_environment")
     wanted = [{"stage": "change", "kind": "change"}]
     failed = again.run("build_environment", "build_environments", wanted=wanted, **options)
-    assert failed["code"] == "environment_failed"  # there is no checkout
+    assert failed["code"] == "playbook_failed"  # there is no checkout
     document = json.loads((again.artifacts / "environment.json").read_text())
     assert [one["stage"] for one in document["environments"]] == ["stable-1"]
 

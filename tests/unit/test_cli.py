@@ -273,7 +273,7 @@ class TestCheck:
     def test_the_configuration_alone(self, installation: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (installation.parent / "datasets" / "one.sql").unlink()
         assert main.th(["check", "--configuration", "-c", str(installation)]) == 0
-        assert capsys.readouterr().out == f"[ok] configuration: {installation}: 1 jobs\n"
+        assert capsys.readouterr().out == f"[ok] configuration: {installation}: 1 job\n"
         installation.write_text("{}")
         assert main.th(["check", "--configuration", "-c", str(installation)]) == 2
         assert capsys.readouterr().out.startswith("[fail] configuration: ")
