@@ -74,6 +74,10 @@ class Checkout:
         """Whether a stage, by its name or slug, is a release or the branch's tip."""
         return any(stage in (one.name, one.slug) for one in self.stages if one.kind != "change")
 
+    def brings(self, revision: str) -> bool:
+        """Whether the change adds or alters a migration, named by its revision, or by several joined by commas."""
+        return not self.by_change.isdisjoint((revision, *revision.split(",")))
+
     def behind(self, revisions: Iterable[str]) -> set[str]:
         """The revisions and all that they build on."""
         seen: set[str] = set()

@@ -22,8 +22,7 @@ def by_change(migration: Migration, checkout: Checkout) -> bool:
     own = {stage.name for stage in checkout.stages if stage.kind == "change"}
     if migration.stage not in own or migration.kind == DATA:
         return migration.stage in own
-    revision = migration.from_ if migration.kind == DOWNGRADE else migration.to
-    return not checkout.by_change.isdisjoint((revision, *revision.split(",")))
+    return checkout.brings(migration.from_ if migration.kind == DOWNGRADE else migration.to)
 
 
 def merged(migration: Migration, checkout: Checkout) -> bool:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from worker import untrusted
-from worker.artifacts import Artifacts
+from worker.artifacts import DATA, Artifacts
 from worker.checkout import Checkout
 from worker.limits import LIMITS
 from worker.outcome import Fault, Message
@@ -60,9 +60,11 @@ class Merged:
         """Whether it is about a merged migration that runs in the change's stage because the change merges the branch's
         heads: before that the branch cannot be walked, so no control can show it."""
         checkout = self.checkout
-        if not message.to or not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
+        if not message.to or message.step == DATA:  # what moves data in the change's stage is the change's
             return False
-        return not checkout.helpers and checkout.by_change.isdisjoint((message.to, *message.to.split(",")))
+        if not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
+            return False
+        return not checkout.helpers and not checkout.brings(message.to)
 
     def _by_the_checkout(self, message: Message) -> Message:
         """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are

@@ -108,6 +108,17 @@ def test_a_merged_migration_fails_no_change_that_merges_the_branchs_heads(
     assert found.fault is fault and {one.fault for one in found.messages} == {fault}
 
 
+def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_path: Path) -> None:
+    failed = case("data_migration_raised")
+    shutil.copytree(failed.folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkout.json"
+    document = json.loads(path.read_text())
+    document["touched"]["helpers"] = []
+    path.write_text(json.dumps({**document, "tip_left_out": "it has the heads c, x"}))
+    found = verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    assert found.fault is Fault.CHANGE and "migration_raised" in {one.code for one in found.messages}
+
+
 @pytest.mark.parametrize("timer", [False, True])
 def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_path: Path, timer: bool) -> None:
     timed_out = case("job_timed_out")

@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING
 
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_dump_end import Finding, inspect, label
-from ansible.module_utils.th_dump_source import CHUNK, READERS, DumpError, Source, source_of
+from ansible.module_utils.th_dump_source import CHUNK, DumpError, Source, source_of
 from ansible.module_utils.th_seed_errors import cure_of, read_error
 from ansible.module_utils.th_text import printable
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_arrived import Expected
-
-__all__ = ["CHUNK", "DISK_FULL", "READERS", "SeedError", "examine", "load_dump"]
 
 DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
 _GONE = (1040, 1053, 1927, 2002, 2003, 2006, 2013)
