@@ -118,7 +118,8 @@ class Group:
 def join_for_life(limits: Limits) -> None:
     """Put this process, before it becomes another program, into a group of its own, which outlives who has made it.
 
-    It stays out of one where none can be made. The group is removed with `remove_around`, or by the next one that is made once nobody holds it (`hold`).
+    It stays out of one where none can be made. The group is removed with `remove_around`, or, unless it is held, by who
+    makes the next one.
     """
     places = Places.find()
     if places.version:
