@@ -128,6 +128,11 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
     raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
 
 
+def account_of(server: Server) -> str:
+    """The job's account, as ``user@host``."""
+    return f"{server.user}@%"
+
+
 def make_account(connection: Any, server: Server, connections: int) -> None:
     """Make the job's account, with rights on its databases alone, and at most `connections` at one time (0: no limit).
     """
