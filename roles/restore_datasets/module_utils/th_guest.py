@@ -78,7 +78,7 @@ def _check_alone(server: th_mariadb.Server) -> None:
         if not can_be_granted_alone(database):
             raise SeedError(
                 "seed_broken",
-                f"rights on the database {database} alone cannot be granted: with a backslash before each _ its name has"
+                f"rights on the database {database} alone cannot be granted: with a \\ before each _ its name has"
                 " more than 64 characters, and without them it would stand for others, too. Give it a shorter name",
             )
     for file in Path(server.folder).parent.glob("*/server.json"):
