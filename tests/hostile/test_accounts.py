@@ -229,7 +229,7 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
                 named = definer.replace("`%`", "'10.0.0.1'")
                 ask(f"CREATE OR REPLACE DEFINER={named} VIEW shop.v AS SELECT id FROM shop.below")
                 (found,) = th_lent.lenders(admin, ["shop"], "")
-                assert said in found and found.startswith("view v (shop) has the definer"), found
+                assert said in found and found.startswith("the view v (shop) has the definer"), found
             for definer, grant in (
                 ("plain@localhost", r"GRANT ALL ON shop.* TO plain@localhost"),
                 ("plain@localhost", "GRANT SELECT (id), UPDATE (id) ON shop.below TO plain@localhost"),
@@ -281,6 +281,38 @@ def test_definers_whose_rights_nobody_can_see(jobs: Jobs, stopped_by: Callable[[
         jobs.external.ask("DROP USER secretive@localhost")
         jobs.external.ask("REVOKE SELECT ON mysql.* FROM th@localhost")
     stopped_by("a proof that asks for the right to see it")
+
+
+def test_to_leave_something_for_the_operators_own_account(jobs: Jobs, stopped_by: Callable[[str], None]) -> None:
+    """A command that resets the database reads a table, in whose place an earlier job has left something else."""
+    ask, external = jobs.external.ask, jobs.external
+    seed = jobs.root / "seed.sql"
+    seed.write_text(
+        "DROP VIEW IF EXISTS below; CREATE OR REPLACE TABLE below (id int); DROP FUNCTION IF EXISTS leave_it;"
+        " DROP PROCEDURE IF EXISTS more; DROP EVENT IF EXISTS later;"
+    )
+    jobs.keys["reset"] = ["/bin/sh", "-c", f"{th_mariadb.tool('mariadb')} --defaults-file={external.server.admin_file}"
+                          f" --force shop -e 'SELECT * FROM below'; {th_mariadb.tool('mariadb')}"
+                          f" --defaults-file={external.server.admin_file} shop < {seed}"]  # fmt: skip
+    _, server = jobs.restore()
+    with th_mariadb.connect(server, server.job_file, database="shop") as job:
+        for statement in (
+            "DROP TABLE below",
+            "CREATE FUNCTION leave_it() RETURNS int MODIFIES SQL DATA SQL SECURITY INVOKER"
+            " BEGIN INSERT INTO others.t VALUES (2); RETURN 1; END",
+            "CREATE SQL SECURITY INVOKER VIEW below AS SELECT leave_it() AS id",
+            "CREATE PROCEDURE more() SELECT 1",
+            "CREATE EVENT later ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "CREATE TRIGGER g BEFORE INSERT ON alembic_version FOR EACH ROW SET NEW.version_num = 'x'",
+        ):
+            th_mariadb.query(job, statement)
+    th_external.release(server)
+    try:
+        assert jobs.restore()[0]["version"] == ["a1"]
+        assert ask("SELECT * FROM others.t") == [(1,)]
+    finally:
+        ask("DELETE FROM others.t WHERE id = 2")
+    stopped_by("databases without anything that runs, before the command of the operator's is")
 
 
 def test_a_name_that_would_stand_for_other_databases_too(jobs: Jobs, stopped_by: Callable[[str], None]) -> None:

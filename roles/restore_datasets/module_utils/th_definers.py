@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_accounts import locked
+from ansible.module_utils.th_accounts import identifier, locked
 
+_OF_A_JOB = re.compile(r"th_[0-9a-f]{12}@%")
+_KINDS = ("view", "trigger", "procedure", "function", "package", "package body", "event")
 _OBJECTS = (
     "SELECT definer, 'view', table_name FROM information_schema.views WHERE table_schema = %s",
     "SELECT definer, 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = %s",
@@ -37,11 +40,21 @@ def make_definers(server: th_mariadb.Server, databases: Iterable[str], definers:
 def definers_of(server: th_mariadb.Server, database: str) -> list[str]:
     """The accounts (``user@host``) in whose name what is in a database runs."""
     with th_mariadb.connect(server, server.admin_file) as connection:
-        return sorted({definer for definer, _ in objects(connection, database)})
+        return sorted({definer for definer, _, _ in objects(connection, database)})
 
 
-def objects(connection: Any, database: str) -> Iterator[tuple[str, str]]:
-    """What is in a database and has a definer: that (``user@host``), and what it is (``view names``)."""
+def objects(connection: Any, database: str) -> Iterator[tuple[str, str, str]]:
+    """What is in a database and has a definer: that (``user@host``), its kind (``view``) and its name."""
     for statement in _OBJECTS:
         for definer, kind, name in th_mariadb.query(connection, statement, database):
-            yield str(definer), f"{kind} {name}"
+            yield str(definer), str(kind), str(name)
+
+
+def drop_former(connection: Any, database: str) -> None:
+    """Drop all that could run and that earlier jobs have made in a preloaded database.
+
+    An operator's command that resets it would use what they left in place of a table or on it, with all its own rights.
+    """
+    for definer, kind, name in objects(connection, database):
+        if _OF_A_JOB.fullmatch(definer) and kind in _KINDS:
+            th_mariadb.query(connection, f"DROP {kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}")

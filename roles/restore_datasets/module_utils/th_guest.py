@@ -18,6 +18,7 @@ from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
+from ansible.module_utils.th_definers import drop_former
 from ansible.module_utils.th_dump import SeedError, examine, load_dump
 from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_file, of_part
 from ansible.module_utils.th_settle import settle
@@ -44,6 +45,8 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
             th_server_settings.demand(connection, dataset.settings.values, "the external server")
             th_external.drop_dead(connection, server)
             made = {} if server.preloaded else _make_databases(connection, dataset, server)
+            for database in server.databases.values() if server.preloaded else ():
+                drop_former(connection, database)
             th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
         started, notes = time.monotonic(), list[str]()
         if dataset.reset:

@@ -50,8 +50,8 @@ def lenders(connection: Any, databases: Collection[str], account: str) -> list[s
     """What would lend more than the job has, and which right that is; in words, the same account once."""
     seen: dict[str, list[str]] = {}
     for database in databases:
-        for definer, what in objects(connection, database):
-            seen.setdefault(definer, []).append(f"{what} ({database})")
+        for definer, kind, name in objects(connection, database):
+            seen.setdefault(definer, []).append(f"the {kind} {name} ({database})")
     th_mariadb.query(connection, "SET SESSION sql_mode = ''")  # with some modes, names are quoted in another way
     th_mariadb.query(connection, "SET SESSION sql_quote_show_create = 1")
     rows = th_mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")
@@ -59,8 +59,8 @@ def lenders(connection: Any, databases: Collection[str], account: str) -> list[s
     said = []
     for definer, what in sorted(seen.items()):
         if definer != account and (problem := _problem(connection, definer, own)):
-            more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-            said.append(printable(f"{what[0]}{more} has the definer {definer}, {problem}"))
+            have = f"and {len(what) - 1} more have" if len(what) > 1 else "has"
+            said.append(printable(f"{what[0]} {have} the definer {definer}, {problem}"))
     return said
 
 
