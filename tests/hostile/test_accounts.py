@@ -15,9 +15,13 @@ import pymysql
 import pytest
 from ansible.module_utils import th_external, th_lent, th_mariadb
 
+from tests.library.conftest import load_module
 from tests.library.external import External
 from tests.library.test_restore import Home
 from tests.library.test_restore_external import Jobs
+from tests.unit.test_cli_check import Installation
+
+check_servers = load_module("restore_datasets", "check_servers")
 
 DEFINERS = ("root@localhost", "`mariadb.sys`@localhost", "`root`@`%`", "app@`10.0.%`", "CURRENT_USER")
 IN_A_FUNCTION = (
@@ -267,6 +271,35 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
 )
 def test_rights_are_read_in_the_words_of_every_server(grant: str, more: str) -> None:
     assert th_lent._more(grant, th_lent._Own(["my_shop"], caseless=False)) == more
+
+
+def test_th_check_names_what_a_preloaded_database_would_lend(
+    tmp_path: Path, jobs: Jobs, stopped_by: Callable[[str], None]
+) -> None:
+    installation = Installation(tmp_path)
+    password = tmp_path / "datasets" / "password"
+    password.write_text("secret word\n")
+    password.chmod(0o600)
+    server = {"socket": jobs.external.server.socket, "user": "th", "password_file": "password"}
+    keys = {"project": "org/project", "type": "mysql", "database": "shop", "preloaded": True, "reset": ["/bin/true"]}
+    (tmp_path / "datasets" / "one.json").write_text(json.dumps({**keys, "server": server}))
+    jobs.external.ask("CREATE OR REPLACE USER super@localhost")
+    jobs.external.ask("CREATE DEFINER=super@localhost VIEW shop.v AS SELECT id FROM shop.below")
+    jobs.external.ask("GRANT SELECT ON mysql.* TO th@localhost")
+    try:
+        given = {"path": "x", "server": {**server, "password_file": str(password)}, "databases": ["shop"]}
+        assert check_servers.report([given]) == [{"path": "x", "problems": []}]
+        jobs.external.ask("GRANT SUPER ON *.* TO super@localhost")
+        (found,) = [one for one in installation.checks() if one.name == "dataset" and not one.ok]
+        assert "the view v (shop) has the definer super@localhost, who has SUPER ON *.*" in found.text
+        assert "Preloaded databases" in found.remedy
+        password.write_text("another\n")
+        (unasked,) = check_servers.report([given])
+        assert "Access denied for user 'th'" in unasked["problems"][0]
+    finally:
+        jobs.external.ask("DROP USER super@localhost")
+        jobs.external.ask("REVOKE SELECT ON mysql.* FROM th@localhost")
+    stopped_by("the same look before there is a job")
 
 
 def test_definers_whose_rights_nobody_can_see(jobs: Jobs, stopped_by: Callable[[str], None]) -> None:
