@@ -5,7 +5,9 @@ Each change says that it has arrived, and is looked at by the walk that measures
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +15,14 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_evidence, th_left, th_mariadb
+from ansible.module_utils import th_evidence, th_external, th_left, th_mariadb, th_prepared
 from ansible.module_utils.th_plain_table import not_plain, tables_of
 from ansible.module_utils.th_walkers import WalkError
 
 from tests.library import toy
 from tests.library.external import External
 from tests.library.test_restore import Home, restore_dataset
+from tests.library.test_restore_external import Jobs
 
 from .test_database import Bench, bench  # noqa: F401 - one server for all of them
 
@@ -245,6 +248,76 @@ def test_to_prepare_or_delay_on_an_external_server(external: External, stopped_b
                 th_left.delayed(admin, server)
             th_left.delayed(admin, external.server)
     stopped_by("a look at what locks the job's tables, and at the server's threads for delayed rows")
+
+
+def test_to_lock_an_external_server_for_the_next_job(
+    tmp_path: Path, external: External, stopped_by: Callable[[str], None]
+) -> None:
+    """However the job ends: by itself, canceled, or with its worker."""
+    jobs = Jobs(tmp_path, external)
+
+    def prepare(name: str, table: str, server: th_mariadb.Server, account: Path) -> None:
+        with th_mariadb.connect(server, account) as job:
+            insert = f"INSERT INTO {table} VALUES (CRC32('{name}') % 1000)"
+            for statement in ("XA START", insert, "XA END", "XA PREPARE"):
+                th_mariadb.query(job, statement if "INSERT" in statement else f"{statement} '{name}'")
+
+    def recover() -> set[str]:
+        return {name for *_, name in external.ask("XA RECOVER FORMAT='SQL'")}
+
+    prepare("theirs", "others.t", external.server, external.server.admin_file)
+    try:
+        for end in ("released", "canceled", "killed"):
+            _, server = jobs.restore()
+            for name in ("one", "two"):
+                prepare(f"{end} {name}", f"{server.database}.alembic_version", server, server.job_file)
+            assert len(recover()) == 3
+            if end == "released":
+                th_external.release(server)
+            else:
+                os.kill(server.pid, signal.SIGTERM if end == "canceled" else signal.SIGKILL)
+                os.waitpid(server.pid, 0)
+            if end != "killed":
+                assert recover() == {"'theirs'"} and external.ours() == []
+        jobs.restore()
+        assert server.database in external.ours(), "nobody can know any more whose the transaction is"
+        assert recover() == {"'theirs'", "'killed one'", "'killed two'"}
+    finally:
+        for name in recover():
+            external.ask(f"XA ROLLBACK {name}")
+    for server in jobs.started:
+        th_external.release(server)
+    stopped_by("a job's end that rolls back what locks its tables")
+
+
+def test_the_names_of_transactions_as_mysql_has_them() -> None:
+    class Fake:
+        """A cursor of a server that has no FORMAT."""
+
+        def __init__(self, rows: list[tuple[Any, ...]] | None) -> None:
+            self.rows, self.answer = rows, list[tuple[Any, ...]]()
+
+        def cursor(self) -> Fake:
+            return self
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def execute(self, sql: str, values: object) -> None:
+            if "FORMAT" in sql:
+                raise pymysql.err.ProgrammingError(1064, "You have an error in your SQL syntax")
+            if self.rows is None:
+                raise pymysql.err.OperationalError(1401, "XAER_RMERR")
+            self.answer = self.rows
+
+        def fetchall(self) -> list[tuple[Any, ...]]:
+            return self.answer
+
+    assert th_prepared.prepared(Fake([(7, 2, 1, "0x00ff27")])) == ["X'00ff',X'27',7"]
+    assert th_prepared.prepared(Fake([])) == [] and th_prepared.prepared(Fake(None)) is None
 
 
 def test_a_server_that_lets_nobody_end_connections(external: External, monkeypatch: pytest.MonkeyPatch) -> None:

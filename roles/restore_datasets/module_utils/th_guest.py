@@ -9,10 +9,11 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_external, th_lent, th_mariadb, th_seal, th_server_settings
+from ansible.module_utils import th_external, th_lent, th_mariadb, th_prepared, th_seal, th_server_settings
 from ansible.module_utils.th_accounts import can_be_granted_alone, identifier
 from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
@@ -44,6 +45,7 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         with th_external.administrating(server) as connection:
             th_server_settings.demand(connection, dataset.settings.values, "the external server")
             th_external.drop_dead(connection, server)
+            server = th_mariadb.save(replace(server, prepared=th_prepared.prepared(connection) or ()))
             made = {} if server.preloaded else _make_databases(connection, dataset, server)
             for database in server.databases.values() if server.preloaded else ():
                 drop_former(connection, database)

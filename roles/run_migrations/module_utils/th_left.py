@@ -7,27 +7,19 @@ the version among it, is not what a database would hold.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_external import RIGHTS
+from ansible.module_utils.th_prepared import locked_table, prepared
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_walkers import WalkError
 
 _GONE = 1094
 _LOOK = 0.02
 _MOST = 5
-_LOCKED = (1205, 3572)  # a time limit for a lock; no wait for one
-_WITHOUT_WAITING = (
-    "autocommit = 0", "innodb_table_locks = 1", "innodb_lock_wait_timeout = 1", "lock_wait_timeout = 1",
-)  # fmt: skip
-_SHOWN = ("XA RECOVER FORMAT='SQL'", "XA RECOVER CONVERT XID")
-"""MariaDB's and MySQL's ways to name transactions without the bytes that somebody has chosen."""
 
 
 def end_connections(connection: Any, server: th_mariadb.Server, patience: float) -> None:
@@ -65,16 +57,16 @@ def nothing_prepared(connection: Any, server: th_mariadb.Server) -> None:
     On a private server that is any that is prepared. An external one may have other people's, too; there it is one
     that holds a lock on a table of the job's.
     """
-    prepared = _prepared(connection)
-    if prepared == []:
+    names = prepared(connection)
+    if names == []:
         return
-    held = "" if prepared and server.private else _held(server)
-    if held or (prepared and server.private):
-        names = f" ({', '.join(map(printable, prepared[:_MOST]))})" if prepared else ""
+    held = "" if names and server.private else _held(server)
+    if held or (names and server.private):
+        named = f" ({', '.join(map(printable, names[:_MOST]))})" if names and server.private else ""
         where = f", which locks the table {printable(held)}" if held else ""
         raise WalkError(
             "walk_failed",
-            f"the project's code has left a transaction that is neither committed nor rolled back{names}{where}: what"
+            f"the project's code has left a transaction that is neither committed nor rolled back{named}{where}: what"
             " it wrote is in no database that migrates. End XA PREPARE with XA COMMIT",
         )
 
@@ -101,39 +93,7 @@ def delayed(connection: Any, server: th_mariadb.Server) -> None:
         )
 
 
-def _prepared(connection: Any) -> list[str] | None:
-    """The names of all prepared transactions of the server; None where it does not say."""
-    for statement in _SHOWN:
-        with contextlib.suppress(pymysql.err.ProgrammingError, pymysql.err.OperationalError, pymysql.err.InternalError):
-            return [str(row[3]) for row in th_mariadb.query(connection, statement)]
-    return None
-
-
 def _held(server: th_mariadb.Server) -> str:
     """A table of the job's databases that somebody else has a lock on; "" for none."""
     with th_mariadb.connect(server, server.job_file) as connection:
-        for setting in _WITHOUT_WAITING:
-            th_mariadb.query(connection, f"SET SESSION {setting}")
-        for schema, table in _tables(connection, server.databases.values()):
-            try:
-                th_mariadb.query(connection, f"LOCK TABLES {identifier(schema)}.{identifier(table)} READ")
-            except pymysql.err.OperationalError as error:
-                if error.args[0] in _LOCKED:
-                    return f"{schema}.{table}"
-                if error.args[0] in th_mariadb.CONNECTION_LOST:
-                    raise
-    return ""
-
-
-def _tables(connection: Any, schemas: Iterable[str]) -> list[tuple[str, str]]:
-    """The tables that transactions can lock."""
-    found = []
-    for schema in schemas:
-        rows = th_mariadb.query(
-            connection,
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND engine = 'InnoDB'"
-            " AND table_type <> 'SEQUENCE'",
-            schema,
-        )
-        found += [(schema, str(name)) for (name,) in rows]
-    return found
+        return locked_table(connection, server.databases.values())
