@@ -23,6 +23,7 @@ from tests.library import toy
 from tests.library.external import External
 from tests.library.test_restore import Home, restore_dataset
 from tests.library.test_restore_external import Jobs
+from worker import advice
 
 from .test_database import Bench, bench  # noqa: F401 - one server for all of them
 
@@ -67,6 +68,7 @@ def failed(made: Bench, body: str) -> str:
     events = walked(made, body)
     error = toy.error(events)
     assert error["code"] == "walk_failed" and "final" not in toy.kinds(events), events
+    assert advice.of(error["code"], error["detail"]), "there is a remedy for it"
     return str(error["detail"])
 
 
@@ -244,8 +246,9 @@ def test_to_prepare_or_delay_on_an_external_server(external: External, stopped_b
             th_left.delayed(admin, server)
             th_mariadb.query(job, "SET SESSION max_delayed_threads = 20")
             th_mariadb.query(job, "INSERT DELAYED INTO m VALUES (1)")
-            with pytest.raises(WalkError, match="INSERT DELAYED"):
+            with pytest.raises(WalkError, match="INSERT DELAYED") as caught:
                 th_left.delayed(admin, server)
+            assert advice.of(caught.value.code, caught.value.detail)
             th_left.delayed(admin, external.server)
     stopped_by("a look at what locks the job's tables, and at the server's threads for delayed rows")
 
