@@ -133,6 +133,8 @@ LIES = {
     "a view": "CREATE VIEW alembic_version AS SELECT 'b2' AS version_num",
     "a view of the merge kind": "CREATE ALGORITHM=MERGE VIEW alembic_version AS SELECT version_num FROM kept",
     "a computed column": "CREATE TABLE alembic_version (id int, version_num varchar(32) AS ('b2') VIRTUAL)",
+    "a table that is forgotten": "CREATE TABLE alembic_version (version_num varchar(32)) ENGINE=MEMORY",
+    "a table of tables": "CREATE TABLE alembic_version (version_num varchar(32)) ENGINE=MRG_MyISAM UNION=(below)",
     "a stored column": "CREATE TABLE alembic_version (id int, version_num varchar(32) AS (CONCAT('b', id)) STORED)",
 }
 TRIGGERS = tuple(
@@ -165,7 +167,10 @@ VERSION_TABLES = {
 def test_every_tools_version_table(bench: Bench, query: str) -> None:  # noqa: F811
     table, column = VERSION_TABLES[query]
     bench.clean()
-    bench.user("CREATE TABLE other (id int)", "CREATE TABLE kept (version_num varchar(32))")
+    bench.user(
+        "CREATE TABLE other (id int)", "CREATE TABLE kept (version_num varchar(32))",
+        f"CREATE TABLE below ({column} varchar(32)) ENGINE=MyISAM",
+    )  # fmt: skip
     with th_mariadb.connect(bench.server, bench.server.job_file, database="toy") as connection:
         assert not_plain(connection, "toy", query) == "", "what is not there is no lie"
         for what, lie in LIES.items():
@@ -174,7 +179,7 @@ def test_every_tools_version_table(bench: Bench, query: str) -> None:  # noqa: F
                 lie = lie.replace(f"SELECT {column}", f"SELECT version_num AS {column}")
             th_mariadb.query(connection, lie)
             found = not_plain(connection, "toy", query)
-            kind = "computes its column" if "column" in what else "is a "
+            kind = "computes its column" if "column" in what else "is a " if "view" in what else "is kept by the engine"
             assert found.startswith(f"{table} {kind}"), (what, found)
             th_mariadb.query(connection, f"DROP {'VIEW' if 'view' in what else 'TABLE'} {table}")
         th_mariadb.query(

@@ -2,7 +2,7 @@
 """Whether what a version is read from is a table that holds what was written into it, and nothing that makes it up.
 
 A view can show each reader another version, or one that nothing has written; so can a column that is computed, and a
-trigger can write another one than the tool does.
+trigger can write another one than the tool does. Some engines forget their rows, or have them from somewhere else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ _FROM = re.compile(r"\b(?:FROM|JOIN)\b", re.IGNORECASE)
 _END = re.compile(r"\b(?:WHERE|GROUP|ORDER|LIMIT|HAVING|UNION|JOIN|ON|USING|FOR|WINDOW)\b|[()]", re.IGNORECASE)
 _TABLE = re.compile(rf"\s*({_NAME})(?:\s*\.\s*({_NAME}))?")
 _MISSING = (1146, 1049)
+_NO_STORES = "MEMORY", "BLACKHOLE", "MRG_MYISAM", "FEDERATED", "CONNECT", "SPIDER", "OQGRAPH", "SPHINX", "SEQUENCE"
+"""Engines whose tables forget their rows, or have them from somewhere else."""
+_ASKED = (
+    "SELECT 'has the trigger', trigger_name FROM information_schema.triggers"  # noqa: S608 - texts of our own
+    " WHERE event_object_schema = %s AND event_object_table = %s"
+    " UNION ALL SELECT 'computes its column', column_name FROM information_schema.columns"
+    " WHERE table_schema = %s AND table_name = %s AND generation_expression IS NOT NULL AND generation_expression <> ''"
+    " UNION ALL SELECT 'is kept by the engine', engine FROM information_schema.tables"
+    f" WHERE table_schema = %s AND table_name = %s AND UPPER(engine) IN ({', '.join(map(repr, _NO_STORES))})"
+)
 
 
 def not_plain(connection: Any, schema: str, version_query: str) -> str:
@@ -58,23 +68,9 @@ def _problem(connection: Any, schema: str, table: str) -> str:
         raise
     if kind.lower() != "table":
         return f"is a {kind.lower()}"
-    triggers = query(
-        connection,
-        "SELECT trigger_name FROM information_schema.triggers"
-        " WHERE event_object_schema = %s AND event_object_table = %s",
-        schema,
-        table,
-    )
-    if triggers:
-        return f"has the trigger {printable(str(triggers[0][0]))}"
-    columns = query(
-        connection,
-        "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
-        " AND generation_expression IS NOT NULL AND generation_expression <> ''",
-        schema,
-        table,
-    )
-    return f"computes its column {printable(str(columns[0][0]))}" if columns else ""
+    for what, name in query(connection, _ASKED, *[schema, table] * 3):
+        return f"{what} {printable(str(name))}"
+    return ""
 
 
 def _unquoted(name: str) -> str:
