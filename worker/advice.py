@@ -51,6 +51,28 @@ _SYNTAX = Advice(
     "A file that is imported with the migrations is no Python to the interpreter that the project runs with.",
     "Correct the file, or write it in that version of Python; the project's profile says which one that is (python).",
 )
+_OF_THE_DATABASE = (
+    (
+        re.compile(r"the project's code has left a transaction|what the project's code had not committed"),
+        Advice(
+            "The project's code did not commit all that it did before its process ended: a database would not keep "
+            "it, and the version may be part of it.",
+            "Commit what a migration does before its process ends; end XA PREPARE with XA COMMIT.",
+        ),
+    ),
+    (
+        re.compile(r".{1,200}: a version is read from a base table"),
+        Advice(
+            "The version would not be what the migration tool has written.",
+            "Leave the version table as the migration tool makes it, without triggers and computed columns.",
+        ),
+    ),
+    (
+        re.compile(r"INSERT DELAYED lets the server write"),
+        Advice("The migration's rows are written when it has ended.", "Write INSERT in place of INSERT DELAYED."),
+    ),
+)
+"""What the walk itself finds in the database, by its words."""
 _SENT = Advice(
     "The migration's process was ended by a signal.",
     "Look for what sends it: the migration itself, or a program that it starts.",
@@ -72,6 +94,8 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
         return EXIT
     if re.match(r"(?:SyntaxError|IndentationError|TabError)\b", detail):
         return _SYNTAX
+    if code == "walk_failed" and (found := next((a for words, a in _OF_THE_DATABASE if words.match(detail)), None)):
+        return found
     if sqldetail.revision_id_too_long(detail):
         return _REVISION_ID
     said = sqldetail.find(detail)

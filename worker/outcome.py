@@ -488,9 +488,9 @@ _TABLE = (
         _OURS,
         "FAILURE - Could not prove that the preloaded database is the seed.",
         _DATASET,
-        "A preloaded database could not be reset, or its schema or rows are not the seed's again.",
-        f"{_DETAIL} names what differs.",
-        "Load the seed into the external server again, and let nobody else write to it.",
+        "A preloaded database could not be reset, is not the seed's again, or lends more rights than a job has.",
+        f"{_DETAIL} names what differs, or whose rights they are.",
+        "Load the seed into the external server again and let nobody else write to it, or change the definer's rights.",
     ),
     Code(
         "no_dataset",

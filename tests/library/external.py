@@ -18,6 +18,9 @@ GRANTS = [
     r"GRANT ALL ON `th\_%`.* TO th@localhost WITH GRANT OPTION",
     "GRANT ALL ON `shop`.* TO th@localhost WITH GRANT OPTION",
     "GRANT SELECT ON performance_schema.* TO th@localhost",
+    # what a reset leaves runs in the name of an account that has that database alone
+    "CREATE USER owner@localhost ACCOUNT LOCK",
+    "GRANT ALL ON `shop`.* TO owner@localhost",
     "CREATE USER reader@localhost IDENTIFIED BY 'secret word'",
     "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@localhost",
 ]

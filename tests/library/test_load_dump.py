@@ -220,7 +220,8 @@ def test_the_last_words_of_a_server_that_died_have_no_rows(tmp_path: Path) -> No
 def test_a_dump_that_takes_the_servers_accounts_away(place: Place) -> None:
     """Which no reading of it finds: it is the dump's fault nevertheless, and the last test of this file."""
     said = place.refused(
-        "CREATE TABLE t (id int);\nSET @s = 'ALTER USER root@localhost ACCOUNT LOCK';\n"
-        "PREPARE p FROM @s;\nEXECUTE p;\nSET @s = 'DROP USER root@localhost';\nPREPARE p FROM @s;\nEXECUTE p;\n"
+        "CREATE TABLE t (id int);\nSET @who = SUBSTRING_INDEX(CURRENT_USER(), '@', 1);\n"
+        "SET @s = CONCAT('ALTER USER ', @who, '@localhost ACCOUNT LOCK');\nPREPARE p FROM @s;\nEXECUTE p;\n"
+        "SET @s = CONCAT('DROP USER ', @who, '@localhost');\nPREPARE p FROM @s;\nEXECUTE p;\n"
     )
     assert "accounts" in said

@@ -120,6 +120,11 @@ class TestExternal:
         found = self.reading(*answers)
         assert found.since(found) == dict.fromkeys(th_meter.NAMES)
 
+    def test_a_statement_that_goes_on_running_makes_the_counters_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(th_meter, "_COUNTED_SECONDS", 0)
+        found = self.reading(("command <> 'Sleep'", [(1,)]), *self.USERSTAT)
+        assert found.status == {} and found.since(found)["rows_changed"] is None
+
     def test_how_often_the_account_has_connected(self) -> None:
         assert th_meter.connections(Fake(("performance_schema.users", [(7,)])), self.SERVER) == 7
         assert th_meter.connections(Fake(("processlist", [(1,)])), self.SERVER) == 1

@@ -502,7 +502,8 @@ class TestOperatorsReset:
         def write(then: str) -> Jobs:
             external.ask("DROP DATABASE IF EXISTS shop")
             external.ask("CREATE DATABASE shop")
-            dump = DUMP.replace("`app`@`10.0.%`", "`somebody`@`localhost`")
+            external.ask("GRANT SELECT ON mysql.* TO th@localhost")
+            dump = DUMP.replace("`app`@`10.0.%`", "`owner`@`localhost`")
             (preloaded.root / "all.sql").write_text(dump)
             (preloaded.root / "then.sql").write_text(then)
             drop = "DROP DATABASE shop; CREATE DATABASE shop"

@@ -107,6 +107,21 @@ def test_of_new_syntax_the_remedy_names_the_interpreter(code: str) -> None:
     assert advice.of(code, "KeyError: 'SyntaxError: x'") is None
 
 
+@pytest.mark.parametrize(
+    ("detail", "remedy"),
+    [
+        ("the project's code has left a transaction that is neither committed nor rolled back ('x'): …", "XA COMMIT"),
+        ("what the project's code had not committed when it ended is still being rolled back", "Commit what"),
+        ("alembic_version is a view: a version is read from a base table without triggers", "Leave the version table"),
+        ("INSERT DELAYED lets the server write rows after the migration", "INSERT in place of"),
+    ],
+)
+def test_what_a_walk_finds_in_the_database_has_a_remedy(detail: str, remedy: str) -> None:
+    found = advice.of("walk_failed", detail)
+    assert found and remedy in found.remedy
+    assert advice.of("migration_raised", detail) is None, "only the walk's own words"
+
+
 def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
     assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
     assert sqldetail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"

@@ -58,6 +58,8 @@ class Trial:
             "th_dumps": [{"path": str(part.seed), "database": part.database} for part in dumps],
             "th_repository_report": str(folder / "repository.json"),
             "th_dumps_report": str(folder / "dumps.json"),
+            "th_servers": [_server(dataset) for dataset in tested if dataset.server and dataset.reset],
+            "th_servers_report": str(folder / "servers.json"),
             "checkout_fetch_time_limit": _FETCH_SECONDS,
         }
         try:
@@ -76,6 +78,7 @@ class Trial:
             remedy = "give th check --url, or set zuul_server.git_url"
             yield Check(True, "repository", text, remedy, warning=True)
         yield from _dumps(_read(folder / "dumps.json").get("dumps", []))
+        yield from _lent(_read(folder / "servers.json").get("servers", []))
 
     def _mirrors(self, folder: Path) -> Path:
         """The worker's own mirrors, which the first job then need not make; or others, where this user has no part."""
@@ -111,6 +114,19 @@ def program() -> str:
     """How this user calls `th`: by its name where PATH has it, else by the path of the one that runs."""
     beside = Path(sys.executable).parent / "th"
     return "th" if shutil.which("th") or not beside.is_file() else str(beside)
+
+
+def _server(dataset: datasets.Dataset) -> dict[str, Any]:
+    assert dataset.server is not None
+    account = {"user": dataset.server.user, "password_file": str(dataset.server.password_file)}
+    place = {"socket": dataset.server.socket} if dataset.server.socket else {
+        "host": dataset.server.host, "port": dataset.server.port,
+    }  # fmt: skip
+    return {
+        "path": str(dataset.config_path),
+        "server": {**place, **account},
+        "databases": [part.database for part in dataset.parts],
+    }
 
 
 def _job(settings: Config, name: str, url: str, folder: Path) -> dict[str, Any]:
@@ -156,6 +172,14 @@ def _repository(name: str, report: Mapping[str, Any]) -> Iterator[Check]:
         mild = bool(problem["warning"])
         text = untrusted.name(f"{name}: {problem['detail']}")
         yield Check(mild, "repository", text, problem["remedy"], warning=mild)
+
+
+def _lent(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """What a preloaded database that a command resets would let a change do: each job with it would be refused."""
+    for dataset in found:
+        for problem in dataset["problems"]:
+            text = untrusted.name(f"{dataset['path']}: {problem}")
+            yield Check(False, "dataset", text, "docs/datasets.md, Preloaded databases, has what is allowed")
 
 
 def _dumps(found: Sequence[Mapping[str, str]]) -> Iterator[Check]:

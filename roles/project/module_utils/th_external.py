@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_mariadb
+from ansible.module_utils import th_mariadb, th_prepared
 from ansible.module_utils.th_accounts import NAME_LIMIT, identifier, literal, scope
 from ansible.module_utils.th_mariadb import Server, ServerError, UnreachableError, query
 
 LOCK_WAIT = 20
+_LOCK_TIMEOUT = 1205
 _OURS = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
 # access denied, to a database, to log in, to a command, to a table, to a column; not allowed to create a user, to
 # grant; an option such as --read-only or --skip-grant-tables stands in the way
@@ -114,6 +115,8 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
     with process.stdin as said, process.stdout as heard:
         request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
         request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+        request["modules"] = str(Path(th_prepared.__file__).parent)
+        request["databases"] = list(server.databases.values())
         said.write(json.dumps(request).encode())
         said.close()
         waits = patience * len(locks) + 60
@@ -126,6 +129,11 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
         names = ", ".join(server.databases.values())
         raise ServerError(f"another job has held {names} on {_place(server)} for {patience:g} s")
     raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
+
+
+def account_of(server: Server) -> str:
+    """The job's account, as ``user@host``."""
+    return f"{server.user}@%"
 
 
 def make_account(connection: Any, server: Server, connections: int) -> None:
@@ -167,15 +175,24 @@ def drop_dead(connection: Any, server: Server) -> list[str]:
         }
     dropped = []
     for name in sorted({match[1] for one in names | users if (match := _OURS.fullmatch(one))}):
-        if name == server.user or query(connection, "SELECT IS_FREE_LOCK(%s)", name)[0][0] == 1:
-            _drop(connection, name, [one for one in names if one.startswith(f"{name}_")])
-            dropped.append(name)
+        own = name == server.user
+        if own or query(connection, "SELECT IS_FREE_LOCK(%s)", name)[0][0] == 1:
+            try:
+                _drop(connection, name, [one for one in names if one.startswith(f"{name}_")], LOCK_WAIT if own else 1)
+                dropped.append(name)
+            except pymysql.err.OperationalError as error:
+                if own or error.args[0] != _LOCK_TIMEOUT:
+                    raise
+                # a transaction that nobody ends has a table of it, which is in nobody's way
     return dropped
 
 
 def release(server: Server) -> None:
     """Drop what the job has on the server, and let its locks go. Raises ServerError when the server does not answer."""
     try:
+        with administrating(server) as connection:
+            end_connections(connection, server.user)
+            th_prepared.roll_back(connection, list(server.databases.values()), server.prepared)
         with administrating(server) as connection:
             _drop(connection, server.user, [] if server.preloaded else list(server.databases.values()))
         th_mariadb.save(replace(server, pid=0))
@@ -185,17 +202,23 @@ def release(server: Server) -> None:
         th_mariadb.stop(server, 5)
 
 
-def _drop(connection: Any, user: str, databases: list[str]) -> None:
-    for (number,) in query(connection, "SELECT id FROM information_schema.processlist WHERE user = %s", user):
-        with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself, or is not ours to end
-            query(connection, f"KILL {int(number)}")
-    for statement in _to_drop(user, databases):
+def _drop(connection: Any, user: str, databases: list[str], patience: int = LOCK_WAIT) -> None:
+    end_connections(connection, user)
+    for statement in _to_drop(user, databases, patience):
         query(connection, statement)
 
 
-def _to_drop(user: str, databases: Iterable[str]) -> list[str]:
+def end_connections(connection: Any, user: str) -> None:
+    """End the connections of an account, as far as we may."""
+    for (number,) in query(connection, "SELECT id FROM information_schema.processlist WHERE user = %s", user):
+        with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself, or is not ours to end
+            query(connection, f"KILL {int(number)}")
+
+
+def _to_drop(user: str, databases: Iterable[str], patience: int = LOCK_WAIT) -> list[str]:
     return [
-        f"SET SESSION lock_wait_timeout = {LOCK_WAIT}",
+        f"SET SESSION lock_wait_timeout = {patience}",
+        f"SET SESSION innodb_lock_wait_timeout = {patience}",
         *(f"DROP DATABASE IF EXISTS {identifier(database)}" for database in databases),
         f"DROP USER IF EXISTS {literal(user)}@'%'",
     ]

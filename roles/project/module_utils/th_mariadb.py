@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Server:
 
     A server that is not `private` is external, and used by others, too: reached at `host` and `port` unless it has
     a `socket`. `pid` is then the process that holds the job's locks on it, and `preloaded` says that the databases
-    stay when the job has ended.
+    stay when the job has ended. `prepared` are the transactions that others had prepared on it before the job.
     """
 
     folder: str
@@ -65,6 +65,7 @@ class Server:
     port: int = 0
     private: bool = True
     preloaded: bool = False
+    prepared: Sequence[str] = ()
 
     @property
     def database(self) -> str:

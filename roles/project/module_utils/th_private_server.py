@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_accounts import accounts
+from ansible.module_utils.th_accounts import accounts, administrator
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Box, Boxed, Settings
 from ansible.module_utils.th_cgroups import join_for_life
@@ -110,9 +110,10 @@ def start(
 ) -> Server:
     """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
 
-    The `databases` are made where they are missing. The administrator gets a fresh password, everybody else but the
-    job's user is removed. `definers` are accounts (``user@host``) that nobody can log in with, for the views,
-    triggers and routines that run in their name. `settings` are statements that set the server's variables.
+    The `databases` are made where they are missing. The administrator gets a fresh name and password, everybody else
+    but the job's user is removed, ``root`` as well. `definers` are accounts (``user@host``) that nobody can log in
+    with, for the views, triggers and routines that run in their name. `settings` are statements that set the server's
+    variables.
     `options` are further options of mariadbd. Raises ServerError with the end of the error log, StepError
     ``sandbox_unavailable``.
     """
@@ -121,12 +122,12 @@ def start(
         path.mkdir(mode=0o700, exist_ok=True)
     server = replace(server, socket=_socket_path(server))
     server.error_log.touch(mode=0o600)
-    admin_password = secrets.token_urlsafe(24)
-    th_mariadb.write_option_file(server.admin_file, server, user="root", password=admin_password)
+    admin = administrator(), secrets.token_urlsafe(24)
+    th_mariadb.write_option_file(server.admin_file, server, user=admin[0], password=admin[1])
     th_mariadb.write_option_file(server.job_file, server, user=user, password=password)
     init_file = folder / "init.sql"
     most = sandbox.database.connections
-    write_text(init_file, accounts(databases.values(), user, password, admin_password, most, definers, settings), 0o600)
+    write_text(init_file, accounts(databases.values(), user, password, admin, most, definers, settings), 0o600)
     argv = [
         th_mariadb.tool("mariadbd"),
         "--no-defaults",
@@ -142,6 +143,8 @@ def start(
         "--skip-symbolic-links",
         "--event-scheduler=OFF",
         "--skip-log-bin",
+        # no row is written after the migration that has brought it, by a thread of the server's own
+        "--max-delayed-threads=0",
         *([f"--max-connections={most + SPARE_CONNECTIONS}"] if most else []),
         *options,
         *_run_as(sandbox),
@@ -156,6 +159,7 @@ def start(
     try:
         server = _run(server, _limited(argv, sandbox), box, time_limit, limits if sandbox.cgroups else None)
     finally:
+        os.truncate(init_file, 0)  # the box goes on showing the file that was there when it was made
         init_file.unlink()
     return server
 

@@ -3,9 +3,10 @@
 
 A lock of the server (GET_LOCK) ends with its connection, so whatever ends this process frees it: the job's end, the
 end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks`,
-`patience` (seconds), `user` (the job's) and `drop` (statements), says ``held`` or what went wrong on stdout, and goes
-on until it is ended (SIGTERM), FOLDER is gone or the connection is. Ended by SIGTERM or for want of its folder, it
-drops what the job has on the server: so it is dropped also when the job was canceled, or its worker has died.
+`patience` (seconds), `user` and `databases` (the job's), `modules` (th_prepared's folder) and `drop` (statements), says
+``held`` or what went wrong on stdout, and goes on until it is ended (SIGTERM), FOLDER is gone or the connection is.
+Ended by SIGTERM or for want of its folder, it drops what the job has on the server: so it is dropped also when the job
+was canceled, or its worker has died.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -26,6 +28,9 @@ def main() -> int:
     """Do it; returns the exit status."""
     folder, request = sys.argv[1], json.load(sys.stdin)
     patience = int(request["patience"])
+    sys.path.append(request["modules"])
+    import th_prepared  # what it lies in may be gone when it is needed
+
     try:
         connection = pymysql.connect(**request["connect"], read_timeout=patience + 30, autocommit=True)
         with connection.cursor() as cursor:
@@ -40,6 +45,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        before = th_prepared.prepared(connection) or []
         print("held", flush=True)
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), 1)
@@ -52,11 +58,11 @@ def main() -> int:
     except SystemExit:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    drop(request)
+    drop(request, lambda connection: th_prepared.roll_back(connection, request["databases"], before))
     return 0
 
 
-def drop(request: dict[str, Any]) -> None:
+def drop(request: dict[str, Any], roll_back: Callable[[Any], None]) -> None:
     """Drop what the job has on the server; what remains is dropped by the next job there."""
     with contextlib.suppress(pymysql.Error, OSError):
         connection = pymysql.connect(**request["connect"], read_timeout=60, autocommit=True)
@@ -65,6 +71,8 @@ def drop(request: dict[str, Any]) -> None:
             for (number,) in cursor.fetchall():
                 with contextlib.suppress(pymysql.Error):  # it has ended by itself, or is not ours to end
                     cursor.execute(f"KILL {int(number)}")
+            with contextlib.suppress(pymysql.Error):
+                roll_back(connection)
             for statement in request["drop"]:
                 with contextlib.suppress(pymysql.Error):
                     cursor.execute(statement)

@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accounts in whose name a dump's views, triggers and routines run: a dump names them and does not bring them."""
+"""The accounts in whose name views, triggers, routines and events run: a dump names them and does not bring them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_accounts import locked
+from ansible.module_utils.th_accounts import identifier, locked
+
+_OF_A_JOB = re.compile(r"th_[0-9a-f]{12}@%")
+_KINDS = ("view", "trigger", "procedure", "function", "package", "package body", "event")
+_OBJECTS = (
+    "SELECT definer, 'view', table_name FROM information_schema.views WHERE table_schema = %s",
+    "SELECT definer, 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = %s",
+    "SELECT definer, LOWER(routine_type), routine_name FROM information_schema.routines WHERE routine_schema = %s",
+    "SELECT definer, 'event', event_name FROM information_schema.events WHERE event_schema = %s",
+)
 
 
 def make_definers(server: th_mariadb.Server, databases: Iterable[str], definers: Iterable[str], user: str) -> None:
@@ -29,12 +40,21 @@ def make_definers(server: th_mariadb.Server, databases: Iterable[str], definers:
 def definers_of(server: th_mariadb.Server, database: str) -> list[str]:
     """The accounts (``user@host``) in whose name what is in a database runs."""
     with th_mariadb.connect(server, server.admin_file) as connection:
-        rows = th_mariadb.query(
-            connection,
-            "SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s"
-            " UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"
-            " UNION SELECT definer FROM information_schema.routines WHERE routine_schema = %s"
-            " UNION SELECT definer FROM information_schema.events WHERE event_schema = %s",
-            *[database] * 4,
-        )
-    return [str(row[0]) for row in rows]
+        return sorted({definer for definer, _, _ in objects(connection, database)})
+
+
+def objects(connection: Any, database: str) -> Iterator[tuple[str, str, str]]:
+    """What is in a database and has a definer: that (``user@host``), its kind (``view``) and its name."""
+    for statement in _OBJECTS:
+        for definer, kind, name in th_mariadb.query(connection, statement, database):
+            yield str(definer), str(kind), str(name)
+
+
+def drop_former(connection: Any, database: str) -> None:
+    """Drop all that could run and that earlier jobs have made in a preloaded database.
+
+    An operator's command that resets it would use what they left in place of a table or on it, with all its own rights.
+    """
+    for definer, kind, name in objects(connection, database):
+        if _OF_A_JOB.fullmatch(definer) and kind in _KINDS:
+            th_mariadb.query(connection, f"DROP {kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}")

@@ -9,15 +9,17 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_external, th_mariadb, th_seal, th_server_settings
-from ansible.module_utils.th_accounts import identifier
+from ansible.module_utils import th_external, th_lent, th_mariadb, th_prepared, th_seal, th_server_settings
+from ansible.module_utils.th_accounts import can_be_granted_alone, identifier
 from ansible.module_utils.th_arrived import arrived
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_dataset import Dataset
+from ansible.module_utils.th_definers import drop_former
 from ansible.module_utils.th_dump import SeedError, examine, load_dump
 from ansible.module_utils.th_dump_charset import Charset, follow_tables, make_database, of_file, of_part
 from ansible.module_utils.th_settle import settle
@@ -43,7 +45,10 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         with th_external.administrating(server) as connection:
             th_server_settings.demand(connection, dataset.settings.values, "the external server")
             th_external.drop_dead(connection, server)
+            server = th_mariadb.save(replace(server, prepared=th_prepared.prepared(connection) or ()))
             made = {} if server.preloaded else _make_databases(connection, dataset, server)
+            for database in server.databases.values() if server.preloaded else ():
+                drop_former(connection, database)
             th_external.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
         started, notes = time.monotonic(), list[str]()
         if dataset.reset:
@@ -57,6 +62,9 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
         if server.preloaded:
             _prove(dataset, server, options)
             seconds["proof"] = round(time.monotonic() - loaded, 3)
+        else:
+            with th_external.administrating(server) as connection:
+                _refuse_lenders(connection, server)
         rows, size = _size(server)
     except BaseException:
         _leave(server)
@@ -67,7 +75,17 @@ def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tupl
 
 
 def _check_alone(server: th_mariadb.Server) -> None:
-    """A dataset that waits for a preloaded database that another one of its own job has would wait for ever."""
+    """The job has its databases alone.
+
+    A dataset that waits for a preloaded database that another one of its own job has would wait for ever.
+    """
+    for database in server.databases.values():
+        if not can_be_granted_alone(database):
+            raise SeedError(
+                "seed_broken",
+                f"rights on the database {database} alone cannot be granted: with a \\ before each _ its name has"
+                " more than 64 characters, and without them it would stand for others, too. Give it a shorter name",
+            )
     for file in Path(server.folder).parent.glob("*/server.json"):
         other = th_mariadb.load(file.parent)
         both = set(server.databases.values()) & set(other.databases.values())
@@ -173,10 +191,8 @@ def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, An
         known = {}
     except (OSError, ValueError) as error:
         raise SeedError("seed_changed", f"{path}, the seed's seal, cannot be read: {error}") from error
-    if known.get("seed") != seed:  # new, or the operator has given it another dump
-        write_text(path, json.dumps({"server": version, "seed": seed, "objects": found}, indent=1) + "\n", 0o600)
-        return
-    if said := th_seal.differences(known["objects"], found):
+    new = known.get("seed") != seed  # or the operator has given it another dump
+    if not new and (said := th_seal.differences(known["objects"], found)):
         more = f", and {len(said) - 20} more" if len(said) > 20 else ""
         other = f" It was made on the server's version {known['server']}." if known["server"] != version else ""
         raise SeedError(
@@ -184,6 +200,15 @@ def _prove(dataset: Dataset, server: th_mariadb.Server, options: Mapping[str, An
             f"after the reset, {'; '.join(said[:20])}{more}. The seal is {path}: remove it to accept what is there"
             f" now.{other}",
         )
+    with th_external.administrating(server, options["import_time_limit"]) as connection:
+        _refuse_lenders(connection, server)  # each time: an account may have been given more since
+    if new:
+        write_text(path, json.dumps({"server": version, "seed": seed, "objects": found}, indent=1) + "\n", 0o600)
+
+
+def _refuse_lenders(connection: Any, server: th_mariadb.Server) -> None:
+    code = "seed_changed" if server.preloaded else "seed_broken"
+    th_lent.refuse_lenders(connection, list(server.databases.values()), th_external.account_of(server), code)
 
 
 def _size(server: th_mariadb.Server) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import pymysql
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dump import SeedError
+from ansible.module_utils.th_plain_table import not_plain
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_versions import Revisions, overlapping, prefixed
@@ -61,6 +62,12 @@ def read(
     """
     where = f"databases.{database['name']}" if database["name"] else "migrations"
     try:
+        if problem := not_plain(connection, server.databases[database["name"]], database["version_query"]):
+            raise SeedError(
+                "seed_broken",
+                f"the version table {problem}. Drop what the dump or the database adds to it, or read another table"
+                f" ({where}.version_table, or version_query)",
+            )
         rows = th_mariadb.read_version(connection, database["version_query"])
     except pymysql.err.ProgrammingError as error:
         raise StepError("profile_wrong", f"{where}.version_query cannot be asked: {error}") from error

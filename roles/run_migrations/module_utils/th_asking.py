@@ -53,7 +53,7 @@ class Asking:
                     raise
                 trouble = error.detail
             finally:
-                self._evidence.end_connections()
+                self._evidence.nothing_left()
         if waiting and not trouble:
             return ""
         if trouble:

@@ -5,22 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_locks, th_mariadb, th_meter
+from ansible.module_utils import th_left, th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_forbidden import Forbidden
 from ansible.module_utils.th_limits import DatabaseLimits
+from ansible.module_utils.th_plain_table import not_plain
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_stages import in_packages
 from ansible.module_utils.th_versions import heads_of, prefixed
 from ansible.module_utils.th_walkers import WalkError
 
 KILL_PATIENCE = 20.0
+"""Seconds that the server may take to end the connections of a process that is gone, and to roll back what it did."""
 READ_PATIENCE = 20.0
 """Seconds that reading the version may take: a change may lock its table, or make it a view that never ends."""
 LITTLE_SPACE = 32 << 20
@@ -81,20 +82,24 @@ class Evidence:
         except (pymysql.Error, OSError) as error:
             raise self._dead(f"{error}\n{self._server.last_words()}") from error
 
-    def standing(self) -> Standing:
-        """Where the databases stand. Raises WalkError."""
+    def standing(self, *, within: bool = False) -> Standing:
+        """Where the databases stand: what is committed, and `within` a step also what is not yet. Raises WalkError.
+
+        Within one transaction around all migrations, as some env.py have it, the version is written after each and
+        committed after the last.
+        """
         self.alive()
         rows: list[str] = []
         heads: list[str] = []
         for database in self._databases:
-            found = self._rows(database)
+            found = self._rows(database, within)
             rows += [prefixed(row, database["name"]) for row in found]
             heads += heads_of(found, database["versions"], database["name"], self._revisions)
         return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
     def before(self) -> tuple[Standing, th_meter.Reading]:
         """Where the databases and the counters stand before a step. The counters come last: the step is next."""
-        standing = self.standing()
+        standing = self.standing(within=True)
         self.waited = ""
         self._begin_to_look()
         with self.connection() as connection:
@@ -105,7 +110,8 @@ class Evidence:
         """Where the counters and the databases stand after a step. The counters come first: the step was last."""
         with self.connection() as connection:
             reading = th_meter.read(connection, self._server)
-        return reading, self.standing()
+            th_left.delayed(connection, self._server)
+        return reading, self.standing(within=True)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:
@@ -163,21 +169,21 @@ class Evidence:
         return found
 
     def end_connections(self) -> None:
-        """End what the project's code has left running in the server: nothing runs into the next stage."""
-        deadline = time.monotonic() + KILL_PATIENCE
-        with contextlib.suppress(WalkError), self.connection() as connection:
-            while time.monotonic() < deadline:
-                rows = th_mariadb.query(
-                    connection,
-                    "SELECT id FROM information_schema.processlist WHERE user = %s",
-                    self._server.user,
-                )
-                if not rows:
-                    return
-                for (number,) in rows:
-                    with contextlib.suppress(pymysql.err.OperationalError):  # it has ended by itself
-                        th_mariadb.query(connection, f"KILL {int(number)}")
-                time.sleep(0.02)
+        """End what the project's code has left running in the server, as far as that can be done: something else is
+        wrong already."""
+        with contextlib.suppress(WalkError):
+            self._end_connections()
+
+    def nothing_left(self) -> None:
+        """End what the project's code has left running in the server: nothing runs into the next stage, and what the
+        version tables hold is committed. Raises WalkError where that is not so."""
+        self._end_connections()
+        with self.connection() as connection:
+            th_left.nothing_prepared(connection, self._server)
+
+    def _end_connections(self) -> None:
+        with self.connection() as connection:
+            th_left.end_connections(connection, self._server, KILL_PATIENCE)
 
     def alive(self) -> None:
         """Raises WalkError when the server is gone."""
@@ -212,14 +218,15 @@ class Evidence:
             return WalkError("disk_full", f"no space is left under {self._server.folder}: {detail}")
         return WalkError(self._gone, detail)
 
-    def _rows(self, database: Mapping[str, Any]) -> list[str]:
-        """The rows of a database's version table."""
+    def _rows(self, database: Mapping[str, Any], within: bool) -> list[str]:
+        """The rows of a database's version table, `within` a step also those that are not committed."""
         server, name = self._server, self._server.databases[database["name"]]
+        level = "UNCOMMITTED" if within else "COMMITTED"
         try:
             with th_mariadb.connect(server, server.job_file, database=name, time_limit=READ_PATIENCE) as connection:
-                # within one transaction around all migrations, as some env.py have it, the version is written
-                # but not yet committed
-                th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+                th_mariadb.query(connection, f"SET SESSION TRANSACTION ISOLATION LEVEL READ {level}")
+                if problem := not_plain(connection, name, database["version_query"]):
+                    raise WalkError("walk_failed", problem)
                 found = th_mariadb.read_version(connection, database["version_query"])
                 # then the server has counted what was read, before anybody looks what the account has done
                 connection.ping(reconnect=False)

@@ -108,7 +108,8 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = _asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
-        _wait_until_counted(connection, user)
+        if not _counted(connection, user):
+            return {}
         rows = _asked(
             connection,
             "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
@@ -130,16 +131,19 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
     return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
 
 
-def _wait_until_counted(connection: Any, user: str) -> None:
+def _counted(connection: Any, user: str) -> bool:
     """Wait until no statement of the account runs: MariaDB counts one for its account after it has answered it, but
-    before its connection sleeps again."""
+    before its connection sleeps again. False where one goes on running: what it does cannot be measured."""
     deadline = time.monotonic() + _COUNTED_SECONDS
     running = (
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
     )
-    while (rows := _asked(connection, running, user)) and int(rows[0][0]) and time.monotonic() < deadline:
+    while (rows := _asked(connection, running, user)) and int(rows[0][0]):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
+    return True
 
 
 def _files(connection: Any, server: th_mariadb.Server) -> int | None:

@@ -193,7 +193,7 @@ class Walk:
                     self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
                     seen.add(after)
                     step = walker.next()
-            self._evidence.end_connections()
+            self._evidence.nothing_left()
             if not target.downward and database["versions"] != "django":
                 self._check_seen({_of(name, one.after) for one in ways[name]} - seen)
 
@@ -234,7 +234,7 @@ class Walk:
         around = self._surroundings(stage, self._databases[0]["name"])
         self._diary.stage = stage.name
         self._diary.step("data", settings["name"], "data", partial(run_data_migration, settings, around))
-        self._evidence.end_connections()
+        self._evidence.nothing_left()
 
     @contextlib.contextmanager
     def _walker(

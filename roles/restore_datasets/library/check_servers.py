@@ -1,0 +1,90 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Look whether preloaded databases lend more rights than a job has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: check_servers
+short_description: Look whether preloaded databases lend more rights than a job has
+description:
+  - Asks each external server, with the operator's account, in whose name the views, triggers, routines and events of a
+    dataset's databases run, and what these accounts may do.
+  - What is wrong is in the report and fails nothing, so that all of it is found at once.
+options:
+  servers:
+    description: The datasets, each with its file's C(path), its C(server) as in that file, and its C(databases).
+    type: list
+    elements: dict
+    required: true
+  dest:
+    description: A file to write the report to, as JSON; none when empty.
+    type: path
+    default: ""
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Look whether preloaded databases lend more rights than a job has
+  check_servers:
+    servers:
+      - path: /var/lib/turbo-hipster/datasets/user_001.json
+        server: {host: db1.example.org, user: turbo, password_file: /var/lib/turbo-hipster/datasets/db1.password}
+        databases: [shop]
+"""
+
+RETURN = r"""
+report:
+  description: For each dataset C(path) and C(problems), a list of what was found.
+  type: list
+  elements: dict
+  returned: success
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from ansible.module_utils import th_external
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_lent import lenders
+from ansible.module_utils.th_mariadb import ServerError
+
+SECONDS = 30
+
+
+def report(servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was found of each dataset."""
+    return [{"path": str(one["path"]), "problems": _problems(one)} for one in servers]
+
+
+def _problems(one: dict[str, Any]) -> list[str]:
+    names = [str(name) for name in one["databases"]]
+    with tempfile.TemporaryDirectory(prefix="th-check-") as folder:
+        server = th_external.describe(Path(folder), one["server"], {name: name for name in names}, preloaded=True)
+        try:
+            with th_external.administrating(server, SECONDS) as connection:
+                return lenders(connection, names, "")
+        except (ServerError, pymysql.err.MySQLError, OSError) as error:
+            return [str(error)]
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "servers": {"type": "list", "elements": "dict", "required": True},
+            "dest": {"type": "path", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    found = report(module.params["servers"])
+    if module.params["dest"]:
+        write_json(Path(module.params["dest"]), {"servers": found})
+    module.exit_json(changed=False, report=found)
+
+
+if __name__ == "__main__":
+    main()
