@@ -57,14 +57,20 @@ class Uv:
     """Runs uv, with a time limit for all of one environment and the output in the log."""
 
     def __init__(
-        self, log: CappedLog, environment: Mapping[str, str], box: Box, time_limit: float, way_out: WayOut | None
+        self,
+        log: CappedLog,
+        environment: Mapping[str, str],
+        box: Box,
+        time_limit: float,
+        way_out: WayOut | None,
+        deadline: float | None = None,
     ) -> None:
         self._log = log
         self._environment = environment
         self._box = box
         self._time_limit = time_limit
         self._way_out = way_out
-        self._deadline = time.monotonic() + time_limit
+        self._deadline = time.monotonic() + time_limit if deadline is None else deadline
 
     def __call__(
         self, *words: str, cwd: Path, cache: Path, writable: Sequence[Path] = (), network: bool = True
@@ -91,6 +97,10 @@ class Uv:
             raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
         if ended.exit != 0:
             raise self._told(_failure(ended.tail, ended.exit))
+
+    def index_failed(self) -> bool:
+        """Whether the way out could not connect to an index, whatever the command says."""
+        return self._way_out is not None and bool(self._way_out.proxy.failed_indexes)
 
     def _told(self, error: StepError) -> StepError:
         """The same with what the way out says of it."""
