@@ -212,6 +212,28 @@ def test_a_build_says_on_behalf_of_uv_that_somebody_else_is_to_blame(
     stopped_by("the same question being asked without the project")
 
 
+def a_name(site: Site) -> list[str]:
+    return ["pytest-timeout==99"]
+
+
+def a_wheel(site: Site) -> list[str]:
+    add_wheel(site.index, "sly", "1.0", requires=["beta (tcp connect error: connection refused, timed out"])
+    return ["sly"]
+
+
+@pytest.mark.parametrize("saying", [a_name, a_wheel], ids=lambda saying: saying.__name__)
+def test_a_package_is_called_what_uv_says_of_an_index_that_fails(
+    site: Site, saying: Callable[[Site], list[str]], stopped_by: Callable[[str], None]
+) -> None:
+    """Given words that uv only quotes, while no code of the project runs."""
+    work = site.job("quoted")
+    work.write({**project(), "requirements.txt": "\n".join(saying(site)) + "\n"})
+    with pytest.raises(StepError) as caught:
+        work.build()
+    assert caught.value.code == "environment_failed", caught.value.detail
+    stopped_by("the same question being asked without the project")
+
+
 def test_a_build_says_so_without_being_installed_twice(site: Site, stopped_by: Callable[[str], None]) -> None:
     """Given requirements that are more than names, so that all is installed where the change's code runs."""
     work = site.job("git")

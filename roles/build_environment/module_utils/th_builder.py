@@ -25,10 +25,10 @@ from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_recipe import Recipe
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_requirements import file_in
-from ansible.module_utils.th_source import Plain
+from ansible.module_utils.th_source import Plain, Source
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import check_out_submodules
-from ansible.module_utils.th_uv import blame, installed
+from ansible.module_utils.th_uv import installed
 from ansible.module_utils.th_workplace import Workplace
 
 
@@ -94,10 +94,10 @@ class Builder:
         plain = self._installer.plain(source, root)
         if plain and source.project == "none" and self._is_merged(plain, root, base, recipe.folder):
             try:
-                return self._of_packages(recipe, plain)
+                return self._of_packages(recipe, source, plain, root)
             except StepError as error:
                 if error.code != "environment_failed":
-                    raise blame(error, root, source, recipe.folder) from None
+                    raise
                 plain = None  # something has to be built
         self._installer.everything(recipe, place, source, plain, root)
         return self._job_dir, False
@@ -119,14 +119,14 @@ class Builder:
                     return False
         return True
 
-    def _of_packages(self, recipe: Recipe, plain: Plain) -> tuple[Path, bool]:
+    def _of_packages(self, recipe: Recipe, source: Source, plain: Plain, root: Path) -> tuple[Path, bool]:
         """The folder of an environment that holds nothing but wheels of named packages. It is a day's: tomorrow there
         may be newer ones, where no day is said."""
         day = recipe.exclude_newer or datetime.datetime.now(datetime.UTC).date().isoformat()
 
         def build(folder: Path) -> None:
             place = Place(folder / "src", folder / "venv", folder / "build")
-            self._installer.wheels(recipe, place, plain)
+            self._installer.wheels(recipe, place, source, plain, root)
             self._workplace.compile(recipe, place.venv, folder / "bytecode", self._tools())
 
         return self._kept([day, asdict(recipe), plain.requirements, plain.constraints, plain.urls], recipe, build)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installing one environment in two steps: wheels, during which no code of a project runs, and then the rest.
 
-Only the first step may write to the shared cache, and only its words are believed where they say that somebody else
-than the project has to act. An attempt begins with nothing: what a previous one has left may be code, or a link.
+Only the first step may write to the shared cache. An attempt begins with nothing: what a previous one has left may be
+code, or a link. What uv says can be made by a project: code of its build writes to the same place, and uv quotes what a
+package says of itself. So words that somebody else has to act are believed only where that is seen without the project.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Installer:
             self.log.line(f"The shared cache is not used: {printable(str(reason))}")
             return None
 
-    def wheels(self, recipe: Recipe, place: Place, plain: Plain) -> None:
+    def wheels(self, recipe: Recipe, place: Place, source: Source, plain: Plain, root: Path) -> None:
         """Install the wheels of named packages, and nothing else. Raises StepError."""
         try:
             with (
@@ -72,7 +73,10 @@ class Installer:
                 self.caches.shared.held() as cache,
             ):
                 _make_venv(uv, recipe, place.venv, place.home, cache)
-                _install_wheels(uv, recipe, place, plain, cache)
+                try:
+                    _install_wheels(uv, recipe, place, plain, cache)
+                except StepError as error:
+                    raise self._judged(error, uv, recipe, place, source, root) from None
         finally:
             remove(place.home)
 
@@ -102,7 +106,11 @@ class Installer:
             try:
                 complete = self._first(uv, recipe, place, plain)
             except StepError as error:
-                raise blame(error, root, source, recipe.folder) from None
+                judged = self._judged(error, uv, recipe, place, source, root)
+                if plain is None or judged.code != "environment_failed":
+                    raise judged from None
+                self._attempt(recipe, place, source, None, root, deadline)
+                return
             if not complete or (source.project != "none" and not static_dependencies(root)):
                 words = [*install, *source.dependencies(), *source.itself()]
             elif source.project != "none":
@@ -113,7 +121,7 @@ class Installer:
                 try:
                     uv(*words, cwd=root, cache=own, writable=[place.src])
                 except StepError as error:
-                    raise self._judged(error, uv, recipe, place, source, root) from None
+                    raise self._judged(error, uv, recipe, place, source, root, built=True) from None
 
     def _first(self, uv: Uv, recipe: Recipe, place: Place, plain: Plain | None) -> bool:
         """Make the environment, and install the wheels of what is only named; whether there is one of each."""
@@ -130,15 +138,23 @@ class Installer:
         return True
 
     def _judged(
-        self, error: StepError, uv: Uv, recipe: Recipe, place: Place, source: Source, root: Path
+        self,
+        error: StepError,
+        uv: Uv,
+        recipe: Recipe,
+        place: Place,
+        source: Source,
+        root: Path,
+        built: bool = False,
     ) -> StepError:
-        """The failure of a command in which code of the project may have written what uv seems to say.
+        """The failure of a command of uv, with whose it is; `built` where code of the project could run in it.
 
         That somebody else has to act is believed where it is seen from outside: the proxy could not connect to an
-        index, or the same question fails with nothing of the project in sight.
+        index, or the same question fails with nothing of the project in sight. `home` is removed for that.
         """
         blamed = blame(error, root, source, recipe.folder)
-        if blamed.code not in OTHERS or (blamed.code == "index_unreachable" and uv.index_failed()):
+        undated = error.code == "profile_wrong" and not built  # a line that only uv begins like that
+        if blamed.code not in OTHERS or undated or (blamed.code == "index_unreachable" and uv.index_failed()):
             return blamed
         self.log.line("Whether it is so is asked again, without the project")
         seen = self._asked_again(recipe, place, source.packages)

@@ -36,11 +36,13 @@ ENTRIES_READ = 100_000
 PIP_NAMES = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
 
 _NETWORK = re.compile(
-    r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed? ?out"
+    # each with a space, which no name of a package has
+    r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed out|network timeout"
     r"|network is unreachable|HTTP status server error|invalid peer certificate|tls handshake|tunnel error"
     r"|network was disabled",
     re.IGNORECASE,
 )
+_UNDATED = re.compile(r"warning: \S{1,500} is missing an upload date")
 _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?://[^\s`]+)")
 
 
@@ -129,7 +131,7 @@ def uv_path() -> str:
 
 def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
     """What uv's last lines mean."""
-    undated = next((line for line in tail if "is missing an upload date" in line), "")
+    undated = next((line for line in tail if _UNDATED.match(line)), "")
     if undated:
         return StepError(
             "profile_wrong",
