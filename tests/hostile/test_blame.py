@@ -27,8 +27,6 @@ os.kill(os.getppid(), signal.SIGKILL)
 REFUSED = "error: Failed to fetch: `{url}/alpha/`\n  cause: error sending request\n  cause: tcp connect error"
 CLAIMS = {
     "the index refuses": REFUSED,
-    "the index says 503": "error: Failed to fetch: `{url}/alpha/`\n  cause: HTTP status server error (503)",
-    "there is no network": "error: network was disabled",
     "the index has no days": "warning: alpha-1.0.whl is missing an upload date, but user provided one\nerror: x",
     "the profile names nothing": "error: No solution\n  cause: Because beta was not found in the package registry and",
     "the disk is full": "error: Failed to write\n  cause: No space left on device (os error 28)",

@@ -138,9 +138,10 @@ def test_a_document_that_is_read_for_ever(
     text = DOCUMENTS[name]
     with pytest.raises(ValueError):
         read_toml(text)
-    (tmp_path / "pyproject.toml").write_text(text)
-    assert not static_dependencies(tmp_path)
-    assert (unpackaged(tmp_path), needed(tmp_path, [])) == ("", [])
+    if name in ("deep", "large"):  # the others end after a second each time
+        (tmp_path / "pyproject.toml").write_text(text)
+        assert not static_dependencies(tmp_path)
+        assert (unpackaged(tmp_path), needed(tmp_path, [])) == ("", [])
     stopped_by("a process with a limit of processor time")
 
 

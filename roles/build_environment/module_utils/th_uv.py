@@ -86,6 +86,7 @@ class Uv:
         argv, handles = [uv_path(), *words], []
         with ExitStack() as stack:
             if self._way_out is not None and network:
+                self._way_out.proxy.failed_indexes.clear()
                 handles.append(stack.enter_context(self._way_out.proxy.door()))
                 inside = [self._way_out.python, "-I", "-S", str(self._way_out.program), str(handles[0])]
                 argv = [*inside, *argv]
@@ -101,7 +102,7 @@ class Uv:
             raise self._told(_failure(ended.tail, ended.exit))
 
     def index_failed(self) -> bool:
-        """Whether the way out could not connect to an index, whatever the command says."""
+        """Whether the way out could not connect to an index during the last command, whatever that says."""
         return self._way_out is not None and bool(self._way_out.proxy.failed_indexes)
 
     def _told(self, error: StepError) -> StepError:
