@@ -8,6 +8,8 @@ import pytest
 from tests.integration.conftest import packages  # noqa: F401 - one cache of packages for all tests
 from tests.library import conftest as library  # noqa: F401 - makes the roles' modules importable
 
+from .sites import worksite  # noqa: F401 - an index and projects for several files
+
 STOPPED_BY = "stopped by"
 
 

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_requirements import absent, places
 from ansible.module_utils.th_revisions import Tree
 from ansible.module_utils.th_scripts import read_tree
+from ansible.module_utils.th_source import NotPlainError, Plain, Source
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_unpackaged import needed
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -482,6 +485,46 @@ def test_any_requirements_have_places(folder: Path, rows: bytes, said: list[str]
         found = places(src, ["requirements.txt", "no\0name"], words)
         assert all(clear(str(place).replace("\t", " ")) for place in found)
         absent(words)
+
+
+PIECES = st.sampled_from([
+    "alpha", "Zope.Interface", "a-b_c", "[x,y]", "[", "]", ">=1.2", "<3,!=1.5.*", "===1!2.0+l", "~=", ",", "(", ")",
+    " ", "\t", "; ", "python_version", "os_name", "extra", " in ", " not in ", " and ", " or ", "==", "'3'", '"linux"',
+    "'0\\x27\\x22'", "'\\n--pre'", "'${HOME}'", "'%s'", "(" * 40, ")" * 40, "(" * 3000, " --hash=sha256:" + "a" * 64,
+    " --hash=sha256:", " --hash", "\\\n", "\n", "\r", "\r\n", "\x0c", "\u2028", "\0", "# x", " # x", "-r ",
+    "-c ", "other.txt", "requirements.txt", "--index-url=http://evil.example", "-e .", "@ http://evil.example/a.whl",
+    "'", '"', "1" * 5000,
+])  # fmt: skip
+ONE_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?((===|[~=!<>]=|[<>])[A-Za-z0-9.*+!_-]+,?)*"
+    r"(; [A-Za-z0-9_ .*+!<>=~,()\"-]+)?( --hash=sha(256|384|512):[0-9a-fA-F]{64,128})*"
+)
+
+
+@fuzz(150)
+@given(texts=st.lists(st.lists(PIECES | TEXTS, max_size=8).map("".join), max_size=5),
+other=st.lists(PIECES, max_size=6), extras=st.lists(PIECES, max_size=2))
+@example(texts=["nowhere; python_version > '0\\x27\\x22'"], other=[], extras=[])
+@example(texts=["a; " + "(" * 3000 + "os_name == 'x'" + ")" * 3000], other=[], extras=[])
+@example(texts=["a --hash=sha256:" + "a" * 64], other=[], extras=[])
+@example(texts=["a ; os_name == 'x\n--index-url=http://evil.example'"], other=[], extras=[])
+def test_any_requirements_are_names_or_not(folder: Path, texts: list[str], other: list[str], extras: list[str]) -> None:
+    src = folder / "plain"
+    src.mkdir(exist_ok=True)
+    written = json.dumps(texts, ensure_ascii=True)
+    (src / "pyproject.toml").write_text(f'[project]\nname = "a"\ndependencies = {written}\n')
+    (src / "requirements.txt").write_text("\n".join(texts), "utf-8", "surrogatepass")
+    (src / "other.txt").write_text("".join(other), "utf-8", "surrogatepass")
+    for project, files in (("editable", []), ("none", ["requirements.txt"]), ("none", ["other.txt"])):
+        install = {"requirements": files, "constraints": files, "packages": [], "project": project, "extras": extras}
+        with bounded(texts), contextlib.suppress(NotPlainError):
+            found = Plain.of(Source.of(install, src), src)
+            assert all(map(ONE_NAME.fullmatch, [*found.requirements, *found.constraints])), found
+            found.words(folder)
+            lines = (folder / "requirements.txt").read_bytes().splitlines()
+            assert len(lines) == len(found.requirements)
+    with bounded(texts), contextlib.suppress(StepError):
+        assert all(text[:1].isalnum() and text.isprintable() for text in needed(src, extras))
 
 
 # -- bombs ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import machine
 
-CHOSEN = ("test_walk.py", "test_build.py", "test_limits.py", "test_database.py")
+CHOSEN = ("test_walk.py", "test_build.py", "test_packages.py", "test_limits.py", "test_database.py")
 """What is about boxes: the other files' subjects do the same whoever runs them."""
 
 if os.geteuid() == 0:  # else all tests here run as such a user anyway

@@ -3,7 +3,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
@@ -38,11 +38,12 @@ class Listener:
 
 
 class CompanyProxy(Listener):
-    """Connects wherever it is asked to; `heads` are the heads of the requests. `refuses` is a status for all."""
+    """Connects wherever it is asked to; `heads` are the heads of the requests. `refuses` is a status for all; `leads`
+    says which port of loopback a host is taken for."""
 
-    def __init__(self, refuses: str = "") -> None:
+    def __init__(self, refuses: str = "", leads: Mapping[str, int] | None = None) -> None:
         super().__init__()
-        self.refuses = refuses
+        self.refuses, self.leads = refuses, dict(leads or {})
         self.heads: list[str] = []
 
     def take(self, client: socket.socket) -> None:
@@ -61,7 +62,8 @@ class CompanyProxy(Listener):
                 return
             authority = target if method == "CONNECT" else target.split("/")[2]
             host, _, port = authority.partition(":")
-            with socket.create_connection((host, int(port or 80)), 300) as server:
+            place = ("127.0.0.1", self.leads[host]) if host in self.leads else (host, int(port or 80))
+            with socket.create_connection(place, 300) as server:
                 if method == "CONNECT":
                     client.sendall(b"HTTP/1.1 200 Go ahead\r\n\r\n")
                 else:

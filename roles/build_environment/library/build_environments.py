@@ -54,7 +54,7 @@ options:
     type: path
     required: true
   cache_dir:
-    description: The cache of downloaded packages.
+    description: The folder of the caches of packages.
     type: path
     required: true
   origin:
@@ -114,6 +114,10 @@ environments:
   type: list
   elements: dict
   returned: success
+prune_due:
+  description: Whether the caches of packages were not pruned for a day.
+  type: bool
+  returned: success
 """
 
 import os
@@ -124,6 +128,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_artifacts import forget_walks, read_json, report_error, write_json
 from ansible.module_utils.th_builder import Builder, merged
+from ansible.module_utils.th_caches import Caches
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_step import StepError, run_step
 from ansible.module_utils.th_without_change import CONTROLLED, control, facts_of
@@ -195,7 +200,8 @@ def main() -> None:
                 write_json(artifact, {"environments": merged(before, made)})
         finally:
             log.close()
-        return {"changed": any(not one["cached"] for one in made), "environments": made}
+        due = Caches(Path(params["cache_dir"])).due()
+        return {"changed": any(not one["cached"] for one in made), "environments": made, "prune_due": due}
 
     run_step(module, ROLE, str(job_dir), step)
 

@@ -11,9 +11,12 @@ from urllib.parse import urlsplit
 from ansible.module_utils.th_outside import normal
 
 HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host")
+    ("connection", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host")
 )
 """Headers of one connection, and the host, which is the one that was asked for. Those of proxies come to them."""
+FRAMING = frozenset(("content-length", "transfer-encoding"))
+"""Headers that say where a message ends: which of them are there is decided here, and not by a header of the sender."""
+_NEVER_OF_ONE_CONNECTION = FRAMING | {"host", "expect", "content-encoding", "content-range", "content-type"}
 
 _LINE = re.compile(r"(?P<method>[A-Z]{1,20}) (?P<target>[!-~]+) HTTP/1\.[01]")
 _HEADER = re.compile(r"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(?P<value>[ \t!-~\x80-\xff]*)")
@@ -59,20 +62,29 @@ class Request:
     @property
     def authority(self) -> str:
         """The host and port, as headers have them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.tunnel or self.port != 80 else host
+        full = authority(self.host, self.port)
+        return full if self.tunnel or self.port != 80 else full.removesuffix(":80")
 
     def onward(self, to_proxy: bool, authorization: str = "") -> bytes:
-        """The request as it is sent on: to where it goes, or to another proxy with what opens that one."""
-        target = self.authority if self.tunnel else self.path
-        if to_proxy and not self.tunnel:
-            target = f"http://{self.authority}{self.path}"
+        """A request that is no tunnel as it is sent on: to where it goes, or to another proxy with its password."""
+        target = f"http://{self.authority}{self.path}" if to_proxy else self.path
         lines = [f"{self.method} {target} HTTP/1.1", f"Host: {self.authority}"]
         if authorization:
             lines.append(f"Proxy-Authorization: {authorization}")
-        if not self.tunnel:
-            lines += [f"{name}: {value}" for name, value in passed_on(self.headers)] + ["Connection: close"]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        lines += [f"{name}: {value}" for name, value in _with_length(passed_on(self.headers), str(self.length))]
+        return ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode("latin-1")
+
+
+def authority(host: str, port: int) -> str:
+    """A host and port in one."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def tunnel(to: str, authorization: str = "") -> bytes:
+    """The request for another proxy's tunnel, with what opens that one."""
+    lines = [f"CONNECT {to} HTTP/1.1", f"Host: {to}"]
+    lines += [f"Proxy-Authorization: {authorization}"] if authorization else []
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def read_head(head: bytes) -> tuple[str, list[tuple[str, str]]]:
@@ -88,11 +100,34 @@ def read_head(head: bytes) -> tuple[str, list[tuple[str, str]]]:
 
 
 def passed_on(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers that are not those of one connection."""
-    of_connection = [value for name, value in headers if name.lower() == "connection"]
-    named = {word.strip().lower() for value in of_connection for word in value.split(",")}
-    left_out = HOP_BY_HOP | named
+    """The headers that are not those of one connection. A ``Connection`` header takes none away that frames the
+    message."""
+    left_out = (HOP_BY_HOP | _options(headers)) - {"content-length"}
     return [(name, value) for name, value in headers if name.lower() not in left_out and not _of_proxy(name)]
+
+
+def answered(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers of an answer that are passed on, with one thing that says where it ends. Raises ValueError."""
+    coded = [(name, value) for name, value in headers if name.lower() == "transfer-encoding"]
+    lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
+    if len(coded) > 1 or (not coded and (len(lengths) > 1 or not all(map(_is_length, lengths)))):
+        raise ValueError("an answer without one end")
+    return _with_length(passed_on(headers), "" if coded else next(iter(lengths), "")) + coded
+
+
+def _with_length(headers: Sequence[tuple[str, str]], length: str) -> list[tuple[str, str]]:
+    """Headers with the length that is said in them replaced by this one, said once, or by none ("")."""
+    places = [index for index, (name, _) in enumerate(headers) if name.lower() == "content-length"]
+    kept = [one for index, one in enumerate(headers) if index not in places]
+    if places and length:
+        kept.insert(places[0], ("Content-Length", length))
+    return kept
+
+
+def _options(headers: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The headers that a message says to be those of one connection."""
+    lists = [value for name, value in headers if name.lower() in ("connection", "proxy-connection")]
+    return frozenset(word.strip().lower() for value in lists for word in value.split(","))
 
 
 def _of_proxy(name: str) -> bool:
@@ -100,12 +135,22 @@ def _of_proxy(name: str) -> bool:
 
 
 def _length(headers: Sequence[tuple[str, str]]) -> int:
+    """How long the body of a request is. Raises ValueError for what somebody else could read otherwise."""
+    if _options(headers) & _NEVER_OF_ONE_CONNECTION:
+        raise ValueError("a Connection header cannot take away what belongs to the message")
+    # servers that hand headers on as variables take the one for the other
+    if any("_" in name and name.lower().replace("_", "-") in FRAMING | {"host"} for name, _ in headers):
+        raise ValueError("this is no header of HTTP")
     lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
     if any(name.lower() == "transfer-encoding" for name, _ in headers):
         raise ValueError("the length of what is sent has to be said")
     if not lengths:
         return 0
     length = lengths.pop()
-    if lengths or not re.fullmatch(r"[0-9]{1,15}", length):
+    if lengths or not _is_length(length):
         raise ValueError("this is no length")
     return int(length)
+
+
+def _is_length(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,15}", text) is not None

@@ -1,51 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one way out of a build's box: an HTTP proxy that connects only to where a build may.
 
-It resolves names itself and connects to the very address that it has checked, so no answer of a name server comes
-between. It takes connections that are made in the box, on a socket of the box's loopback that files/with_way_out.py
-hands out before anything of the project runs.
+It resolves names itself and connects to the very address that it has checked, or hands that on to another proxy, so no
+answer of a name server comes between. It takes connections that are made in the box, on a socket of the box's loopback
+that files/with_way_out.py hands out before anything of the project runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Self
 
-from ansible.module_utils.th_http import Request, passed_on, read_head
-from ansible.module_utils.th_outside import Address, RefusedError, Rules
+from ansible.module_utils.th_http import Request, answered, authority, passed_on, read_head, tunnel
+from ansible.module_utils.th_outside import RefusedError, Rules
+from ansible.module_utils.th_resolver import LIMIT, Resolver, Streams, UnreachableError, connect
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_upstream import Upstream, Upstreams
 
-HEAD_LIMIT = 64 * 1024
+HEAD_LIMIT = LIMIT
 CONNECTIONS = 200
 """How many there are at once; more wait."""
-CONNECT_TIME = 10.0
-"""Seconds that one address may take to answer."""
-NAME_TIME = 60.0
-"""Seconds for which a name's addresses are kept."""
 HEAD_TIME = 60.0
 REMEMBERED = 100
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class UnreachableError(Exception):
-    """A host that may be connected to, and cannot be; `status` is what HTTP says for it."""
-
-    def __init__(self, problem: str, status: str = "502 Bad Gateway") -> None:
-        super().__init__(problem)
-        self.status = status
+ADDRESSES_TRIED = 4
+"""How many addresses of a name another proxy is asked for."""
 
 
 class Proxy:
-    """The way out of one build, in a thread of its own. `refused` and `unreachable` say what came of it.
+    """The way out of one build, in a thread of its own.
 
+    `refused`, `unreachable` and `failed_indexes` say what came of it.
     Use as a context manager, and in it `door` for each command. `tell` is called with lines for the log, from the
     thread.
     """
@@ -57,7 +45,8 @@ class Proxy:
         self.refused: dict[str, str] = {}
         self.not_outside: set[tuple[str, int]] = set()
         self.unreachable: dict[str, str] = {}
-        self._asked: dict[str, tuple[float, asyncio.Task[list[Address]]]] = {}
+        self.failed_indexes: set[tuple[str, int]] = set()
+        self._names = Resolver(self._loop)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,7 +81,7 @@ class Proxy:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await self._loop.shutdown_default_executor()
+        self._names.close()
 
     async def _serve(self, channel: socket.socket, over: asyncio.Event) -> None:
         tasks: set[asyncio.Task[None]] = set()
@@ -166,74 +155,53 @@ class Proxy:
         """A connection to where the request goes, with what is said first. Raises RefusedError, UnreachableError."""
         trusted = self._rules.trusts(request.host, request.port)
         upstream = self._upstreams.towards(request.host, request.port, request.tunnel)
-        if upstream is None:
-            server = await self._direct(request, trusted)
-        else:
-            if not trusted:
-                await self._not_local(request)
-            server = await self._connect(upstream.host, upstream.port, await self._resolve(upstream.host))
-        if upstream is not None or not request.tunnel:
-            server[1].write(request.onward(upstream is not None, upstream.authorization if upstream else ""))
-        if upstream is not None and request.tunnel:
-            await _let_through(server, upstream)
+        try:
+            if upstream is None:
+                server = await self._direct(request, trusted)
+            elif trusted:
+                server = await self._through(upstream, request.authority if request.tunnel else "")
+            else:
+                server = await self._through_to_address(upstream, request)
+        except UnreachableError:
+            if (request.host, request.port) in self._rules.indexes:
+                self.failed_indexes.add((request.host, request.port))
+            raise
+        if not request.tunnel:
+            by_name = upstream is not None and trusted
+            server[1].write(request.onward(by_name, upstream.authorization if upstream and by_name else ""))
         return server
 
     async def _direct(self, request: Request, trusted: bool) -> Streams:
-        found = await self._resolve(request.host)
+        found = await self._names.addresses(request.host, trusted)
         if not trusted:
             for address in found:  # a name that means both has no business here
                 self._rules.check(address)
-        return await self._connect(request.host, request.port, found)
+        return await connect(request.host, request.port, found)
 
-    async def _not_local(self, request: Request) -> None:
-        """What another proxy is not to be asked for: it would find another place by that name, one of its own."""
-        if "." not in request.host and ":" not in request.host:
-            raise RefusedError("a name of a local network")
+    async def _through_to_address(self, upstream: Upstream, request: Request) -> Streams:
+        """A tunnel of another proxy to an address that was checked. By a name it could find another place, one of its
+        own network, and a page is asked for by name: so for that, too, it has to be a tunnel."""
         try:
-            found = await self._resolve(request.host)
-        except UnreachableError:
-            return  # only the other one knows the name
+            found = await self._names.addresses(request.host, False)
+        except UnreachableError as error:
+            raise RefusedError(f"{error}, and where the proxy would find it cannot be checked") from None
         for address in found:
             self._rules.check(address)
-
-    async def _resolve(self, host: str) -> list[Address]:
-        """Its addresses. All connections of a minute share one question: a build makes dozens at once, and a name
-        server may keep somebody waiting who asks that often."""
-        now = self._loop.time()
-        since, answer = self._asked.get(host, (now, None))
-        if answer is None or now - since > NAME_TIME or _has_failed(answer):
-            if len(self._asked) >= REMEMBERED:
-                self._asked.clear()
-            answer = asyncio.create_task(self._ask(host))
-            answer.add_done_callback(_has_failed)  # it may be that nobody waits for it any more
-            self._asked[host] = now, answer
-        return await asyncio.shield(answer)
-
-    async def _ask(self, host: str) -> list[Address]:
-        try:
-            async with asyncio.timeout(CONNECT_TIME):
-                found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            raise UnreachableError("the name is not resolved in time", "504 Gateway Timeout") from None
-        except (OSError, UnicodeError) as error:
-            raise UnreachableError(f"the name is not resolved: {getattr(error, 'strerror', '') or error}") from None
-        return [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
-
-    async def _connect(self, host: str, port: int, addresses: list[Address]) -> Streams:
-        problem = UnreachableError(f"{host} has no address")
-        for address in addresses:
+        problem = UnreachableError(f"{request.host} has no address")
+        for address in found[:ADDRESSES_TRIED]:
             try:
-                async with asyncio.timeout(CONNECT_TIME):
-                    return await asyncio.open_connection(str(address), port, limit=HEAD_LIMIT)
-            except TimeoutError:
-                problem = UnreachableError("no answer in time", "504 Gateway Timeout")
-            except OSError as error:
-                problem = UnreachableError(os.strerror(error.errno) if error.errno else str(error))
+                return await self._through(upstream, authority(str(address), request.port))
+            except UnreachableError as error:
+                problem = error
         raise problem
 
-
-def _has_failed(answer: asyncio.Task[list[Address]]) -> bool:
-    return answer.done() and (answer.cancelled() or answer.exception() is not None)
+    async def _through(self, upstream: Upstream, tunnel_to: str) -> Streams:
+        """A connection to another proxy, or by its tunnel to a host and port."""
+        server = await connect(upstream.host, upstream.port, await self._names.addresses(upstream.host, True))
+        if tunnel_to:
+            server[1].write(tunnel(tunnel_to, upstream.authorization))
+            await _let_through(server, upstream)
+        return server
 
 
 def _ending(writer: asyncio.StreamWriter) -> Callable[..., None]:
@@ -285,19 +253,16 @@ async def _copy_response(source: asyncio.StreamReader, target: asyncio.StreamWri
     while interim:
         try:
             first, headers = read_head(await source.readuntil(b"\r\n\r\n"))
+            interim = first[8:10] == " 1"
+            if first[8:12] == " 101":
+                raise ValueError("nobody has asked for another protocol")
+            kept = passed_on(headers) if interim else [*answered(headers), ("Connection", "close")]
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             target.transport.abort()
             return
-        interim = first[8:10] == " 1"
-        kept = headers if interim else [*_of_response(headers), ("Connection", "close")]
         lines = [first, *(f"{name}: {value}" for name, value in kept)]
         target.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
     await _copy(source, target)
-
-
-def _of_response(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    coded = [(name, value) for name, value in headers if name.lower() == "transfer-encoding"]
-    return passed_on(headers) + coded
 
 
 async def _say(writer: asyncio.StreamWriter, status: str, text: str) -> None:

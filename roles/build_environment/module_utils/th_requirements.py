@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ansible.module_utils.th_text import printable
@@ -14,6 +15,8 @@ from ansible.module_utils.th_text import printable
 FILE_LIMIT = 1024 * 1024
 FILES_LIMIT = 50
 """How many files that include each other are looked at."""
+ROWS_LIMIT = 20_000
+"""Lines of all files together that are looked at."""
 PLACES_SHOWN = 3
 TEXT_LIMIT = 200
 LINE_LIMIT = 2000
@@ -39,7 +42,9 @@ _NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]+)")
 _REQUIREMENT = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
 _EGG = re.compile(r"#egg=(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>[^\s#]+)")
-_QUOTED = re.compile(r"""["'](?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?=[<>=!~;@"'(])""")
+_QUOTED = re.compile(
+    r"""["'](?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,199})[ \t]{0,20}(?:\[[^\]]{0,100}\][ \t]{0,20})?(?=[<>=!~;@"'(])"""
+)
 _OWN_NAME = re.compile(r"\s*name\s*=")
 
 
@@ -73,17 +78,19 @@ def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
     direct = _direct(src, said)
     if direct:
         return direct
-    lines = list(_lines(src, files))
+    lines = list(islice(_lines(src, files), ROWS_LIMIT))
     missing = _NOT_THERE.search(said)
     if missing:
         path = os.path.relpath(missing["path"], os.path.realpath(src))
         return [place for _, place in lines if path in place.text][:1]
+    by_name: dict[str, list[Place]] = {}
+    for name, place in lines:
+        by_name.setdefault(name, []).append(place)
     for match in _NAMED.finditer(said):
         if said[match.end() :].startswith(" @ file:"):
             continue  # the checkout itself
         wanted = normal(match["name"].rstrip(".-_"))
-        found = [place for name, place in lines if name == wanted]
-        if found:
+        if found := by_name.get(wanted):
             return found[:PLACES_SHOWN]
     return []
 

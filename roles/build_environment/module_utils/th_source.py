@@ -4,22 +4,26 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_requirements import FILE_LIMIT, FILES_LIMIT, file_in, normal
+from ansible.module_utils.th_pep508 import rewritten
+from ansible.module_utils.th_requirements import FILE_LIMIT, FILES_LIMIT, ROWS_LIMIT, file_in, named, normal
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_toml import read_toml
 from ansible.module_utils.th_unpackaged import REFUSED, needed, unpackaged
-from packaging.requirements import InvalidRequirement, Requirement
 
 HARMLESS = frozenset(("default-groups", "dev-dependencies", "managed", "package"))
 """Keys of ``[tool.uv]`` that say nothing about where packages come from."""
 
+LINE_LIMIT = 200_000
+"""Characters of a requirement with its hashes."""
+
 _COMMENT = re.compile(r"(^|[ \t])#.*$")
-_HASH = re.compile(r"[ \t]--hash[= ](?P<hash>sha(?:256|384|512):[0-9a-fA-F]+)(?=[ \t]|$)")
+_HASH = re.compile(r"[ \t]{1,100}--hash(?:=|[ \t]{1,100})")
+_DIGEST = re.compile(r"sha(?:256|384|512):[0-9a-fA-F]{64,128}")
 _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)[ =]?[ \t]*(?P<file>[A-Za-z0-9_./-]+)")
 
 
@@ -101,6 +105,7 @@ class Plain:
     constraints: list[str] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    rows: int = 0
 
     @classmethod
     def of(cls, source: Source, src: Path) -> Plain:
@@ -138,9 +143,12 @@ class Plain:
         self.files.append(name)
         for number, text in _lines(path):
             place = f"{name}:{number}"
+            self.rows += 1
+            if self.rows > ROWS_LIMIT:
+                raise NotPlainError(f"{place}: more than {ROWS_LIMIT} lines")
             include = _INCLUDE.fullmatch(text)
             if include is None:
-                into.append(_plain(text, place))
+                into.append(_plain(text, place, hashes=True))
                 continue
             other = str(Path(name).parent / include["file"])
             constraint = include["option"] in ("-c", "--constraint")
@@ -160,8 +168,8 @@ def _project(src: Path) -> dict[str, Any] | None:
     if path is None or path.stat().st_size > FILE_LIMIT:
         return None
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
+        content = read_toml(path.read_text("utf-8"))
+    except ValueError:
         return None
     project = content.get("project")
     if not isinstance(project, dict):
@@ -180,18 +188,17 @@ def _of_project(src: Path, extras: Sequence[str]) -> list[str]:
     uv = tool.get("uv", {}) if isinstance(tool, dict) else {}
     if not isinstance(uv, dict) or not HARMLESS.issuperset(uv):
         raise NotPlainError("pyproject.toml: [tool.uv] says where packages come from")
-    named = [project.get("dependencies", [])]
+    wanted = [project.get("dependencies", [])]
     if extras:
         optional = project.get("optional-dependencies", {})
         known = {normal(name): texts for name, texts in optional.items()} if isinstance(optional, dict) else {}
-        named += [known.get(normal(extra)) for extra in extras]
+        wanted += [known.get(normal(extra)) for extra in extras]
     found = []
-    for texts in named:
+    for texts in wanted:
         if not isinstance(texts, list) or not all(map(_is_text, texts)):
             raise NotPlainError("pyproject.toml: no list of requirements")
         found += [_plain(text, "pyproject.toml") for text in texts]
-    own = normal(str(project.get("name", "")))
-    if own in [normal(Requirement(text).name) for text in found]:
+    if normal(str(project.get("name", ""))) in map(named, found):
         raise NotPlainError("pyproject.toml: requires itself")
     return found
 
@@ -218,16 +225,19 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise NotPlainError(f"{path.name}:{start}: a line without an end")
 
 
-def _plain(text: str, place: str) -> str:
-    """A requirement as it is written anew."""
-    hashes = [match["hash"] for match in _HASH.finditer(text)]
+def _plain(text: str, place: str, hashes: bool = False) -> str:
+    """A requirement as it is written anew; only those of files may have hashes. Raises NotPlainError."""
+    if len(text) > LINE_LIMIT:
+        raise NotPlainError(f"{place}: too long")
+    requirement, *digests = _HASH.split(text) if hashes else [text]
     try:
-        requirement = Requirement(_HASH.sub("", text))
-    except InvalidRequirement:
-        raise NotPlainError(f"{place}: more than the name of a package") from None
-    if requirement.url is not None:
-        raise NotPlainError(f"{place}: a URL")
-    return " ".join([str(requirement), *(f"--hash={one}" for one in hashes)])
+        written = rewritten(requirement)
+    except ValueError:
+        why = "a URL" if "@" in text or "://" in text else "more than the name of a package"
+        raise NotPlainError(f"{place}: {why}") from None
+    if not all(_DIGEST.fullmatch(one.strip(" \t")) for one in digests):
+        raise NotPlainError(f"{place}: more than the name of a package")
+    return " ".join([written, *(f"--hash={one.strip()}" for one in digests)])
 
 
 def _is_text(value: object) -> bool:

@@ -8,15 +8,14 @@ setuptools says that it will not choose between several packages at the top leve
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_requirements import FILE_LIMIT, file_in, normal
+from ansible.module_utils.th_pep508 import LENGTH, rewritten
+from ansible.module_utils.th_requirements import FILE_LIMIT, file_in, named, normal
 from ansible.module_utils.th_step import StepError
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from ansible.module_utils.th_toml import read_toml
 
 REFUSED = re.compile(
     r"Multiple top-level (?:packages|modules) discovered in a flat-layout"
@@ -27,6 +26,11 @@ FILE = "pyproject.toml"
 
 _WORDS = {"poetry": ("package-mode", False), "uv": ("package", False), "pdm": ("distribution", False)}
 _VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
+_RANGE = re.compile(r"(?:~=|==|!=|<=?|>=?)v?\d[A-Za-z0-9.*+!_-]{0,99}|===[A-Za-z0-9.*+!_-]{1,100}")
+_MORE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}[ ]{0,100}(?:\[[A-Za-z0-9._, -]{0,500}\][ ]{0,100})?"
+    r"(?:@ ?[A-Za-z][A-Za-z0-9+.-]{0,30}:[!-~]{1,1000}(?: ?$| ; )|[(<>=!~;])"
+)
 _OPERATOR = re.compile(r"\s*(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*(?P<version>[A-Za-z0-9.*+!_-]{1,100})\s*")
 
 
@@ -43,14 +47,14 @@ def needed(root: Path, extras: Sequence[str]) -> list[str]:
     """The requirements that pyproject.toml names, with those of some extras. Raises StepError for what is none."""
     content = _content(root)
     poetry, project = _table(_table(content, "tool"), "poetry"), _table(content, "project")
-    named = [*_texts(project.get("dependencies"))]
+    wanted = [*_texts(project.get("dependencies"))]
     optional = {normal(name): texts for name, texts in _table(project, "optional-dependencies").items()}
     for extra in extras:
-        named += _texts(optional.get(normal(extra)))
-    found = list(map(_checked, named))
-    names = {normal(Requirement(text).name) for text in found}
+        wanted += _texts(optional.get(normal(extra)))
+    found = list(map(_checked, wanted))
+    names = set(map(named, found))
     # where both name a package, Poetry's table only adds to what the other says
-    return found + [text for text in _of_poetry(poetry, extras) if normal(Requirement(text).name) not in names]
+    return found + [text for text in _of_poetry(poetry, extras) if named(text) not in names]
 
 
 def _of_poetry(poetry: Mapping[str, Any], extras: Sequence[str]) -> Iterator[str]:
@@ -88,10 +92,10 @@ def _requirement(name: str, told: Mapping[str, Any]) -> str:
 def _specifier(name: str, said: str) -> str:
     if "||" in said or "|" in said:
         raise _wrong(f"{name} = {said!r} is more than one range: name it in install.requirements of the profile")
-    try:
-        return str(SpecifierSet(",".join(_ranges(name, said))))
-    except InvalidSpecifier:
-        raise _wrong(f"{name} = {said!r} is no version") from None
+    ranges = list(_ranges(name, said))
+    if not all(map(_RANGE.fullmatch, ranges)):
+        raise _wrong(f"{name} = {said!r} is no version")
+    return ",".join(ranges)
 
 
 def _pythons(name: str, said: str) -> Iterator[str]:
@@ -127,11 +131,13 @@ def _next(numbers: Sequence[int], caret: bool) -> str:
 
 
 def _checked(text: str) -> str:
-    """A requirement, which is no option of uv's."""
+    """A requirement, which is no option of uv's. Those that are more than a name are uv's to read."""
     try:
-        return str(Requirement(text))
-    except InvalidRequirement:
-        raise _wrong(f"{text[:200]!r} is no requirement") from None
+        return rewritten(text)
+    except ValueError:
+        if len(text) > LENGTH or not text.isprintable() or not _MORE.match(text):
+            raise _wrong(f"{text[:200]!r} is no requirement") from None
+    return text
 
 
 def _wrong(why: str) -> StepError:
@@ -143,8 +149,8 @@ def _content(root: Path) -> Mapping[str, Any]:
     if path is None or path.stat().st_size > FILE_LIMIT:
         return {}
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
+        return read_toml(path.read_text("utf-8"))
+    except ValueError:
         return {}
 
 

@@ -36,11 +36,13 @@ ENTRIES_READ = 100_000
 PIP_NAMES = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
 
 _NETWORK = re.compile(
-    r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed? ?out"
+    # each with a space, which no name of a package has
+    r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed out|network timeout"
     r"|network is unreachable|HTTP status server error|invalid peer certificate|tls handshake|tunnel error"
     r"|network was disabled",
     re.IGNORECASE,
 )
+_UNDATED = re.compile(r"warning: \S{1,500} is missing an upload date")
 _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?://[^\s`]+)")
 
 
@@ -57,14 +59,20 @@ class Uv:
     """Runs uv, with a time limit for all of one environment and the output in the log."""
 
     def __init__(
-        self, log: CappedLog, environment: Mapping[str, str], box: Box, time_limit: float, way_out: WayOut | None
+        self,
+        log: CappedLog,
+        environment: Mapping[str, str],
+        box: Box,
+        time_limit: float,
+        way_out: WayOut | None,
+        deadline: float | None = None,
     ) -> None:
         self._log = log
         self._environment = environment
         self._box = box
         self._time_limit = time_limit
         self._way_out = way_out
-        self._deadline = time.monotonic() + time_limit
+        self._deadline = time.monotonic() + time_limit if deadline is None else deadline
 
     def __call__(
         self, *words: str, cwd: Path, cache: Path, writable: Sequence[Path] = (), network: bool = True
@@ -78,6 +86,7 @@ class Uv:
         argv, handles = [uv_path(), *words], []
         with ExitStack() as stack:
             if self._way_out is not None and network:
+                self._way_out.proxy.failed_indexes.clear()
                 handles.append(stack.enter_context(self._way_out.proxy.door()))
                 inside = [self._way_out.python, "-I", "-S", str(self._way_out.program), str(handles[0])]
                 argv = [*inside, *argv]
@@ -91,6 +100,10 @@ class Uv:
             raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
         if ended.exit != 0:
             raise self._told(_failure(ended.tail, ended.exit))
+
+    def index_failed(self) -> bool:
+        """Whether the way out could not connect to an index during the last command, whatever that says."""
+        return self._way_out is not None and bool(self._way_out.proxy.failed_indexes)
 
     def _told(self, error: StepError) -> StepError:
         """The same with what the way out says of it."""
@@ -119,7 +132,7 @@ def uv_path() -> str:
 
 def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
     """What uv's last lines mean."""
-    undated = next((line for line in tail if "is missing an upload date" in line), "")
+    undated = next((line for line in tail if _UNDATED.match(line)), "")
     if undated:
         return StepError(
             "profile_wrong",

@@ -40,8 +40,11 @@ class Workplace:
     time_limit: float
 
     @contextmanager
-    def uv(self, recipe: Recipe, venv: Path, home: Path, urls: Iterable[str]) -> Iterator[Uv]:
-        """uv, which may write to the environment and to `home`. `urls` are what the profile has fetched."""
+    def uv(
+        self, recipe: Recipe, venv: Path, home: Path, urls: Iterable[str], deadline: float | None = None
+    ) -> Iterator[Uv]:
+        """uv, which may write to the environment and to `home`. `urls` are what the profile has fetched; `deadline` is
+        when all of it has to be done (monotonic), else the time limit from now."""
         for folder in (venv, home, home / "tmp", home / "cache"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = self._environment(recipe, home)
@@ -50,15 +53,15 @@ class Workplace:
         read_only += [self.programs / PROGRAM, *local_folders(indexes), *_certificates(environment)]
         box = Box(self.sandbox, read_only, [venv, home])
         if self.sandbox.kind == "none":
-            yield Uv(self.log, environment, box, self.time_limit, None)
+            yield Uv(self.log, environment, box, self.time_limit, None, deadline)
         elif not self.sandbox.build_network:
             offline = {**without_proxies(environment), "UV_OFFLINE": "1"}
-            yield Uv(self.log, offline, box, self.time_limit, None)
+            yield Uv(self.log, offline, box, self.time_limit, None, deadline)
         else:
             rules = Rules.of(self.sandbox.build_hosts, [*indexes, *urls])
             with Proxy(rules, Upstreams.of(environment), self.log.line) as proxy:
                 way_out = WayOut(proxy, recipe.python.path, self.programs / PROGRAM)
-                yield Uv(self.log, without_proxies(environment), box, self.time_limit, way_out)
+                yield Uv(self.log, without_proxies(environment), box, self.time_limit, way_out, deadline)
 
     def compile(self, recipe: Recipe, venv: Path, bytecode: Path, tools: Iterable[tuple[str, str]]) -> None:
         """Let Python compile what the tools that migrate, and the standard library, come to; all would take minutes.
