@@ -165,7 +165,8 @@ class Checkout:
         change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
-        touched = compare(before, change_tree)
+        sides = (base or commit, commit)
+        touched = compare(before, change_tree, lambda: any(map(reader.calls_downgrades, sides)))
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:
             left_out = reason_to_leave_out(commit, tip, touched, reader.read(tip), change_tree)

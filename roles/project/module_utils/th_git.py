@@ -35,6 +35,9 @@ LOCAL_TIME_LIMIT = 600.0
 OVER_LIMIT = "over_limit"
 """The code of the failure of what goes over a limit."""
 
+AS_IT_IS = "* -text -ident -working-tree-encoding\n"
+"""Attributes that outweigh those of a commit: what is read from git's objects is what Python reads in the checkout."""
+
 _GONE = ("couldn't find remote ref", "did not contain", "not our ref", "unadvertised object")
 _OVER = {
     "File too large": "a file of more than {0.bytes:,} bytes (checkout_bytes_limit)",
@@ -247,5 +250,9 @@ class Git:
         self.run("config", "remote.origin.url", mask(origin), cwd=target)
 
     def checkout(self, repository: Path, commit: str) -> None:
-        """Put a commit into the working folder, HEAD detached."""
+        """Put a commit into the working folder, HEAD detached, its files byte for byte as they are in the commit."""
+        attributes = repository / ".git" / "info" / "attributes"
+        if attributes.parent.parent.is_dir():  # else it is a submodule's, of which nothing is read
+            attributes.parent.mkdir(exist_ok=True)
+            attributes.write_text(AS_IT_IS)
         self.run("checkout", "--detach", "--force", "--quiet", commit, "--", cwd=repository)

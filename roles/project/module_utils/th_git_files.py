@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +117,22 @@ def differing(git: Git, repository: Path, one: str, other: str) -> list[str]:
     words = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", one, other, "--")
     listing = git.run(*words, cwd=repository, quiet=True)
     return [path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path]
+
+
+def containing(git: Git, repository: Path, commit: str, word: str, places: Sequence[str]) -> list[str]:
+    """The files below some places of a commit that have a word in them. Raises GitError."""
+    if not places:
+        return []
+    words = ("grep", "--name-only", "--full-name", "--fixed-strings", "--text", "--no-textconv", "-z", "-e", word)
+    below = [f":(top,literal){place}" for place in places]
+    try:
+        listing = git.run(*words, commit, "--", *below, cwd=repository, quiet=True)
+    except GitError as error:
+        if error.exit == 1 and not error.said:
+            return []
+        raise
+    start = len(commit) + 1
+    return [path.decode("utf-8", "backslashreplace")[start:] for path in listing.split(b"\0") if path]
 
 
 def conflicts(git: Git, repository: Path, one: str, other: str) -> list[str]:
