@@ -222,10 +222,10 @@ class Checkout:
 
     def _check_out_submodules(self, commit: str, tip: str | None, branch: str) -> None:
         """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
+        base = self._history.merge_base(commit, tip) if tip else None
         try:
-            check_out_submodules(self._git, self._src, tip)
+            check_out_submodules(self._git, self._src, [one for one in (base, tip) if one] or [commit])
         except StepError as error:
-            base = self._history.merge_base(commit, tip) if tip else None
             if base and base != commit and error.code in CONTROLLED:
                 control(self._git, self._src.parent, {"base": base, "commit": commit, "branch": branch}, self._clone)
             raise

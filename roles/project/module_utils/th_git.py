@@ -7,6 +7,7 @@ allowed, and every command has a time limit and a line in a log.
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
 import time
@@ -22,9 +23,11 @@ from ansible.module_utils.th_git_settings import (
     CONFIG,
     FSCK_CONFIG,
     REMOTE_PROTOCOLS,
+    WITHOUT_CREDENTIALS,
     as_environment,
     environment,
     with_secrets,
+    without_credentials,
 )
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
@@ -136,6 +139,13 @@ class Git:
             self._global.write("[safe]\n\tdirectory = *\n")
             self._global.flush()
             self._environment["GIT_CONFIG_GLOBAL"] = self._global.name
+
+    def anonymous(self) -> Git:
+        """The same without anything that would let it in: no password of a URL's, no keys, no agent, no home folder."""
+        other = copy.copy(self)
+        other._config = CONFIG | WITHOUT_CREDENTIALS
+        other._environment = without_credentials(self._environment)
+        return other
 
     def run(
         self,
