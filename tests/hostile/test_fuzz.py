@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
+from ansible.module_utils import th_downlevel  # noqa: F401 - here, and not in each process that reads a new script
 from ansible.module_utils.th_checks import WrongKey
 from ansible.module_utils.th_dataset import read_dataset
 from ansible.module_utils.th_django_trees import read_django_tree
