@@ -38,7 +38,7 @@ class Bounds:
 
     seconds: float = 10.0
     total: float = 60.0
-    each: float = 0.05
+    each: float = 0.02
     memory: int = 1 << 30
 
 

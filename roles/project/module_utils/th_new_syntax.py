@@ -26,9 +26,9 @@ OPAQUE = "_newer_syntax_"
 
 SECONDS = 20
 """Of the processor, for one script."""
-TOTAL_SECONDS = 120
+TOTAL_SECONDS = 60
 """Of the processor, for all scripts of a call, beside EACH_SECONDS for each of them."""
-EACH_SECONDS = 0.5
+EACH_SECONDS = 0.1
 MEMORY = 1 << 30
 """Bytes of address space that the process may have beside what it begins with."""
 

@@ -14,7 +14,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.th_digest import what_runs
-from ansible.module_utils.th_python import NAME_LIMIT, NOT_LITERAL, UnreadableError, literal, read_each, sha256
+from ansible.module_utils.th_python import (
+    NAME_LIMIT,
+    NOT_LITERAL,
+    SCRIPT_LIMIT,  # noqa: F401 - of these scripts, too
+    UnreadableError,
+    literal,
+    read_each,
+    sha256,
+)
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 
 NO_REVISION = "it sets no revision"
