@@ -20,10 +20,11 @@ DOWNGRADE = "downgrade"
 
 _ANYTHING = frozenset(
     """
-    attrgetter builtins compile ctypes currentframe dir eval exec exec_module execfile f_back f_builtins f_globals
-    f_locals gc get_objects get_referents get_referrers getattr getattr_static getmembers globals import_module
-    importlib inspect load_module load_source locals methodcaller modules pkgutil run_module run_path runpy
-    setprofile settrace vars
+    _current_frames _getframe ag_frame attrgetter builtins cloudpickle codeop compile cr_frame ctypes currentframe dill
+    dir doctest eval exec exec_module execfile f_back f_builtins f_globals f_locals gc get_objects get_referents
+    get_referrers getattr getattr_static getmembers gi_frame globals imp import_module importlib inspect load_module
+    load_module_py load_python_file load_source locals marshal methodcaller modules multiprocessing pdb pickle pkgutil
+    popen run_module run_path runpy setprofile settrace subprocess system tb_frame timeit unittest vars zipimport
     """.split()
 )
 """Names by which a module may reach what it does not name."""
@@ -45,16 +46,16 @@ _OWN_TEXT = frozenset(
 def what_runs(module: ast.Module, content: bytes) -> dict[str, Any]:
     """The digests of a script: ``digest`` is of what its upgrade does, ``whole`` has its downgrade as well; ``refers``
     is whether it may call the downgrade of another one. Raises UnreadableError."""
-    ways_down = [_is_plain_downgrade(one) for one in module.body]
-    words = [isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in module.body]
-    up = [one for one, *others in zip(module.body, ways_down, words, strict=True) if not any(others)]
+    plain_downs = [_is_plain_downgrade(one) for one in module.body]
+    notes = [isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in module.body]
+    up = [one for one, *others in zip(module.body, plain_downs, notes, strict=True) if not any(others)]
     names, texts = _mentioned(up)
-    refers = DOWNGRADE in names or any(DOWNGRADE in text for text in texts)
+    refers = any(DOWNGRADE in word.lower() for words in (names, texts) for word in words)
     if not names.isdisjoint(_OWN_TEXT) or any(".py" in text for text in texts):
         own = sha256(content)
         return {"digest": own, "whole": own, "refers": refers}
     hidden = any(name in _ANYTHING or _is_magic(name) for name in names) or any("__" in text for text in texts)
-    both = module.body if hidden else [one for one, word in zip(module.body, words, strict=True) if not word]
+    both = module.body if hidden else [one for one, note in zip(module.body, notes, strict=True) if not note]
     whole = _digest(both)
     return {"digest": whole if refers or hidden else _digest(up), "whole": whole, "refers": refers}
 
