@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible.module_utils import th_downlevel  # noqa: F401 - here, and not in each process that reads a new script
+from ansible.module_utils import th_downlevel, th_new_syntax  # noqa: F401 - the first is imported once, not often
 from ansible.module_utils.th_checks import WrongKey
 from ansible.module_utils.th_dataset import read_dataset
 from ansible.module_utils.th_django_trees import read_django_tree
@@ -429,7 +429,8 @@ def sound(tree: Tree) -> None:
 @example({"m/migrations/a.py": b"revision = {0x" + b"f" * 5000 + b"}\n"}, "")
 @example({"a\x1b[2J/migrations/__init__.py": b"", "a\x1b[2J/migrations/a.py": SCRIPTS[2]}, "")
 def test_any_python_is_a_tree_of_migrations(files: dict[str, bytes], other: str) -> None:
-    with bounded(files):
+    with bounded(files), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(th_new_syntax, "SECONDS", 1)  # what libcst needs ten for, it is not given here
         for style in ("alembic", "numbered", "sqlalchemy_migrate"):
             sound(read_tree(files.items(), style))
         sound(read_django_tree(files.items())[0])

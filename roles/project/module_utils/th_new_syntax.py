@@ -24,7 +24,7 @@ from ansible.module_utils.th_limited import Bounds, Stopped, in_a_process
 OPAQUE = "_newer_syntax_"
 """The function whose call stands for an expression or a statement that this Python cannot express."""
 
-SECONDS = 20
+SECONDS = 10
 """Of the processor, for one script."""
 TOTAL_SECONDS = 60
 """Of the processor, for all scripts of a call, beside EACH_SECONDS for each of them."""
