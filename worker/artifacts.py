@@ -79,7 +79,8 @@ class Walk:
 
     `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
     be understood, so that something may be missing here. `packaged` are migrations of packages that the change's stage
-    runs: the file of each, and whether the change has brought it.
+    runs: the file of each, and whether the change has brought it. `beyond` is which bound of what is read of events
+    they are beyond.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Walk:
     expected: str | None = None
     damaged: int = 0
     packaged: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _walk(folder: Path, name: str) -> Walk:
         expected=reader.expected,
         damaged=reader.damaged + unusable,
         packaged=reader.packaged,
+        beyond=safe.beyond(folder / f"walk-{name}.jsonl"),
     )
 
 
@@ -272,11 +275,12 @@ class _WalkReader:
         )
 
     def _final(self, version: object, expected: object) -> None:
-        # two versions that differ must not look alike for having been cut or cleaned
-        if not version or not expected or safe.version(version) != version or safe.version(expected) != expected:
+        # two versions that differ do not look alike for having been cut or cleaned: they bear the digest of the whole
+        found, wanted = safe.version(version), safe.version(expected)
+        if not found or not wanted:
             self.damaged += 1
             return
-        self.final, self.expected = safe.version(version), safe.version(expected)
+        self.final, self.expected = found, wanted
 
 
 def _kind(event: Mapping[str, Any]) -> str:

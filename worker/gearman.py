@@ -253,7 +253,7 @@ class Submitter:
         self._call(partial(self._ask, request))
         for line in request.response.decode("utf-8", "replace").splitlines():
             name, *numbers = line.split("\t")
-            if name == function and len(numbers) == 3 and all(map(str.isdecimal, numbers)):
+            if name == function and len(numbers) == 3 and all(one.isdecimal() and len(one) < 19 for one in numbers):
                 total, running, workers = map(int, numbers)
                 return max(total - running, 0), running, workers
         return None

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
 FIRST_TRY = "first-try"
+DETAIL_LIMIT = 4000  # characters; more is not read
 _SHOWN = 100  # as publish_folder shortens the name of a place
 _LARGE = ("db", "src", "venv", "home")
 TERM_PATIENCE = 3.0
@@ -96,7 +97,7 @@ class JobDir:
 
     def report(self, code: str, detail: str, dataset: str = "") -> None:
         """Put what only the worker knows to the artifacts (docs/artifacts.md, errors.jsonl)."""
-        event = {"event": "error", "role": "worker", "code": code, "detail": detail, "dataset": dataset}
+        event = {"event": "error", "role": "worker", "code": code, "detail": detail[:DETAIL_LIMIT], "dataset": dataset}
         with open(self.artifacts / "errors.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(event, ensure_ascii=False) + "\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_DIGITS = 18  # of a version that is a number
 COUNTERS = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
 
 READINGS = {
@@ -108,4 +109,5 @@ def seconds(begun: float | None, ended: float | None) -> float | None:
 def is_down(from_: str, to: str) -> bool:
     """Whether a migration goes back, as far as its versions tell."""
     (before, _, start), (after, _, end) = from_.rpartition(":"), to.rpartition(":")
-    return to == "base" or (before == after and start.isdecimal() and end.isdecimal() and int(end) < int(start))
+    numbers = all(number.isdecimal() and len(number) <= _DIGITS for number in (start, end))
+    return to == "base" or (before == after and numbers and int(end) < int(start))

@@ -340,9 +340,11 @@ _TABLE = (
         _FAILURE,
         "FAILURE - A migration cannot be read",
         _CHANGE,
-        "A migration of the change does not say in plain words which revision it is and what it builds on.",
+        "A migration of the change does not say in plain words which revision it is and what it builds on, or cannot "
+        "be parsed.",
         f"{_DETAIL} names the file.",
-        "Write revision and down_revision as plain assignments of literal values.",
+        "Write revision and down_revision as plain assignments of literal values; do what the detail says of a script "
+        "that takes too much to parse.",
     ),
     Code(
         "no_migrations",

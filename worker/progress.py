@@ -87,7 +87,7 @@ class ProgressReader:
                 self._steps[dataset] = (0, int(event.get("steps", 0)))
             elif kind in ("begin", "end"):
                 self._step(dataset, kind, event)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return  # what is written there is read properly, and judged, at the end
 
     def _step(self, dataset: str, kind: str, event: dict[str, Any]) -> None:

@@ -140,6 +140,17 @@ def events(path: Path) -> Iterator[dict[str, Any] | None]:
         yield None
 
 
+def beyond(path: Path) -> str:
+    """Which of the bounds the events of a file are beyond, so that not all of them are read; "" for none."""
+    content = _content(path)
+    if len(content) == MAX_BYTES:
+        return f"it is larger than {MAX_BYTES:,} bytes"
+    lines = content.split(b"\n")
+    if len(lines) - 1 > MAX_LINES:
+        return f"it has more than {MAX_LINES:,} lines"
+    return f"it has a line of more than {MAX_LINE:,} bytes" if max(map(len, lines)) > MAX_LINE else ""
+
+
 def _harmless(char: str) -> str:
     if char == "\n" or (char.isprintable() and not _INVISIBLE.match(char)):
         return char

@@ -141,8 +141,10 @@ def _in_order(messages: Sequence[Message]) -> list[Message]:
 
 def _where(message: Message, results: Iterable[DatasetResult], checkout: Checkout) -> Message:
     """A job's time limit with the migration that it has hit; one that is merged already is not the change's fault."""
+    if message.code != "job_timed_out":
+        return message
     rows = [row.migration for result in results for row in result.migrations if row.result == "unfinished"]
-    if message.code != "job_timed_out" or not rows:
+    if not rows:
         return message
     step = f"{untrusted.brief(rows[-1].from_)}->{untrusted.brief(rows[-1].to)}"
     detail = f"{message.detail}, in the middle of {step}".strip(", ")
@@ -191,6 +193,10 @@ def _difference(found: str, expected: str) -> str:
 
 def _ending(walk: Walk | None, checkout: Checkout, explained: bool) -> list[Message]:
     """What is to say of the end of a walk in which nothing has failed."""
+    if walk and walk.beyond:  # our side writes it line by line, and cuts each: there are too many migrations
+        blame = None if checkout.tests_a_change else Fault.OPERATOR
+        detail = f"walk-{walk.name}.jsonl: not all of it is read, as {walk.beyond}: bring fewer migrations"
+        return [replace(Message.of("over_limit", detail=detail), blame=blame, alone=not checkout.tests_a_change)]
     if walk is None or walk.final is None:
         return [] if explained else [Message.of("not_tested")]
     if walk.final != walk.expected:

@@ -29,7 +29,7 @@ def ask(host: str, port: int, files: tls.Files | None, seconds: float) -> Mappin
 
 def _function(line: str) -> tuple[str, int] | None:
     name, *numbers = line.split("\t")
-    if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
+    if len(numbers) != 3 or not all(number.isascii() and number.isdigit() and len(number) < 18 for number in numbers):
         return None
     total, running, _workers = map(int, numbers)
     return name, max(total - running, 0)

@@ -20,15 +20,18 @@ from typing import Any, cast
 
 import pytest
 import yaml
+from ansible.module_utils import th_downlevel, th_new_syntax  # noqa: F401 - the first is imported once, not often
 from ansible.module_utils.th_checks import WrongKey
 from ansible.module_utils.th_dataset import read_dataset
 from ansible.module_utils.th_django_trees import read_django_tree
 from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_ini import VALUE_LIMIT, read_ini, split_locations
+from ansible.module_utils.th_ini import VALUE_LIMIT, read_ini, read_toml, split_locations
+from ansible.module_utils.th_install_files import says_what_is_installed
 from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_requirements import absent, places
 from ansible.module_utils.th_revisions import Tree
 from ansible.module_utils.th_scripts import read_tree
+from ansible.module_utils.th_secrets import collect
 from ansible.module_utils.th_source import NotPlainError, Plain, Source
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_unpackaged import needed
@@ -46,6 +49,11 @@ from worker.gearman import Task
 from worker.request import Request
 from worker.verdict import Verdict
 
+from .fuzz_box import (  # noqa: F401 - they are tests
+    test_any_text_is_masked_and_stays_as_long_as_it_is,
+    test_any_version_table_has_heads,
+    test_whatever_a_walking_process_says_the_walk_has_an_end,
+)
 from .mutations import BOMBS, TEXTS, VALUES, as_json, as_lines, as_yaml, bounded, clear, fuzz, mutated
 
 projects = load_module("project", "project_profile")
@@ -220,6 +228,8 @@ def read_a_profile(folder: Path, content: bytes) -> None:
             json.dumps(projects.load(folder, "org/project"))
         except StepError as error:
             assert error.code == "profile_wrong" and clear(error.detail) and "project.yaml" in error.detail
+        for secret in collect(folder, [], {}, {}, folder / "org" / "project.yaml").worth_masking():
+            assert isinstance(secret, str)
 
 
 @fuzz(150)
@@ -421,7 +431,8 @@ def sound(tree: Tree) -> None:
 @example({"m/migrations/a.py": b"revision = {0x" + b"f" * 5000 + b"}\n"}, "")
 @example({"a\x1b[2J/migrations/__init__.py": b"", "a\x1b[2J/migrations/a.py": SCRIPTS[2]}, "")
 def test_any_python_is_a_tree_of_migrations(files: dict[str, bytes], other: str) -> None:
-    with bounded(files):
+    with bounded(files), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(th_new_syntax, "SECONDS", 1)  # what libcst needs ten for, it is not given here
         for style in ("alembic", "numbered", "sqlalchemy_migrate"):
             sound(read_tree(files.items(), style))
         sound(read_django_tree(files.items())[0])
@@ -450,6 +461,8 @@ LAUGHS = b"[alembic]\nscript_location = %(a0)s\n" + b"".join(
 def test_any_configuration_of_alembic_is_read(content: bytes) -> None:
     with bounded(content):
         settings = read_ini(content, "folder", "alembic")
+        read_toml(content, "folder")
+        read_toml(b"[tool]\n" + content, "folder")
     assert all("\0" not in value and len(value) <= VALUE_LIMIT for value in settings.values())
     split_locations(settings)
 
@@ -458,7 +471,9 @@ REQUIREMENTS = st.sampled_from([
     b"good>=1\n", b"-r a\0b\n", b"-r " + b"n" * 300 + b"\n", b"-r ../../../etc/shadow\n", b"-r /etc/passwd\n",
     b"-r requirements.txt\n",
     b"-e git+https://h/x#egg=", b"#egg=", b'"good ' * 20_000, b"'good[", b"name = ", b"\xff\n", b" ; x # y\n",
-    b"good @ file:///x\n",
+    b"good @ file:///x\n", b"good; python_version > '0'\n", b"good; python_version > '0\x27\x22'\n", b"[",
+    b"good[x] --hash=sha256:" + b"0" * 64, b"[project]\nname = 'x'\n", b"dependencies = ['good --hash=x']\n",
+    b"good==1; (", b"(" * 3000, b"good==" + b"9" * 5000 + b"\n",
 ])  # fmt: skip
 UV = st.sampled_from([
     "Because good was not found in the package registry", "there are no versions of good",
@@ -485,6 +500,14 @@ def test_any_requirements_have_places(folder: Path, rows: bytes, said: list[str]
         found = places(src, ["requirements.txt", "no\0name"], words)
         assert all(clear(str(place).replace("\t", " ")) for place in found)
         absent(words)
+        says_what_is_installed(["requirements.txt", "x"], ["requirements.txt", "no\0name"], lambda path: [rows, None])
+        install = {"requirements": ["requirements.txt"], "constraints": [], "packages": [], "extras": ["x"]}
+        for project in ("none", "."):
+            try:
+                plain = Plain.of(Source.of({**install, "project": project}, src), src)
+                assert all(clear(line) for line in plain.requirements)
+            except (NotPlainError, StepError) as error:
+                assert str(error)
 
 
 PIECES = st.sampled_from([

@@ -8,8 +8,9 @@ import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from ansible.module_utils.th_python import SCRIPT_LIMIT
 from ansible.module_utils.th_revisions import Revision, Tree
-from ansible.module_utils.th_scripts import SCRIPT_LIMIT, read_tree
+from ansible.module_utils.th_scripts import read_tree
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
@@ -66,7 +67,7 @@ def test_depends_on_counts_for_the_order_and_for_the_heads() -> None:
         (b"revision = down_revision\ndown_revision = revision\n", "computed"),
         (b"revision = 'd' + str(4)\n", "computed"),
         (b"revision = 'a' + 1\n", "computed"),
-        (b"revision = " + b"+".join([b"'a'"] * 50_000), "not Python"),
+        (b"revision = " + b"+".join([b"'a'"] * 50_000), "nested too deeply"),
         (b"revision, x = make()\n", "its revision is computed"),
         (b"revision = 'a'\nx, *down_revision = 'b', 'c'\n", "its down_revision is computed"),
         (b"revision = 'a'\nif x:\n    down_revision = 'b'\n", "its down_revision is computed"),
@@ -82,7 +83,7 @@ def test_depends_on_counts_for_the_order_and_for_the_heads() -> None:
         (b"revision = 'a'\n\0", "not Python"),
         (b"\xff\xfe", "not Python"),
         (b"revision = " + b"(" * 5000, "not Python"),
-        (b"revision = " + b"-" * 100_000 + b"1", "not Python"),
+        (b"revision = " + b"-" * 100_000 + b"1", "nested too deeply"),
         (b"#" * (SCRIPT_LIMIT + 1), "longer than"),
     ],
 )

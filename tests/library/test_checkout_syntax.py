@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_new_syntax
+from ansible.module_utils import th_new_syntax, th_python
 from ansible.module_utils.th_django_trees import read_django_tree
 from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_scripts import read_tree
@@ -159,7 +159,7 @@ def test_what_was_rewritten_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     content = b"type X = int\n"
     first = th_new_syntax.in_older_words([content])
     assert th_new_syntax._kept == {hashlib.sha256(content).hexdigest(): first[0]}
-    monkeypatch.setattr(th_new_syntax, "_in_a_process", None)
+    monkeypatch.setattr(th_new_syntax, "in_a_process", None)
     assert th_new_syntax.in_older_words([content, content]) == first * 2
 
 
@@ -175,7 +175,7 @@ def test_what_one_job_has_rewritten_the_next_one_finds(tmp_path: Path, monkeypat
     th_new_syntax._kept.clear()
     th_new_syntax.recall(kept)
     assert list(th_new_syntax._kept.values()) == [first[0]], "what could not be read is tried again"
-    monkeypatch.setattr(th_new_syntax, "_in_a_process", None)
+    monkeypatch.setattr(th_new_syntax, "in_a_process", None)
     assert th_new_syntax.in_older_words(content[:1]) == first[:1]
     before = kept.stat().st_mtime_ns
     th_new_syntax.remember(kept)
@@ -190,6 +190,7 @@ def test_what_one_job_has_rewritten_the_next_one_finds(tmp_path: Path, monkeypat
 @needs_a_rewrite
 def test_without_libcst_the_reason_is_the_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(th_new_syntax, "_kept", {})
+    monkeypatch.setattr(th_python, "_kept", {})
     monkeypatch.setattr(th_new_syntax.importlib.util, "find_spec", lambda name: None)
     (item,) = read_tree([("v/a.py", b"revision = 'a'\ntype X = int\n")]).unreadable
     assert "not Python" in item.reason

@@ -42,6 +42,7 @@ class Publisher:
             "refused_extensions": DEFAULTS["upload_logs_refused_extensions"],
             "datasets": [],
             "addresses": [],
+            "profile": "",
             "secrets": [],
             "secret_files": [],
         }
@@ -238,6 +239,7 @@ SECRETS = {
     "password_file": "of-the-server-4", "url": "of-the-git-server-5", "plugin": "of-the-plugin-6",
     "environment": "of-the-index-7", "variable": "of-the-worker-8", "operator": "of-the-operator-9",
     "file": "of-a-file-10", "address": "of-an-address-11", "encoded": "of@an/address-12",
+    "profile": "of-a-profile-13",
 }  # fmt: skip
 
 
@@ -270,7 +272,9 @@ def test_every_secret_that_a_job_has_is_masked(
     (job_dir / "job.yaml").write_text(documents.ansible_variables(variables))
     monkeypatch.setenv("UV_INDEX", f"https://{SECRETS['environment']}@packages.example.org/")
     monkeypatch.setenv("SOME_PASSWORD", SECRETS["variable"])
+    (tmp_path / "shop.yaml").write_text(f"migrations: {{environment: {{A_KEY: {SECRETS['profile']}}}}}\n")
     publisher.params |= {
+        "profile": str(tmp_path / "shop.yaml"),
         "datasets": [{"name": name, "config": str(tmp_path / f"{name}.json")} for name in (*files, "broken")],
         "addresses": [f"http://u:{SECRETS['address']}@h/", "http://u:of%40an%2Faddress-12@h/", "ssh://master@h/"],
         "secrets": [SECRETS["operator"], "1234567"],

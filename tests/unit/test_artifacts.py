@@ -109,7 +109,15 @@ def test_a_measurement_of_the_wrong_type_is_none(tmp_path: Path, value: Any) -> 
     assert (row.seconds, row.rows_read, row.rows_changed) == (None, None, None)
 
 
-@pytest.mark.parametrize("version", [None, "", 5, "1\x1b", "1" * 20_001])
+@pytest.mark.parametrize("version", ["1\x1b", "1" * 20_001, "1\n2"])
+def test_versions_that_have_to_be_cut_or_cleaned_are_compared_whole(tmp_path: Path, version: str) -> None:
+    found = walk(tmp_path, {"event": "final", "version": version, "expected": version})
+    assert found.final and found.final == found.expected and not found.damaged
+    found = walk(tmp_path, {"event": "final", "version": version, "expected": version + "2"})
+    assert found.final and found.expected and found.final != found.expected
+
+
+@pytest.mark.parametrize("version", [None, "", 5])
 def test_versions_that_cannot_be_compared_are_no_end(tmp_path: Path, version: Any) -> None:
     found = walk(tmp_path, {"event": "final", "version": version, "expected": version})
     assert (found.final, found.damaged) == (None, 1)

@@ -180,7 +180,7 @@ class Builder:
             with mirror.locked():
                 git.clone_mirror(mirror.path, src, address)
             git.checkout(src, commit)
-            check_out_submodules(git, src, commit)
+            check_out_submodules(git, src, [commit])
         except GitError as error:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.th_artifacts import NAME_LIMIT
+from ansible.module_utils.th_facts import facts_of, refuse_too_much
 from ansible.module_utils.th_git import Git, GitError, join_url, mask
 from ansible.module_utils.th_git_files import differing, file, lfs_pointers, survey
 from ansible.module_utils.th_history import History
@@ -19,7 +21,6 @@ from ansible.module_utils.th_mirror import Mirror, unreachable
 from ansible.module_utils.th_new_syntax import recall, remember
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
-from ansible.module_utils.th_revisions import Revision
 from ansible.module_utils.th_shared_tree import refuse_shared_trees
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import check_out_submodules
@@ -165,7 +166,8 @@ class Checkout:
         change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
-        touched = compare(before, change_tree)
+        sides = (base or commit, commit)
+        touched = compare(before, change_tree, lambda: any(map(reader.calls_downgrades, sides)))
         left_out = "there is no target branch" if tip is None else ""
         if tip is not None:
             left_out = reason_to_leave_out(commit, tip, touched, reader.read(tip), change_tree)
@@ -189,9 +191,9 @@ class Checkout:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
         stages.append(Stage(name, "change", "change", commit))
-        pointers = [printable(path) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
+        pointers = [printable(path[:NAME_LIMIT]) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
         trees = {stage.commit: reader.read(stage.commit) for stage in stages}
-        return {
+        document = {
             "project": request.project,
             "url": mask(join_url(request.url, request.project)),
             "ref": request.ref,
@@ -213,18 +215,20 @@ class Checkout:
             "left_out": releases_left_out,
             **({"lfs_pointers": pointers} if pointers else {}),
             "unreadable": [
-                {"stage": stage.slug, "file": printable(item.file), "reason": printable(item.reason)}
+                {"stage": stage.slug, "file": printable(item.file[:NAME_LIMIT]), "reason": printable(item.reason)}
                 for stage in stages
                 for item in trees[stage.commit].unreadable
             ],
         }
+        refuse_too_much(document, before, change_tree, branch)
+        return document
 
     def _check_out_submodules(self, commit: str, tip: str | None, branch: str) -> None:
         """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
+        base = self._history.merge_base(commit, tip) if tip else None
         try:
-            check_out_submodules(self._git, self._src, tip)
+            check_out_submodules(self._git, self._src, [one for one in (base, tip) if one] or [commit])
         except StepError as error:
-            base = self._history.merge_base(commit, tip) if tip else None
             if base and base != commit and error.code in CONTROLLED:
                 control(self._git, self._src.parent, {"base": base, "commit": commit, "branch": branch}, self._clone)
             raise
@@ -239,7 +243,7 @@ class Checkout:
     ) -> list[str]:
         names = {name for kind in touched.values() for name in kind}
         found = reader.helpers(base, commit, names) if base else []
-        return [printable(path) for path in found[:HELPERS_LIMIT]]
+        return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _install_files(self, base: str | None, commit: str) -> list[str]:
         """The files that differ and say what is installed."""
@@ -251,7 +255,7 @@ class Checkout:
 
         paths = differing(self._git, self._src, base, commit)
         found = says_what_is_installed(paths, named(self._profile), read) if paths else []
-        return [printable(path) for path in found[:HELPERS_LIMIT]]
+        return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
         """The releases up to the target branch: name, commit, and whether it comes after the branch all the same."""
@@ -279,12 +283,6 @@ class Checkout:
                     f"{self._profile['file']}: releases: {origin} has no branch and no tag {ref}.",
                 )
             yield name, commit, later is not None and later(commit)
-
-
-def facts_of(revision: Revision) -> dict[str, Any]:
-    """What checkout.json says of a migration."""
-    facts = {"down": list(revision.before), "file": printable(revision.file)}
-    return {**facts, "replaces": list(revision.replaces)} if revision.replaces else facts
 
 
 def slug(name: str, stages: Sequence[Stage]) -> str:

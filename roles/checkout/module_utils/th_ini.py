@@ -10,11 +10,16 @@ from __future__ import annotations
 import configparser
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from ansible.module_utils.th_limited import Stopped, in_a_process
 
 HERE = "/root-of-the-repository/"
 """Stands for it in the values that ``%(here)s`` is part of; no other absolute path is allowed there."""
+
+SMALL = 16 * 1024
+"""Bytes of a file that nothing in it can make slow."""
 
 LINE_LIMIT = 1000
 """Characters; configparser looks at a longer line for hours when it is made of blanks."""
@@ -38,8 +43,39 @@ _KEYS = (
 _REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)")
 
 
+class TooMuchError(Exception):
+    """A file that takes too much to read; the text is why, in words that follow "it"."""
+
+
 def read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
-    """A section of alembic's configuration file, ``%(here)s`` filled in; empty when it cannot be read."""
+    """A section of alembic's configuration file, ``%(here)s`` filled in; empty when it cannot be read.
+
+    Raises TooMuchError.
+    """
+    found: dict[str, str] = _within_limits(content, lambda text: _read_ini(text, folder, section))
+    return found
+
+
+def read_toml(content: bytes, folder: str) -> dict[str, Any]:
+    """The table ``tool.alembic`` of a pyproject.toml, ``%(here)s`` filled in; empty when it cannot be read.
+
+    Lists stay lists; what is neither a list of texts, nor a text, nor true or false is left out. Raises TooMuchError.
+    """
+    found: dict[str, Any] = _within_limits(content, lambda text: _read_toml(text, folder))
+    return found
+
+
+def _within_limits(content: bytes, read: Callable[[bytes], Any]) -> Any:
+    """What is read of a file; of a large one in a process with limits: both parsers can be made to take hours."""
+    if len(content) <= SMALL:
+        return read(content)
+    (found,) = in_a_process([content], read)
+    if isinstance(found, Stopped):
+        raise TooMuchError(found.reason)
+    return found
+
+
+def _read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
     parser = configparser.ConfigParser({"here": HERE + folder}, strict=False, interpolation=None)
     text = content.decode("utf-8", "replace")
     if "\0" in text or any(len(line) > LINE_LIMIT for line in text.split("\n")):
@@ -56,11 +92,7 @@ def read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
     return settings
 
 
-def read_toml(content: bytes, folder: str) -> dict[str, Any]:
-    """The table ``tool.alembic`` of a pyproject.toml, ``%(here)s`` filled in; empty when it cannot be read.
-
-    Lists stay lists; what is neither a list of texts, nor a text, nor true or false is left out.
-    """
+def _read_toml(content: bytes, folder: str) -> dict[str, Any]:
     text = content.decode("utf-8", "replace")
     if len(text) > TOML_LIMIT or any(len(line) > TOML_LINE_LIMIT for line in text.split("\n")):
         return {}

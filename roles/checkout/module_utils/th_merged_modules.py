@@ -52,7 +52,7 @@ def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path
         src.parent.mkdir(mode=0o700, parents=True)
         clone(src)
         git.checkout(src, told["base"])
-        check_out_submodules(git, src, None)
+        check_out_submodules(git, src, [told["base"]], excused=False)
     except StepError as found:
         outcome = "failed" if found.code in CONTROLLED else "unknown"
         facts = {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}

@@ -11,8 +11,8 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible.module_utils.th_python import read_each
 from ansible.module_utils.th_revisions import Tree
-from ansible.module_utils.th_scripts import UnreadableError, parse
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_versions import owned, prefixed
@@ -27,9 +27,10 @@ def refuse_shared_trees(tree: Tree, profile: Mapping[str, Any], read: Callable[[
         if database["tool"] != "alembic":
             continue
         name = database["name"]
-        for head in owned(tree.heads(), name):
-            file = tree.revisions[prefixed(head, name)].file
-            if argument := _asked(read(file) or b""):
+        heads = (tree.revisions[prefixed(head, name)].file for head in owned(tree.heads(), name))
+        arguments = read_each({file: read(file) or b"" for file in heads}, _asked)
+        for file, argument in sorted(arguments.items()):
+            if argument and isinstance(argument, str):
                 where = f"databases.{name}" if name else "migrations"
                 raise StepError(
                     "profile_wrong",
@@ -40,12 +41,8 @@ def refuse_shared_trees(tree: Tree, profile: Mapping[str, Any], read: Callable[[
                 )
 
 
-def _asked(content: bytes) -> str:
+def _asked(module: ast.Module, content: bytes) -> str:
     """The argument that a script's upgrade cannot do without; "" for none."""
-    try:
-        module = parse(content)
-    except UnreadableError:
-        return ""
     for statement in module.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "upgrade":
             given = [*statement.args.posonlyargs, *statement.args.args]

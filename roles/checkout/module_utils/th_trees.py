@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_django_trees import may_matter, read_django_tree
+from ansible.module_utils.th_digest import DOWNGRADE
+from ansible.module_utils.th_django_trees import COMPILED, may_matter, read_django_tree
 from ansible.module_utils.th_git import Git
-from ansible.module_utils.th_git_files import differing, file, scripts
-from ansible.module_utils.th_ini import HERE, read_ini, read_toml, split_locations, split_paths
+from ansible.module_utils.th_git_files import containing, differing, file, scripts
+from ansible.module_utils.th_ini import HERE, TooMuchError, read_ini, read_toml, split_locations, split_paths
 from ansible.module_utils.th_revisions import Revision, Tree, Unreadable
 from ansible.module_utils.th_scripts import read_tree
+from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 
 
@@ -89,6 +91,17 @@ class Forest:
         )
 
 
+    def calls_downgrades(self, commit: str) -> bool:
+        """Whether what is beside the migrations of a commit, such as an ``env.py``, has the word ``downgrade``."""
+        known = self.read(commit).files()
+        places = {
+            place for reader in self._readers.values() for place in (*reader.places(commit).folders,
+            *reader.places(commit).helpers)
+        }
+        found = containing(self._git, self._repository, commit, DOWNGRADE, sorted(places - {"", "."}))
+        return any(path not in known and path.endswith(".py") for path in found)
+
+
 def _up(path: str) -> Iterator[str]:
     """A path, and the folders that it is in."""
     while path:
@@ -147,7 +160,7 @@ class TreeReader:
         if apps:
             named = Places(tuple(apps))
             above = Places(tuple(dict.fromkeys(posixpath.dirname(folder) for folder in apps)))
-            files = self._files(commit, named)
+            files = self._files(commit, named, lambda path: path.endswith((".py", COMPILED)))
             files += self._files(commit, above, lambda path: posixpath.basename(path) == "apps.py")
         else:
             files = self._files(commit, Places((self._folder,), recursive=True), may_matter)
@@ -197,10 +210,16 @@ class TreeReader:
         def content(path: str) -> bytes:
             return file(self._git, self._repository, commit, path) or b""
 
+        def found(read: Callable[..., dict[str, Any]], path: str, *more: str) -> dict[str, Any]:
+            try:
+                return read(content(path), posixpath.dirname(path), *more)
+            except TooMuchError as error:
+                raise StepError("checkout_failed", f"{printable(path)}: it {error}.", file=path) from None
+
         is_toml = config.endswith(".toml")
-        ini = {} if is_toml else read_ini(content(config), posixpath.dirname(config), self._migrations["section"])
+        ini = {} if is_toml else found(read_ini, config, self._migrations["section"])
         for path in [config] if is_toml else toml_files(config, self._migrations["workdir"]):
-            if toml := read_toml(content(path), posixpath.dirname(path)):
+            if toml := found(read_toml, path):
                 # how a text is split is asked of the ini alone; only its script_location counts where it is empty, too
                 told = {name: value for name, value in toml.items() if "separator" not in name}
                 return {**told, **{name: value for name, value in ini.items() if value or name == "script_location"}}
@@ -238,13 +257,21 @@ def toml_files(config: str, workdir: str) -> list[str]:
     return list(dict.fromkeys(posixpath.normpath(posixpath.join(folder, "pyproject.toml")) for folder in folders))
 
 
-def compare(base: Tree, change: Tree) -> dict[str, list[str]]:
-    """Which migrations a change adds, alters (what the upgrade does, or its place) and removes."""
+def compare(base: Tree, change: Tree, called: Callable[[], bool] = lambda: False) -> dict[str, list[str]]:
+    """Which migrations a change adds, alters (what the upgrade does, or its place) and removes.
+
+    A downgrade is part of what an upgrade does where a script refers to that of another one, or what is beside the
+    scripts does: that is asked (`called`) only when it makes a difference.
+    """
     common = base.revisions.keys() & change.revisions.keys()
+    down = {name for name in common if base.revisions[name].whole != change.revisions[name].whole}
+    if not any(one.refers for tree in (base, change) for one in tree.revisions.values()) and not (down and called()):
+        down = set()
     altered = [
         name
         for name in common
         if base.revisions[name].digest != change.revisions[name].digest
+        or name in down
         or base.revisions[name].down != change.revisions[name].down
         or base.revisions[name].replaces != change.revisions[name].replaces
     ]

@@ -5,16 +5,25 @@ from __future__ import annotations
 
 import datetime
 import errno
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What a file that cannot grow is refused with."""
+TEXT_LIMIT, NAME_LIMIT, VERSION_LIMIT = 4_000, 400, 20_000
+"""Characters of a text, a name and a version; the same as `worker.untrusted` reads of them."""
+ITEMS_LIMIT = 1000
+LINE_LIMIT = 255 * 1024
+"""Bytes of an event."""
+DOCUMENT_LIMIT = 32 * 1024 * 1024
+"""Bytes of a document that names and texts of a change are in; twice as much is read."""
+_VERSIONS = frozenset(("from", "to", "version", "expected", "target"))
 RESERVE = "reserve"
 RESERVE_BYTES = 64 << 10
 ENDINGS = frozenset(
@@ -44,10 +53,14 @@ def write_text(path: Path | str, text: str, mode: int = 0o644) -> None:
         raise
 
 
+def as_text(document: Mapping[str, Any]) -> str:
+    """An artifact document with its schema number."""
+    return json.dumps({"schema": SCHEMA, **document}, indent=1, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path | str, document: dict[str, Any]) -> None:
     """Write an artifact document with its schema number; atomic like `write_text`."""
-    text = json.dumps({"schema": SCHEMA, **document}, indent=1, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, as_text(document))
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
@@ -62,14 +75,58 @@ def read_json(path: Path | str) -> dict[str, Any]:
     return document
 
 
+def cut(text: str, limit: int = TEXT_LIMIT) -> str:
+    """A text of at most so many characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cut_version(version: str, limit: int = VERSION_LIMIT) -> str:
+    """A version of at most so many characters; one that had to be cut has the digest of the whole at its end, so that
+    two that differ stay different."""
+    if len(version) <= limit:
+        return version
+    digest = hashlib.sha256(version.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{version[:NAME_LIMIT]}…#{digest[:32]}"
+
+
+def bounded(event: Mapping[str, Any], text: int = TEXT_LIMIT, version: int = VERSION_LIMIT) -> dict[str, Any]:
+    """An event, or a part of one, none of whose values is longer than what is read of it."""
+    return {cut(str(key), NAME_LIMIT): _bounded(str(key), value, text, version) for key, value in event.items()}
+
+
+def _bounded(key: str, value: Any, text: int, version: int) -> Any:
+    if isinstance(value, str):
+        return cut_version(value, version) if key in _VERSIONS else cut(value, text)
+    if isinstance(value, Mapping):
+        return bounded(value, text, version)
+    if isinstance(value, list | tuple):
+        return [_bounded(key, one, text, version) for one in value[:ITEMS_LIMIT]]
+    return None if isinstance(value, int) and abs(value) >= 1 << 63 else value
+
+
+def _lines(event: Mapping[str, Any]) -> list[bytes]:
+    """An event as a line, or as several where one would be longer than what is read: of many migrations of packages."""
+    line = (json.dumps(event, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    if len(line) <= LINE_LIMIT:
+        return [line]
+    migrations = event.get("migrations")
+    if isinstance(migrations, Mapping) and len(migrations) > 1:
+        items = list(migrations.items())
+        half = len(items) // 2
+        parts = ({**event, "migrations": dict(part)} for part in (items[:half], items[half:]))
+        return [one for part in parts for one in _lines(part)]
+    least = {key: value for key, value in event.items() if not isinstance(value, Mapping | list)}
+    return [(json.dumps(bounded(least, NAME_LIMIT, NAME_LIMIT), ensure_ascii=False) + "\n").encode("utf-8", "replace")]
+
+
 def append_event(path: Path | str, event: dict[str, Any]) -> None:
     """Append one event as one line, with its instant, in a single write: all of it, or OSError and nothing.
 
-    An error is not lost on a full disk: it takes the room that was kept for it (`keep_reserve`).
+    What is longer than what is read of it is cut (`bounded`), so that nothing which was written is dropped later. An
+    error is not lost on a full disk: it takes the room that was kept for it (`keep_reserve`).
     """
     path = Path(path)
-    line = json.dumps({**event, "at": event.get("at") or now()}, ensure_ascii=False) + "\n"
-    raw = line.encode("utf-8", "replace")
+    raw = b"".join(_lines({**bounded(event), "at": event.get("at") or now()}))
     try:
         _append(path, raw)
     except OSError as error:

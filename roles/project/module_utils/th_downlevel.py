@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import warnings
 from typing import Any
 
 import libcst as cst
+from ansible.module_utils.th_new_syntax import OPAQUE
 
-OPAQUE = "_newer_syntax_"
-"""The function whose call stands for an expression or a statement that this Python cannot express."""
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def rewritten(script: bytes) -> str | None:
@@ -39,9 +40,11 @@ def _parses(text: str) -> bool:
 
 
 def _opaque(node: cst.CSTNode) -> cst.Call:
-    """A call that differs where the text of what it stands for does."""
-    digest = hashlib.sha256(cst.Module([]).code_for_node(node).encode("utf-8", "backslashreplace")).hexdigest()
-    return cst.Call(cst.Name(OPAQUE), [cst.Arg(cst.SimpleString(repr(digest)))])
+    """A call that differs where the text of what it stands for does; it has the words of that, too."""
+    text = cst.Module([]).code_for_node(node)
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    words = " ".join(sorted(set(_WORD.findall(text))))
+    return cst.Call(cst.Name(OPAQUE), [cst.Arg(cst.SimpleString(repr(one))) for one in (digest, words)])
 
 
 _STRINGS = (cst.ConcatenatedString, cst.FormattedString, cst.TemplatedString)
@@ -75,8 +78,14 @@ class _Older(cst.CSTTransformer):
                 caught = caught.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
             return updated_node.with_changes(type=caught)
         if isinstance(original_node, cst.LazyImport):
-            return cst.Import(names=updated_node.names, semicolon=updated_node.semicolon)
+            return _and_lazy(cst.Import(names=updated_node.names), updated_node)
         if isinstance(original_node, cst.LazyImportFrom):
             kept = {name: getattr(updated_node, name) for name in ("module", "names", "relative", "lpar", "rpar")}
-            return cst.ImportFrom(**kept, semicolon=updated_node.semicolon)
+            return _and_lazy(cst.ImportFrom(**kept), updated_node)
         return updated_node
+
+
+def _and_lazy(plain: Any, node: Any) -> cst.FlattenSentinel[Any]:
+    """An import, and what says that it was one of another kind."""
+    mark = cst.Expr(_opaque(node.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)), semicolon=node.semicolon)
+    return cst.FlattenSentinel([plain, mark])

@@ -7,6 +7,7 @@ allowed, and every command has a time limit and a line in a log.
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
 import time
@@ -22,9 +23,11 @@ from ansible.module_utils.th_git_settings import (
     CONFIG,
     FSCK_CONFIG,
     REMOTE_PROTOCOLS,
+    WITHOUT_CREDENTIALS,
     as_environment,
     environment,
     with_secrets,
+    without_credentials,
 )
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
@@ -34,6 +37,9 @@ LOCAL_TIME_LIMIT = 600.0
 
 OVER_LIMIT = "over_limit"
 """The code of the failure of what goes over a limit."""
+
+AS_IT_IS = "* -text -ident -working-tree-encoding\n"
+"""Attributes that outweigh those of a commit: what is read from git's objects is what Python reads in the checkout."""
 
 _GONE = ("couldn't find remote ref", "did not contain", "not our ref", "unadvertised object")
 _OVER = {
@@ -133,6 +139,13 @@ class Git:
             self._global.write("[safe]\n\tdirectory = *\n")
             self._global.flush()
             self._environment["GIT_CONFIG_GLOBAL"] = self._global.name
+
+    def anonymous(self) -> Git:
+        """The same without anything that would let it in: no password of a URL's, no keys, no agent, no home folder."""
+        other = copy.copy(self)
+        other._config = CONFIG | WITHOUT_CREDENTIALS
+        other._environment = without_credentials(self._environment)
+        return other
 
     def run(
         self,
@@ -247,5 +260,9 @@ class Git:
         self.run("config", "remote.origin.url", mask(origin), cwd=target)
 
     def checkout(self, repository: Path, commit: str) -> None:
-        """Put a commit into the working folder, HEAD detached."""
+        """Put a commit into the working folder, HEAD detached, its files byte for byte as they are in the commit."""
+        attributes = repository / ".git" / "info" / "attributes"
+        if attributes.parent.parent.is_dir():  # else it is a submodule's, of which nothing is read
+            attributes.parent.mkdir(exist_ok=True)
+            attributes.write_text(AS_IT_IS)
         self.run("checkout", "--detach", "--force", "--quiet", commit, "--", cwd=repository)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ FILE_LIMIT = 1024 * 1024
 LFS_FILES_LIMIT = 1000
 
 _NAME = 1024  # bytes of output that a file may take
-_LINK, _MODULE = "120000", "160000"
+_LINK = "120000"
+MODULE = "160000"
+"""The mode of a submodule."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def survey(git: Git, repository: Path, commit: str) -> Survey:
         size += entry.size
         if entry.mode == _LINK:
             links.add(entry.path)
-        elif entry.mode == _MODULE:
+        elif entry.mode == MODULE:
             modules.append(entry.path)
     if limits and files > limits.files:
         detail = f"{commit[:12]} holds {files:,} files; the limit is {limits.files:,} (checkout_files_limit)."
@@ -102,7 +104,7 @@ def scripts(
     found: list[tuple[str, str]] = []
     total = 0
     for entry in entries(git, repository, *words):
-        if entry.mode in (_LINK, _MODULE) or not wanted(entry.path):
+        if entry.mode in (_LINK, MODULE) or not wanted(entry.path):
             continue
         total += entry.size
         found.append((entry.path, entry.name))
@@ -117,6 +119,22 @@ def differing(git: Git, repository: Path, one: str, other: str) -> list[str]:
     words = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", one, other, "--")
     listing = git.run(*words, cwd=repository, quiet=True)
     return [path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path]
+
+
+def containing(git: Git, repository: Path, commit: str, word: str, places: Sequence[str]) -> list[str]:
+    """The files below some places of a commit that have a word in them. Raises GitError."""
+    if not places:
+        return []
+    words = ("grep", "--name-only", "--full-name", "--fixed-strings", "--text", "--no-textconv", "-z", "-e", word)
+    below = [f":(top,literal){place}" for place in places]
+    try:
+        listing = git.run(*words, commit, "--", *below, cwd=repository, quiet=True)
+    except GitError as error:
+        if error.exit == 1 and not error.said:
+            return []
+        raise
+    start = len(commit) + 1
+    return [path.decode("utf-8", "backslashreplace")[start:] for path in listing.split(b"\0") if path]
 
 
 def conflicts(git: Git, repository: Path, one: str, other: str) -> list[str]:
@@ -141,7 +159,7 @@ def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
     short = [
         (entry.path, entry.name)
         for entry in entries(git, repository, "-r", commit, "--")
-        if entry.path in tracked and entry.mode not in (_LINK, _MODULE) and 0 < entry.size <= th_lfs.POINTER_LIMIT
+        if entry.path in tracked and entry.mode not in (_LINK, MODULE) and 0 < entry.size <= th_lfs.POINTER_LIMIT
     ]
     found = _blobs(git, repository, short[:LFS_FILES_LIMIT])
     return sorted(path for path, content in found if th_lfs.is_pointer(content))
@@ -150,7 +168,7 @@ def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
 def file(git: Git, repository: Path, commit: str, path: str) -> bytes | None:
     """One file's content in a commit; None when it is not there, no regular file, or too long."""
     for entry in entries(git, repository, commit, "--", path):
-        if entry.mode not in (_LINK, _MODULE) and entry.path == path and entry.size <= FILE_LIMIT:
+        if entry.mode not in (_LINK, MODULE) and entry.path == path and entry.size <= FILE_LIMIT:
             return _blobs(git, repository, [(path, entry.name)])[0][1]
     return None
 

@@ -93,6 +93,24 @@ _SET = {
 }
 
 
+WITHOUT_CREDENTIALS = {"http.emptyAuth": "false", "http.delegation": "none"}
+"""Configuration for servers that are asked as anybody may ask them: not even by a ticket of Kerberos."""
+
+_NOBODYS = "/dev/null/home"
+_SSH_OPTIONS = (
+    "IdentityAgent=none IdentitiesOnly=yes IdentityFile=/dev/null PubkeyAuthentication=no HostbasedAuthentication=no "
+    "GSSAPIAuthentication=no"
+)
+
+
+def without_credentials(variables: Mapping[str, str]) -> dict[str, str]:
+    """An environment of git's without the operator's agent, keys and home folder (``.netrc``, ``.ssh/config``)."""
+    kept = {name: value for name, value in variables.items() if name not in ("SSH_AUTH_SOCK", "USER", "LOGNAME")}
+    # ssh looks for the home folder in the password file, whatever HOME is
+    options = " ".join(f"-o {option}" for option in _SSH_OPTIONS.split())
+    return {**kept, "HOME": _NOBODYS, "GIT_SSH_COMMAND": f"{_SET['GIT_SSH_COMMAND']} -F /dev/null {options}"}
+
+
 def environment() -> dict[str, str]:
     """The environment of every git command, but for the configuration."""
     # a relative place on it would be one in the checkout

@@ -9,10 +9,12 @@ it can cover are known before. So where none of them is, one look-up a word is a
 
 from __future__ import annotations
 
+import itertools
+import re
 import string
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import Literal
 
@@ -37,6 +39,11 @@ _KEPT = b" \t\r\n\"',:<>[]{}"
 _STARS = bytes(byte if byte in _KEPT else 0x2A for byte in range(256))
 # the commonest letters of logs: a word without them is found less often by chance
 _COMMON = {byte: weight for weight, byte in enumerate(reversed(b"etaoinsrhldcum0123456789"))}
+
+# how a line of a log of ours begins (th_capped), with what git puts before what a server says
+_BEGIN = re.compile(
+    rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<tag>\[[a-z][a-z0-9_-]{0,19}\] |)(?: {4})?(?:remote: )?", re.MULTILINE
+)
 
 
 class Words:
@@ -179,10 +186,30 @@ class Masker:
         for secret in self._plain:  # with what a fold drops of its ends
             for start in _places(secret, text):
                 _hide(text, plain, out, start, start + len(secret))
-        for fold in self._folds:
-            for read in (text, plain) if plain != text else (text,):
+        both = (text, plain) if plain != text else (text,)
+        for read in itertools.chain(both, _said_by_each(text, both)):
+            for fold in self._folds:
                 for start, end in fold.spans(read):
                     _hide(text, plain, out, start, end)
+
+
+def _said_by_each(text: bytes, readings: Sequence[bytes]) -> Iterator[bytes]:
+    """What stands in a log of ours, without what we have put before each line: of all, and of each tag alone.
+
+    A secret that is printed one character a line has nothing else in between, and others' lines at most.
+    """
+    lines = list(_BEGIN.finditer(text))
+    tags = {line["tag"] for line in lines}
+    for tag in (None, *(tags if len(tags) > 1 else ())):
+        for read in readings:
+            parts, end = [], 0
+            for number, line in enumerate(lines):
+                parts.append(read[end : line.start()])
+                last = lines[number + 1].start() if number + 1 < len(lines) else len(read)
+                end = line.end() if tag in (None, line["tag"]) else last
+                parts.append(FILL * (end - line.start()))
+            if lines:
+                yield b"".join([*parts, read[end:]])
 
 
 def _hide(text: bytes, plain: bytes, out: bytearray, start: int, end: int) -> None:

@@ -4,33 +4,33 @@
 libcst knows the grammar of every version up to 3.15. What it accepts is rewritten (th_downlevel): an expression that
 this Python has no grammar for becomes a call that is no literal and carries a digest of what it stands for. What libcst
 does not accept is Python of no version. Its parser is native code that a hostile script can crash or keep busy, so it
-runs in a process of its own, with a limit on memory, and on processor time for each script.
+runs in a process of its own (th_limited).
 """
 
 from __future__ import annotations
 
-import faulthandler
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
-import resource
-import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.th_artifacts import write_json
+from ansible.module_utils.th_limited import Bounds, Stopped, in_a_process
 
-SECONDS = 20
+OPAQUE = "_newer_syntax_"
+"""The function whose call stands for an expression or a statement that this Python cannot express."""
+
+SECONDS = 10
 """Of the processor, for one script."""
+TOTAL_SECONDS = 60
+"""Of the processor, for all scripts of a call, beside EACH_SECONDS for each of them."""
+EACH_SECONDS = 0.1
 MEMORY = 1 << 30
 """Bytes of address space that the process may have beside what it begins with."""
-CRASHES_LIMIT = 20
-"""Scripts that may end the process, until no further one is tried."""
 
 FILE_LIMIT = 64 * 1024 * 1024
 """Bytes of a file that texts are kept in from one job to the next."""
@@ -86,63 +86,23 @@ def _by() -> str:
         version = importlib.metadata.version("libcst")
     except importlib.metadata.PackageNotFoundError:
         version = "none"
-    return f"Python {sys.version_info[0]}.{sys.version_info[1]}, libcst {version}"
+    return f"form 2, Python {sys.version_info[0]}.{sys.version_info[1]}, libcst {version}"
 
 
 def _rewrite_all(scripts: Sequence[bytes]) -> list[str | None]:
     """Rewrite scripts in processes that may die of one; that one is None then."""
-    results: list[str | None] = []
-    crashes = 0
     if not scripts or importlib.util.find_spec("libcst") is None:
         return [None] * len(scripts)
-    while len(results) < len(scripts) and crashes <= CRASHES_LIMIT:
-        results += _in_a_process(scripts[len(results) :])
-        if len(results) < len(scripts):
-            results.append(None)
-            crashes += 1
-    return results + [None] * (len(scripts) - len(results))
+    bounds = Bounds(SECONDS, TOTAL_SECONDS, EACH_SECONDS, MEMORY)
+    return [None if isinstance(one, Stopped) else one for one in in_a_process(scripts, _rewritten, bounds, _prepare)]
 
 
-def _in_a_process(scripts: Sequence[bytes]) -> list[str | None]:
-    """The results for the first of the scripts, up to the one that the process has died of."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            _serve(scripts, writing)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    try:
-        with open(reading, "rb") as stream:
-            lines = stream.read().split(b"\n")[:-1]  # the last one is empty, or cut off
-    finally:
-        os.waitpid(child, 0)
-    return [json.loads(line) for line in lines]
+def _prepare() -> None:
+    from ansible.module_utils import th_downlevel  # noqa: F401 - it takes most of a second to import
 
 
-def _serve(scripts: Sequence[bytes], channel: int) -> None:
-    """Write one line of JSON for each script. Runs in a process of its own, which may be killed at any point."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    faulthandler.disable()
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    warnings.simplefilter("ignore")
+def _rewritten(script: bytes) -> str | None:
     from ansible.module_utils import th_downlevel
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = used + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    with open(channel, "wb") as answers:
-        for script in scripts:
-            spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-            limit = int(spent) + 1 + SECONDS
-            resource.setrlimit(resource.RLIMIT_CPU, (limit if hard < 0 else min(limit, hard), hard))
-            answers.write(json.dumps(th_downlevel.rewritten(script)).encode() + b"\n")
-            answers.flush()
+    text: str | None = th_downlevel.rewritten(script)
+    return text

@@ -13,7 +13,8 @@ class Revision:
 
     `depends` must have run before as well, without being in the same line (alembic's depends_on). `replaces` are
     those that it stands for (django's squashed ones), `others` the files that belong to it beside `file`. `lacks` are
-    those of its own app that it names and that do not exist (Django leaves nothing else out of `down`).
+    those of its own app that it names and that do not exist (Django leaves nothing else out of `down`). `whole` is a
+    digest of its downgrade as well, and `refers` whether it may call that of another one.
     """
 
     name: str
@@ -24,6 +25,8 @@ class Revision:
     replaces: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    whole: str = ""
+    refers: bool = False
 
     @property
     def before(self) -> tuple[str, ...]:

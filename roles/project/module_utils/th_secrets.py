@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import yaml
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_yaml import read_yaml
 
 SHORTEST = 6
 """Characters of a secret: a shorter one is in too many words."""
@@ -27,6 +28,14 @@ SHORTEST_NUMBER = 10
 FILE_LIMIT = 64 * 1024
 
 _NAME = re.compile(r"(?i)passw(or)?d|passphrase|token|secret|api_?key|access_?key|credential|private_?key|db_pass")
+_VARIABLE = re.compile(
+    r"(?i)(?:^|[_-])(?:keys?|dsn|auth|salt|cookies?|pw|pwd|pass|pin|signature|sas|jwt|bearer|private|webhook)(?:[_-]|\d|$)"
+)
+"""Further names that environment variables with secrets have."""
+_TOKEN = re.compile(r"(?=[^0-9]{0,200}[0-9])(?=[^A-Za-z]{0,200}[A-Za-z])[A-Za-z0-9_+=-]{16,200}")
+"""A value that is no word, no version, no path and no address."""
+_SETTING = re.compile(r"[ \t]{0,20}([\w.-]{1,100})[ \t]{0,20}[=:][ \t]{0,20}['\"]?([^\s'\"]{1,1000})")
+"""A line of a configuration file."""
 _URL = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30})://([^\s/:@\"'<>]*)(?::([^\s/\"'<>]*))?@")
 _PATH = re.compile(r"[/~.][^\s]*")
 
@@ -68,11 +77,41 @@ class Known:
                 if secret and not _PATH.fullmatch(value) and "://" not in value:
                     self.secrets.add(value)
 
+    def add_variables(self, environment: Mapping[str, Any], tokens: bool = False) -> None:
+        """What environment variables with the name of a secret hold, and with `tokens` all that looks like one."""
+        for name, value in environment.items():
+            self.add_named({str(name): str(value)}, secret=bool(_VARIABLE.search(str(name))))
+            if tokens and _TOKEN.fullmatch(str(value)):
+                self.secrets.add(str(value))
+
+    def add_profile(self, profile: Any) -> None:
+        """What a project's profile has under the name of a secret, in the environments of processes and in files."""
+        self.add_named(profile)
+        waiting = [profile]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, list):
+                waiting += value
+            if not isinstance(value, Mapping):
+                continue
+            waiting += value.values()
+            if isinstance(value.get("environment"), Mapping):
+                self.add_variables(value["environment"], tokens=True)
+            files = value.get("files")
+            for text in files.values() if isinstance(files, Mapping) else ():
+                for found in map(_SETTING.match, str(text).splitlines()):
+                    if found:
+                        self.add_variables({found[1]: found[2]})
+
 
 def collect(
-    job_dir: Path, datasets: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], environment: Mapping[str, str]
+    job_dir: Path,
+    datasets: Sequence[Mapping[str, Any]],
+    variables: Mapping[str, Any],
+    environment: Mapping[str, str],
+    profile: Path | None = None,
 ) -> Known:
-    """What can be found of the secrets of a job: of its databases, in its variables and in the environment.
+    """What can be found of the secrets of a job: of its databases, in its variables, its profile, the environment.
 
     Some of that may not be there, or be broken: the results are published all the same.
     """
@@ -90,7 +129,10 @@ def collect(
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, th_mariadb.ServerError):
             _add_dataset(known, Path(str(dataset["config"])))
     known.add_named(variables)
-    known.add_named(dict(environment))
+    known.add_variables(environment)
+    if profile is not None:
+        with contextlib.suppress(OSError, ValueError):
+            known.add_profile(read_yaml(profile))
     return known
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.th_artifacts import forget_errors, full, report_error, unrecorded
+from ansible.module_utils.th_artifacts import cut, forget_errors, full, report_error, unrecorded
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 class StepError(Exception):
     """A failure whose reason is known.
 
-    `code` is one of docs/artifacts.md; `detail` one sentence for a person, with the remedy;
+    `code` is one of docs/artifacts.md; `detail` one sentence for a person, with the remedy, cut to what is read of it;
     `more` further fields of the error's line, such as ``stage``.
     """
 
     def __init__(self, code: str, detail: str, **more: Any) -> None:
+        detail = cut(detail)
         super().__init__(detail)
         self.code = code
         self.detail = detail

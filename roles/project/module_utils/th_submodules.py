@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.th_git import Git, GitError, is_local, mask
-from ansible.module_utils.th_git_files import Survey, survey
+from ansible.module_utils.th_git_files import MODULE, Entry, Survey, entries, survey
 from ansible.module_utils.th_git_settings import REMOTE_PROTOCOLS, SUBMODULE_FSCK_CONFIG
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
@@ -17,18 +18,37 @@ from ansible.module_utils.th_text import printable
 SUBMODULE_DEPTH = 10
 SUBMODULES_LIMIT = 200
 """How many there may be in a checkout, nested ones among them: a repository can hold itself."""
+_WITHOUT = (
+    " (those that merged code does not name are fetched without the passwords and keys of this worker: merge the entry"
+    " in .gitmodules by a change of its own, or make the repository readable for everybody)"
+)
 _ASKED = 5  # servers of a change's own that are asked whether they are there
 
 _SCP_FORM = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/|:).+")
 
 
-def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: int = 0, count: int = 0) -> int:
+@dataclass(frozen=True)
+class Submodule:
+    """A submodule of a checkout, with its URL as git has it; `named` is whether merged code names that one there, and
+    `commits` are those that it is at in merged code."""
+
+    name: str
+    path: str
+    url: str
+    named: bool = False
+    commits: tuple[str, ...] = ()
+
+
+def check_out_submodules(
+    git: Git, repository: Path, merged: Sequence[str], depth: int = 0, count: int = 0, excused: bool = True
+) -> int:
     """Check out the submodules of a fresh checkout, theirs too; returns how many, with the `count` that there were.
 
-    `merged` is a commit whose submodules are nobody's fault. Raises StepError: ``checkout_failed`` for one
-    whose URL or path is not allowed, whose commit is not there, or whose server does not answer and is a foreign
-    one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer, ``git_refused``
-    for any other whose server refuses.
+    `merged` are commits whose submodules are fetched with the worker's own passwords and keys, and all others without.
+    With `excused`, they are nobody's fault. Raises StepError: ``checkout_failed`` for one whose URL or path is not
+    allowed, whose commit is not there, which needs credentials that it does not get, or whose server does not answer
+    and is a foreign one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer,
+    ``git_refused`` for any other whose server refuses.
     """
     if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
         return count
@@ -42,7 +62,7 @@ def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: 
         raise StepError("checkout_failed", f"There are more than {SUBMODULES_LIMIT} submodules.")
     git.run("submodule", "--quiet", "init", cwd=repository)
     urls = _urls(git, repository, "--local")
-    for name, url in urls:
+    for name, url in urls.items():
         problem = submodule_problem(url, git.bases)
         if problem:
             raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
@@ -51,22 +71,89 @@ def check_out_submodules(git: Git, repository: Path, merged: str | None, depth: 
             git.run("config", f"submodule.{name}.url", f"file://{url}", cwd=repository)
     if not urls:
         return count
-    local = next(filter(is_local, git.bases), "")
-    words = ("submodule", "--quiet", "update", "--force", "--checkout")
-    try:
-        git.remote(local, *words, cwd=repository, config=SUBMODULE_FSCK_CONFIG)
-    except GitError as error:
-        former = _urls(git, repository, f"--blob={merged}:.gitmodules") if merged else []
-        known = {url for _, url in former}
-        brought = [url for _, url in urls if url not in known and not _below(url, git.bases)]
-        by_change = error.gone or error.refused or any(git.trouble(url) for url in brought[:_ASKED])
-        code = "checkout_failed" if by_change else "git_unreachable" if error.transient else "git_refused"
-        raise StepError(code, f"The submodules cannot be fetched: {error.reason}.") from None
+    found = _compared(git, repository, urls, merged)
+    known = {one.path for one in found if one.named}
+    _update(git, repository, [path for path in modules if path in known], [], excused=excused)
+    others = [one for one in found if not one.named]
+    _update(git.anonymous(), repository, [path for path in modules if path not in known], others, excused=excused)
     for path in modules:
         below = repository / path
         if (below / ".git").is_file() and not below.is_symlink():
-            count = check_out_submodules(git, below, None, depth + 1, count)
+            commits = [commit for one in found if one.path == path and one.named for commit in one.commits]
+            count = check_out_submodules(git, below, commits, depth + 1, count, excused)
     return count
+
+
+def _update(
+    git: Git, repository: Path, paths: Sequence[str], brought: Sequence[Submodule], excused: bool
+) -> None:
+    """Fetch and check out some submodules; `brought` are those of them that merged code does not name."""
+    if not paths:
+        return
+    local = next(filter(is_local, git.bases), "")
+    words = ("submodule", "--quiet", "update", "--force", "--checkout", "--")
+    try:
+        git.remote(
+            local, *words, *(f":(top,literal){path}" for path in paths), cwd=repository, config=SUBMODULE_FSCK_CONFIG
+        )
+    except GitError as error:
+        foreign = [one.url for one in brought if not _below(one.url, git.bases)]
+        if not excused:
+            named = _urls(git, repository, "--local").values()
+            foreign = [url for url in named if not _below(url, git.bases)]
+        private = len(foreign) < len(brought) and not error.transient
+        by_change = error.gone or error.refused or private or any(git.trouble(url) for url in foreign[:_ASKED])
+        code = "checkout_failed" if by_change else "git_unreachable" if error.transient else "git_refused"
+        why = _WITHOUT if private and not error.gone and not error.refused else ""
+        raise StepError(code, f"The submodules cannot be fetched: {error.reason}{why}.") from None
+
+
+def _compared(git: Git, repository: Path, urls: Mapping[str, str], merged: Sequence[str]) -> list[Submodule]:
+    """The submodules of a checkout that have been initialized, each compared with those of merged commits.
+
+    One is named there only where all entries of .gitmodules for its path have a URL that merged code has.
+    """
+    try:
+        remote = git.text("config", "--get", "remote.origin.url", cwd=repository)
+    except GitError:
+        remote = ""
+    known: set[str] = set()
+    commits: dict[str, list[str]] = {}
+    for commit in merged:
+        known |= {resolved(remote, url) for url in _urls(git, repository, f"--blob={commit}:.gitmodules").values()}
+        for entry in _entries(git, repository, commit):
+            commits.setdefault(entry.path, []).append(entry.name)
+    paths = _values(git, repository, "--blob=HEAD:.gitmodules", "path")
+    bad = {path for name, path in paths if urls.get(name) is not None and urls[name] not in known}
+    return [
+        Submodule(name, path, urls[name], path not in bad, tuple(commits.get(path, ())))
+        for name, path in dict(paths).items()
+        if name in urls
+    ]
+
+
+def _entries(git: Git, repository: Path, commit: str) -> list[Entry]:
+    try:
+        return [entry for entry in entries(git, repository, "-r", commit, "--") if entry.mode == MODULE]
+    except GitError:  # of a submodule's own commit, which may not be there
+        return []
+
+
+def resolved(remote: str, url: str) -> str:
+    """A URL of .gitmodules as ``git submodule init`` makes it of one that is relative (git's ``relative_url``)."""
+    if not url.startswith(("./", "../")) or not remote:
+        return url
+    base, colon = remote.removesuffix("/"), False
+    while url.startswith(("./", "../")):
+        if url.startswith("../"):
+            above, slash, _ = base.rpartition("/")
+            colon_found = ""
+            if not slash:
+                above, colon_found, _ = base.rpartition(":")
+                colon = colon or bool(colon_found)
+            base = above if slash or colon_found else "."
+        url = url.partition("/")[2]
+    return f"{base}{':' if colon else '/'}{url}".removesuffix("/")
 
 
 def _paths(found: Survey) -> tuple[str, ...]:
@@ -93,21 +180,25 @@ def _below(url: str, bases: Sequence[str]) -> bool:
     return any(url.startswith(mask(base).rstrip("/") + "/") for base in bases)
 
 
-def _urls(git: Git, repository: Path, source: str) -> list[tuple[str, str]]:
-    """The names and URLs of submodules; `source` is an option of ``git config``.
+def _urls(git: Git, repository: Path, source: str) -> dict[str, str]:
+    """The URLs of submodules by their names; `source` is an option of ``git config``.
 
     ``--local`` has what ``git submodule init`` has settled on, relative URLs resolved.
     """
-    words = ("config", source, "-z", "--get-regexp", r"^submodule\..*\.url$")
+    return dict(_values(git, repository, source, "url"))
+
+
+def _values(git: Git, repository: Path, source: str, key: str) -> list[tuple[str, str]]:
+    words = ("config", source, "-z", "--get-regexp", rf"^submodule\..*\.{key}$")
     try:
         listing = git.run(*words, cwd=repository, quiet=True)
     except GitError:
         return []
     found = []
-    for entry in listing.decode("utf-8", "replace").split("\0"):
-        key, _, url = entry.partition("\n")
-        if key:
-            found.append((key[len("submodule.") : -len(".url")], url))
+    for entry in listing.decode("utf-8", "surrogateescape").split("\0"):
+        name, _, value = entry.partition("\n")
+        if name:
+            found.append((name[len("submodule.") : -len(f".{key}")], value))
     return found
 
 

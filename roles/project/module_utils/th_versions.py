@@ -8,10 +8,18 @@ from typing import Any
 
 Revisions = Mapping[str, Mapping[str, Any]]
 
+DIGITS = 18
+"""Digits of a version that has a number; what has more is a text, which no tree knows."""
+
 
 def prefixed(name: str, prefix: str) -> str:
     """A revision's name in the artifacts: ``<database>:<revision>``, or plain for the database without a name."""
     return f"{prefix}:{name}" if prefix else name
+
+
+def number_of(text: str) -> int | None:
+    """The number that a text is; None for one that is none, or too long for a version's."""
+    return int(text) if len(text) <= DIGITS and text.isascii() and text.isdecimal() else None
 
 
 def owned(revisions: Iterable[str], prefix: str) -> list[str]:
@@ -50,10 +58,10 @@ def overlapping(rows: Iterable[str], prefix: str, revisions: Revisions) -> tuple
 
 
 def _of_numbers(rows: Iterable[str], prefix: str, revisions: Revisions) -> list[str]:
-    known = {int(number) for number in owned(revisions, prefix) if number.isdecimal()}
+    known = {number for name in owned(revisions, prefix) if (number := number_of(name)) is not None}
     heads = set()
     for row in rows:
-        number = int(row) if row.isdecimal() else None
+        number = number_of(row)
         # put under version control and not yet migrated: at 0, or just below the first script
         if number is None or (number and number != min(known, default=0) - 1):
             heads.add(prefixed(row if number is None else str(number), prefix))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_django_trees import read_django_tree
+from ansible.module_utils.th_python import SCRIPT_LIMIT
 from ansible.module_utils.th_revisions import Revision, Tree
-from ansible.module_utils.th_scripts import SCRIPT_LIMIT
 from ansible.module_utils.th_versions import heads_of, prefixed
 
 APPS_LIMIT = 1000

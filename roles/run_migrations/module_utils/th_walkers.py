@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.th_box import Box
 from ansible.module_utils.th_contain import base_environment
+from ansible.module_utils.th_versions import number_of
 
 TICK = 1.0
 """Seconds between two looks at whether the server is alive while a migration runs."""
@@ -56,8 +57,8 @@ class Step:
 def told(version: str, style: str, way: Sequence[Step]) -> str:
     """What a command of the profile is told of a version, at the end of the way there: a tool that numbers its versions
     knows the empty database by the number below the first script."""
-    first = way[-1].before if way else ""
-    return str(int(first) - 1) if version == "base" and style == "numbered" and first.isdecimal() else version
+    first = number_of(way[-1].before) if way else None
+    return str(first - 1) if version == "base" and style == "numbered" and first is not None else version
 
 
 @dataclass(frozen=True)

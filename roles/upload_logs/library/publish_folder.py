@@ -64,6 +64,10 @@ options:
     type: list
     elements: str
     default: []
+  profile:
+    description: The project's profile, whose secrets are masked where it can be read.
+    type: path
+    default: ""
   secrets:
     description: Further secrets to mask.
     type: list
@@ -137,7 +141,8 @@ RENAME_EXCHANGE = 2  # renameat2(2)
 def secrets_of(params: Mapping[str, Any]) -> list[str]:
     """What is to be masked: a job's secrets, the worker's, and the operator's. Raises StepError ``upload_failed``."""
     job_dir = Path(params["job_dir"])
-    known = collect(job_dir, params["datasets"], read_variables(job_dir / "job.yaml"), os.environ)
+    profile = Path(params["profile"]) if params["profile"] else None
+    known = collect(job_dir, params["datasets"], read_variables(job_dir / "job.yaml"), os.environ, profile)
     for address in params["addresses"]:
         known.add_addresses(address)
     known.operators.update(params["secrets"], read_files(params["secret_files"]))
@@ -270,6 +275,7 @@ def main() -> None:
             "datasets": {"type": "list", "elements": "dict", "default": []},
             # what is listed here is in no log of the module's calls
             "addresses": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "profile": {"type": "path", "default": ""},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
         }
