@@ -14,7 +14,8 @@ from ansible.module_utils.th_diagnosis import diagnosed, refuse_another_database
 from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_logs import WalkLog
 from ansible.module_utils.th_stages import Tree
-from ansible.module_utils.th_walkers import StepEnd, WalkError
+from ansible.module_utils.th_walkers import Step, StepEnd, WalkError
+from ansible.module_utils.th_way import Way
 
 
 class Diary:
@@ -46,17 +47,21 @@ class Diary:
         """Write a line of the log."""
         self._log.line(text, tag)
 
-    def step(self, before: str, after: str, kind: str, run: Callable[[float], StepEnd]) -> None:
-        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to.
+    def step(self, step: Step, kind: str, run: Callable[[float], StepEnd], way: Way | None = None) -> None:
+        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to, or is
+        none that may come next on its `way`.
 
         `kind` is schema, downgrade or data; the walk stays at the migration when that has failed.
         """
-        self._place = {**self._place, "from": before, "to": after}
         more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
         was, base = self._evidence.before()
-        if kind == "schema" and not self._evidence.of_packages:
-            refuse_another_database(after, was.rows, self._tree)
-        self.event("begin", **more)
+        if way is not None:
+            if kind == "schema" and not self._evidence.of_packages:
+                refuse_another_database(way.subject(step), was.rows, self._tree)
+            step = way.take(step, {*was.rows, *was.heads})
+        before, after = step.before, step.after
+        self._place = {**self._place, "from": before, "to": after, **more}
+        self.event("begin")
         self.say(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()
         try:
@@ -66,6 +71,7 @@ class Diary:
         seconds = time.monotonic() - begun
         ended = diagnosed(ended, after, self._evidence)
         counters, version = th_meter.unmeasured(), ""
+        facts: dict[str, Any] = {}
         try:
             reading, standing = self._evidence.after()
             counters, version = reading.since(base), standing.after(after)
@@ -73,11 +79,11 @@ class Diary:
             if ended.error is None:
                 raise
         if ended.start_up is not None:
-            more["start_up"] = round(ended.start_up, 3)
+            facts["start_up"] = round(ended.start_up, 3)
             seconds -= ended.start_up
         if ended.rounds:
-            more["rounds"] = ended.rounds
-        self.event("end", **more, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
+            facts["rounds"] = ended.rounds
+        self.event("end", **facts, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
         if ended.error:
             raise ended.error
         self._evidence.check()

@@ -30,6 +30,7 @@ from ansible.module_utils.th_stages import Stage, Tree, in_packages
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError, asks_for_a_port
+from ansible.module_utils.th_way import Way
 
 
 @dataclass(frozen=True)
@@ -188,14 +189,15 @@ class Walk:
                     told = True
                 if not target.downward:
                     self._asking.learn(stage, database, Path(self._built[stage.slug]["venv"]), walker.apps)
+                packages = partial(self._asking.installed, stage, name) if in_packages(database) else None
+                way = Way(self._tree, name, ways[name], target.downward, packages)
                 while step is not None:
-                    before, after = (_of(name, end) for end in (step.before, step.after))
-                    self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
-                    seen.add(after)
+                    self._diary.step(step, "downgrade" if target.downward else "schema", walker.run, way)
+                    seen.add(way.subject(step))
                     step = walker.next()
             self._evidence.end_connections()
             if not target.downward and database["versions"] != "django":
-                self._check_seen({_of(name, one.after) for one in ways[name]} - seen)
+                self._check_seen({prefixed(one.after, name) for one in ways[name]} - seen)
 
     def _check_seen(self, others: set[str]) -> None:
         """None of the migrations that have not waited for the walk may be in the database."""
@@ -233,7 +235,7 @@ class Walk:
         """Run a data migration to its end."""
         around = self._surroundings(stage, self._databases[0]["name"])
         self._diary.stage = stage.name
-        self._diary.step("data", settings["name"], "data", partial(run_data_migration, settings, around))
+        self._diary.step(Step("data", settings["name"]), "data", partial(run_data_migration, settings, around))
         self._evidence.end_connections()
 
     @contextlib.contextmanager
@@ -303,8 +305,3 @@ class Walk:
     def _tick(self) -> None:
         self._log.tick()
         self._evidence.check()
-
-
-def _of(name: str, revisions: str) -> str:
-    """Revisions of one database, joined by commas, as the forest of all has them."""
-    return revisions if revisions == "base" else ",".join(prefixed(one, name) for one in revisions.split(","))
