@@ -14,6 +14,7 @@ from typing import Any
 import pymysql
 from ansible.module_utils import th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_forbidden import Forbidden
+from ansible.module_utils.th_ledger import Ledger
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_stages import in_packages
@@ -65,6 +66,7 @@ class Evidence:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits = ServerLimits(server, limits)
         self._forbidden = Forbidden(server)
+        self._ledger = Ledger(server, {one["name"]: one["version_table"] for one in databases})
         self.waited = ""
         self._looking: Any = None
         self._kept = contextlib.ExitStack()
@@ -88,24 +90,41 @@ class Evidence:
         heads: list[str] = []
         for database in self._databases:
             found = self._rows(database)
+            self._ledger.versions += len(found)
             rows += [prefixed(row, database["name"]) for row in found]
             heads += heads_of(found, database["versions"], database["name"], self._revisions)
         return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
-    def before(self) -> tuple[Standing, th_meter.Reading]:
-        """Where the databases and the counters stand before a step. The counters come last: the step is next."""
+    def begin(self) -> None:
+        """The walk begins: what the server does from now on is counted. Raises WalkError."""
+        with self.connection() as connection:
+            self._ledger.open(connection)
+
+    def before(self) -> Standing:
+        """Where the databases stand before a step. The counters are read last: the step is next."""
+        with self.connection() as connection:
+            self._ledger.pause(connection)
         standing = self.standing()
         self.waited = ""
         self._begin_to_look()
         with self.connection() as connection:
             self._forbidden.begin(connection)
-            return standing, th_meter.read(connection, self._server)
+            self._ledger.begin(connection)
+        return standing
 
-    def after(self) -> tuple[th_meter.Reading, Standing]:
-        """Where the counters and the databases stand after a step. The counters come first: the step was last."""
+    def after(self) -> tuple[dict[str, int | None], Standing]:
+        """What a step has done, and where the databases stand after it. The counters come first: the step was last."""
         with self.connection() as connection:
-            reading = th_meter.read(connection, self._server)
-        return reading, self.standing()
+            counters = self._ledger.end(connection)
+        standing = self.standing()
+        with self.connection() as connection:
+            self._ledger.resume(connection)
+        return counters, standing
+
+    def between(self) -> tuple[dict[str, int | None], float | None]:
+        """What the server has done outside of the steps since this was asked, and the seconds that it has taken."""
+        with self.connection() as connection:
+            return self._ledger.close(connection)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:

@@ -71,7 +71,8 @@ class Walk:
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
-        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
+        allowed = read_json(artifacts / f"dataset-{dataset}.json").get("limits")
+        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration, allowed)
         self._asking = Asking(self._tree, self._databases, self._evidence, self._diary, self._asked)
 
     @property
@@ -115,6 +116,7 @@ class Walk:
         start = standing = self._evidence.standing()
         change = self._tree.stages[-1]
         self._check_start(change, standing)
+        self._evidence.begin()
         for item in self._tree.left_out:
             self._diary.event("skipped", **item)
         for stage in self._tree.stages:
@@ -160,6 +162,7 @@ class Walk:
         self._migrate(stage, targets)
         for settings in self._profile["data_migrations"]:
             self._move_data(stage, settings)
+        self._diary.around(stage)
 
     def _down_and_up(self, stage: Stage, start: Standing) -> None:
         """Back to the last release, or to where the dataset was when there is none, and up again."""
@@ -172,6 +175,7 @@ class Walk:
             where = ",".join(sorted(bottom)) or "base"
             raise WalkError("version_mismatch", f"after the way down the database is at {standing}, not at {where}")
         self._migrate(stage, [Target(tuple(owned(stage.heads, name))) for name in names])
+        self._diary.around(stage)
 
     def _migrate(self, stage: Stage, targets: Sequence[Target]) -> None:
         """Bring each database to its target, one migration at a time; down in reverse order."""
@@ -258,6 +262,8 @@ class Walk:
                 yield walker
             except WalkError as error:
                 raise WalkError(error.code, self._masker().text(error.detail)) from error
+        self._evidence.end_connections()
+        self._diary.around(stage)
 
     def _surroundings(self, stage: Stage, database: str) -> Surroundings:
         built = self._built.get(stage.slug)

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that change beneath the statements, where the server's handlers do not count them.
+
+A foreign key deletes and updates the rows of other tables within InnoDB. There MariaDB counts no rows, but it counts
+what it has to clean up afterwards: every row that was deleted, and every one that was updated in an indexed column,
+which that of a foreign key always is. With its own records of tables that come and go, InnoDB cleans up some dozens of
+rows a statement besides. A table, or a partition, that is dropped or emptied takes its rows along uncounted. How many
+there were is what the server had estimated.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pymysql
+from ansible.module_utils import th_mariadb
+
+CLEAN_UP_PATIENCE = 60.0
+"""Seconds that the server may take to clean up after a step whose rows have to be known."""
+COUNT_PATIENCE = 60.0
+_METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
+_WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
+_DDL = (
+    "Com_alter_table", "Com_create_table", "Com_drop_table", "Com_truncate", "Com_create_index", "Com_drop_index",
+    "Com_rename_table", "Com_analyze", "Com_optimize", "Com_drop_db",
+)  # fmt: skip
+_OWN_ROWS = 40
+"""Rows of its own records that InnoDB changes, at most, with a statement about a table like most."""
+_OWN_ROWS_AT_LEAST = 200
+_FEW_ROWS = 100
+_ACTIONS = 15  # ON DELETE and ON UPDATE, CASCADE and SET NULL: bits of the column TYPE
+_TABLES = ("INNODB_SYS_TABLESTATS", "INNODB_TABLESTATS")
+_FOREIGN = ("INNODB_SYS_FOREIGN", "INNODB_FOREIGN")
+_PART = re.compile(r"#p#([^#]*)", re.IGNORECASE)
+_ENCODED = re.compile(r"@([0-9a-f]{4})")
+
+
+@dataclass(frozen=True)
+class Beneath:
+    """What there is to see at one moment. Tables are named as the server names their files, without the partition.
+
+    `tables` are those of InnoDB: by table and partition the server's number, and how many rows it takes it to have;
+    None where this account may not see it. `others` are the rows of other engines' tables. `touched` are the rows that
+    statements have changed in each table, `cascades` the tables from which a foreign key changes rows of others, each
+    None where it cannot be told. `cleaned` is how many rows InnoDB has cleaned up, `left` how many transactions it has
+    yet to clean up after, `ddl` how many statements were about tables.
+    """
+
+    tables: Mapping[str, tuple[int, int]] | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+    touched: Mapping[str, int] | None = None
+    cascades: frozenset[str] | None = None
+    cleaned: int | None = None
+    left: int = 0
+    ddl: int = 0
+
+    def gone(self, now: Beneath) -> dict[str, int]:
+        """The parts of tables that are no more, or are others by the same name, with the rows that they had."""
+        if self.tables is None or now.tables is None:
+            return {}
+        there = {number for number, _ in now.tables.values()}
+        return {name: rows for name, (number, rows) in self.tables.items() if number not in there}
+
+    def changed(self, now: Beneath) -> set[str] | None:
+        """The tables whose rows statements have changed."""
+        if self.touched is None or now.touched is None:
+            return None
+        return {name for name, rows in now.touched.items() if rows != self.touched.get(name, 0)}
+
+    def may_cascade(self, now: Beneath, statements: int) -> bool:
+        """Whether a foreign key can have changed rows: a table that it leads away from was changed, or is another."""
+        if not statements or self.cascades is None or now.cascades is None:
+            return False
+        parents = self.cascades | now.cascades
+        changed = self.changed(now)
+        if changed is None:
+            return bool(parents)
+        gone = {table_of(part) for part in self.gone(now)}
+        return not parents.isdisjoint(changed | gone)
+
+    def may_have_cascaded(self, now: Beneath, statements: int, versions: Collection[str]) -> bool:
+        """Whether there can have been such a foreign key in between: tables were altered, and rows changed of others
+        than those of the `versions`."""
+        if now.ddl == self.ddl or not statements:
+            return False
+        changed = self.changed(now)
+        return statements > 1 if changed is None else not changed <= set(versions)
+
+
+def prepare(connection: Any, server: th_mariadb.Server) -> None:
+    """Let a private server count what it cleans up."""
+    if server.private:
+        for name in _METRICS:
+            _asked(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
+
+
+def look(connection: Any, server: th_mariadb.Server) -> Beneath:
+    """What there is to see now. Reads no table of the job's."""
+    databases = list(server.databases.values())
+    status = _status(connection) if server.private else {}
+    return Beneath(
+        tables=_tables(connection, databases),
+        others=_others(connection, databases),
+        touched=_touched(connection, databases),
+        cascades=_cascades(connection, databases),
+        cleaned=_cleaned(connection) if server.private else None,
+        left=status.get("Innodb_history_list_length", 0),
+        ddl=sum(status.get(name, 0) for name in _DDL),
+    )
+
+
+def clean_up(connection: Any, patience: float) -> bool:
+    """Wait until InnoDB has cleaned up; False when it cannot, because a transaction may still look at what was."""
+    deadline = time.monotonic() + patience
+    before = (-1, -1)
+    while (left := _left(connection))[0]:
+        if left == before or time.monotonic() > deadline:
+            return False
+        before = left
+        if _asked(connection, _WAIT) is None:
+            time.sleep(1)
+    return True
+
+
+def _left(connection: Any) -> tuple[int, int]:
+    """After how many transactions InnoDB has yet to clean up, and how much it has done."""
+    return _status(connection).get("Innodb_history_list_length", 0), _cleaned(connection) or 0
+
+
+def own_rows(before: Beneath, after: Beneath, cascading: bool) -> int:
+    """How many rows InnoDB may have cleaned up for nothing but its own records of tables and statistics."""
+    ddl = after.ddl - before.ddl
+    if cascading:
+        return _OWN_ROWS * ddl
+    return _OWN_ROWS_AT_LEAST + _OWN_ROWS * (ddl + len(before.changed(after) or ()) + len(before.gone(after)))
+
+
+def surer(server: th_mariadb.Server, before: Beneath, now: Beneath, known: dict[int, int]) -> tuple[Beneath, int]:
+    """The same with the rows of those tables counted whose estimate says little, because statements have changed many
+    of them or they were just made; and how many rows were read for it. `known` is what is known so far."""
+    tables, read = dict(now.tables or {}), 0
+    gone = before.gone(now)
+    for part, (number, rows) in tables.items():
+        table, (was, had) = table_of(part), (before.tables or {}).get(part, (0, 0))
+        # with a table goes what was counted for its name
+        changed = _statements(table, before, now) if was == number else (now.touched or {}).get(table, 0)
+        rows = known.get(number, rows)
+        others = sum(count for other, count in gone.items() if table_of(other) == table) if was != number else 0
+        if changed >= max(_FEW_ROWS, rows // 10) or 2 * rows < max(others, had if was != number else 0):
+            rows = _counted(server, part, rows)
+            read += rows
+            known[number] = rows
+        tables[part] = (number, rows)
+    for number in known.keys() - {number for number, _ in tables.values()}:
+        del known[number]
+    return replace(now, tables=None if now.tables is None else tables), read
+
+
+def lost(before: Beneath, after: Beneath) -> int:
+    """How many rows have gone with a table or a partition, less those that statements have changed in it."""
+    gone = before.gone(after)
+    tables: dict[str, dict[str, int]] = {}
+    for part, rows in gone.items():
+        tables.setdefault(table_of(part), {})[part] = rows
+    total = 0
+    for table, parts in tables.items():
+        total += max(0, _lost(table, parts, before, after) - _statements(table, before, after))
+    for table, rows in before.others.items():
+        still = after.others.get(table, 0)
+        still += sum(count for part, (_, count) in (after.tables or {}).items() if table_of(part) == table)
+        total += max(0, rows - still - _statements(table, before, after))
+    return total
+
+
+def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) -> int:
+    """How many rows of a table its parts that are `gone` have taken along: what was rebuilt has as many as before."""
+    now = {part: rows for part, (_, rows) in (after.tables or {}).items() if table_of(part) == table}
+    if not now:
+        return max(0, sum(gone.values()) - after.others.get(table, 0))
+    groups = [([part], [part]) for part in gone if part in now]
+    if others := [part for part in gone if part not in now]:
+        groups.append((others, [part for part in now if part not in (before.tables or {})]))
+    total = 0
+    for old, there in groups:
+        had, has = sum(gone[part] for part in old), sum(now[part] for part in there)
+        # they may be estimates: what is near enough is the same
+        total += had - has if 2 * has < had else 0
+    return total
+
+
+def _counted(server: th_mariadb.Server, part: str, estimate: int) -> int:
+    """The rows of a part of a table, read with the job's own account: by that name there may be anything by now."""
+    schema, _, name = _plain(table_of(part)).partition("/")
+    found = _PART.search(part)
+    chosen = f" PARTITION ({_quoted(_plain(found[1]))})" if found else ""
+    sql = f"SELECT COUNT(*) FROM {_quoted(schema)}.{_quoted(name)}{chosen}"  # noqa: S608 - quoted
+    try:
+        with th_mariadb.connect(server, server.job_file, time_limit=COUNT_PATIENCE) as connection:
+            # what is not committed counts, too, and nobody's lock is waited for
+            th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+            th_mariadb.query(connection, "SET SESSION lock_wait_timeout = 1")
+            rows = int(th_mariadb.query(connection, sql)[0][0])
+            connection.ping(reconnect=False)
+            return rows
+    except (pymysql.Error, OSError):
+        return estimate
+
+
+def _statements(table: str, before: Beneath, after: Beneath) -> int:
+    """The rows of a table that statements have changed."""
+    return max(0, (after.touched or {}).get(table, 0) - (before.touched or {}).get(table, 0))
+
+
+def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, int]] | None:
+    for view in _TABLES:
+        sql = "SELECT table_id, name, num_rows, stats_initialized = 'Initialized' FROM information_schema.VIEW"
+        sql += " WHERE SUBSTRING_INDEX(name, '/', 1) IN (DATABASES)"
+        rows = _of(connection, sql.replace("VIEW", view), map(encoded, databases))
+        if rows is not None:
+            break
+    else:
+        return None
+    kept: dict[tuple[str, str], int] = {}
+    if not all(known for *_, known in rows):  # of tables that nobody has opened yet
+        sql = "SELECT database_name, table_name, n_rows FROM mysql.innodb_table_stats"
+        sql += " WHERE database_name IN (DATABASES)"
+        found = _of(connection, sql, databases)
+        if found is None:  # that is the administrator's alone: to ask for them opens the tables
+            sql = "SELECT table_schema, table_name, table_rows FROM information_schema.tables"
+            found = _of(connection, f"{sql} WHERE engine = 'InnoDB' AND table_schema IN (DATABASES)", databases) or []
+        kept = {(str(schema), str(name)): int(count or 0) for schema, name, count in found}
+    tables = {}
+    for number, name, count, known in rows:
+        schema, _, table = str(name).partition("/")
+        if not table.startswith(("#sql", "FTS_")):
+            estimate = count if known else kept.get((_plain(schema), _plain(table)), count)
+            tables[str(name)] = (int(number), int(estimate))
+    return tables
+
+
+def _others(connection: Any, databases: list[str]) -> dict[str, int]:
+    sql = "SELECT table_schema, table_name, table_rows FROM information_schema.tables"
+    sql += " WHERE table_type = 'BASE TABLE' AND engine <> 'InnoDB' AND table_rows > 0 AND table_schema IN (DATABASES)"
+    return _by_table(_of(connection, sql, databases) or ())
+
+
+def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:
+    counted = _asked(connection, "SELECT @@userstat")
+    if counted and int(counted[0][0]):
+        sql = "SELECT table_schema, table_name, rows_changed FROM information_schema.table_statistics"
+        rows = _of(connection, f"{sql} WHERE table_schema IN (DATABASES)", databases)
+    else:
+        sql = "SELECT object_schema, object_name, count_insert + count_update + count_delete"
+        sql += " FROM performance_schema.table_io_waits_summary_by_table WHERE object_schema IN (DATABASES)"
+        rows = _of(connection, sql, databases) or None  # where nothing is counted, nothing is there
+    return None if rows is None else _by_table(rows)
+
+
+def _cascades(connection: Any, databases: list[str]) -> frozenset[str] | None:
+    for view in _FOREIGN:
+        sql = f"SELECT ref_name FROM information_schema.{view} WHERE type & {_ACTIONS}"  # noqa: S608 - our own names
+        rows = _of(connection, f"{sql} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (DATABASES)", map(encoded, databases))
+        if rows is not None:
+            return frozenset(str(row[0]) for row in rows)
+    sql = "SELECT unique_constraint_schema, referenced_table_name, 0 FROM information_schema.referential_constraints"
+    sql += " WHERE (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))"
+    rows = _of(connection, f"{sql} AND constraint_schema IN (DATABASES)", databases)
+    return None if rows is None else frozenset(_by_table(rows))
+
+
+def _status(connection: Any) -> dict[str, int]:
+    sql = "SHOW GLOBAL STATUS WHERE variable_name IN (DATABASES)"
+    rows = _of(connection, sql, ("Innodb_history_list_length", *_DDL))
+    return {str(name): int(value) for name, value in rows or ()}
+
+
+def _cleaned(connection: Any) -> int | None:
+    """How many rows InnoDB has cleaned up; None where it does not count them."""
+    sql = "SELECT count FROM information_schema.innodb_metrics WHERE enabled AND name IN (DATABASES)"
+    rows = _of(connection, sql, _METRICS) or ()
+    return sum(int(row[0]) for row in rows) if len(rows) == len(_METRICS) else None
+
+
+def _by_table(rows: Iterable[tuple[Any, ...]]) -> dict[str, int]:
+    return {file_name(str(schema), str(name)): int(count or 0) for schema, name, count in rows}
+
+
+def file_name(schema: str, table: str) -> str:
+    """A table as the server names its file."""
+    return f"{encoded(schema)}/{encoded(table)}"
+
+
+def _of(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]] | None:
+    """The rows of a statement with the names in the place of DATABASES."""
+    values = list(names)
+    return _asked(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
+
+
+def table_of(part: str) -> str:
+    """The table of a part."""
+    found = _PART.search(part)
+    return part[: found.start()] if found else part
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def encoded(name: str) -> str:
+    """A name as the server writes it in names of files."""
+    return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
+
+
+def _plain(name: str) -> str:
+    return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
+
+
+def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+    """The rows; None where this server does not know of it, or this account may not see it."""
+    try:
+        return th_mariadb.query(connection, sql, *values)
+    except (pymysql.err.ProgrammingError, pymysql.err.InternalError, pymysql.err.OperationalError) as error:
+        if error.args[0] in th_mariadb.CONNECTION_LOST:
+            raise
+        return None
