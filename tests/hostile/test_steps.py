@@ -128,6 +128,7 @@ BENEATH: dict[str, tuple[list[str], list[str]]] = {
         ],
         ["DELETE FROM m"],
     ),
+    "a table whose file is discarded": (FILLED, ["ALTER TABLE t DISCARD TABLESPACE"]),
     "a table of another engine": (
         [
             "CREATE OR REPLACE TABLE m (id INT) ENGINE=Aria",
@@ -346,3 +347,20 @@ def test_the_log_tells_of_it_as_well(job_dir: Path, server: th_mariadb.Server) -
     (found,) = [event for event in told.walks[0] if event["event"] == "end" and event.get("kind") == "around"]
     (written,) = [event for event in events if event["event"] == "end" and event.get("kind") == "around"]
     assert found["counters"] == written["counters"] and (found["from"], found["to"]) == ("around", "change")
+
+
+def test_a_table_that_is_locked_keeps_nobody_from_counting(job_dir: Path, server: th_mariadb.Server) -> None:
+    """While a table is made of a query that never ends, nobody else gets to it; that is no fault of the server's."""
+    locks = """
+import threading
+other = create_engine(engine.url, poolclass=pool.NullPool).connect()
+threading.Thread(target=other.exec_driver_sql, args=("CREATE TABLE locked AS SELECT SLEEP(3600)",), daemon=True).start()
+def made():
+    with engine.connect() as one:
+        return one.exec_driver_sql("SELECT info FROM information_schema.processlist").fetchall()
+while not any("CREATE" in str(row) for row in made()):
+    pass
+"""
+    events = walk(job_dir, QUIET, env_py=BODY + locks + REST)
+    assert [event["version"] for event in events if event["event"] == "end"][:3] == ["a1", "b2", "c3"]
+    assert events[-1]["event"] == "final" and events[-1]["version"] == "c3"

@@ -99,7 +99,8 @@ def prepare(connection: Any, server: th_mariadb.Server) -> None:
 
 
 def look(connection: Any, server: th_mariadb.Server) -> Beneath:
-    """What there is to see now. Reads no table of the job's."""
+    """What there is to see now. Reads no table of the job's, and waits for nobody's lock."""
+    _asked(connection, "SET SESSION lock_wait_timeout = 1")
     databases = list(server.databases.values())
     status = _status(connection) if server.private else {}
     return Beneath(

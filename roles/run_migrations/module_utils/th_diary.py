@@ -114,12 +114,11 @@ class Diary:
     def around(self, stage: Stage) -> None:
         """Write down what a stage's code did outside of its migrations, as one more of them, unless it is next to
         nothing."""
-        counters, busy = self._evidence.between()
+        version, counters, busy = self._evidence.between()
         if not self._weighs(counters, busy):
             return
         step, place, seconds = Step("around", stage.kind), self._place, None if busy is None else round(busy, 3)
         self._place = {"stage": stage.name, "from": step.before, "to": step.after, "kind": "around"}
-        version = str(self._evidence.standing())
         self.event("begin")
         self.event("end", seconds=seconds, exit=0, version=version, counters=counters)
         self.say(f"{step.before} -> {step.after}...", "[output]")

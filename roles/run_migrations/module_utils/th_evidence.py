@@ -90,7 +90,7 @@ class Evidence:
         heads: list[str] = []
         for database in self._databases:
             found = self._rows(database)
-            self._ledger.versions += len(found)
+            self._ledger.has_read(len(found))
             rows += [prefixed(row, database["name"]) for row in found]
             heads += heads_of(found, database["versions"], database["name"], self._revisions)
         return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
@@ -121,10 +121,11 @@ class Evidence:
             self._ledger.resume(connection)
         return counters, standing
 
-    def between(self) -> tuple[dict[str, int | None], float | None]:
-        """What the server has done outside of the steps since this was asked, and the seconds that it has taken."""
+    def between(self) -> tuple[str, dict[str, int | None], float | None]:
+        """The version; what the server has done outside of the steps since this was asked; the seconds that it took."""
+        version = str(self.standing())
         with self.connection() as connection:
-            return self._ledger.close(connection)
+            return version, *self._ledger.close(connection)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:

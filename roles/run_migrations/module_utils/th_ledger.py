@@ -26,10 +26,7 @@ _OWN_READS_A_ROW = 4
 
 
 class Ledger:
-    """The accounts of one dataset's server. `version_tables` are the profile's names of them.
-
-    `versions` is how many rows the measuring side has read since it was last asked.
-    """
+    """The accounts of one dataset's server. `version_tables` are the profile's names of them."""
 
     def __init__(self, server: th_mariadb.Server, version_tables: Mapping[str, str]) -> None:
         self._server = server
@@ -47,7 +44,14 @@ class Ledger:
         self._own = 0
         self._paused: int | None = None
         self._hidden = False
-        self.versions = 0
+        self._expected = 0
+
+    def has_read(self, rows: int) -> None:
+        """The measuring side has read a version of so many rows."""
+        if self._paused is None:
+            self._own += _OWN_READS_A_ROW * (rows + 1)
+        else:
+            self._expected += rows
 
     def open(self, connection: Any) -> None:
         """The walk begins: what comes next is between steps."""
@@ -60,7 +64,7 @@ class Ledger:
     def pause(self, connection: Any) -> None:
         """From now on it is the measuring side that reads."""
         self._paused = th_meter.rows_read(connection, self._server)
-        self.versions = 0
+        self._expected = 0
 
     def begin(self, connection: Any) -> Reading:
         """A step is next: gives what its counters begin at."""
@@ -76,7 +80,7 @@ class Ledger:
         """A step was last: gives what it did. What comes next is between steps."""
         reading = th_meter.read(connection, self._server)
         self._paused = reading.status.get(_READ)
-        self.versions = 0
+        self._expected = 0
         before, under = self._begun or (reading, self._beneath)
         beneath = self._look(connection, under)
         counters = reading.since(before)
@@ -135,7 +139,7 @@ class Ledger:
     def _add_own(self, now: int | None) -> None:
         """Take what the measuring side has read since it has begun to; never more than it can have."""
         if now is not None and self._paused is not None:
-            most = _OWN_READS + _OWN_READS_A_ROW * (self.versions + len(self._beneath.tables or ()))
+            most = _OWN_READS + _OWN_READS_A_ROW * (self._expected + len(self._beneath.tables or ()))
             self._own += max(0, min(now - self._paused, most))
         self._paused = None
 
@@ -190,5 +194,5 @@ class Ledger:
 
     def _look(self, connection: Any, before: Beneath) -> Beneath:
         found, read = th_beneath.surer(self._server, before, th_beneath.look(connection, self._server), self._known)
-        self.versions += read
+        self._expected += read
         return found

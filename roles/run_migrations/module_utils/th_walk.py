@@ -257,13 +257,14 @@ class Walk:
     @contextlib.contextmanager
     def _asked(self, stage: Stage, database: Mapping[str, Any], target: Target) -> Iterator[InProcessWalker]:
         around = self._surroundings(stage, database["name"])
-        with InProcessWalker(database, around, self._programs, target, list(stage.folders), []) as walker:
-            try:
+        try:
+            with InProcessWalker(database, around, self._programs, target, list(stage.folders), []) as walker:
                 yield walker
-            except WalkError as error:
-                raise WalkError(error.code, self._masker().text(error.detail)) from error
-        self._evidence.end_connections()
-        self._diary.around(stage)
+        except WalkError as error:
+            raise WalkError(error.code, self._masker().text(error.detail)) from error
+        finally:
+            self._evidence.end_connections()
+            self._diary.around(stage)  # what it has done is its own stage's, whichever is walked
 
     def _surroundings(self, stage: Stage, database: str) -> Surroundings:
         built = self._built.get(stage.slug)
