@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits and waivers are for one kind of migration: no change borrows another kind's by the names of its revisions."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,3 +95,45 @@ def test_an_error_is_of_the_migration_of_its_kind() -> None:
     messages, _ = judged(Walk("x", restored=True, version="data", migrations=rows, problems=(problem,)), CHANGE, False)
     about = {(message.code, message.step, message.detail) for message in messages}
     assert ("migration_raised", DATA, "no") in about and ("migration_ended", SCHEMA, "") in about
+
+
+def around(stage: str, rows: int | None, seconds: float | None = 1.0) -> Migration:
+    """What a stage has done outside of its migrations."""
+    kind = "tip" if stage == "master" else "change"
+    facts: dict[str, Any] = {"ended": True, "exit": 0, "version": "online", "seconds": seconds, "rows_changed": rows}
+    return Migration(stage, "around", kind, kind=AROUND, **facts)
+
+
+@pytest.mark.parametrize(
+    ("before", "rows", "excuse"),
+    [
+        (None, 50_000, ""),
+        (10, 50_000, ""),
+        (50_000, 50_000, "a stage before the change does as much"),
+        (90_000, 50_000, "a stage before the change does as much"),
+    ],
+)
+def test_what_the_change_does_outside_of_its_migrations_has_limits(
+    before: int | None, rows: int, excuse: str
+) -> None:
+    earlier = () if before is None else (around("master", before),)
+    walk = Walk("x", True, limits=of({"default": 100}), migrations=(*earlier, around("change 1,1", rows)))
+    messages, found = judged(walk, CHANGE, False)
+    assert messages[-1].code == "migration_changed_rows" and messages[-1].excuse == excuse
+    assert messages[-1].step == AROUND and messages[-1].detail.startswith("outside of the migrations of change 1,1: ")
+    assert [message.counts for message in messages[:-1]] == [False] * (len(messages) - 1)
+    assert found[-1].by_change and found[-1].result == ("ok" if excuse else "warning")
+
+
+def test_what_is_outside_of_the_migrations_has_a_key_of_its_own() -> None:
+    walk = Walk("x", True, limits=of({"default": 100, "around->change": 60_000}))
+    messages, _ = judged(replace(walk, migrations=(around("change 1,1", 50_000),)), CHANGE, False)
+    assert messages == []
+    (message,), _ = judged(replace(walk, migrations=(around("master", 50_000),)), CHANGE, False)
+    assert message.excuse and '"around->tip": 60000' not in message.remedy and '"around->tip": ' in message.remedy
+
+
+def test_rows_that_cannot_be_known_are_no_success() -> None:
+    walk = Walk("x", True, limits=of({"default": 100}), migrations=(around("change 1,1", None, seconds=None),))
+    messages, _ = judged(walk, CHANGE, False)
+    assert [(message.code, message.counts) for message in messages] == [("limit_not_measurable", True)]

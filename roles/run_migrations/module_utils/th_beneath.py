@@ -4,8 +4,7 @@
 A foreign key deletes and updates the rows of other tables within InnoDB. There MariaDB counts no rows, but it counts
 what it has to clean up afterwards: every row that was deleted, and every one that was updated in an indexed column,
 which that of a foreign key always is. With its own records of tables that come and go, InnoDB cleans up some dozens of
-rows a statement besides. A table, or a partition, that is dropped or emptied takes its rows along uncounted. How many
-there were is what the server had estimated.
+rows a statement besides.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pymysql
@@ -21,7 +20,6 @@ from ansible.module_utils import th_mariadb
 
 CLEAN_UP_PATIENCE = 60.0
 """Seconds that the server may take to clean up after a step whose rows have to be known."""
-COUNT_PATIENCE = 60.0
 _METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
 _WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
 _DDL = (
@@ -31,11 +29,10 @@ _DDL = (
 _OWN_ROWS = 40
 """Rows of its own records that InnoDB changes, at most, with a statement about a table like most."""
 _OWN_ROWS_AT_LEAST = 200
-_FEW_ROWS = 100
 _ACTIONS = 15  # ON DELETE and ON UPDATE, CASCADE and SET NULL: bits of the column TYPE
 _TABLES = ("INNODB_SYS_TABLESTATS", "INNODB_TABLESTATS")
 _FOREIGN = ("INNODB_SYS_FOREIGN", "INNODB_FOREIGN")
-_PART = re.compile(r"#p#([^#]*)", re.IGNORECASE)
+PART = re.compile(r"#p#([^#]*)", re.IGNORECASE)
 _ENCODED = re.compile(r"@([0-9a-f]{4})")
 
 
@@ -140,82 +137,6 @@ def own_rows(before: Beneath, after: Beneath, cascading: bool) -> int:
     return _OWN_ROWS_AT_LEAST + _OWN_ROWS * (ddl + len(before.changed(after) or ()) + len(before.gone(after)))
 
 
-def surer(server: th_mariadb.Server, before: Beneath, now: Beneath, known: dict[int, int]) -> tuple[Beneath, int]:
-    """The same with the rows of those tables counted whose estimate says little, because statements have changed many
-    of them or they were just made; and how many rows were read for it. `known` is what is known so far."""
-    tables, read = dict(now.tables or {}), 0
-    gone = before.gone(now)
-    for part, (number, rows) in tables.items():
-        table, (was, had) = table_of(part), (before.tables or {}).get(part, (0, 0))
-        # with a table goes what was counted for its name
-        changed = _statements(table, before, now) if was == number else (now.touched or {}).get(table, 0)
-        rows = known.get(number, rows)
-        others = sum(count for other, count in gone.items() if table_of(other) == table) if was != number else 0
-        if changed >= max(_FEW_ROWS, rows // 10) or 2 * rows < max(others, had if was != number else 0):
-            rows = _counted(server, part, rows)
-            read += rows
-            known[number] = rows
-        tables[part] = (number, rows)
-    for number in known.keys() - {number for number, _ in tables.values()}:
-        del known[number]
-    return replace(now, tables=None if now.tables is None else tables), read
-
-
-def lost(before: Beneath, after: Beneath) -> int:
-    """How many rows have gone with a table or a partition, less those that statements have changed in it."""
-    gone = before.gone(after)
-    tables: dict[str, dict[str, int]] = {}
-    for part, rows in gone.items():
-        tables.setdefault(table_of(part), {})[part] = rows
-    total = 0
-    for table, parts in tables.items():
-        total += max(0, _lost(table, parts, before, after) - _statements(table, before, after))
-    for table, rows in before.others.items():
-        still = after.others.get(table, 0)
-        still += sum(count for part, (_, count) in (after.tables or {}).items() if table_of(part) == table)
-        total += max(0, rows - still - _statements(table, before, after))
-    return total
-
-
-def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) -> int:
-    """How many rows of a table its parts that are `gone` have taken along: what was rebuilt has as many as before."""
-    now = {part: rows for part, (_, rows) in (after.tables or {}).items() if table_of(part) == table}
-    if not now:
-        return max(0, sum(gone.values()) - after.others.get(table, 0))
-    groups = [([part], [part]) for part in gone if part in now]
-    if others := [part for part in gone if part not in now]:
-        groups.append((others, [part for part in now if part not in (before.tables or {})]))
-    total = 0
-    for old, there in groups:
-        had, has = sum(gone[part] for part in old), sum(now[part] for part in there)
-        # they may be estimates: what is near enough is the same
-        total += had - has if 2 * has < had else 0
-    return total
-
-
-def _counted(server: th_mariadb.Server, part: str, estimate: int) -> int:
-    """The rows of a part of a table, read with the job's own account: by that name there may be anything by now."""
-    schema, _, name = _plain(table_of(part)).partition("/")
-    found = _PART.search(part)
-    chosen = f" PARTITION ({_quoted(_plain(found[1]))})" if found else ""
-    sql = f"SELECT COUNT(*) FROM {_quoted(schema)}.{_quoted(name)}{chosen}"  # noqa: S608 - quoted
-    try:
-        with th_mariadb.connect(server, server.job_file, time_limit=COUNT_PATIENCE) as connection:
-            # what is not committed counts, too, and nobody's lock is waited for
-            th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
-            th_mariadb.query(connection, "SET SESSION lock_wait_timeout = 1")
-            rows = int(th_mariadb.query(connection, sql)[0][0])
-            connection.ping(reconnect=False)
-            return rows
-    except (pymysql.Error, OSError):
-        return estimate
-
-
-def _statements(table: str, before: Beneath, after: Beneath) -> int:
-    """The rows of a table that statements have changed."""
-    return max(0, (after.touched or {}).get(table, 0) - (before.touched or {}).get(table, 0))
-
-
 def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, int]] | None:
     for view in _TABLES:
         sql = "SELECT table_id, name, num_rows, stats_initialized = 'Initialized' FROM information_schema.VIEW"
@@ -238,7 +159,7 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
     for number, name, count, known in rows:
         schema, _, table = str(name).partition("/")
         if not table.startswith(("#sql", "FTS_")):
-            estimate = count if known else kept.get((_plain(schema), _plain(table)), count)
+            estimate = count if known else kept.get((plain(schema), plain(table)), count)
             tables[str(name)] = (int(number), int(estimate))
     return tables
 
@@ -303,12 +224,8 @@ def _of(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]
 
 def table_of(part: str) -> str:
     """The table of a part."""
-    found = _PART.search(part)
+    found = PART.search(part)
     return part[: found.start()] if found else part
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def encoded(name: str) -> str:
@@ -316,7 +233,8 @@ def encoded(name: str) -> str:
     return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name of a file as SQL has it."""
     return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
 
 

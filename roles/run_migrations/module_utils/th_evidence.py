@@ -104,10 +104,9 @@ class Evidence:
         """Where the databases stand before a step. The counters are read last: the step is next."""
         with self.connection() as connection:
             self._ledger.pause(connection)
-        standing = self.standing()
-        self.waited = ""
-        self._begin_to_look()
-        with self.connection() as connection:
+            standing = self.standing()
+            self.waited = ""
+            self._begin_to_look()
             self._forbidden.begin(connection)
             self._ledger.begin(connection)
         return standing
@@ -116,8 +115,7 @@ class Evidence:
         """What a step has done, and where the databases stand after it. The counters come first: the step was last."""
         with self.connection() as connection:
             counters = self._ledger.end(connection)
-        standing = self.standing()
-        with self.connection() as connection:
+            standing = self.standing()
             self._ledger.resume(connection)
         return counters, standing
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible.module_utils import th_beneath, th_mariadb, th_meter
+from ansible.module_utils import th_beneath, th_lost, th_mariadb, th_meter
 from ansible.module_utils.th_beneath import Beneath
 from ansible.module_utils.th_meter import Reading
 
@@ -154,7 +154,7 @@ class Ledger:
         changed = counters["rows_changed"]
         if changed is None:
             return
-        lost = th_beneath.lost(before[1], after[1])
+        lost = th_lost.lost(before[1], after[1])
         beneath: int | None = 0
         if after[0].handlers:
             statements = after[0].statements - before[0].statements
@@ -193,6 +193,6 @@ class Ledger:
         return bool(self._version_tables & changed) and self._version_tables.isdisjoint(gone)
 
     def _look(self, connection: Any, before: Beneath) -> Beneath:
-        found, read = th_beneath.surer(self._server, before, th_beneath.look(connection, self._server), self._known)
+        found, read = th_lost.surer(self._server, before, th_beneath.look(connection, self._server), self._known)
         self._expected += read
         return found

@@ -100,8 +100,8 @@ def read(connection: Any, place: th_mariadb.Server | Path) -> Reading:
 
 
 def read_status(connection: Any, server: th_mariadb.Server) -> Mapping[str, int]:
-    """The counters alone."""
-    return _of_server(connection) if server.private else _of_account(connection, server.user)
+    """The counters alone, without those of statements that are answered and not counted yet."""
+    return _of_server(connection) if server.private else _of_account(connection, server.user, patience=0)
 
 
 def rows_read(connection: Any, server: th_mariadb.Server) -> int | None:
@@ -140,11 +140,11 @@ def connections(connection: Any, server: th_mariadb.Server) -> int:
     return int(rows[0][0])  # those that are there now: a short one can be missed
 
 
-def _of_account(connection: Any, user: str) -> dict[str, int]:
+def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = _asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
-        _wait_until_counted(connection, user)
+        _wait_until_counted(connection, user, patience)
         rows = _asked(
             connection,
             "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
@@ -166,10 +166,10 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
     return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
 
 
-def _wait_until_counted(connection: Any, user: str) -> None:
+def _wait_until_counted(connection: Any, user: str, patience: float) -> None:
     """Wait until no statement of the account runs: MariaDB counts one for its account after it has answered it, but
     before its connection sleeps again."""
-    deadline = time.monotonic() + _COUNTED_SECONDS
+    deadline = time.monotonic() + patience
     running = (
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
