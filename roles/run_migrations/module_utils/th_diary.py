@@ -129,6 +129,8 @@ class Diary:
     def _weighs(self, counters: Mapping[str, int | None], busy: float | None) -> bool:
         """Whether what was measured is worth a row of its own: it is when it could be over a limit."""
         measured = {**counters, "seconds": busy}
+        if all(value is None for value in measured.values()):
+            return False  # the steps say it already
         if counters["rows_changed"] != 0:
             return True
         return any((measured[name] or 0) > min(least, self._least.get(name, least)) for name, least in _LITTLE.items())
