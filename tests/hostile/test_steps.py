@@ -92,6 +92,9 @@ BENEATH: dict[str, tuple[list[str], list[str]]] = {
     "deleted rows, and statistics made anew": (
         family("CASCADE"), ["DELETE FROM parent WHERE id = 1", "ANALYZE TABLE child"]
     ),
+    "deleted rows of a table that is rebuilt or dropped": (
+        family("CASCADE"), ["DELETE FROM parent WHERE id = 1", "DROP TABLE child"]
+    ),
     "rows of a foreign key that comes and goes": (
         [*family("CASCADE"), "ALTER TABLE child DROP FOREIGN KEY child_ibfk_1"],
         [
@@ -364,3 +367,27 @@ while not any("CREATE" in str(row) for row in made()):
     events = walk(job_dir, QUIET, env_py=BODY + locks + REST)
     assert [event["version"] for event in events if event["event"] == "end"][:3] == ["a1", "b2", "c3"]
     assert events[-1]["event"] == "final" and events[-1]["version"] == "c3"
+
+
+HIDDEN = {
+    "in a table that is rebuilt then": (
+        toy.ENV_PY,
+        [*family("CASCADE"), "UPDATE parent SET v = 1"],
+        ["UPDATE parent SET id = 9 WHERE id = 1", "ALTER TABLE child FORCE"],
+    ),
+    "in a transaction around all of them": (
+        toy.ENV_PY_ONE_TRANSACTION, family("CASCADE"), ["DELETE FROM parent WHERE id = 1"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", HIDDEN)
+def test_what_a_foreign_key_changes(job_dir: Path, server: th_mariadb.Server, where: str) -> None:
+    env_py, before, attack = HIDDEN[where]
+    tree = {"a1": (None, executed(*before)), "b2": ("a1", executed(*attack)), "c3": ("b2", "")}
+    events = walk(job_dir, tree, env_py=env_py)
+    assert events[-1]["event"] == "final"
+    every = [event["counters"]["rows_changed"] for event in events if event["event"] == "end" and event["to"] != "a1"]
+    assert None in every or sum(every) >= N
+    result = judged(job_dir, XInnodb_rows_changed={"default": MOST, "base->a1": 10 * N})
+    assert result.outcome is Outcome.WARNING

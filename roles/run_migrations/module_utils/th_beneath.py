@@ -22,6 +22,7 @@ CLEAN_UP_PATIENCE = 60.0
 """Seconds that the server may take to clean up after a step whose rows have to be known."""
 _METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
 _WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
+_HELD = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) LIMIT 1"
 _DDL = (
     "Com_alter_table", "Com_create_table", "Com_drop_table", "Com_truncate", "Com_create_index", "Com_drop_index",
     "Com_rename_table", "Com_analyze", "Com_optimize", "Com_drop_db",
@@ -42,15 +43,15 @@ class Beneath:
 
     `tables` are those of InnoDB: by table and partition the server's number, and how many rows it takes it to have;
     None where this account may not see it. `others` are the rows of other engines' tables. `touched` are the rows that
-    statements have changed in each table, `cascades` the tables from which a foreign key changes rows of others, each
-    None where it cannot be told. `cleaned` is how many rows InnoDB has cleaned up, `left` how many transactions it has
-    yet to clean up after, `ddl` how many statements were about tables.
+    statements have changed in each table, `cascades` the tables whose rows a foreign key changes, by the table that it
+    leads to, each None where it cannot be told. `cleaned` is how many rows InnoDB has cleaned up, `left` how many
+    transactions it has yet to clean up after, `ddl` how many statements were about tables.
     """
 
     tables: Mapping[str, tuple[int, int]] | None = None
     others: Mapping[str, int] = field(default_factory=dict)
     touched: Mapping[str, int] | None = None
-    cascades: frozenset[str] | None = None
+    cascades: Mapping[str, frozenset[str]] | None = None
     cleaned: int | None = None
     left: int = 0
     ddl: int = 0
@@ -72,7 +73,7 @@ class Beneath:
         """Whether a foreign key can have changed rows: a table that it leads away from was changed, or is another."""
         if not statements or self.cascades is None or now.cascades is None:
             return False
-        parents = self.cascades | now.cascades
+        parents = self.cascades.keys() | now.cascades.keys()
         changed = self.changed(now)
         if changed is None:
             return bool(parents)
@@ -86,6 +87,11 @@ class Beneath:
             return False
         changed = self.changed(now)
         return statements > 1 if changed is None else not changed <= set(versions)
+
+
+    def children(self, now: Beneath) -> set[str]:
+        """The tables whose rows a foreign key changes."""
+        return {child for one in (self.cascades, now.cascades) for each in (one or {}).values() for child in each}
 
 
 def prepare(connection: Any, server: th_mariadb.Server) -> None:
@@ -116,7 +122,7 @@ def clean_up(connection: Any, patience: float) -> bool:
     deadline = time.monotonic() + patience
     before = (-1, -1)
     while (left := _left(connection))[0]:
-        if left == before or time.monotonic() > deadline:
+        if time.monotonic() > deadline or (left == before and _asked(connection, _HELD)):
             return False
         before = left
         if _asked(connection, _WAIT) is None:
@@ -182,16 +188,33 @@ def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:
     return None if rows is None else _by_table(rows)
 
 
-def _cascades(connection: Any, databases: list[str]) -> frozenset[str] | None:
+def _cascades(connection: Any, databases: list[str]) -> Mapping[str, frozenset[str]] | None:
     for view in _FOREIGN:
-        sql = f"SELECT ref_name FROM information_schema.{view} WHERE type & {_ACTIONS}"  # noqa: S608 - our own names
+        sql = f"SELECT ref_name, for_name FROM information_schema.{view}"  # noqa: S608 - a name of our own
+        sql += f" WHERE type & {_ACTIONS}"
         rows = _of(connection, f"{sql} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (DATABASES)", map(encoded, databases))
         if rows is not None:
-            return frozenset(str(row[0]) for row in rows)
-    sql = "SELECT unique_constraint_schema, referenced_table_name, 0 FROM information_schema.referential_constraints"
+            return _grouped((str(parent), str(child)) for parent, child in rows)
+    sql = "SELECT unique_constraint_schema, referenced_table_name, constraint_schema, table_name"
+    sql += " FROM information_schema.referential_constraints"
     sql += " WHERE (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))"
     rows = _of(connection, f"{sql} AND constraint_schema IN (DATABASES)", databases)
-    return None if rows is None else frozenset(_by_table(rows))
+    if rows is None:
+        return None
+    pairs = [tuple(map(str, row)) for row in rows]
+    return _grouped((file_name(one, parent), file_name(two, child)) for one, parent, two, child in pairs)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for parent, child in pairs:
+        found[parent] = found.get(parent, frozenset()) | {child}
+    return found
+
+
+def uncommitted(connection: Any) -> bool:
+    """Whether a transaction has changed rows and not ended."""
+    return bool(_asked(connection, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 LIMIT 1"))
 
 
 def _status(connection: Any) -> dict[str, int]:

@@ -43,7 +43,7 @@ class Ledger:
         self._busy: float | None = 0.0
         self._own = 0
         self._paused: int | None = None
-        self._hidden = False
+        self._hidden = self._cascading = False
         self._expected = 0
 
     def has_read(self, rows: int) -> None:
@@ -105,7 +105,7 @@ class Ledger:
         if self._reading is None:
             self.open(connection)
         if self._server.private:
-            th_beneath.clean_up(connection, _CLEAN_UP_PATIENCE)
+            th_beneath.clean_up(connection, th_beneath.CLEAN_UP_PATIENCE if self._hidden else _CLEAN_UP_PATIENCE)
         beneath = self._look(connection, self._beneath)
         reading = th_meter.read(connection, self._server)
         self._take_between(connection, reading, beneath)
@@ -158,39 +158,57 @@ class Ledger:
         beneath: int | None = 0
         if after[0].handlers:
             statements = after[0].statements - before[0].statements
-            cascading = before[1].may_cascade(after[1], statements) and not self._only_versions(before, after)
+            cascading = before[1].may_cascade(after[1], statements)
+            if cascading and not self._server.private:
+                cascading = not self._only_versions(before, after)
             hidden = cascading or before[1].may_have_cascaded(after[1], statements, self._version_tables)
-            beneath = self._cleaned_up(connection, after, cascading, hidden)
+            beneath = self._cleaned_up(connection, before, after, cascading, hidden)
         counters["rows_changed"] = None if beneath is None else changed + beneath + lost
 
     def _cleaned_up(
-        self, connection: Any, after: tuple[Reading, Beneath], cascading: bool, hidden: bool
+        self,
+        connection: Any,
+        before: tuple[Reading, Beneath],
+        after: tuple[Reading, Beneath],
+        cascading: bool,
+        hidden: bool,
     ) -> int | None:
-        """The rows that InnoDB has changed by itself since it had last cleaned up all; None where it has not done so
-        and there must be some (`cascading`), or has not since there may have been (`hidden`)."""
+        """The rows that InnoDB has changed by itself since it had last cleaned up all; None where they cannot be known
+        and there must be some (`cascading`), or may be some (`hidden`). What is not committed is told later."""
         reading, beneath = after
-        self._hidden = self._hidden or hidden
         if self._cleaned is None or beneath.cleaned is None or self._cleaned[1].cleaned is None:
             return None if cascading else 0
+        # with a table goes what is to be cleaned up in it; the rows of one that is dropped now are counted as such
+        gone = {th_beneath.table_of(part) for part in before[1].gone(beneath)}
+        if not self._hidden:
+            gone &= {th_beneath.table_of(part) for part in beneath.tables or ()}
+            gone = set() if self._only_versions(before, after) else gone
+        self._hidden, self._cascading = self._hidden or hidden, self._cascading or cascading
+        lost = self._cascading and gone & (before[1].children(beneath) | self._cleaned[1].children(beneath))
+        if hidden and beneath.left and not lost:
+            lost = not th_beneath.clean_up(connection, th_beneath.CLEAN_UP_PATIENCE)
+        if lost:  # and it is told that they are not known
+            self._hidden = self._cascading = False
+            return None
         if hidden and beneath.left:
-            if not th_beneath.clean_up(connection, th_beneath.CLEAN_UP_PATIENCE):
-                return None
             beneath = replace(beneath, cleaned=th_beneath.look(connection, self._server).cleaned, left=0)
-        if beneath.left:
-            return 0  # it is told once that is done
+        if beneath.left or (self._hidden and th_beneath.uncommitted(connection)):
+            return 0
         was, under = self._cleaned
-        self._cleaned, told, self._hidden = (reading, beneath), self._hidden, False
+        told, sure = self._hidden, self._cascading
+        self._cleaned, self._hidden, self._cascading = (reading, beneath), False, False
         found = (beneath.cleaned or 0) - (under.cleaned or 0) - (reading.statements - was.statements)
-        return found if told and found > th_beneath.own_rows(under, beneath, cascading) else 0
+        return found if told and found > th_beneath.own_rows(under, beneath, sure) else 0
 
     def _only_versions(self, before: tuple[Reading, Beneath], after: tuple[Reading, Beneath]) -> bool:
         """Whether nothing was updated or deleted but the version: where it cannot be known what a foreign key does, a
         row that is added to its table is no reason to know nothing."""
-        if self._server.private or after[0].statements - before[0].statements > 1:
+        if after[0].statements - before[0].statements > 1:
             return False
         changed = before[1].changed(after[1]) or set()
         gone = {th_beneath.table_of(part) for part in before[1].gone(after[1])}
-        return bool(self._version_tables & changed) and self._version_tables.isdisjoint(gone)
+        parents = {*(before[1].cascades or ()), *(after[1].cascades or ())}
+        return bool(self._version_tables & changed) and self._version_tables.isdisjoint(gone | parents)
 
     def _look(self, connection: Any, before: Beneath) -> Beneath:
         found, read = th_lost.surer(self._server, before, th_beneath.look(connection, self._server), self._known)
