@@ -17,16 +17,14 @@ from typing import Any
 from worker import checkout, limits
 from worker import untrusted as safe
 from worker.checkout import Checkout, Environment
-from worker.limits import Limits
+from worker.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
 from worker.problems import Control, Problem, control_of, problem_of
-
-SCHEMA, DATA, DOWNGRADE = "schema", "data", "downgrade"
-"""The kinds of migrations: a step up, a command that moves data, a step down."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration of a walk, of a kind: SCHEMA, DATA (`from_` is ``data``, `to` its name) or DOWNGRADE.
+    """One migration of a walk, of a kind: SCHEMA, DATA (`from_` is ``data``, `to` its name) or DOWNGRADE; or AROUND
+    (`from_` is ``around``, `to` the kind of the stage): what a stage's code did outside of its migrations.
 
     `ended` is whether it was seen to end, well or not; `exit` is then as docs/artifacts.md says. `seconds` is wall
     time, without the `start_up` of a process that was there for this migration alone. `rounds` is how often a
@@ -47,6 +45,11 @@ class Migration:
     kind: str = SCHEMA
     rounds: int | None = None
     start_up: float | None = None
+
+    @property
+    def subject(self) -> str:
+        """The revision that it is about; "" where it has none."""
+        return {SCHEMA: self.to, DOWNGRADE: self.from_}.get(self.kind, "")
 
     @property
     def well(self) -> bool:
@@ -286,4 +289,4 @@ class _WalkReader:
 def _kind(event: Mapping[str, Any]) -> str:
     # what is not known is held to what is asked of a step up, which is the most
     kind = event.get("kind")
-    return kind if kind in (DATA, DOWNGRADE) else SCHEMA
+    return kind if kind in (DATA, DOWNGRADE, AROUND) else SCHEMA

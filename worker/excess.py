@@ -7,22 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker.artifacts import DATA, DOWNGRADE, Migration, Walk
+from worker.artifacts import Migration, Walk
 from worker.checkout import Checkout
-from worker.limits import LIMITS, Limit, plain
+from worker.limits import AROUND, LIMITS, Limit, keys_of, plain
 from worker.outcome import Fault, Message
 from worker.untrusted import brief
 
+BEFORE_TOO = "a stage before the change does as much"
+"""Why what the change's stage does outside of its migrations does not count."""
 MERGED = "the migration is merged already: no change is refused for it"
 """Why what a migration of others' has over a limit does not count."""
 
 
 def by_change(migration: Migration, checkout: Checkout) -> bool:
-    """Whether a migration is one that the change adds or alters, or moves data in the change's stage."""
+    """Whether a migration is one that the change adds or alters, or what else the change's stage does."""
     own = {stage.name for stage in checkout.stages if stage.kind == "change"}
-    if migration.stage not in own or migration.kind == DATA:
+    if migration.stage not in own or not migration.subject:
         return migration.stage in own
-    return checkout.brings(migration.from_ if migration.kind == DOWNGRADE else migration.to)
+    return checkout.brings(migration.subject)
 
 
 def merged(migration: Migration, checkout: Checkout) -> bool:
@@ -31,7 +33,7 @@ def merged(migration: Migration, checkout: Checkout) -> bool:
         return False
     if checkout.before_the_change(migration.stage):
         return True
-    return migration.kind != DATA and not by_change(migration, checkout) and not checkout.helpers
+    return bool(migration.subject) and not by_change(migration, checkout) and not checkout.helpers
 
 
 def told(
@@ -47,16 +49,22 @@ def told(
     excused: dict[str, str] = {}
     for limit in LIMITS:
         measured = getattr(migration, limit.value)
-        allowed = walk.limits.allowed(limit.key, migration.from_, migration.to)
+        allowed = walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind)
         if not migration.ended or allowed is None or measured is None or measured <= allowed:
             continue
         step = (brief(migration.from_), brief(migration.to))
         detail = f"{plain(measured)} {limit.unit}, the limit is {plain(allowed)} {limit.unit}"
-        excuse = walk.limits.excuse(limit.key, migration.from_, migration.to)
+        if migration.kind == AROUND:
+            detail = f"outside of the migrations of {brief(migration.stage)}: {detail}"
+        excuse = walk.limits.excuse(limit.key, migration.from_, migration.to, migration.kind)
         about = dict(place)
         if not excuse and merged(migration, checkout):
             excuse = MERGED if checkout.tests_a_change else ""
             about = {"blame": Fault.DATASET, **place, "alone": not checkout.tests_a_change}
+            about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
+        elif not excuse and _before_too(walk, limit, migration, measured, checkout):
+            excuse = BEFORE_TOO
+            about = {"blame": Fault.DATASET, **place}
             about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
         if excuse:
             excused[limit.value] = excuse
@@ -68,9 +76,17 @@ def told(
     return messages, frozenset(over), excused
 
 
+def _before_too(walk: Walk, limit: Limit, migration: Migration, measured: float, checkout: Checkout) -> bool:
+    """Whether merged code has done as much outside of its migrations as the change's stage has."""
+    if migration.kind != AROUND or not checkout.tests_a_change:
+        return False
+    earlier = [one for one in walk.migrations if one.kind == AROUND and merged(one, checkout)]
+    return any((getattr(one, limit.value) or 0) >= measured for one in earlier)
+
+
 def _cure(file: str, limit: Limit, migration: Migration, measured: float) -> str:
     """What whoever keeps a dataset can write into its file about a migration that is merged already."""
-    step = f"{brief(migration.from_)}->{brief(migration.to)}"
+    step = key_of(migration)
     digits = max(len(str(int(measured))) - 2, 0)
     enough = (int(measured) // 10**digits + 1) * 10**digits
     table = json.dumps({limit.key: {step: enough}}, ensure_ascii=False)[1:-1]
@@ -81,6 +97,12 @@ def _cure(file: str, limit: Limit, migration: Migration, measured: float) -> str
     )
 
 
+def key_of(migration: Migration) -> str:
+    """The key of a dataset's file that is about a migration."""
+    keys = keys_of(brief(migration.from_), brief(migration.to), migration.kind)
+    return keys[-1]
+
+
 def not_measurable(walk: Walk) -> list[Message]:
     """A limit that nothing was measured for must not pass in silence: one message a limit."""
     messages = []
@@ -89,14 +111,15 @@ def not_measurable(walk: Walk) -> list[Message]:
             migration
             for migration in walk.migrations
             if migration.well
-            and walk.limits.allowed(limit.key, migration.from_, migration.to) is not None
+            and not (migration.kind == AROUND and limit.value == "seconds")  # not every server counts them
+            and walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind) is not None
             and getattr(migration, limit.value) is None
         ]
         if blind:
             first = f"{brief(blind[0].from_)}->{brief(blind[0].to)}"
             count = f"{len(blind)} of {len(walk.migrations)} migrations"
             detail = f"{limit.key}: not measured for {count}, first for {first}"
-            excuses = {walk.limits.excuse(limit.key, migration.from_, migration.to) for migration in blind}
+            excuses = {walk.limits.excuse(limit.key, one.from_, one.to, one.kind) for one in blind}
             excuse = "" if "" in excuses else "; ".join(sorted(excuses))
             if excuse:
                 detail += f"; {excuse}"

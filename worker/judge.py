@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker import excess
-from worker.artifacts import DATA, DOWNGRADE, SCHEMA, Migration, Walk
+from worker.artifacts import Migration, Walk
 from worker.checkout import Checkout
-from worker.limits import LIMITS, Waiver
+from worker.limits import AROUND, DATA, DOWNGRADE, LIMITS, SCHEMA, Limit, Waiver
 from worker.outcome import CODES, Fault, Message, Outcome
 from worker.problems import Problem
 from worker.untrusted import brief
@@ -97,6 +97,7 @@ def message_of(problem: Problem) -> Message:
         "file": problem.file,
         "line": problem.line,
         "rows": problem.rows,
+        "step": problem.kind,
     }
     code = problem.code
     if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
@@ -120,6 +121,7 @@ def _take_problem(problems: list[Problem], migration: Migration) -> Problem | No
     step = (migration.stage, migration.from_, migration.to)
     for problem in problems:
         about = not migration.well or problem.code in _VERSION
+        about = about and problem.kind in ("", migration.kind)
         if about and (problem.stage, problem.from_, problem.to) == step:
             if not _ours(problem):
                 problems.remove(problem)
@@ -134,7 +136,7 @@ def _ours(problem: Problem) -> bool:
 def _migration(
     migration: Migration, before: str, walk: Walk, problem: Problem | None, checkout: Checkout, ended_by_us: bool
 ) -> tuple[list[Message], MigrationResult]:
-    subject = migration.from_ if migration.kind == DOWNGRADE else migration.to
+    subject = migration.subject
     file = checkout.files.get(subject, "")
     by_change = excess.by_change(migration, checkout)
     place: dict[str, Any] = {
@@ -165,17 +167,21 @@ def _migration(
         result,
         by_change,
         file,
-        limits={limit.value: walk.limits.allowed(limit.key, migration.from_, migration.to) for limit in LIMITS},
+        limits={limit.value: _allowed(walk, limit, migration) for limit in LIMITS},
         over=frozenset(),
         excused={},
-        waivers=walk.limits.waivers_of(migration.from_, migration.to),
-        remarks=remarks_of(walk.remarks, subject),
+        waivers=walk.limits.waivers_of(migration.from_, migration.to, migration.kind),
+        remarks=remarks_of(walk.remarks, subject or migration.to),
     )
     timed_out = any(message.code == "migration_timed_out" for message in messages)
     told, over, excused = excess.told(migration, walk, place, timed_out, checkout)
     if result == "ok" and any(message.counts for message in told):
         result = "warning"
     return messages + told, replace(row, result=result, over=over, excused=excused)
+
+
+def _allowed(walk: Walk, limit: Limit, migration: Migration) -> float | None:
+    return walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind)
 
 
 def _wrong_version(
@@ -200,10 +206,10 @@ def _wrong_version(
 
 
 def _at_its_version(migration: Migration, before: str, checkout: Checkout) -> bool:
-    """Whether the database is where the migration says that it leads; of a data migration nothing is asked."""
+    """Whether the database is where the migration says that it leads; of what has no revision nothing is asked."""
     version, was = set(migration.version.split(",")), set(before.split(","))
     wanted, gone = set(migration.to.split(",")), set(migration.from_.split(","))
-    if migration.kind == DATA:
+    if migration.kind in (DATA, AROUND):
         return True
     if migration.kind == SCHEMA:
         return wanted <= version and not wanted <= was

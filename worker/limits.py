@@ -21,6 +21,14 @@ class Limit:
     name: str
 
 
+SCHEMA, DATA, DOWNGRADE, AROUND = "schema", "data", "downgrade", "around"
+"""The kinds of migrations: a step up, a command that moves data, a step down; and what a stage's code does outside of
+its migrations."""
+
+_KINDS = (SCHEMA, DATA, DOWNGRADE, AROUND)
+_NAMED = (DATA, AROUND)
+"""The kinds that have no revision to come from: their name stands there."""
+
 LIMITS = (
     Limit("maximum_migration_times", "seconds", "migration_too_long", "s", "time"),
     Limit("XInnodb_rows_changed", "rows_changed", "migration_changed_rows", "rows", "rows changed"),
@@ -32,7 +40,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Waiver:
-    """An excess that somebody has accepted: of one migration (``from->to``), for one limit's key or "" for all."""
+    """An excess that somebody has accepted: of one migration (see `keys_of`), for one limit's key or "" for all."""
 
     migration: str
     limit: str
@@ -45,6 +53,20 @@ class Waiver:
         return f"{self.reason} ({self.bug})" if self.bug else self.reason
 
 
+def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
+    """The keys that are about a migration, the one that is meant most precisely first.
+
+    ``schema a->b`` is about a migration of that kind alone. Without a kind, ``data->…`` and ``around->…`` are about
+    those, whatever revisions a change may name like that, and all others about steps up and down.
+    """
+    step = f"{from_}->{to}"
+    if not kind:
+        return (step,)
+    first, space, _ = from_.partition(" ")
+    plain = kind == from_ if from_ in _NAMED else kind not in _NAMED and not (space and first in _KINDS)
+    return (f"{kind} {step}", step) if plain else (f"{kind} {step}",)
+
+
 @dataclass(frozen=True)
 class Limits:
     """All limits of a dataset: `tables` by key, those in `warn_only` are reported and fail nothing."""
@@ -53,14 +75,15 @@ class Limits:
     warn_only: frozenset[str] = frozenset()
     waivers: tuple[Waiver, ...] = ()
 
-    def allowed(self, key: str, from_: str, to: str) -> float | None:
+    def allowed(self, key: str, from_: str, to: str, kind: str = "") -> float | None:
         """What a migration is allowed; None when there is no limit for it.
 
         Its own limit counts, else that of its database (``api:default``), else ``default``.
         """
         table = self.tables.get(key, {})
         database, colon, _ = (from_ if to == "base" else to).partition(":")
-        for name in (f"{from_}->{to}", f"{database}:default" if colon else "default", "default"):
+        general = f"{database}:default" if colon and kind not in _NAMED else "default"
+        for name in (*keys_of(from_, to, kind), general, "default"):
             if name in table:
                 return table[name]
         return None
@@ -77,13 +100,14 @@ class Limits:
     def _table(self, key: str) -> list[tuple[str, float]]:
         return list(self.tables.get(key, {}).items())
 
-    def waivers_of(self, from_: str, to: str) -> tuple[Waiver, ...]:
+    def waivers_of(self, from_: str, to: str, kind: str = "") -> tuple[Waiver, ...]:
         """The waivers for a migration."""
-        return tuple(waiver for waiver in self.waivers if waiver.migration == f"{from_}->{to}")
+        keys = keys_of(from_, to, kind)
+        return tuple(waiver for waiver in self.waivers if waiver.migration in keys)
 
-    def excuse(self, key: str, from_: str, to: str) -> str:
+    def excuse(self, key: str, from_: str, to: str, kind: str = "") -> str:
         """Why a migration's excess over a limit does not count; "" when it does."""
-        for waiver in self.waivers_of(from_, to):
+        for waiver in self.waivers_of(from_, to, kind):
             if waiver.limit in ("", key):
                 return f"waived: {waiver.why}"
         return "this limit only warns" if key in self.warn_only else ""

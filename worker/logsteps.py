@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _DIGITS = 18  # of a version that is a number
+NOT_OF_THE_TREE = ("data", "around")
+"""Where steps come from that are no migrations of a tree: commands that move data, and what is outside of all steps."""
 COUNTERS = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
 
 READINGS = {

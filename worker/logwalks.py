@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from worker.logsteps import COUNTERS, Stage, Step, Walk, delta, is_down, seconds
+from worker.logsteps import COUNTERS, NOT_OF_THE_TREE, Stage, Step, Walk, delta, is_down, seconds
 
 MAX_WALKS = 8
 """Walks that are told apart in one log."""
@@ -60,11 +60,11 @@ class Walks:
         before = {name: value for name, (period, value) in self._readings.items() if period == self._period}
         self._period += 1
         down = is_down(from_, to) or (self.stage.down and alone)
-        kind = "data" if from_ == "data" else "downgrade" if down else ""
+        kind = from_ if from_ in NOT_OF_THE_TREE else "downgrade" if down else ""
         walk.open = Step(from_, to, kind, self.now, before, self._period)
         walk.migrations += 1
         self.stage.begun += 1
-        if kind != "data":
+        if kind not in NOT_OF_THE_TREE:
             walk.first = walk.first or from_
         self.emit(walk, "begin", self.place(walk, kind=True))
 
@@ -254,7 +254,7 @@ class Walks:
         moment = self._ends[0] if len(self._ends) == 1 and not step.alike else None
         self._ends = self._ends[1:] if len(self._ends) < running else []
         step.ended, step.seconds, step.at = True, seconds(step.begun, moment), self.at
-        if step.kind != "data":
+        if step.kind not in NOT_OF_THE_TREE:
             walk.last = step.to
         # readings are this migration's when nothing else has begun or ended since it began
         step.period = self._period if self._period == step.period + 1 else -1

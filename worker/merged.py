@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, replace
 
 from worker import untrusted
-from worker.artifacts import DATA, Artifacts
+from worker.artifacts import Artifacts
 from worker.checkout import Checkout
-from worker.limits import LIMITS
+from worker.limits import AROUND, DATA, LIMITS
 from worker.outcome import Fault, Message
 from worker.problems import Control, Problem
 
@@ -60,7 +60,7 @@ class Merged:
         """Whether it is about a merged migration that runs in the change's stage because the change merges the branch's
         heads: before that the branch cannot be walked, so no control can show it."""
         checkout = self.checkout
-        if not message.to or message.step == DATA:  # what moves data in the change's stage is the change's
+        if not message.to or message.step in (DATA, AROUND):  # what else runs in the change's stage is the change's
             return False
         if not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
             return False

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from worker import monitoring
-from worker.artifacts import DATA, DOWNGRADE, SCHEMA, Artifacts
+from worker.artifacts import Artifacts
 from worker.builds import BuildEnd
+from worker.limits import AROUND, DATA, DOWNGRADE, SCHEMA
 from worker.outcome import CODES, Outcome
 from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
 from worker.verdict import DatasetResult
@@ -121,7 +122,7 @@ class Metrics:
             self._stages.labels("restore_datasets").observe(sum(walk.seconds.values()))
         seconds = 0.0
         for row in result.migrations:
-            kind = _known(row.migration.kind, (SCHEMA, DATA, DOWNGRADE))
+            kind = _known(row.migration.kind, (SCHEMA, DATA, DOWNGRADE, AROUND))
             self._results.labels(result.name, kind, _known(row.result, RESULTS)).inc()
             if row.migration.ended and row.migration.seconds is not None:
                 self._migrations.labels(result.name, kind).observe(row.migration.seconds)

@@ -277,7 +277,8 @@ _TABLE = (
         _WARNING,
         "WARNING - A limit of the dataset could not be measured",
         _OPERATOR,
-        "The dataset sets a limit for something that this database server does not count.",
+        "The dataset sets a limit for something that this database server does not count, or could not count in this "
+        "migration.",
         f"{_DETAIL} names the limit and the first migration.",
         "Use a server that counts it, set warn_only for it, or take the limit out of the dataset's file.",
     ),

@@ -33,8 +33,9 @@ _VARYING = (
 
 @dataclass(frozen=True)
 class Problem:
-    """An `error` event: what a stage or a walk could not do. `rows` is what the database said about the rows that were
-    in the way, `missing` are the packages that no index had."""
+    """An `error` event: what a stage or a walk could not do. `kind` is that of the migration, "" where it is not said.
+    `rows` is what the database said about the rows that were in the way, `missing` are the packages that no index
+    had."""
 
     code: str
     detail: str = ""
@@ -46,6 +47,7 @@ class Problem:
     line: int = 0
     rows: str = ""
     missing: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def problem_of(event: Mapping[str, Any]) -> Problem:
         line=safe.integer(event.get("line")) or 0,
         rows=safe.name(event.get("rows")),
         missing=_missing(event),
+        kind=safe.name(event.get("kind")),
     )
 
 

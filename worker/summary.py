@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.artifacts import DATA, DOWNGRADE
+from worker.artifacts import Migration
 from worker.checkout import Checkout
-from worker.human import seconds
+from worker.human import count, seconds, size
+from worker.limits import AROUND, DATA, DOWNGRADE
 from worker.outcome import AFTERWARDS, CODES, Fault, Outcome
 from worker.untrusted import brief
 from worker.untrusted import text as text_of
@@ -141,11 +142,22 @@ def _further(verdict: Verdict) -> list[str]:
     data = dict.fromkeys(row.to for row in rows if row.kind == DATA)
     down = dict.fromkeys(row.from_ for row in rows if row.kind == DOWNGRADE)
     told = []
+    for row in rows:
+        if row.kind == AROUND:
+            told.append(f"Outside of its migrations, {brief(row.stage)} {_did(row)}.")
     if data:
         told.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
     if down:
         told.append(f"Walked down as well: {_names(list(down))}.")
     return told
+
+
+def _did(row: Migration) -> str:
+    """What was measured of a migration, in words."""
+    changed, read = (
+        count(value) if value is not None else "an unknown number of" for value in (row.rows_changed, row.rows_read)
+    )
+    return f"changed {changed} rows, read {read} and wrote {size(row.redo_bytes)} to the redo log"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -111,12 +111,14 @@ def test_a_good_change_of_a_django_project(good: dict[str, Any]) -> None:
         ("stable/1", "catalogue.0001_initial", "catalogue.0002_note"),
         ("stable/1", "base", "contenttypes.0001_initial"),
         ("stable/1", "contenttypes.0001_initial", "contenttypes.0002_remove_content_type_name"),
+        ("stable/1", "around", "release"),  # Django writes its content types then
         ("change", "catalogue.0002_note", "catalogue.0003_price"),
     ]
     (dataset,) = good["datasets"]
     everything = "catalogue.0003_price,contenttypes.0002_remove_content_type_name"
     assert dataset["final"] == dataset["expected"] == everything
-    assert [row["by_change"] for row in dataset["migrations"]] == [False, False, False, True]
+    assert [row["by_change"] for row in dataset["migrations"]] == [False, False, False, False, True]
+    assert any(note.startswith("Outside of its migrations, stable/1 changed ") for note in good["notes"])
 
 
 def test_a_django_migration_that_fails_on_real_rows(shop: Project) -> None:

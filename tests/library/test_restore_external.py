@@ -17,6 +17,7 @@ from ansible.module_utils import th_external, th_mariadb, th_meter
 from ansible.module_utils.th_accounts import identifier
 from ansible.module_utils.th_dump import _DEFINER
 from ansible.module_utils.th_external import own_name
+from ansible.module_utils.th_ledger import Ledger
 from ansible.module_utils.th_walk import Limits, Walk
 
 from tests.functional.support import PATIENCE, wait_until
@@ -289,6 +290,36 @@ class TestCounters:
             assert counters["rows_changed"] == 5000 and 5000 <= counters["rows_read"] < 5100
         finally:
             jobs.external.ask("SET GLOBAL userstat = ON")
+
+    @pytest.mark.parametrize("statistics", ["ON", "OFF"])
+    def test_rows_that_change_beneath_the_statements(self, jobs: Jobs, statistics: str) -> None:
+        """What a foreign key does cannot be told apart from what others do there; what goes with a table can."""
+        _, server = jobs.restore()
+        ask(server, "CREATE TABLE numbers (id int PRIMARY KEY) AS SELECT seq AS id FROM seq_1_to_5000")
+        ask(server, "CREATE TABLE up (id int PRIMARY KEY) AS SELECT seq AS id FROM seq_1_to_9")
+        ask(server, "CREATE TABLE child (up int, FOREIGN KEY (up) REFERENCES up (id) ON DELETE CASCADE)")
+        ask(server, "ANALYZE TABLE numbers, up, child")
+        jobs.external.ask(f"SET GLOBAL userstat = {statistics}")
+        try:
+            found = [
+                self.accounted(server, statement)
+                for statement in (
+                    "INSERT INTO up VALUES (10)", "DELETE FROM up WHERE id = 3", "DELETE FROM numbers WHERE id < 9",
+                    "ALTER TABLE numbers FORCE", "TRUNCATE numbers", "DROP TABLE child",
+                )
+            ]  # fmt: skip
+        finally:
+            jobs.external.ask("SET GLOBAL userstat = ON")
+        assert found[0] == 1 and found[1] is None and found[2:4] == [8, 0] and found[5] == 0
+        assert found[4] is not None and 4500 < found[4] < 5500
+
+    def accounted(self, server: th_mariadb.Server, statement: str) -> int | None:
+        """The rows that a statement has changed, as a walk has them."""
+        ledger = Ledger(server, {"": "alembic_version"})
+        with th_mariadb.connect(server, server.admin_file) as connection:
+            ledger.begin(connection)
+            ask(server, statement)
+            return ledger.end(connection)["rows_changed"]
 
     def test_an_account_that_may_see_nothing_measures_nothing(self, jobs: Jobs) -> None:
         _, server = jobs.restore()

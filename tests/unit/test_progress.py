@@ -85,3 +85,16 @@ def test_a_line_that_is_too_long_holds_nothing_up_and_a_long_version_is_shortene
     append(path, {"event": "error", "detail": "x" * 300_000}, stage("one\x1b[2J", 1), step("begin", "b," * 9000))
     reader.poll()
     assert [progress.text for progress in told] == ["d: a -> b and 9000 more (1/1 of one\ufffd[2J)"]
+
+
+def test_what_is_outside_of_the_migrations_is_none_of_them(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    (tmp_path / "checkout.json").write_text(json.dumps({"stages": [{}]}))
+    reader = ProgressReader(tmp_path, ["d"], told.append)
+    append(tmp_path / "walk-d.jsonl", stage("one", 1), step("begin", "b"), step("end", "b"))
+    reader.poll()
+    before = [(one.text, one.percent) for one in told]
+    around = {"from": "around", "to": "change", "kind": "around"}
+    append(tmp_path / "walk-d.jsonl", {"event": "begin", **around}, {"event": "end", **around})
+    reader.poll()
+    assert [(one.text, one.percent) for one in told] == before

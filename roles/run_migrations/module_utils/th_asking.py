@@ -11,6 +11,7 @@ from typing import Any
 from ansible.module_utils.th_diary import Diary
 from ansible.module_utils.th_evidence import Evidence, Standing
 from ansible.module_utils.th_in_process import InProcessWalker
+from ansible.module_utils.th_installed import Installed
 from ansible.module_utils.th_packages import Packages
 from ansible.module_utils.th_stages import Stage, Tree, in_packages
 from ansible.module_utils.th_versions import owned, prefixed
@@ -104,6 +105,10 @@ class Asking:
             raise WalkError("no_migrations", "neither the checkout nor the packages have an app with migrations")
         if brought := self._packages.brought(stage, name, self._evidence.standing().rows):
             self._diary.event("packages", migrations=brought)
+
+    def installed(self, stage: Stage, name: str) -> Installed | None:
+        """What the packages of a stage bring to a database; None where nobody has asked."""
+        return self._packages.of(stage, name)
 
     def expected(self, stage: Stage) -> list[str]:
         """The heads of all apps that a database has to hold after a stage."""

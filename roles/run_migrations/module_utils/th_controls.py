@@ -38,7 +38,8 @@ def failure_of(checkout: Mapping[str, Any], events: Sequence[Mapping[str, Any]])
         return None
     change, touched = checkout["stages"][-1], checkout.get("touched", {})
     own = {*touched.get("added", ()), *touched.get("altered", ())}
-    if error.get("stage", change["name"]) != change["name"] or not own.isdisjoint(str(error.get("to", "")).split(",")):
+    to = set() if error.get("kind") == "data" else set(str(error.get("to", "")).split(","))
+    if error.get("stage", change["name"]) != change["name"] or not own.isdisjoint(to):
         return None
     return error
 

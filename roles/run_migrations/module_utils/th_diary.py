@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,39 @@ from ansible.module_utils.th_artifacts import append_event
 from ansible.module_utils.th_diagnosis import diagnosed, refuse_another_database, truncated
 from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_logs import WalkLog
-from ansible.module_utils.th_stages import Tree
-from ansible.module_utils.th_walkers import StepEnd, WalkError
+from ansible.module_utils.th_stages import Stage, Tree
+from ansible.module_utils.th_walkers import Step, StepEnd, WalkError
+from ansible.module_utils.th_way import Way
+
+_LITTLE = {"seconds": 1.0, "rows_read": 1000, "redo_bytes": 1 << 20, "data_bytes": 1 << 20}
+"""Up to where what is done outside of the migrations is nothing to speak of; a row that is changed always is."""
+_OF_LIMITS = {
+    "maximum_migration_times": "seconds",
+    "Innodb_rows_read": "rows_read",
+    "maximum_redo_bytes": "redo_bytes",
+    "maximum_data_growth": "data_bytes",
+}
 
 
 class Diary:
     """The diary of one walk, in the file `events` and in the `log`; `stage` is where the walk is, "" before and after.
 
-    `time_limit` are the seconds that a migration may take.
+    `time_limit` are the seconds that a migration may take, `limits` the dataset's.
     """
 
-    def __init__(self, events: Path, log: WalkLog, evidence: Evidence, tree: Tree, time_limit: float) -> None:
+    def __init__(
+        self,
+        events: Path,
+        log: WalkLog,
+        evidence: Evidence,
+        tree: Tree,
+        time_limit: float,
+        limits: object = None,
+    ) -> None:
         self._events, self._log, self._evidence, self._tree = events, log, evidence, tree
         self._time_limit = time_limit
         self._place: dict[str, str] = {}
+        self._least = _least(limits)
 
     @property
     def stage(self) -> str:
@@ -46,17 +65,21 @@ class Diary:
         """Write a line of the log."""
         self._log.line(text, tag)
 
-    def step(self, before: str, after: str, kind: str, run: Callable[[float], StepEnd]) -> None:
-        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to.
+    def step(self, step: Step, kind: str, run: Callable[[float], StepEnd], way: Way | None = None) -> None:
+        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to, or is
+        none that may come next on its `way`.
 
         `kind` is schema, downgrade or data; the walk stays at the migration when that has failed.
         """
-        self._place = {**self._place, "from": before, "to": after}
         more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
-        was, base = self._evidence.before()
-        if kind == "schema" and not self._evidence.of_packages:
-            refuse_another_database(after, was.rows, self._tree)
-        self.event("begin", **more)
+        was = self._evidence.before()
+        if way is not None:
+            if kind == "schema" and not self._evidence.of_packages:
+                refuse_another_database(way.subject(step), was.rows, self._tree)
+            step = way.take(step, {*was.rows, *was.heads})
+        before, after = step.before, step.after
+        self._place = {**self._place, "from": before, "to": after, **more}
+        self.event("begin")
         self.say(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()
         try:
@@ -66,27 +89,55 @@ class Diary:
         seconds = time.monotonic() - begun
         ended = diagnosed(ended, after, self._evidence)
         counters, version = th_meter.unmeasured(), ""
+        facts: dict[str, Any] = {}
         try:
-            reading, standing = self._evidence.after()
-            counters, version = reading.since(base), standing.after(after)
+            counters, standing = self._evidence.after()
+            version = standing.after(after)
         except WalkError:
             if ended.error is None:
                 raise
         if ended.start_up is not None:
-            more["start_up"] = round(ended.start_up, 3)
+            facts["start_up"] = round(ended.start_up, 3)
             seconds -= ended.start_up
         if ended.rounds:
-            more["rounds"] = ended.rounds
-        self.event("end", **more, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
+            facts["rounds"] = ended.rounds
+        self.event("end", **facts, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
         if ended.error:
             raise ended.error
         self._evidence.check()
         self.say("done", "[output]")
-        known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
-        self.say(f"{before} -> {after}: {seconds:.3f} s, {known}")
+        self._say_measured(step, seconds, counters)
         if kind != "data":
             self._check_version(before, after, kind, was.rows, standing.rows)
         self.stage = self.stage
+
+    def around(self, stage: Stage) -> None:
+        """Write down what a stage's code did outside of its migrations, as one more of them, unless it is next to
+        nothing."""
+        version, counters, busy = self._evidence.between()
+        if not self._weighs(counters, busy):
+            return
+        step, place, seconds = Step("around", stage.kind), self._place, None if busy is None else round(busy, 3)
+        self._place = {"stage": stage.name, "from": step.before, "to": step.after, "kind": "around"}
+        self.event("begin")
+        self.event("end", seconds=seconds, exit=0, version=version, counters=counters)
+        self.say(f"{step.before} -> {step.after}...", "[output]")
+        self.say("done", "[output]")
+        self._say_measured(step, busy or 0.0, counters)
+        self._place = place
+
+    def _weighs(self, counters: Mapping[str, int | None], busy: float | None) -> bool:
+        """Whether what was measured is worth a row of its own: it is when it could be over a limit."""
+        measured = {**counters, "seconds": busy}
+        if all(value is None for value in measured.values()):
+            return False  # the steps say it already
+        if counters["rows_changed"] != 0:
+            return True
+        return any((measured[name] or 0) > min(least, self._least.get(name, least)) for name, least in _LITTLE.items())
+
+    def _say_measured(self, step: Step, seconds: float, counters: Mapping[str, int | None]) -> None:
+        known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
+        self.say(f"{step.before} -> {step.after}: {seconds:.3f} s, {known}")
 
     def _check_version(
         self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
@@ -110,3 +161,13 @@ class Diary:
                 detail += f"; {told}"
             raise WalkError("version_not_in_tree", detail)
         raise WalkError("version_mismatch", f"after {before}->{after} the database is at {at}")
+
+
+def _least(limits: object) -> dict[str, float]:
+    """The lowest limit that a dataset sets, by what it measures."""
+    found = {}
+    for key, table in limits.items() if isinstance(limits, Mapping) else ():
+        numbers = [one for one in table.values() if type(one) in (int, float)] if isinstance(table, Mapping) else []
+        if key in _OF_LIMITS and numbers:
+            found[_OF_LIMITS[key]] = min(numbers)
+    return found

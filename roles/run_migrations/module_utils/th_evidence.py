@@ -13,6 +13,7 @@ from typing import Any
 import pymysql
 from ansible.module_utils import th_left, th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_forbidden import Forbidden
+from ansible.module_utils.th_ledger import Ledger
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_plain_table import not_plain
 from ansible.module_utils.th_server_limits import ServerLimits
@@ -66,6 +67,7 @@ class Evidence:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits = ServerLimits(server, limits)
         self._forbidden = Forbidden(server)
+        self._ledger = Ledger(server, {one["name"]: one["version_table"] for one in databases})
         self.waited = ""
         self._looking: Any = None
         self._kept = contextlib.ExitStack()
@@ -93,25 +95,41 @@ class Evidence:
         heads: list[str] = []
         for database in self._databases:
             found = self._rows(database, within)
+            self._ledger.has_read(len(found))
             rows += [prefixed(row, database["name"]) for row in found]
             heads += heads_of(found, database["versions"], database["name"], self._revisions)
         return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
-    def before(self) -> tuple[Standing, th_meter.Reading]:
-        """Where the databases and the counters stand before a step. The counters come last: the step is next."""
-        standing = self.standing(within=True)
-        self.waited = ""
-        self._begin_to_look()
+    def begin(self) -> None:
+        """The walk begins: what the server does from now on is counted. Raises WalkError."""
         with self.connection() as connection:
-            self._forbidden.begin(connection)
-            return standing, th_meter.read(connection, self._server)
+            self._ledger.open(connection)
 
-    def after(self) -> tuple[th_meter.Reading, Standing]:
-        """Where the counters and the databases stand after a step. The counters come first: the step was last."""
+    def before(self) -> Standing:
+        """Where the databases stand before a step. The counters are read last: the step is next."""
         with self.connection() as connection:
-            reading = th_meter.read(connection, self._server)
+            self._ledger.pause(connection)
+            standing = self.standing(within=True)
+            self.waited = ""
+            self._begin_to_look()
+            self._forbidden.begin(connection)
+            self._ledger.begin(connection)
+        return standing
+
+    def after(self) -> tuple[dict[str, int | None], Standing]:
+        """What a step has done, and where the databases stand after it. The counters come first: the step was last."""
+        with self.connection() as connection:
+            counters = self._ledger.end(connection)
+            standing = self.standing(within=True)
+            self._ledger.resume(connection)
             th_left.delayed(connection, self._server)
-        return reading, self.standing(within=True)
+        return counters, standing
+
+    def between(self) -> tuple[str, dict[str, int | None], float | None]:
+        """The version; what the server has done outside of the steps since this was asked; the seconds that it took."""
+        version = str(self.standing())
+        with self.connection() as connection:
+            return version, *self._ledger.close(connection)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:

@@ -105,8 +105,10 @@ class InProcessWalker:
         if self._unseen is not None:
             self._say({"seen": self._unseen})
             self._unseen = None
+        # however often it announces that there is nothing: what comes between two migrations has one limit
+        deadline = time.monotonic() + self._around.start_time_limit
         while not self._left:
-            if not self._hear_plan():
+            if not self._hear_plan(deadline):
                 return None
         return self._left[0][1]
 
@@ -164,11 +166,11 @@ class InProcessWalker:
             request |= {name: settings[name] for name in ("settings", "alias", "options")} | {"database": database}
         return request
 
-    def _hear_plan(self) -> bool:
+    def _hear_plan(self, deadline: float) -> bool:
         """Take the next plan; False when there is none because the project's code has ended well."""
         when = "after the last migration" if self._planned else "before the first migration"
         try:
-            message = self._hear(self._around.start_time_limit)
+            message = self._hear(deadline - time.monotonic())
         except TimeoutError:
             limit = f"{self._around.start_time_limit:g} s (run_migrations_start_time_limit)"
             raise WalkError("walk_failed", f"the project's code took more than {limit} {when}") from None

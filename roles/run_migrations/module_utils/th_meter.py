@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_beneath import encoded as _encoded
 
 _INNODB_CHANGED = ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted")
 _HANDLER_CHANGED = ("Handler_write", "Handler_update", "Handler_delete")
@@ -32,12 +33,28 @@ _COUNTED_SECONDS = 10.0
 class Reading:
     """The server's counters at one moment, and the size of the job's data in bytes (None: cannot be told).
 
-    With `account`, they are those of the job's account on a server that others use, too.
+    With `account`, they are those of the job's account on a server that others use, too. `busy` are the seconds that
+    statements of that account have taken; None where nobody counts them.
     """
 
     status: Mapping[str, int]
     data_bytes: int | None
     account: bool = False
+    busy: float | None = field(default=None, compare=False)
+
+    @property
+    def handlers(self) -> bool:
+        """Whether rows are counted by handlers, which do not see what InnoDB changes by itself."""
+        return self.account or not all(name in self.status for name in (*_INNODB_CHANGED, "Innodb_rows_read"))
+
+    @property
+    def statements(self) -> int:
+        """The rows that statements have updated and deleted so far."""
+        return sum(self.status.get(name, 0) for name in ("Handler_update", "Handler_delete"))
+
+    def busy_since(self, before: Reading) -> float | None:
+        """The seconds that the server was busy with statements of the account between two readings."""
+        return None if self.busy is None or before.busy is None else max(0.0, self.busy - before.busy)
 
     def since(self, before: Reading) -> dict[str, int | None]:
         """What happened between two readings: the `counters` of an `end` event; None is "cannot be measured"."""
@@ -48,8 +65,7 @@ class Reading:
             grown = sum(self.status[name] - before.status[name] for name in names)
             return grown if grown >= 0 else None  # somebody has set the counters back
 
-        innodb = all(name in self.status for name in (*_INNODB_CHANGED, "Innodb_rows_read"))
-        if self.account or not innodb:
+        if self.handlers:
             changed, read = delta(*_HANDLER_CHANGED), delta("Rows_read")
         else:
             changed, read = delta(*_INNODB_CHANGED), delta("Innodb_rows_read")
@@ -75,17 +91,37 @@ def read(connection: Any, place: th_mariadb.Server | Path) -> Reading:
     """
     if isinstance(place, th_mariadb.Server):
         if not place.private:
-            return Reading(_of_account(connection, place.user), _files(connection, place), account=True)
-        place = place.datadir
+            busy = _busy(connection, place.user)
+            return Reading(_of_account(connection, place.user), _files(connection, place), account=True, busy=busy)
+        return replace(read(connection, place.datadir), busy=_busy(connection, place.user))
     if not place.is_dir():
         raise FileNotFoundError(f"{place} is no data directory of a private server")
+    return Reading(_of_server(connection), _size(place))
+
+
+def read_status(connection: Any, server: th_mariadb.Server) -> Mapping[str, int]:
+    """The counters alone, without those of statements that are answered and not counted yet."""
+    return _of_server(connection) if server.private else _of_account(connection, server.user, patience=0)
+
+
+def rows_read(connection: Any, server: th_mariadb.Server) -> int | None:
+    """How many rows were read so far."""
+    return read_status(connection, server).get("Rows_read")
+
+
+def _of_server(connection: Any) -> dict[str, int]:
     wanted = (*_INNODB_CHANGED, "Innodb_rows_read", *_HANDLER_CHANGED, "Rows_read", "Innodb_os_log_written")
     rows = th_mariadb.query(
         connection,
         f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(['%s'] * len(wanted))})",
         *wanted,
     )
-    return Reading({name: int(value) for name, value in rows}, _size(place))
+    return {str(name): int(value) for name, value in rows}
+
+
+def _busy(connection: Any, user: str) -> float | None:
+    rows = _asked(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
+    return float(rows[0][0]) if rows else None
 
 
 def connections(connection: Any, server: th_mariadb.Server) -> int:
@@ -104,11 +140,11 @@ def connections(connection: Any, server: th_mariadb.Server) -> int:
     return int(rows[0][0])  # those that are there now: a short one can be missed
 
 
-def _of_account(connection: Any, user: str) -> dict[str, int]:
+def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = _asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
-        if not _counted(connection, user):
+        if patience and not _counted(connection, user, patience):
             return {}
         rows = _asked(
             connection,
@@ -131,10 +167,10 @@ def _of_account(connection: Any, user: str) -> dict[str, int]:
     return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
 
 
-def _counted(connection: Any, user: str) -> bool:
+def _counted(connection: Any, user: str, patience: float) -> bool:
     """Wait until no statement of the account runs: MariaDB counts one for its account after it has answered it, but
     before its connection sleeps again. False where one goes on running: what it does cannot be measured."""
-    deadline = time.monotonic() + _COUNTED_SECONDS
+    deadline = time.monotonic() + patience
     running = (
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
@@ -169,11 +205,6 @@ def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] 
         if error.args[0] in th_mariadb.CONNECTION_LOST:
             raise
         return None
-
-
-def _encoded(name: str) -> str:
-    """A name as the server writes it in names of files."""
-    return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
 
 
 def _size(folder: Path) -> int:

@@ -30,6 +30,7 @@ from ansible.module_utils.th_stages import Stage, Tree, in_packages
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_versions import owned, prefixed
 from ansible.module_utils.th_walkers import Step, Surroundings, Target, Walker, WalkError, asks_for_a_port
+from ansible.module_utils.th_way import Way
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Walk:
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
-        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration)
+        allowed = read_json(artifacts / f"dataset-{dataset}.json").get("limits")
+        self._diary = Diary(events, self._log, self._evidence, self._tree, limits.migration, allowed)
         self._asking = Asking(self._tree, self._databases, self._evidence, self._diary, self._asked)
 
     @property
@@ -114,6 +116,7 @@ class Walk:
         start = standing = self._evidence.standing()
         change = self._tree.stages[-1]
         self._check_start(change, standing)
+        self._evidence.begin()
         for item in self._tree.left_out:
             self._diary.event("skipped", **item)
         for stage in self._tree.stages:
@@ -159,6 +162,7 @@ class Walk:
         self._migrate(stage, targets)
         for settings in self._profile["data_migrations"]:
             self._move_data(stage, settings)
+        self._diary.around(stage)
 
     def _down_and_up(self, stage: Stage, start: Standing) -> None:
         """Back to the last release, or to where the dataset was when there is none, and up again."""
@@ -171,6 +175,7 @@ class Walk:
             where = ",".join(sorted(bottom)) or "base"
             raise WalkError("version_mismatch", f"after the way down the database is at {standing}, not at {where}")
         self._migrate(stage, [Target(tuple(owned(stage.heads, name))) for name in names])
+        self._diary.around(stage)
 
     def _migrate(self, stage: Stage, targets: Sequence[Target]) -> None:
         """Bring each database to its target, one migration at a time; down in reverse order."""
@@ -188,14 +193,15 @@ class Walk:
                     told = True
                 if not target.downward:
                     self._asking.learn(stage, database, Path(self._built[stage.slug]["venv"]), walker.apps)
+                packages = partial(self._asking.installed, stage, name) if in_packages(database) else None
+                way = Way(self._tree, name, ways[name], target.downward, packages)
                 while step is not None:
-                    before, after = (_of(name, end) for end in (step.before, step.after))
-                    self._diary.step(before, after, "downgrade" if target.downward else "schema", walker.run)
-                    seen.add(after)
+                    self._diary.step(step, "downgrade" if target.downward else "schema", walker.run, way)
+                    seen.add(way.subject(step))
                     step = walker.next()
             self._evidence.nothing_left()
             if not target.downward and database["versions"] != "django":
-                self._check_seen({_of(name, one.after) for one in ways[name]} - seen)
+                self._check_seen({prefixed(one.after, name) for one in ways[name]} - seen)
 
     def _check_seen(self, others: set[str]) -> None:
         """None of the migrations that have not waited for the walk may be in the database."""
@@ -233,7 +239,7 @@ class Walk:
         """Run a data migration to its end."""
         around = self._surroundings(stage, self._databases[0]["name"])
         self._diary.stage = stage.name
-        self._diary.step("data", settings["name"], "data", partial(run_data_migration, settings, around))
+        self._diary.step(Step("data", settings["name"]), "data", partial(run_data_migration, settings, around))
         self._evidence.nothing_left()
 
     @contextlib.contextmanager
@@ -251,11 +257,14 @@ class Walk:
     @contextlib.contextmanager
     def _asked(self, stage: Stage, database: Mapping[str, Any], target: Target) -> Iterator[InProcessWalker]:
         around = self._surroundings(stage, database["name"])
-        with InProcessWalker(database, around, self._programs, target, list(stage.folders), []) as walker:
-            try:
+        try:
+            with InProcessWalker(database, around, self._programs, target, list(stage.folders), []) as walker:
                 yield walker
-            except WalkError as error:
-                raise WalkError(error.code, self._masker().text(error.detail)) from error
+        except WalkError as error:
+            raise WalkError(error.code, self._masker().text(error.detail)) from error
+        finally:
+            self._evidence.end_connections()
+            self._diary.around(stage)  # what it has done is its own stage's, whichever is walked
 
     def _surroundings(self, stage: Stage, database: str) -> Surroundings:
         built = self._built.get(stage.slug)
@@ -303,8 +312,3 @@ class Walk:
     def _tick(self) -> None:
         self._log.tick()
         self._evidence.check()
-
-
-def _of(name: str, revisions: str) -> str:
-    """Revisions of one database, joined by commas, as the forest of all has them."""
-    return revisions if revisions == "base" else ",".join(prefixed(one, name) for one in revisions.split(","))
