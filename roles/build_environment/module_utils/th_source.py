@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 HARMLESS = frozenset(("default-groups", "dev-dependencies", "managed", "package"))
 """Keys of ``[tool.uv]`` that say nothing about where packages come from."""
 
-_COMMENT = re.compile(r"(^|[ \t])#.*$")
+_COMMENT = re.compile(r"(^|[ \t])#.*")
 _HASH = re.compile(r"[ \t]--hash[= ](?P<hash>sha(?:256|384|512):[0-9a-fA-F]+)(?=[ \t]|$)")
 _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)[ =]?[ \t]*(?P<file>[A-Za-z0-9_./-]+)")
 

@@ -27,7 +27,7 @@ FILE = "pyproject.toml"
 
 _WORDS = {"poetry": ("package-mode", False), "uv": ("package", False), "pdm": ("distribution", False)}
 _VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
-_OPERATOR = re.compile(r"\s*(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*(?P<version>[A-Za-z0-9.*+!_-]{1,100})\s*")
+_OPERATOR = re.compile(r"\s*+(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*+(?P<version>[A-Za-z0-9.*+!_-]{1,100})\s*")
 
 
 def unpackaged(root: Path) -> str:

@@ -41,7 +41,7 @@ _NETWORK = re.compile(
     r"|network was disabled",
     re.IGNORECASE,
 )
-_FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?://[^\s`]+)")
+_FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]{0,300}: `?(?P<url>https?://[^\s`]{1,2000})")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 LINE_LIMIT = 8192
 LAST_LINES = 40
 """The last lines of a command that has failed which may say why."""
+WORDS_LIMIT = 4000
+"""Characters of such a line that are looked at: what a program says of a limit is short."""
 FULL = 32 << 20
 """A disk with less space than this (bytes) is full."""
 
@@ -176,7 +178,8 @@ class Contained:
         """The limit that the command, which has failed, was ended by, or that its last lines or `words` speak of."""
         if found := self.exceeded():
             return found
-        found = by_words(self._box.settings.limits, [*tuple(self.tail)[-LAST_LINES:], *words])
+        said = [line[:WORDS_LIMIT] for line in (*tuple(self.tail)[-LAST_LINES:], *words)]
+        found = by_words(self._box.settings.limits, said)
         if found is None or self._watch is None or self._watch.counts(found.limit):
             return None
         return None if found.limit == "tmp" and not self._has_space() else found

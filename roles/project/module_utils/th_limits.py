@@ -140,7 +140,7 @@ def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
     return None
 
 
-_OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)|Got error \d+ \"[^\"]*\" from storage engine")
+_OF_A_SERVER = re.compile(r"\(errno: \d{1,5} [^)\n]{0,300}\)|Got error \d{1,5} \"[^\"\n]{0,300}\" from storage engine")
 """How a database server tells of an error of its own: it is in no box of ours."""
 
 _SAID = {
@@ -151,7 +151,7 @@ _SAID = {
         r"|\bfork: (?:retry: )?Resource temporarily unavailable",
         re.MULTILINE,
     ),
-    "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d+ bytes failed"),
+    "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d{1,20} bytes"),
     "cpu_seconds": re.compile(r"CPU time limit exceeded|\bSIGXCPU\b"),
     "tmp": re.compile(r"No space left on device"),
 }
