@@ -21,9 +21,9 @@ demo: $(VENV)/installed host
 test: $(VENV)/installed-test host-development
 	$(MAKE) --jobs=2 lint tests
 
-# two more than there are cores, for the same reason
+# four more than there are cores, for the same reason
 tests: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses $(shell expr $$(nproc) + 2) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(shell expr $$(nproc) + 4) --dist loadfile --no-loadscope-reorder
 
 # nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test

@@ -24,7 +24,7 @@ ROLES = CHECKOUT / "roles"
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 TASKS = 10
 RUNS = 5
-LIMIT = 0.6
+LIMIT = 0.3
 """How much of the processor time of a packed module one may take that is not."""
 
 

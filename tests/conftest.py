@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 LONGEST_FIRST = (
-    "integration/test_recorded_jobs.py", "hostile/test_unprivileged.py", "integration/test_jobs.py",
+    "integration/test_recorded", "hostile/test_unprivileged.py", "integration/test_jobs.py",
     "hostile/test_walk.py", "integration", "hostile/test_build.py", "library", "hostile", "playbooks", "browser",
     "functional",
 )  # fmt: skip

@@ -107,7 +107,7 @@ def load(path: Path) -> Dataset:
     except ConfigError as error:
         raise DatasetError(path, error.key, error.problem, error.remedy) from error
     except ValueError as error:
-        raise DatasetError(path, "", f"is not valid JSON: {error}", "mend the file") from error
+        raise DatasetError(path, "", f"is not valid JSON: {error}", "fix the file") from error
     return _Reader(path, document).read()
 
 

@@ -88,10 +88,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         value = strict.parse(text)
     except json.JSONDecodeError as error:
         problem = f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        raise ConfigError(path, "", problem, "mend the file") from error
+        raise ConfigError(path, "", problem, "fix the file") from error
     except ValueError as error:
         problem = f"cannot be understood: {error}"
-        raise ConfigError(path, "", problem, "mend the file") from error
+        raise ConfigError(path, "", problem, "fix the file") from error
     value = {} if value is None else value
     if not isinstance(value, dict):
         raise ConfigError(path, "", "must hold a mapping of keys", "see docs/configuration.md")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of this package, one tree, sorted by who can mend them.
+"""The errors of this package, one tree, sorted by who can fix them.
 
 The text of every error is one line for a person: what it is about, what is wrong, and what to do.
 `exit_code` is what a command ends with when nothing catches the error before.

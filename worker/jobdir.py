@@ -248,8 +248,8 @@ def _remove(root: Path) -> None:
 
 def _remove_tree(root: Path) -> None:
     # by rm and not by shutil, which recurses: a change can make its folders as deep as it likes
-    remove, mend = ["rm", "-rf", "--", str(root)], ["chmod", "-R", "u+rwX", "--", str(root)]
-    for command in (remove, mend, remove):
+    remove, repair = ["rm", "-rf", "--", str(root)], ["chmod", "-R", "u+rwX", "--", str(root)]
+    for command in (remove, repair, remove):
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not os.path.lexists(root):
             return

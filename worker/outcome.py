@@ -44,7 +44,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 class Fault(enum.Enum):
-    """Who can mend it."""
+    """Who can fix it."""
 
     NONE = "none"
     CHANGE = "change"
@@ -85,7 +85,7 @@ class Code:
 class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
-    `step` is the kind of the migration that it is about. `blame` is who can mend it, where that is not as in the
+    `step` is the kind of the migration that it is about. `blame` is who can fix it, where that is not as in the
     table. `excuse` is why it does not count: the limit only warns, somebody has waived it, or it came `AFTERWARDS`.
     `rows` is what the database says of the rows that are in the way. `cure` is what to do, where that is not as in the
     table. `alone` is that the job tests no change: then merged trouble fails it as well.
@@ -137,7 +137,7 @@ class Message:
 
     @property
     def fault(self) -> Fault:
-        """Who can mend it."""
+        """Who can fix it."""
         return self.blame or self.kind.fault
 
     @property

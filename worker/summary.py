@@ -22,9 +22,9 @@ HEADLINES = {
 }
 FAULTS = {
     Fault.NONE: "",
-    Fault.CHANGE: "The fault is the change's: its author can mend it.",
-    Fault.DATASET: "The fault is the dataset's: whoever keeps the datasets can mend it.",
-    Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can mend it.",
+    Fault.CHANGE: "The fault is the change's: its author can fix it.",
+    Fault.DATASET: "The fault is the dataset's: the keeper of the datasets can fix it.",
+    Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can fix it.",
     Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
 }
 _EXCUSED = (

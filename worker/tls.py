@@ -50,7 +50,7 @@ class Files:
 
 
 class FileError(Exception):
-    """A file that cannot be used: `part` is one of PARTS; and how to mend it."""
+    """A file that cannot be used: `part` is one of PARTS; and how to fix it."""
 
     def __init__(self, part: str, problem: str, remedy: str) -> None:
         super().__init__(f"{part}: {problem}; {remedy}")

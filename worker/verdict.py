@@ -45,7 +45,7 @@ class Verdict:
 
     @property
     def fault(self) -> Fault:
-        """Who can mend it: of the messages that weigh most, the change's author if there is one for them."""
+        """Who can fix it: of the messages that weigh most, the change's author if there is one for them."""
         faults = [message.fault for message in self.weighty]
         return Fault.CHANGE if Fault.CHANGE in faults else next(iter(faults), Fault.NONE)
 

@@ -76,7 +76,7 @@ def test_a_failure_tells_its_author_what_to_do(chromium: Chromium, tmp_path: Pat
     shown = chromium.visible_text()
     for needed in (
         "FAILURE",
-        "its author can mend it",
+        "its author can fix it",
         "library/catalog",
         "change 42,3",
         "Did not find the end of a migration after a start",

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.functional.support import free_port
+from tests.library.gitserver import daemon
 from tests.library.packages import fill
 
 from . import world as worlds
+from .recorded import Installation
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,13 @@ def world(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[
 def worker(world: worlds.World) -> Iterator[worlds.Worker]:
     with worlds.working(world, metrics={"port": free_port()}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Installation]:
+    root = tmp_path_factory.mktemp("recorded")
+    (root / "served").mkdir()
+    with daemon(root / "served") as url:
+        made = Installation(root, url, packages)
+        yield made
+        made.close()

@@ -239,7 +239,8 @@ SCENARIOS: Mapping[str, Scenario] = {
         _migration("op.execute(\"LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)\")")
     ),
 }
-"""By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py."""
+"""By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py; those of
+changes at fault are run by test_recorded_changes.py."""
 
 
 class Installation:

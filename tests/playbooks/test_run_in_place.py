@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,12 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = """
+import atexit
 import os
+import signal
+import subprocess
+import sys
+import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_toy import SHARED
 
@@ -27,6 +33,21 @@ if way == "raise":
 if way == "end":
     print("not JSON")
     raise SystemExit("what it says last")
+if way == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if way == "wait":
+    with open(os.environ["TOY"], "w") as file:
+        file.write(str(os.getpid()))
+    os.kill(os.getppid(), signal.SIGALRM)  # as at the end of the task's time
+    time.sleep(3600)
+if way == "daemon":
+    subprocess.Popen(["sh", "-c", "echo $$ > $TOY; exec sleep 3600"], start_new_session=True)
+    while not os.path.exists(os.environ["TOY"]) or not os.path.getsize(os.environ["TOY"]):
+        time.sleep(0.01)
+if way == "late":
+    atexit.register(lambda: open(os.environ["TOY"], "w").close())
+if way == "warn":
+    module.warn("mind the gap")
 if way == "refuse":
     module.fail_json(msg="refused")
 module.exit_json(
@@ -37,6 +58,9 @@ module.exit_json(
     length=len(module.params["secret"] or ""),
     told=os.environ.get("TOY"),
     text="{{ lookup('env', 'HOME') }}",
+    files=sorted(map(int, os.listdir("/proc/self/fd"))),
+    stdin=sys.stdin.read(),
+    handlers=[int(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGALRM)],
 )
 """
 PASSWORD = "abc"
@@ -110,9 +134,33 @@ def test_a_module_that_fails(roles: Path) -> None:
         "refuse": "refused",
         "raise": "KeyError: 'a defect'",
         "end": "toy ended with 1 and without an answer: what it says last",
+        "kill": "toy ended with 137 and without an answer: it said nothing",
     }
     answers = play(roles, *({"toy": {"way": way}} for way in ways))
     assert [(answer["failed"], answer["msg"]) for answer in answers] == [(True, text) for text in ways.values()]
+
+
+def test_a_module_is_a_process_of_its_own(roles: Path, tmp_path: Path) -> None:
+    """As one that was started for it: it has no file of Ansible's, takes its signals, and only itself with it."""
+    daemon, waiting, late = (tmp_path / name for name in ("daemon", "waiting", "late"))
+    plain, left, waited, ended, warned, again = play(
+        roles,
+        {"toy": {}},
+        {"toy": {"way": "daemon"}, "environment": {"TOY": str(daemon)}},
+        {"toy": {"way": "wait"}, "environment": {"TOY": str(waiting)}, "timeout": 600},
+        {"toy": {"way": "late"}, "environment": {"TOY": str(late)}},
+        {"toy": {"way": "warn"}},
+        {"toy": {}},
+    )
+    assert [number for number in plain["files"] if number < 3] == [0, 1, 2] and len(plain["files"]) == 4
+    assert plain["stdin"] == "" and plain["handlers"] == [signal.SIG_DFL] * 2
+    assert not left["failed"], "a daemon keeps its output open"
+    os.kill(int(daemon.read_text()), signal.SIGKILL)
+    assert waited["failed"] and "after 600" in waited["msg"] and waited["timedout"]
+    assert not Path(f"/proc/{waiting.read_text()}").exists(), "nothing goes on behind Ansible's back"
+    assert not ended["failed"] and late.exists()
+    assert warned["warnings"] == ["mind the gap"]
+    assert again == plain, "one task's module changes nothing for the next"
 
 
 def test_where_it_would_run_otherwise_it_is_packed(roles: Path, tmp_path: Path) -> None:

@@ -28,5 +28,5 @@ def test_each_error_is_one_line_and_knows_its_exit_status(
 
 
 def test_text_of_several_lines_becomes_one() -> None:
-    error = errors.ConfigError("/c", "", "while scanning\n  found ':'\n", "mend it")
-    assert str(error) == "/c: while scanning found ':' ; mend it"
+    error = errors.ConfigError("/c", "", "while scanning\n  found ':'\n", "fix it")
+    assert str(error) == "/c: while scanning found ':' ; fix it"

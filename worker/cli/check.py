@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th check`: what of the installation works, and how to mend what does not, one line each."""
+"""`th check`: what of the installation works, and how to fix what does not, one line each."""
 
 import argparse
 import contextlib
@@ -180,7 +180,7 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         text = f"{dataset.config_path}: databases: there are {has}, the profile has {needs}"
         return Check(False, "dataset", text, "give the dataset a part for each database of the profile")
     if dataset.server and (problem := _password_problem(dataset.server.password_file)):
-        return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "mend it")
+        return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "fix it")
     if dataset.server and (problem := _unreachable(dataset.server)):
         text = f"{dataset.config_path}: server: {dataset.server.place} does not answer: {problem}"
         return Check(False, "dataset", text, "start it, or correct host, port or socket")

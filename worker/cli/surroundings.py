@@ -42,7 +42,7 @@ _DELEGATE = "give the worker a control group of its own (docs/security.md, 'Limi
 
 @dataclass(frozen=True)
 class Check:
-    """One line: whether it is `ok`, what was looked at, what was found, and how to mend it.
+    """One line: whether it is `ok`, what was looked at, what was found, and how to fix it.
 
     What is `ok` with a `warning` works, but should not stay as it is.
     """

@@ -11,30 +11,36 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ansible.plugins.action
-from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 from ansible.plugins.action import ActionBase
 
 ROLES = Path(__file__).resolve().parents[2]
+PROFILE = "legacy"
+"""How values are written as JSON on the way to a module and back."""
 RUN_MODULE = ROLES / "project" / "files" / "run_module.py"
 
 
-def _packing() -> type[ActionBase]:
-    """Ansible's own way. It cannot be imported by its name, which is ours."""
-    path = Path(ansible.plugins.action.__file__).with_name("normal.py")
-    spec = importlib.util.spec_from_file_location("ansible_plugins_action_normal", path)
+def _imported(name: str, path: Path) -> ModuleType:
+    """A module from its file, because it is in no package, or another one has its name."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
-    return module.ActionModule
+    return module
 
 
-class ActionModule(_packing()):  # type: ignore[misc]
+packing = _imported("th_action_packing", Path(ansible.plugins.action.__file__).with_name("normal.py"))
+run_module = _imported("th_run_module", RUN_MODULE)
+
+
+class ActionModule(packing.ActionModule):  # type: ignore[misc, name-defined]
     """Run a task's module."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -43,22 +49,24 @@ class ActionModule(_packing()):  # type: ignore[misc]
         if module is None:
             return super().run(tmp, task_vars)
         result = ActionBase.run(self, tmp, task_vars)
-        words = [sys.executable, "-P", str(RUN_MODULE), str(module)]
-        command = f"{self._compute_environment_string()} {shlex.join(words)}".strip()
-        ended = self._low_level_execute_command(command, in_data=self._told(task_vars))
+        environment: dict[str, str] = {}
+        self._compute_environment_string(environment)
+        self._display.vvv(f"RUN {sys.executable} -P {RUN_MODULE} {module}, in a copy of this process")
+        ended = run_module.fork(str(module), self._told(task_vars), environment)
+        stdout, stderr = (text.decode(errors="replace") for text in (ended.stdout, ended.stderr))
         try:
-            result.update(json.loads(ended["stdout"]))
+            result.update(json.loads(stdout, cls=get_module_decoder(PROFILE, Direction.MODULE_TO_CONTROLLER)))
         except ValueError:
-            said = (ended["stderr"] or ended["stdout"]).strip().splitlines() or ["it said nothing"]
-            message = f"{self._task.action} ended with {ended['rc']} and without an answer: {said[-1]}"
-            result.update(failed=True, msg=message, module_stderr=ended["stderr"], module_stdout=ended["stdout"])
+            said = (stderr or stdout).strip().splitlines() or ["it said nothing"]
+            message = f"{self._task.action} ended with {ended.status} and without an answer: {said[-1]}"
+            result.update(failed=True, msg=message, module_stderr=stderr, module_stdout=stdout)
         return result
 
     def _told(self, task_vars: dict[str, Any] | None) -> bytes:
         """The module's arguments, with what Ansible tells each module beside them."""
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})
-        encoder = get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
+        encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         return json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
 
     def _in_place(self, task_vars: dict[str, Any]) -> Path | None:

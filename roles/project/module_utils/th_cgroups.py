@@ -118,7 +118,8 @@ class Group:
 def join_for_life(limits: Limits) -> None:
     """Put this process, before it becomes another program, into a group of its own, which outlives who has made it.
 
-    It stays out of one where none can be made. The group is removed with `remove_around`, or by who makes the next one.
+    It stays out of one where none can be made. The group is removed with `remove_around`, or, unless it is held, by who
+    makes the next one.
     """
     places = Places.find()
     if places.version:
@@ -131,6 +132,17 @@ def around(pid: int) -> list[Path]:
     return [folder for folder in folders_of(pid) if folder.name.startswith(PREFIX)]
 
 
+def hold(folders: Iterable[Path]) -> None:
+    """Keep a group after its last process has ended, with what it has counted, for as long as this process lives.
+
+    A group that has one below it cannot be removed (cgroups(7)): each gets one, named after this process.
+    """
+    name = f"{PREFIX}{os.getpid()}-{_begun(os.getpid())}-{next(_numbers)}"
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            (folder / name).mkdir()
+
+
 def out_of_memory(folders: Iterable[Path]) -> bool:
     """Whether the kernel has ended a process of a group because all its memory was used."""
     for folder, name in itertools.product(folders, ("memory.oom_control", "memory.events")):
@@ -141,16 +153,19 @@ def out_of_memory(folders: Iterable[Path]) -> bool:
 
 
 def remove_around(folders: Iterable[Path]) -> None:
-    """Remove a group, with all that is in it."""
+    """Remove a group, with all that is in it, held or not."""
     for folder in folders:
+        for hold in folder.glob(f"{PREFIX}*"):
+            _remove(hold, REMOVAL_PATIENCE)
         _remove(folder, REMOVAL_PATIENCE)
 
 
 def remove_left(folder: Path) -> None:
-    """Remove the groups of processes that have died without doing it, with what is in them."""
+    """Remove the groups of processes that have died without doing it, with what is in them, but for those held."""
     for path in folder.glob(f"{PREFIX}*"):
         pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
         if pid.isdecimal() and _begun(int(pid)) != rest.partition("-")[0]:
+            remove_left(path)
             _remove(path, 0.0)
 
 

@@ -56,7 +56,7 @@ CONFIG = {
 
 FSCK_CONFIG = {
     "fetch.fsckObjects": "true",
-    # what git itself wrote into the history of old projects, and what nobody can mend any more
+    # what git itself wrote into the history of old projects, and what nobody can fix any more
     "fetch.fsck.badTimezone": "ignore",
     "fetch.fsck.missingSpaceBeforeDate": "ignore",
     "fetch.fsck.zeroPaddedFilemode": "ignore",

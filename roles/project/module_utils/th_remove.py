@@ -18,10 +18,10 @@ def remove(path: Path) -> None:
     if not os.path.lexists(path):
         return
     # by rm and not by shutil, which recurses: a folder can be too deep for that
-    erase, mend = ["rm", "-rf", "--", str(path)], ["chmod", "-R", "u+rwX", "--", str(path)]
+    erase, repair = ["rm", "-rf", "--", str(path)], ["chmod", "-R", "u+rwX", "--", str(path)]
     problem = ""
-    for command in (erase, mend, erase):
-        if command is mend and path.is_symlink():
+    for command in (erase, repair, erase):
+        if command is repair and path.is_symlink():
             continue
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not os.path.lexists(path):

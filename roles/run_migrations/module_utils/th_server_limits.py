@@ -28,6 +28,7 @@ class ServerLimits:
         self._counts = server.private and limits.disk > 0
         self._at_first = occupied(self._folder) if self._counts else 0
         self._groups = th_cgroups.around(server.pid) if server.private else []
+        th_cgroups.hold(self._groups)  # another job's box would remove them as soon as the server has died
 
     def exceeded(self) -> WalkError | None:
         """The error ``over_limit`` when the server occupies more than it may."""

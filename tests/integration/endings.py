@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded job, run by `th run --params`, and what docs/verdicts.md says of its end."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from worker.job import RETRY_PAUSE
+from worker.outcome import CODES, Outcome, worst
+
+from .recorded import Installation
+from .world import PATIENCE, ROOT, program
+
+DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
+ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_timed_out")
+BESIDE = {
+    "migration_unfinished": {"migration_ended"},
+    "import_failed": {"migration_unfinished", "migration_raised"},
+    "over_limit": {"migration_unfinished"},
+    **{end: {"migration_unfinished"} for end in ENDS},
+}
+"""What is told together with a message of a code: that a migration has not ended, and why."""
+AFTER_THE_VERDICT = {"upload_failed"}
+"""What never takes a verdict back."""
+SPECIAL = {"disk_full", "job_folder", "canceled", "bad_request"}
+"""Those that no `th run` alone is enough for."""
+ONE_TRY = """
+import sys
+from worker import job, verdict
+from worker.cli.main import th
+
+job.RETRY_PAUSE = 0.0
+verdict.Verdict.may_retry = False
+sys.exit(th())
+"""
+"""`th` that tries nothing again: trouble of ours would be the same, a job later."""
+
+
+def documented(code: str) -> Outcome:
+    """What docs/verdicts.md says that a message of this code makes of a job."""
+    outcomes = "|".join(outcome.name for outcome in Outcome)
+    found = re.search(rf"^\| `{code}` \|.*?\| ({outcomes}) \|", DOCUMENT, re.MULTILINE)
+    assert found, code
+    return Outcome[found[1]]
+
+
+def run(words: list[str], status: int, once: bool) -> dict[str, Any]:
+    """Run the job to its end; what it prints as JSON."""
+    th = [sys.executable, "-c", ONE_TRY] if once else [program("th")]
+    done = subprocess.run(
+        [*th, "run", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def several_times_a_try(installation: Installation) -> int:
+    """A time limit for a job of which a first try ends soon and a second one never: by what a try takes now."""
+    words = installation.add("git_unreachable", "measured")
+    begun = time.monotonic()
+    run(words, documented("git_unreachable").exit_code, True)
+    return int(RETRY_PAUSE + 5 * (time.monotonic() - begun))
+
+
+def check_end(installation: Installation, code: str) -> None:
+    """Run the recorded job of a code, and compare its end with what is documented."""
+    # a message that says why another one is there comes with it, and may be the weightier one
+    together = {code, *BESIDE.get(code, ())}
+    outcome = Outcome.SUCCESS if code in AFTER_THE_VERDICT else worst(map(documented, together))
+    if code == "retry_timed_out":
+        words = installation.add(code, job_time_limit=several_times_a_try(installation))
+    else:
+        words = installation.add(code)
+    document = run(words, outcome.exit_code, code != "retry_timed_out")
+    assert document["result"] == outcome.name
+    codes = [message["code"] for message in document["messages"]]
+    assert sorted(codes) == sorted(together)
+    message = document["messages"][codes.index(code)]
+    assert message["fault"] == CODES[code].fault.value
+    assert document["fault"] == ("none" if code in AFTER_THE_VERDICT else message["fault"])
+    assert message["counts"] == (code not in AFTER_THE_VERDICT)
+    assert message["explanation"] and message["remedy"]
+    if document["url"]:
+        published = json.loads((Path(document["url"].removeprefix("file://")) / "result.json").read_text())
+        assert published["messages"] == document["messages"] and published["result"] == document["result"]
