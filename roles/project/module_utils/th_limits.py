@@ -114,12 +114,24 @@ class Exceeded:
         return f"{whose}{_WORDS.get(name, name)}, {value} ({self.variable})"
 
 
+ENDED_FIRST, ENDED_NEXT = 1000, 900
+"""Whom the kernel ends when memory is short: boxes with code of a project first, then private servers, whose own memory
+they fill (proc_pid_oom_score_adj(5))."""
+
+
 def limit_self(rlimits: Iterable[tuple[int, tuple[int, int]]]) -> None:
     """Limit this process and all that it starts, and let the kernel take them first when memory is short."""
     for number, values in rlimits:
         resource.setrlimit(number, values)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    end_early(ENDED_FIRST)
+
+
+def end_early(score: int) -> None:
+    """Let the kernel end this process, and all that it starts, before others; nothing less than it has is set."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        if int(file.read()) < score:
+            file.seek(0)
+            file.write(str(score))
 
 
 def by_signal(limits: Limits, status: int | None) -> Exceeded | None:

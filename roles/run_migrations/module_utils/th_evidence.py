@@ -192,6 +192,10 @@ class Evidence:
             self.end_connections()
             raise error
 
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the server to its limits for as long as this lasts, whatever the walk is doing."""
+        return self._limits.held(self.end_connections)
+
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""
         if not self._server.running():

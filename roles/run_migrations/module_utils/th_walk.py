@@ -84,7 +84,10 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    with reached(self._server, self._sandbox, self._by_port) as self._address:
+                    with (
+                        self._evidence.held(),
+                        reached(self._server, self._sandbox, self._by_port) as self._address,
+                    ):
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
