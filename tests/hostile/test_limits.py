@@ -6,6 +6,7 @@ Every bomb is bounded by itself, so that it does no harm where a limit does not 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 import time
@@ -26,6 +27,8 @@ from ansible.module_utils.th_nameless import Nameless
 from ansible.module_utils.th_usage import Ledger, Process
 
 from tests.library import boxes
+
+from .world import is_root
 
 PATIENCE = 300
 HOLD = 2 * PATIENCE
@@ -407,6 +410,25 @@ def test_it(name: str, tmp_path: Path, stopped_by: Callable[[str], None]) -> Non
 @pytest.mark.parametrize("name", TOGETHER)
 def test_it_together(name: str, cgroups: str, tmp_path: Path, stopped_by: Callable[[str], None]) -> None:
     stopped_by(show(TOGETHER[name], tmp_path, cgroups=WAYS[cgroups]))
+
+
+if is_root():  # nobody else can mount something that is as good as a quota
+
+    def test_it_fills_what_the_kernel_gives_a_job(tmp_path: Path, stopped_by: Callable[[str], None]) -> None:
+        """Where the operator says that this is the job's own; else it is the disk of all, and nobody's fault."""
+        folder = tmp_path / "job"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60M", "none", folder], check=True)
+        try:
+            for quota in (True, False):
+                ended = run(FILES, folder, disk_quota=quota)
+                assert ended.exit == 1 and "No space left" in ended.tail[-1], ended
+                assert str(ended.exceeded) == ("quota of the disk, 60 MiB (sandbox_disk_quota)" if quota else "None")
+                for path in folder.iterdir():
+                    path.unlink()
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+        stopped_by("sandbox_disk_quota")
 
 
 def test_what_is_not_there_does_not_count(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class Settings:
     read_only: tuple[str, ...] = ()
     seccomp: bool = True
     cgroups: bool = True
+    disk_quota: bool = False
     limits: Limits = field(default_factory=Limits)
     database: DatabaseLimits = field(default_factory=DatabaseLimits)
 

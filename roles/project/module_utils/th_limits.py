@@ -20,7 +20,12 @@ CPU_GRACE = 2
 _BYTES = ("memory", "disk", "file_size", "tmp")
 _SECONDS = ("cpu_seconds",)
 _OF_DATABASES = "database_"
-_WORDS = {"cpu_seconds": "processor time", "open_files": "open files", "file_size": "size of one file"}
+QUOTA = "disk_quota"
+"""The name of what the kernel holds of the disk where the operator says so (``sandbox_disk_quota``)."""
+_WORDS = {
+    QUOTA: "quota of the disk", "cpu_seconds": "processor time", "open_files": "open files",
+    "file_size": "size of one file",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Exceeded:
 
     def __str__(self) -> str:
         name, value = self.limit.removeprefix(_OF_DATABASES), str(self.allowed)
-        if name in _BYTES:
+        if name in (*_BYTES, QUOTA):
             value = _size(self.allowed)
         elif name in _SECONDS:
             value += " s"
@@ -165,7 +170,7 @@ _SAID = {
     ),
     "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d{1,20} bytes"),
     "cpu_seconds": re.compile(r"CPU time limit exceeded|\bSIGXCPU\b"),
-    "tmp": re.compile(r"No space left on device"),
+    "tmp": re.compile(r"No space left on device|Disk quota exceeded|\bEDQUOT\b"),
 }
 
 

@@ -66,7 +66,8 @@ class Walk:
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         self._address: Mapping[str, str] = {}
-        self._evidence = Evidence(self._server, self._databases, self._tree.revisions, sandbox.database)
+        revisions, held = self._tree.revisions, sandbox.disk_quota
+        self._evidence = Evidence(self._server, self._databases, revisions, sandbox.database, held)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
