@@ -195,9 +195,14 @@ class Evidence:
             self.end_connections()
             raise error
 
-    def held(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the server to its limits for as long as this lasts, whatever the walk is doing."""
-        return self._limits.held(self.end_connections)
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the server to its limits for as long as this lasts, whatever the walk is doing. Raises WalkError."""
+        if self._server.private:
+            with self.connection() as connection:
+                self._limits.limit_temporary_space(connection)
+        with self._limits.held(self.end_connections):
+            yield
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""

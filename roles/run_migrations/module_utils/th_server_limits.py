@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
-from ansible.module_utils import th_cgroups
+from ansible.module_utils import th_cgroups, th_mariadb
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_mariadb import Server
 from ansible.module_utils.th_server_disk import ServerDisk
 from ansible.module_utils.th_walkers import WalkError
 
 _SAID = {
-    "disk": ("Got error 27 ", "(errno: 27 ", "(Errcode: 27 "),
+    "disk": ("Got error 27 ", "(errno: 27 ", "(Errcode: 27 ", "temporary space limit reached"),
     "connections": ("max_user_connections", "Too many connections"),
     "memory": ("Out of memory",),
     "open_files": ("Too many open files",),
     "processes": ("create a new thread",),
 }
 """How a server tells its client that it has met a limit, or that the kernel holds it to one."""
+
+_TEMPORARY_SPACE = "max_tmp_total_space_usage"
 
 
 class ServerLimits:
@@ -37,6 +40,11 @@ class ServerLimits:
             return None
         self._disk.look()
         return self._of_the_disk()
+
+    def limit_temporary_space(self, connection: Any) -> None:
+        """Have a server that can (MariaDB 11.5 and later) hold what it sorts and keeps for a moment by itself."""
+        if self._disk and th_mariadb.query(connection, "SHOW GLOBAL VARIABLES LIKE %s", _TEMPORARY_SPACE):
+            th_mariadb.query(connection, f"SET GLOBAL {_TEMPORARY_SPACE} = %s", self._limits.disk)
 
     def held(self, end: Callable[[], object]) -> contextlib.AbstractContextManager[None]:
         """Hold the server to its limit of the disk from another thread; `end` ends its statements."""
