@@ -23,7 +23,8 @@ from ansible.module_utils.th_nameless import nameless
 from ansible.module_utils.th_usage import BLOCK, Process
 
 INTERVAL = 0.25
-"""Seconds between two looks; more where a look takes long."""
+"""Seconds between two looks; more where a look takes long, and fewer when free space falls."""
+_GLANCE = 0.02
 _SHARE = 10
 _PATIENCE = 3
 """How often the statements are ended of a server that goes on growing, before it is ended itself."""
@@ -55,7 +56,7 @@ class ServerDisk:
         self.most = max(self.most, occupied(self._folder) + self._nameless() - self._first)
 
     def refused(self) -> bool:
-        """Whether the kernel has refused the server a larger file since then: its errors do not all say so."""
+        """Whether the kernel has refused the server a larger file since then, as its log says."""
         with contextlib.suppress(OSError), open(self._server.error_log, "rb") as file:
             file.seek(max(self._logged, self._log_size() - _LOG_BYTES))
             said = file.read(_LOG_BYTES)
@@ -89,7 +90,7 @@ class ServerDisk:
 
     def _run(self, end: Callable[[], object]) -> None:
         pause, ended, last = INTERVAL, 0, 0
-        while not self._over.wait(pause):
+        while self._waited(pause):
             begun = time.monotonic()
             self.look()
             if self.exceeded:
@@ -100,6 +101,20 @@ class ServerDisk:
                     return
                 end()
             pause = max(INTERVAL, _SHARE * (time.monotonic() - begun))
+
+    def _waited(self, seconds: float) -> bool:
+        """Wait, but not while the disk is being filled; False when it is over."""
+        free, until = self._free(), time.monotonic() + seconds
+        while not self._over.wait(_GLANCE):
+            if time.monotonic() >= until or free - self._free() > self.limit / 8:
+                return True
+        return False
+
+    def _free(self) -> int:
+        with contextlib.suppress(OSError):
+            status = os.statvfs(self._folder)
+            return status.f_bfree * status.f_frsize
+        return 0
 
     def _nameless(self) -> int:
         with contextlib.suppress(OSError):

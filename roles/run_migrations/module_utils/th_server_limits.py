@@ -22,6 +22,9 @@ _SAID = {
 }
 """How a server tells its client that it has met a limit, or that the kernel holds it to one."""
 
+_REFUSED = ("Got error ", "' is full", "is corrupted", "Error writing file ")
+"""How a server tells that a file could not be written, where it does not say why: believed where it has been seen to
+come near its limit."""
 _TEMPORARY_SPACE = "max_tmp_total_space_usage"
 
 
@@ -70,7 +73,8 @@ class ServerLimits:
         """
         if over := self._of_the_disk():
             return WalkError(over.code, f"{over.detail}: {error.detail}", error.file, error.line)
-        if self._disk and self._disk.refused():
+        grown = self._disk is not None and self._disk.most > self._limits.disk / 2
+        if self._disk and (self._disk.refused() or (grown and any(word in error.detail for word in _REFUSED))):
             detail = f"{self._limits.exceeded('disk')}: {error.detail}"
             return WalkError("over_limit", detail, error.file, error.line)
         for name, words in _SAID.items():
