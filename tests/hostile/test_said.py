@@ -92,9 +92,8 @@ READERS: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("what", READERS)
 def test_a_text_that_takes_long_to_read(what: str, stopped_by: Callable[[str], None]) -> None:
     for fragment in FRAGMENTS:
-        for end in ("", "]\0"):
-            wrong = grows(READERS[what], "", fragment, end)
-            assert not wrong, f"{what}: {wrong}"
+        wrong = grows(READERS[what], "", fragment, "]\0")
+        assert not wrong, f"{what}: {wrong}"
     stopped_by("patterns that look at no character more often than a few times")
 
 
