@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -500,3 +501,25 @@ def test_a_change_that_uses_too_much(bench: Bench, bomb: Bomb, stopped_by: Calla
         else:
             assert event["event"] == "final", event
     stopped_by(f"sandbox_database_{bomb.limit}")
+
+
+SAYS = """
+import json, os
+number = int(open('/proc/self/cmdline').read().split(chr(0))[2])
+said = json.dumps({{'error': {{'text': '(errno: 1 ' * {count}}}}}).encode() + b'\\n'
+while said:
+    said = said[os.write(number, said):]
+os._exit(1)
+"""
+
+
+def test_an_error_text_that_takes_long_to_read(bench: Bench, stopped_by: Callable[[str], None]) -> None:
+    """The walk's own processor time, for as long as which nobody else of its process gets anywhere."""
+    costs = []
+    for count in (1_000, 20_000):
+        begun = time.process_time()
+        event = bench.walk(SAYS.format(count=count))
+        costs.append(time.process_time() - begun)
+        assert event["code"] == "migration_raised" and len(event["detail"]) <= 4000, event
+    assert costs[1] < 8 * costs[0]
+    stopped_by("a text that is cut where it comes in")
