@@ -82,7 +82,7 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def _version(program: str) -> str:
     try:
-        found = re.search(r"\d+(\.\d+)+", _run(program, "--version").stdout)
+        found = re.search(r"\d{1,9}(\.\d{1,9}){1,5}", _run(program, "--version").stdout)
     except (OSError, subprocess.SubprocessError):
         return ""
     return found[0] if found else ""

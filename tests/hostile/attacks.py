@@ -163,6 +163,18 @@ NET = (
     """),
     Attack("to open a socket to the machine below this one", SECCOMP,
            "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM); print('STOLEN')", shown=False),
+    Attack("to open a pair of sockets to the machine below this one", SECCOMP,
+           "import socket; socket.socketpair(socket.AF_VSOCK, socket.SOCK_STREAM); print('STOLEN')", shown=False),
+    Attack("to open a pair of sockets of any kind but one", SECCOMP, """
+        import errno, socket
+        for family in set(range(1, 50)) - {socket.AF_UNIX}:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+                try: socket.socketpair(family, kind); print('STOLEN')
+                except OSError as error:
+                    if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ESOCKTNOSUPPORT,
+                                           errno.EPROTONOSUPPORT): print('STOLEN', family)
+                except ValueError: pass
+    """, shown=False),
     Attack("to open a socket to the kernel's cryptography", SECCOMP,
            "import socket; socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET); print('STOLEN')", shown=False),
     Attack("to listen to all packets", SECCOMP,
@@ -201,6 +213,24 @@ WRITING = (
     """),
     Attack("to set a kernel parameter", READ_ONLY,
            "import os; os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY); print('STOLEN')", root=True),
+    Attack("to be ended later than others when memory is short", READ_ONLY, """
+        for value in ('1000', '0'):
+            with open('/proc/self/oom_score_adj', 'w') as file: file.write(value)
+        print('STOLEN' if open('/proc/self/oom_score_adj').read() == '0\\n' else '')
+    """),
+    Attack("to write to any file of the kernel's", READ_ONLY, """
+        import glob, os
+        for place in ('/proc/*', '/proc/self/*', '/proc/1/*', '/proc/pressure/*', '/proc/sys/*/*', '/proc/irq/*/*'):
+            for path in filter(os.path.isfile, glob.glob(place)):
+                try: os.close(os.open(path, os.O_WRONLY)); print('STOLEN', path)
+                except OSError: pass
+    """, shown=False),
+    Attack("to find out that it is only tried out", "names that say nothing", """
+        import os, pwd, socket
+        said = [socket.gethostname(), *pwd.getpwuid(os.getuid())[:6], *os.environ, open('/etc/hosts').read()]
+        said += [open(f'/proc/{name}/comm').read() for name in os.listdir('/proc') if name.isdecimal()]
+        if any(word in text.lower() for text in said for word in ('sandbox', 'hipster', 'zuul')): print('STOLEN', said)
+    """, shown=False),
     Attack("to open the magic system request", READ_ONLY,
            "import os; os.open('/proc/sysrq-trigger', os.O_WRONLY); print('STOLEN')", shown=False),
 )  # fmt: skip

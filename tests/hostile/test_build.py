@@ -267,7 +267,7 @@ def test_a_build_tries_to_kill_everything_that_it_can(site: Site, stopped_by: Ca
     (attack,) = [attack for attack in ATTACKS if attack.tries == "to kill everything that it can"]
     work = site.job("killer")
     # never without a box around it
-    guard = "import socket\nassert socket.gethostname() == 'sandbox'\n"
+    guard = "assert open('/proc/1/comm').read() == 'bwrap\\n'\n"
     work.write(project(evil=guard + attack.body.replace("SIGTERM", "SIGKILL")))
     assert site.ends(work) == "environment_failed"
     assert site.world.unharmed()

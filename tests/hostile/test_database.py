@@ -5,8 +5,10 @@ where that is safe, then gets the job's user nowhere. And the limits of the serv
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -405,12 +407,66 @@ held = [engine.connect() for _ in range({})]
 """
 
 
-def test_a_database_that_fills_the_disk(bench: Bench, stopped_by: Callable[[str], None]) -> None:
-    for body in (FILL, FOR_LONG):  # when it has ended, and in the middle of it
-        event = bench.walk(body, disk=30 << 20)
-        assert event["code"] == "over_limit" and "sandbox_database_disk" in event["detail"], event
-    assert bench.walk(FILL, disk=200 << 20)["event"] == "final"
+SORT = """
+import time
+from sqlalchemy import text
+rows = "SELECT seq, REPEAT(seq, 200) AS a FROM seq_1_to_120000 ORDER BY MD5(seq), a"
+told = op.get_bind().execution_options(stream_results=True).execute(text(rows))
+told.fetchone()
+"""
+"""What is sorted is in a file without a name until all of it has been fetched."""
+MANY_ROWS = "SELECT seq AS id, REPEAT(MD5(seq), 30) AS a FROM seq_1_to_120000"
+TALK = """
+import os, threading, time
+def talk():
+    while True:
+        os.write(int(number), b' ')
+        time.sleep(0.2)
+number = open('/proc/self/cmdline').read().split(chr(0))[2]
+threading.Thread(target=talk, daemon=True).start()
+"""
+"""Says something all the time, so that there is always something to hear."""
+ON_THE_SIDE = """
+import threading, time
+from sqlalchemy import create_engine, text
+engine = create_engine(op.get_context().config.get_main_option('sqlalchemy.url'))
+def fill():
+    with engine.begin() as other:
+        for number in range(1000):
+            other.execute(text(f"CREATE TABLE side{number} AS SELECT REPEAT('x', 1000) AS a FROM seq_1_to_30000"))
+threading.Thread(target=fill).start()
+time.sleep(1)
+op.execute('LOCK TABLES alembic_version WRITE')
+"""
+"""Goes on writing while the version cannot be read."""
+FILLING = {
+    "and has ended": FILL,
+    "and goes on": FOR_LONG,
+    "with what it sorts": f"{SORT}time.sleep(3600)",
+    "with a table for a moment": f"op.execute('CREATE TEMPORARY TABLE x AS {MANY_ROWS}')",
+    "with a table of another engine's": f"op.execute('CREATE TABLE x ENGINE=Aria AS {MANY_ROWS}')",
+    "and never stops talking": f"{TALK}{FOR_LONG}",
+    "while nothing can be asked": ON_THE_SIDE,
+}
+
+
+@pytest.mark.parametrize("how", FILLING)
+def test_a_database_that_fills_the_disk(bench: Bench, how: str, stopped_by: Callable[[str], None]) -> None:
+    event = bench.walk(FILLING[how], disk=30 << 20)
+    assert event["code"] == "over_limit" and "sandbox_database_disk" in event["detail"], event["detail"]
     stopped_by("sandbox_database_disk")
+
+
+def test_a_server_is_ended_after_the_code_that_uses_it_and_before_all_else(bench: Bench) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(Path(f"/proc/{bench.server.pid}/oom_score_adj").read_text()) == max(own, 900)
+    event = bench.walk("raise RuntimeError('it is ' + open('/proc/self/oom_score_adj').read())")
+    assert "it is 1000" in event["detail"], event
+
+
+def test_a_database_that_stays_below_its_limit_of_the_disk(bench: Bench) -> None:
+    assert bench.walk(f"{FILL}{SORT}", disk=1 << 30)["event"] == "final"
+    assert resource.prlimit(bench.server.pid, resource.RLIMIT_FSIZE) == (resource.RLIM_INFINITY,) * 2
 
 
 @dataclass(frozen=True)
@@ -451,3 +507,25 @@ def test_a_change_that_uses_too_much(bench: Bench, bomb: Bomb, stopped_by: Calla
         else:
             assert event["event"] == "final", event
     stopped_by(f"sandbox_database_{bomb.limit}")
+
+
+SAYS = """
+import json, os
+number = int(open('/proc/self/cmdline').read().split(chr(0))[2])
+said = json.dumps({{'error': {{'text': '(errno: 1 ' * {count}}}}}).encode() + b'\\n'
+while said:
+    said = said[os.write(number, said):]
+os._exit(1)
+"""
+
+
+def test_an_error_text_that_takes_long_to_read(bench: Bench, stopped_by: Callable[[str], None]) -> None:
+    """The walk's own processor time, for as long as which nobody else of its process gets anywhere."""
+    costs = []
+    for count in (1_000, 20_000):
+        begun = time.process_time()
+        event = bench.walk(SAYS.format(count=count))
+        costs.append(time.process_time() - begun)
+        assert event["code"] == "migration_raised" and len(event["detail"]) <= 4000, event
+    assert costs[1] < 8 * costs[0]
+    stopped_by("a text that is cut where it comes in")

@@ -196,9 +196,11 @@ def test_a_server_that_a_full_disk_has_ended(tmp_path: Path) -> None:
     server = of_log(tmp_path, CRASH)
     assert "error 28" in server.last_words() and "Max open" not in server.last_words()
     assert "a row" not in server.last_words()
-    evidence._server, evidence._gone = server, "server_died"
+    evidence._server, evidence._gone, evidence._quota = server, "server_died", False
     evidence._limits = type("Limits", (), {"ended": lambda self, words: None})()
     assert evidence._dead(server.last_words()).code == "disk_full"
+    evidence._quota = True
+    assert "(sandbox_disk_quota): " in evidence._dead(server.last_words()).detail
     of_log(tmp_path, CRASH.replace("error 28", "error 5"))
     assert evidence._dead(server.last_words()).code == "server_died"
 
@@ -226,3 +228,6 @@ def test_little_space_explains_no_error_about_the_rows(
     monkeypatch.setattr(th_mariadb, "free_bytes", lambda folder: 1 << 20)
     evidence = Evidence(server, [], {}, DatabaseLimits())
     assert evidence.explained(WalkError("migration_raised", detail), tmp_path).code == code
+    evidence = Evidence(server, [], {}, DatabaseLimits(), quota=True)
+    found = evidence.explained(WalkError("migration_raised", detail), tmp_path)
+    assert found.code == code.replace("disk_full", "over_limit"), "the job has filled what is its own"

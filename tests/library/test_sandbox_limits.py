@@ -42,6 +42,7 @@ def test_a_variable_that_is_wrong(variable: str, value: Any, words: str) -> None
     [
         (Exceeded("memory", 4 << 30), "memory, 4 GiB (sandbox_memory)"),
         (Exceeded("disk", 3 << 29), "disk, 1.5 GiB (sandbox_disk)"),
+        (Exceeded("disk_quota", 60 << 20), "quota of the disk, 60 MiB (sandbox_disk_quota)"),
         (Exceeded("tmp", 1001), "tmp, 1001 bytes (sandbox_tmp)"),
         (Exceeded("cpu_seconds", 60), "processor time, 60 s (sandbox_cpu_seconds)"),
         (Exceeded("open_files", 64), "open files, 64 (sandbox_open_files)"),
@@ -66,6 +67,7 @@ def test_what_is_said_of_a_limit(exceeded: Exceeded, words: str) -> None:
         ("BlockingIOError: [Errno 11] Resource temporarily unavailable", "processes"),
         ("signal: 24 (SIGXCPU)", "cpu_seconds"),
         ("OSError: [Errno 28] No space left on device", "tmp"),
+        ("OSError: [Errno 122] Disk quota exceeded: 'x'", "tmp"),
         ("resource temporarily unavailable: BlockingIOError: [Errno 11]", None),
         ("(1030, 'Got error 28 from storage engine (errno: 28 \"No space left on device\")')", None),
         ("Can't open file: 't.ibd' (errno: 24 \"Too many open files\")", None),
@@ -93,6 +95,7 @@ def test_the_report_says_what_the_kernel_says() -> None:
     assert found["user"] == {"outside": os.geteuid(), "inside": 1000}
     assert set(found["held"].values()) == {"looking"} and found["cgroups"] == {"version": 0, "controllers": []}
     assert (found["rlimits"]["open_files"], found["rlimits"]["memory"]) == (77, 2 << 30)
+    assert report(boxes.settings(disk_quota=True))["held"]["disk"] == "quota"
 
 
 def test_the_report_of_no_box() -> None:

@@ -19,7 +19,7 @@ FRAMING = frozenset(("content-length", "transfer-encoding"))
 _NEVER_OF_ONE_CONNECTION = FRAMING | {"host", "expect", "content-encoding", "content-range", "content-type"}
 
 _LINE = re.compile(r"(?P<method>[A-Z]{1,20}) (?P<target>[!-~]+) HTTP/1\.[01]")
-_HEADER = re.compile(r"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(?P<value>[ \t!-~\x80-\xff]*)")
+_HEADER = re.compile(r"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+(?P<value>[ \t!-~\x80-\xff]*)")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
 
 

@@ -25,20 +25,21 @@ LINE_LIMIT = 2000
 # after these words uv names a package
 _NAMED = re.compile(
     r"(?:Because|because|and|only|requires?|depends? on|versions? of|mismatch for|found:"
-    r"|Failed to (?:build|download|fetch|read|prepare|extract|unzip|parse)(?: [a-z]+)*)"
-    r" `?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
+    r"|Failed to (?:build|download|fetch|read|prepare|extract|unzip|parse)(?: [a-z]{1,30}){0,10})"
+    r" `?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,200})"
 )
 _ABSENT = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]*)"
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,200}) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]{0,200})"
 )
 # where uv itself tells the place
-_POSITION = re.compile(r"in `(?P<file>[^`]+)` at position (?P<position>\d{1,9})")
+_POSITION = re.compile(r"in `(?P<file>[^`]{1,1000})` at position (?P<position>\d{1,9})")
 _LINE = re.compile(
-    r"`?(?P<file>[^`\s]+):(?P<line>\d{1,9}):\d+|Invalid `(?P<toml>pyproject\.toml)`.*? at line (?P<number>\d{1,9})"
+    r"`?(?<![^`\s])(?P<file>[^`\s]{1,500}):(?P<line>\d{1,9}):\d"
+    r"|Invalid `(?P<toml>pyproject\.toml)`.{0,1000}? at line (?P<number>\d{1,9})"
 )
 # what a build has printed names anything
-_BUILDS_WORDS = re.compile(r"\[std(?:out|err)\].*?(?=hint: |$)")
-_NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]+)")
+_BUILDS_WORDS = re.compile(r"\[std(?:out|err)\].*?(?=hint: |\Z)", re.DOTALL)
+_NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]{1,4000})")
 _REQUIREMENT = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
 _EGG = re.compile(r"#egg=(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>[^\s#]+)")

@@ -31,7 +31,7 @@ _MORE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}[ ]{0,100}(?:\[[A-Za-z0-9._, -]{0,500}\][ ]{0,100})?"
     r"(?:@ ?[A-Za-z][A-Za-z0-9+.-]{0,30}:[!-~]{1,1000}(?: ?$| ; )|[(<>=!~;])"
 )
-_OPERATOR = re.compile(r"\s*(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*(?P<version>[A-Za-z0-9.*+!_-]{1,100})\s*")
+_OPERATOR = re.compile(r"\s*+(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*+(?P<version>[A-Za-z0-9.*+!_-]{1,100})\s*")
 
 
 def unpackaged(root: Path) -> str:

@@ -43,7 +43,7 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _UNDATED = re.compile(r"warning: \S{1,500} is missing an upload date")
-_FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]*: `?(?P<url>https?://[^\s`]+)")
+_FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]{0,300}: `?(?P<url>https?://[^\s`]{1,2000})")
 
 
 @dataclass(frozen=True)

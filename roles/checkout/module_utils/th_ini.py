@@ -40,7 +40,7 @@ _KEYS = (
     "recursive_version_locations",
     "prepend_sys_path",
 )
-_REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)")
+_REFERENCE = re.compile(r"%(?:%|\(([^)]{1,500})\)s)")
 
 
 class TooMuchError(Exception):

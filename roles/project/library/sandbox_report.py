@@ -151,7 +151,7 @@ def _limits(settings: Settings, told: Sequence[str]) -> dict[str, Any]:
     }
     return {
         "cgroups": {"version": places.version, "controllers": sorted(held)},
-        "held": {**by, "disk": "looking"},
+        "held": {**by, "disk": "quota" if settings.disk_quota else "looking"},
         "limits": asdict(settings.limits),
         "rlimits": {name: int(word) if word.isdecimal() else word for name, word in words.items()},
     }

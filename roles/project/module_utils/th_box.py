@@ -50,15 +50,14 @@ SYSTEM_FILES = (
 HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
 """What /proc tells of the whole machine and nobody in a box needs."""
 
-GUARDED = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi", "/proc/driver")
-"""Settings of the whole machine: the kernel lets their owner write there, who is root even where that one has no
-capability. bubblewrap looks at the folders alone, which nobody may write to."""
+PLAIN_NAME = "localhost"
+"""The host's name inside. Nothing in a box is to say what it is: what knows that it is tried out may do nothing."""
 
 _MADE_FILES = {
-    "/etc/passwd": f"root:x:0:0::/root:/usr/sbin/nologin\nsandbox:x:{USER}:{USER}::/tmp:/bin/sh\n"
+    "/etc/passwd": f"root:x:0:0:root:/root:/bin/bash\nuser:x:{USER}:{USER}::/tmp:/bin/bash\n"
     "nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n",
-    "/etc/group": f"root:x:0:\nsandbox:x:{USER}:\nnogroup:x:65534:\n",
-    "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "/etc/group": f"root:x:0:\nuser:x:{USER}:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 
@@ -74,6 +73,7 @@ class Settings:
     read_only: tuple[str, ...] = ()
     seccomp: bool = True
     cgroups: bool = True
+    disk_quota: bool = False
     limits: Limits = field(default_factory=Limits)
     database: DatabaseLimits = field(default_factory=DatabaseLimits)
 
@@ -130,19 +130,26 @@ class Box:
         program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
         if program is None:
             raise StepError("sandbox_unavailable", "bubblewrap is not installed: playbooks/prepare-host.yaml does it")
-        boxed = Boxed([program, *self._namespaces()], "/")
-        boxed.argv += self._system(boxed) + self._own()
-        boxed.argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+        boxed = Boxed([program], "/")
+        words = self._namespaces() + self._system(boxed) + self._own()
+        # in /proc are settings of the whole machine, which their owner may write to, who is root even where root has
+        # no capability; and whom the kernel ends first (oom_score_adj)
+        for path in ("/dev", "/proc", "/"):
+            words += ["--remount-ro", path]
+        words += ["--chdir", "/"]
         if self.settings.seccomp:
-            boxed.argv += ["--seccomp", boxed.file(_filter())]
-        boxed.argv += ["--json-status-fd", boxed.hear(), "--", *self._limited(argv, cwd)]
+            words += ["--seccomp", boxed.file(_filter())]
+        words += ["--json-status-fd", boxed.hear()]
+        # from a file, for the command of the first process in a box can be read there
+        boxed.argv += ["--args", boxed.file("".join(f"{word}\0" for word in words).encode())]
+        boxed.argv += ["--", *self._limited(argv, cwd)]
         return boxed
 
     def _namespaces(self) -> list[str]:
         words = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         words += ["--unshare-cgroup-try", "--as-pid-1" if self.outlives else "--die-with-parent"]
         words += ["--disable-userns", "--new-session", "--cap-drop", "ALL"]
-        return [*words, "--hostname", "sandbox", "--uid", str(USER), "--gid", str(USER)]
+        return [*words, "--hostname", PLAIN_NAME, "--uid", str(USER), "--gid", str(USER)]
 
     def _system(self, boxed: Boxed) -> list[str]:
         words = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
@@ -154,10 +161,6 @@ class Box:
         for path in HIDDEN:
             if os.path.isfile(path):
                 words += ["--ro-bind", "/dev/null", path]
-        writable = (entry.path for entry in os.scandir("/proc") if entry.is_file() and entry.stat().st_mode & 0o222)
-        for path in (*GUARDED, *writable):
-            if path not in HIDDEN:
-                words += ["--ro-bind-try", path, path]
         for path in SYSTEM_FILES:
             words += ["--ro-bind-try", path, path]
         for path, content in _MADE_FILES.items():
@@ -210,7 +213,7 @@ class Boxed:
 
     def file(self, content: bytes) -> str:
         """The number of a file with this content, as bubblewrap takes it."""
-        handle = os.memfd_create("sandbox")
+        handle = os.memfd_create("file")
         self.handles.append(handle)
         os.write(handle, content)
         os.lseek(handle, 0, os.SEEK_SET)

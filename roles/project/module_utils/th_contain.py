@@ -26,7 +26,7 @@ import psutil
 from ansible.module_utils.th_box import Box, Boxed
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_descendants import KILL_PATIENCE, become_subreaper, kill_descendants, reap
-from ansible.module_utils.th_limits import Exceeded, by_signal, by_words
+from ansible.module_utils.th_limits import QUOTA, Exceeded, by_signal, by_words
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_watch import Watch
@@ -35,6 +35,8 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 LINE_LIMIT = 8192
 LAST_LINES = 40
 """The last lines of a command that has failed which may say why."""
+WORDS_LIMIT = 4000
+"""Characters of such a line that are looked at: what a program says of a limit is short."""
 FULL = 32 << 20
 """A disk with less space than this (bytes) is full."""
 
@@ -176,15 +178,19 @@ class Contained:
         """The limit that the command, which has failed, was ended by, or that its last lines or `words` speak of."""
         if found := self.exceeded():
             return found
-        found = by_words(self._box.settings.limits, [*tuple(self.tail)[-LAST_LINES:], *words])
+        said = [line[:WORDS_LIMIT] for line in (*tuple(self.tail)[-LAST_LINES:], *words)]
+        found = by_words(self._box.settings.limits, said)
         if found is None or self._watch is None or self._watch.counts(found.limit):
             return None
-        return None if found.limit == "tmp" and not self._has_space() else found
+        return found if found.limit != "tmp" else self._full()
 
-    def _has_space(self) -> bool:
-        """Whether it is not the disk that is full, but what a box has in memory."""
-        folders = [path for path in (*self._box.writable, *self._box.shared) if path.exists()]
-        return bool(self._box.memory_folders) and all(shutil.disk_usage(path).free > FULL for path in folders)
+    def _full(self) -> Exceeded | None:
+        """What is full: what a box has in memory, or its quota of the disk; None where that is the disk of all."""
+        usage = [shutil.disk_usage(path) for path in (*self._box.writable, *self._box.shared) if path.exists()]
+        full = [one for one in usage if one.free <= FULL]
+        if full and self._box.settings.disk_quota:
+            return Exceeded(QUOTA, full[0].total)
+        return self._box.settings.limits.exceeded("tmp") if self._box.memory_folders and not full else None
 
     def last_line(self, patience: float) -> str:
         """The last line that is not empty, once the output has ended or `patience` (seconds) has; "" for none."""

@@ -2,7 +2,9 @@
 """How much of the disk is in the folders that a box may write to, looked at as seldom as can be.
 
 No quota can be set without root. So the folders are looked through, as often as it takes little of the time; and at
-once when the free space of the file system has fallen by enough, which costs nothing to know.
+once when the free space of the file system has fallen by enough, which costs nothing to know. Files without a name are
+looked for where processes have them. What free space has lost and is nowhere to be found is theirs when they have a
+place to hide it, or have written as much. Others may fill the same disk: who has done neither is not ended for it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from ansible.module_utils.th_nameless import Nameless
+from ansible.module_utils.th_usage import BLOCK
+
 LEAST = 4096
 """What a file or folder counts for at least: one without content takes a place of the file system, too."""
 DEPTH = 200
@@ -24,9 +29,9 @@ _INTERVAL = 2.0
 _SHARE = 20  # looking takes at most one part in this many of the time, where the free space does not call for more
 _SHARE_WHEN_DUE = 5
 _PERIOD = 30.0
-_BLOCK = 512  # stat(2), st_blocks
 
-Unlinked = Callable[[AbstractSet[int]], dict[tuple[int, int], int]]
+Look = Callable[[AbstractSet[int]], Nameless]
+"""Asks for the files without a name on some devices."""
 
 
 class Disk:
@@ -38,43 +43,54 @@ class Disk:
     def __init__(self, folders: Sequence[Path], shared: Sequence[Path], limit: int) -> None:
         self._folders, self._shared, self._limit = folders, shared, limit
         self._since = time.time_ns()
-        self._own = self._others = 0
+        self._used = self._others = 0
         self._free = self._free_bytes()
+        begun = time.monotonic()
+        self._most = self._free + self._named()
+        """The most that was ever free or found in the folders: what is less now has gone somewhere."""
         self._looked = time.monotonic()
-        self._took = 0.0
+        self._took = self._looked - begun
 
-    def exceeded(self, unlinked: Unlinked, final: bool = False) -> bool:
+    def exceeded(self, look: Look, final: bool = False) -> bool:
         """Whether there is more than allowed; to be asked often, and once more at the end.
 
         What is written just before the end of a command is seen by the next one.
         """
         fallen = self._free - self._free_bytes()
         since = time.monotonic() - self._looked
-        due = fallen > max((self._limit - self._own - self._others) / 4, self._limit / 64) or since > _PERIOD
+        due = fallen > max((self._limit - self._used - self._others) / 4, self._limit / 64) or since > _PERIOD
         wait = (_SHARE_WHEN_DUE if due else _SHARE) * self._took
         if since > (wait if final or due else max(_INTERVAL, wait)):
-            return self.scan(unlinked, due)
-        return self._own + self._others > self._limit
+            return self.scan(look, due)
+        return self._used + self._others > self._limit
 
-    def scan(self, unlinked: Unlinked, everything: bool = True) -> bool:
+    def scan(self, look: Look, everything: bool = True) -> bool:
         """Look through the folders now, through `everything` with those that are shared."""
         begun = time.monotonic()
-        there = [folder for folder in self._folders if folder.is_dir()]
-        own = _Scan(self._limit)
-        for number in unlinked({os.stat(folder).st_dev for folder in there}).values():
-            own.add(number)
-        for folder in there:
-            own.folder(folder, 0)
-        self._own = own.used
+        free, named = self._free_bytes(), self._named()
         if everything:
-            self._free = self._free_bytes()
+            self._free = free
             others = _Scan(self._limit)
             for folder in self._shared:
                 others.folder(folder, self._since)
             self._others = others.used
+        left = self._limit - named - self._others
+        found = look({os.stat(folder).st_dev for folder in self._folders if folder.is_dir()})
+        self._used = named + sum(max(number, LEAST) for number in found.used.values())
+        known = free + named + self._others
+        missing, self._most = self._most - known, max(self._most, known)
+        if missing > left and (found.hidden or found.written > left):
+            self._used = max(self._used, named + missing)
         self._looked = time.monotonic()
         self._took = self._looked - begun
-        return self._own + self._others > self._limit
+        return self._used + self._others > self._limit
+
+    def _named(self) -> int:
+        """What is in the folders of its own."""
+        own = _Scan(self._limit)
+        for folder in self._folders:
+            own.folder(folder, 0)
+        return own.used
 
     def _free_bytes(self) -> int:
         """The free space of all file systems together."""
@@ -123,7 +139,7 @@ class _Scan:
         if status.st_ctime_ns >= since:
             identity = (status.st_dev, status.st_ino)
             if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode) or identity not in self._seen:
-                self.add(status.st_blocks * _BLOCK)
+                self.add(status.st_blocks * BLOCK)
             if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                 self._seen.add(identity)
         if stat.S_ISDIR(status.st_mode):

@@ -20,7 +20,12 @@ CPU_GRACE = 2
 _BYTES = ("memory", "disk", "file_size", "tmp")
 _SECONDS = ("cpu_seconds",)
 _OF_DATABASES = "database_"
-_WORDS = {"cpu_seconds": "processor time", "open_files": "open files", "file_size": "size of one file"}
+QUOTA = "disk_quota"
+"""The name of what the kernel holds of the disk where the operator says so (``sandbox_disk_quota``)."""
+_WORDS = {
+    QUOTA: "quota of the disk", "cpu_seconds": "processor time", "open_files": "open files",
+    "file_size": "size of one file",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Exceeded:
 
     def __str__(self) -> str:
         name, value = self.limit.removeprefix(_OF_DATABASES), str(self.allowed)
-        if name in _BYTES:
+        if name in (*_BYTES, QUOTA):
             value = _size(self.allowed)
         elif name in _SECONDS:
             value += " s"
@@ -114,12 +119,24 @@ class Exceeded:
         return f"{whose}{_WORDS.get(name, name)}, {value} ({self.variable})"
 
 
+ENDED_FIRST, ENDED_NEXT = 1000, 900
+"""Whom the kernel ends when memory is short: boxes with code of a project first, then private servers, whose own memory
+they fill (proc_pid_oom_score_adj(5))."""
+
+
 def limit_self(rlimits: Iterable[tuple[int, tuple[int, int]]]) -> None:
     """Limit this process and all that it starts, and let the kernel take them first when memory is short."""
     for number, values in rlimits:
         resource.setrlimit(number, values)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    end_early(ENDED_FIRST)
+
+
+def end_early(score: int) -> None:
+    """Let the kernel end this process, and all that it starts, before others; nothing less than it has is set."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        if int(file.read()) < score:
+            file.seek(0)
+            file.write(str(score))
 
 
 def by_signal(limits: Limits, status: int | None) -> Exceeded | None:
@@ -140,7 +157,7 @@ def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
     return None
 
 
-_OF_A_SERVER = re.compile(r"\(errno: \d+ [^)]*\)|Got error \d+ \"[^\"]*\" from storage engine")
+_OF_A_SERVER = re.compile(r"\(errno: \d{1,5} [^)\n]{0,300}\)|Got error \d{1,5} \"[^\"\n]{0,300}\" from storage engine")
 """How a database server tells of an error of its own: it is in no box of ours."""
 
 _SAID = {
@@ -151,9 +168,9 @@ _SAID = {
         r"|\bfork: (?:retry: )?Resource temporarily unavailable",
         re.MULTILINE,
     ),
-    "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d+ bytes failed"),
+    "memory": re.compile(r"\bMemoryError\b|Cannot allocate memory|\bENOMEM\b|memory allocation of \d{1,20} bytes"),
     "cpu_seconds": re.compile(r"CPU time limit exceeded|\bSIGXCPU\b"),
-    "tmp": re.compile(r"No space left on device"),
+    "tmp": re.compile(r"No space left on device|Disk quota exceeded|\bEDQUOT\b"),
 }
 
 

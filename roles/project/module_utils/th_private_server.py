@@ -23,7 +23,7 @@ from ansible.module_utils.th_accounts import accounts, administrator
 from ansible.module_utils.th_artifacts import write_text
 from ansible.module_utils.th_box import Box, Boxed, Settings
 from ansible.module_utils.th_cgroups import join_for_life
-from ansible.module_utils.th_limits import DatabaseLimits, Limits
+from ansible.module_utils.th_limits import ENDED_NEXT, DatabaseLimits, Limits, end_early
 from ansible.module_utils.th_mariadb import Server, ServerError
 from ansible.module_utils.th_mark import short_folder
 from ansible.module_utils.th_step import StepError
@@ -177,7 +177,7 @@ def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limit
                 stderr=errors,
                 cwd=server.folder,
                 start_new_session=True,
-                preexec_fn=partial(join_for_life, limits) if limits else None,
+                preexec_fn=partial(_in_child, limits),
             )
         boxed.started()
         server = th_mariadb.save(replace(server, pid=boxed.process(process.pid)))
@@ -189,6 +189,12 @@ def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limit
     finally:
         boxed.close()
     return server
+
+
+def _in_child(limits: Limits | None) -> None:
+    if limits:
+        join_for_life(limits)
+    end_early(ENDED_NEXT)
 
 
 def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], boxed: Boxed, time_limit: float) -> None:

@@ -47,6 +47,7 @@ _OPENING = {"open": (1, 2), "openat": (2, 3)}
 
 _TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 _CLONE_NEWUSER = 0x10000000  # clone(2)
+_SNDBUF, _SETPIPE = 7, 1031  # socket(7), fcntl(2)
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): typing for who has the terminal
 
 
@@ -76,9 +77,15 @@ def program() -> bytes:
                     rules.add_rule(refused, name, making, pyseccomp.Arg(mode, pyseccomp.MASKED_EQ, bit, bit))
     beyond = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
     highest = max(FAMILIES)
-    for family in set(range(highest)) - set(FAMILIES):
-        rules.add_rule(beyond, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
-    rules.add_rule(beyond, "socket", pyseccomp.Arg(0, pyseccomp.GT, highest))
+    for call in ("socket", "socketpair"):
+        for family in set(range(highest)) - set(FAMILIES):
+            rules.add_rule(beyond, call, pyseccomp.Arg(0, pyseccomp.EQ, family))
+        rules.add_rule(beyond, call, pyseccomp.Arg(0, pyseccomp.GT, highest))
+    # what a socket or a pipe can hold stays what the system gives, which is what it counts for (th_usage): who asks for
+    # more is not refused, and does not get it
+    level = pyseccomp.Arg(1, pyseccomp.EQ, socket.SOL_SOCKET)
+    rules.add_rule(pyseccomp.ERRNO(0), "setsockopt", level, pyseccomp.Arg(2, pyseccomp.EQ, _SNDBUF))
+    rules.add_rule(refused, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, _SETPIPE))
     handle = os.memfd_create("seccomp")
     with os.fdopen(handle, "r+b") as file:
         rules.export_bpf(file)

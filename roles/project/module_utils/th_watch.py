@@ -18,6 +18,7 @@ from ansible.module_utils.th_cgroups import Group
 from ansible.module_utils.th_disk import disk
 from ansible.module_utils.th_hierarchy import Places
 from ansible.module_utils.th_limits import Exceeded, Limits, limit_self
+from ansible.module_utils.th_nameless import Nameless, nameless
 
 INTERVAL = 0.25
 """Seconds between two looks; more where a look takes long."""
@@ -36,6 +37,7 @@ class Watch:
         self._rlimits = self._limits.rlimits()
         self._disk = disk(box.writable, box.shared, self._limits.disk)
         self._group = _group(box, self._limits)
+        self._ledger, self._shared_memory = th_usage.Ledger(), th_usage.shared_memory()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,18 +118,33 @@ class Watch:
         processes = self._tree()
         if number and sum(process.threads for process in processes) > number:
             return limits.exceeded("processes")
-        if seconds and sum(process.cpu for process in processes) > seconds:
+        if seconds and self._ledger.seconds(processes) > seconds:
             return limits.exceeded("cpu_seconds")
-        if memory and th_usage.memory(processes, self._box.memory_folders, memory) > memory:
+        if memory and self._memory(processes, memory) > memory:
             return limits.exceeded("memory")
         return None
 
-    def _disks(self, final: bool = False) -> Exceeded | None:
-        def unlinked(devices: AbstractSet[int]) -> dict[tuple[int, int], int]:
-            return th_usage.unlinked(self._tree(), devices)
+    def _memory(self, processes: list[th_usage.Process], limit: int) -> int:
+        found = nameless(self._projects(processes), {th_usage.memory_device()}, mapped=False)
+        used = sum(found.used.values())
+        if found.hidden:
+            used = max(used, th_usage.shared_memory() - self._shared_memory)
+        kernels = th_usage.buffers(processes) + len(found.pipes) * th_usage.PIPE
+        return th_usage.memory(processes, self._box.memory_folders, limit, used, kernels)
 
-        over = self._disk is not None and self._disk.exceeded(unlinked, final)
+    def _disks(self, final: bool = False) -> Exceeded | None:
+        def look(devices: AbstractSet[int]) -> Nameless:
+            return nameless(self._projects(self._tree()), devices, self._box.memory_folders)
+
+        over = self._disk is not None and self._disk.exceeded(look, final)
         return self._limits.exceeded("disk") if over else None
+
+    def _projects(self, processes: list[th_usage.Process]) -> list[th_usage.Process]:
+        """Without bubblewrap's own two, which nobody outside can look into: ours, and the first one in the box."""
+        if self._box.settings.kind == "none":
+            return processes
+        outer = {process.pid for process in processes if process.parent == os.getpid()}
+        return [process for process in processes if process.pid not in outer and process.parent not in outer]
 
     def _tree(self) -> list[th_usage.Process]:
         return th_usage.tree(os.getpid(), self._spared)

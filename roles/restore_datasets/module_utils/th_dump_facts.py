@@ -20,7 +20,7 @@ _TABLE = re.compile(
 )
 _USE = re.compile(rb"USE\s+" + _NAME, re.I)
 _DATABASE = re.compile(
-    rb"CREATE\s+(?:DATABASE|SCHEMA)\s+(?:(?:/\*M?!\d*\s*)?IF\s+NOT\s+EXISTS\s*(?:\*/)?\s*)?" + _NAME, re.I
+    rb"CREATE\s+(?:DATABASE|SCHEMA)\s+(?:(?:/\*M?!\d*\s*)?IF\s+NOT\s+EXISTS\s*+(?:\*/\s*+)?)?" + _NAME, re.I
 )
 _SAVED = re.compile(rb"@OLD_(\w{1,40})\s*=(?!=)", re.I)
 _RESTORED = re.compile(rb"SET\s+(?:@@)?(?:SESSION\.)?\w{1,40}\s*=[^@]{0,20}@OLD_(\w{1,40})", re.I)

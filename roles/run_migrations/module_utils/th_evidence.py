@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pymysql
 from ansible.module_utils import th_left, th_locks, th_mariadb, th_meter
 from ansible.module_utils.th_forbidden import Forbidden
 from ansible.module_utils.th_ledger import Ledger
-from ansible.module_utils.th_limits import DatabaseLimits
+from ansible.module_utils.th_limits import QUOTA, DatabaseLimits, Exceeded
 from ansible.module_utils.th_plain_table import not_plain
 from ansible.module_utils.th_server_limits import ServerLimits
 from ansible.module_utils.th_stages import in_packages
@@ -54,7 +55,8 @@ class Evidence:
     What the change may have made, which its version table is part of, is only read with the job's own account: a view
     there may call a function, which has the rights of whoever reads the view.
 
-    `waited` is what was seen last, during the step at hand, of a connection that waits for another one's lock.
+    `quota` is whether the kernel holds what the job may occupy on the disk. `waited` is what was seen last, during the
+    step at hand, of a connection that waits for another one's lock.
     """
 
     def __init__(
@@ -63,9 +65,10 @@ class Evidence:
         databases: Sequence[Mapping[str, Any]],
         revisions: Mapping[str, Mapping[str, Any]],
         limits: DatabaseLimits,
+        quota: bool = False,
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
-        self._limits = ServerLimits(server, limits)
+        self._limits, self._quota = ServerLimits(server, limits), quota
         self._forbidden = Forbidden(server)
         self._ledger = Ledger(server, {one["name"]: one["version_table"] for one in databases})
         self.waited = ""
@@ -216,6 +219,15 @@ class Evidence:
             self.end_connections()
             raise error
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the server to its limits for as long as this lasts, whatever the walk is doing. Raises WalkError."""
+        if self._server.private:
+            with self.connection() as connection:
+                self._limits.limit_temporary_space(connection)
+        with self._limits.held(self.end_connections):
+            yield
+
     def explained(self, error: WalkError, folder: Path) -> WalkError:
         """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""
         if not self._server.running():
@@ -223,7 +235,7 @@ class Evidence:
         if found := self._limits.behind(error):
             return found
         if th_mariadb.free_bytes(folder) < LITTLE_SPACE and not _OF_ROWS.search(error.detail[:4000]):
-            return WalkError("disk_full", f"no space is left under {folder} ({error.detail})")
+            return self._full(folder, error.detail)
         with contextlib.suppress(WalkError), self.connection() as connection:
             return self._forbidden.behind(error, connection) or error
         return error
@@ -233,8 +245,14 @@ class Evidence:
         if error := self._limits.ended(detail):
             return error
         if self._server.private and self._server.filled_its_disk():
-            return WalkError("disk_full", f"no space is left under {self._server.folder}: {detail}")
+            return self._full(Path(self._server.folder), detail)
         return WalkError(self._gone, detail)
+
+    def _full(self, folder: Path, detail: str) -> WalkError:
+        """The error of a full disk; where each job has a quota of it, of that."""
+        if self._quota:
+            return WalkError("over_limit", f"{Exceeded(QUOTA, shutil.disk_usage(folder).total)}: {detail}")
+        return WalkError("disk_full", f"no space is left under {folder}: {detail}")
 
     def _rows(self, database: Mapping[str, Any], within: bool) -> list[str]:
         """The rows of a database's version table, `within` a step also those that are not committed."""

@@ -6,10 +6,7 @@ The other side of the talk is a program of `files/`, which runs in the project's
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import socket
 import subprocess
 import time
 from collections import deque
@@ -17,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from ansible.module_utils.th_channel import Channel, line_number, text
 from ansible.module_utils.th_contain import Contained
 from ansible.module_utils.th_installed import APPS_LIMIT
 from ansible.module_utils.th_places import Places
@@ -25,7 +23,6 @@ from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_walkers import (
     NAME_LIMIT,
     RAISED_BY,
-    TICK,
     Step,
     StepEnd,
     Surroundings,
@@ -35,9 +32,12 @@ from ansible.module_utils.th_walkers import (
     told,
 )
 
-MESSAGE_LIMIT = 4 << 20
 STEPS_LIMIT = 20_000
 FOLDER_LIMIT = 4096
+FILE_LIMIT = 1000
+TEXT_LIMIT = 4000
+"""Characters of an error's text that are taken, before anything looks at it."""
+HEADS_SHOWN = 20
 LAST_WORDS = 5.0
 _SAID_CODES = ("several_heads",)
 """Codes of docs/verdicts.md that the walking side may name by itself."""
@@ -62,7 +62,6 @@ class InProcessWalker:
         self._settings, self._around, self._target, self._way = settings, around, target, way
         self._program = programs / f"walk_{settings['tool']}.py"
         self._places = Places(around.src, around.venv, folders)
-        self._received = b""
         self._left: deque[tuple[int, Step]] = deque()
         self.announced = 0
         self.apps: dict[str, str] = {}
@@ -76,8 +75,8 @@ class InProcessWalker:
 
     def __enter__(self) -> Self:
         self._around.write_files(self._settings)
-        self._channel, other = socket.socketpair()
-        self._channel.setblocking(False)
+        self._channel = Channel(self._around.on_tick)
+        other = self._channel.other
         words = [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())]
         with other:
             self._contained = Contained(
@@ -93,7 +92,7 @@ class InProcessWalker:
             except OSError as error:
                 self._channel.close()
                 raise WalkError("walk_failed", f"the environment's Python cannot be run: {error}") from error
-        self._say(self._request())
+        self._channel.say(self._request())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,7 +102,7 @@ class InProcessWalker:
     def next(self) -> Step | None:
         """See `Walker`."""
         if self._unseen is not None:
-            self._say({"seen": self._unseen})
+            self._channel.say({"seen": self._unseen})
             self._unseen = None
         # however often it announces that there is nothing: what comes between two migrations has one limit
         deadline = time.monotonic() + self._around.start_time_limit
@@ -120,7 +119,7 @@ class InProcessWalker:
     def run(self, time_limit: float) -> StepEnd:
         """See `Walker`."""
         number, _ = self._left.popleft()
-        self._say({"go": number})
+        self._channel.say({"go": number})
         try:
             message = self._hear(time_limit)
         except TimeoutError:
@@ -191,7 +190,7 @@ class InProcessWalker:
         self._compare_heads(message.get("heads"))
         apps = message.get("apps")
         for label, folder in list(apps.items())[:APPS_LIMIT] if isinstance(apps, dict) else ():
-            self.apps[str(label)[:NAME_LIMIT]] = str(folder)[:FOLDER_LIMIT]
+            self.apps[text(label, NAME_LIMIT)] = text(folder, FOLDER_LIMIT)
         for item in plan:
             self._left.append((self.announced, _step(item)))
             self.announced += 1
@@ -202,40 +201,13 @@ class InProcessWalker:
         """The tool must see the scripts that were found in the repository, and no others."""
         if said is None or self._target.downward or said == list(self._target.heads):
             return
-        heads = printable(", ".join(map(str, said)) if isinstance(said, list) else str(said))[:NAME_LIMIT]
+        words = said[:HEADS_SHOWN] if isinstance(said, list) else [said]
+        heads = printable(", ".join(text(word, NAME_LIMIT) for word in words)[:NAME_LIMIT])
         problem = f"{self._settings['tool']}'s heads are {heads}, the scripts that were found lead to {self._target}"
         raise WalkError("walk_failed", f"{problem}: does the profile name all folders with scripts?")
 
-    def _say(self, message: dict[str, Any]) -> None:
-        try:
-            self._channel.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            pass  # it has gone; what follows is heard, or not, in `_hear`
-
     def _hear(self, time_limit: float) -> dict[str, Any] | None:
-        """The next message; None when the other side has gone. Raises TimeoutError."""
-        deadline = time.monotonic() + time_limit
-        while b"\n" not in self._received:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            if not select.select([self._channel], [], [], min(left, TICK))[0]:
-                self._around.on_tick()
-                if self._contained.process.poll() is None:
-                    continue
-            try:
-                chunk = self._channel.recv(65536)
-            except OSError:  # also BlockingIOError: the process has gone, though a child of its keeps the socket
-                chunk = b""
-            if not chunk or len(self._received) > MESSAGE_LIMIT:
-                return None
-            self._received += chunk
-        line, _, self._received = self._received.partition(b"\n")
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            return {}
-        return message if isinstance(message, dict) else {}
+        return self._channel.hear(time_limit, lambda: self._contained.process.poll() is None)
 
     def _exit_status(self) -> int | None:
         try:
@@ -259,7 +231,7 @@ class InProcessWalker:
 
     def _raised(self, error: object, code: str) -> WalkError:
         facts = error if isinstance(error, dict) else {}
-        text = str(facts.get("text", ""))
+        words = text(facts.get("text"), TEXT_LIMIT)
         if facts.get("import") is True:
             code = "import_failed"
         elif facts.get("code") in _SAID_CODES:
@@ -268,15 +240,15 @@ class InProcessWalker:
             self._exit_status()
             self._contained.last_line(LAST_WORDS)  # once the output has ended
             last = said(tuple(self._contained.tail))
-            text = f"{text}: {last}" if last else text
-        file, line = str(facts.get("file", ""))[:1000], facts.get("line")
-        if over := self._over(text):
-            code, text = over.code, f"{over.detail}: {text}" if text else over.detail
+            words = f"{words}: {last}" if last else words
+        if over := self._over(words):
+            code, words = over.code, f"{over.detail}: {words}" if words else over.detail
+        file = text(facts.get("file"), FILE_LIMIT)
         return WalkError(
             code,
-            printable(text)[:4000],
+            printable(words)[:TEXT_LIMIT],
             printable(self._places.in_repository(file)) if file else "",
-            line if isinstance(line, int) else 0,
+            line_number(facts.get("line")),
         )
 
 

@@ -67,7 +67,8 @@ class Walk:
         self._built = {item["stage"]: item for item in built}
         self._server = th_mariadb.load(job_dir / "db" / dataset)
         self._address: Mapping[str, str] = {}
-        self._evidence = Evidence(self._server, self._databases, self._tree.revisions, sandbox.database)
+        revisions, held = self._tree.revisions, sandbox.disk_quota
+        self._evidence = Evidence(self._server, self._databases, revisions, sandbox.database, held)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = th_logs.WalkLog(log, watch)
         events = artifacts / f"walk-{dataset}.jsonl"
@@ -86,7 +87,10 @@ class Walk:
             try:
                 self._log.follow_server(self._server, self._evidence.connection)
                 try:
-                    with reached(self._server, self._sandbox, self._by_port) as self._address:
+                    with (
+                        self._evidence.held(),
+                        reached(self._server, self._sandbox, self._by_port) as self._address,
+                    ):
                         self._walk()
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
