@@ -4,6 +4,7 @@
 These are tests of test_fuzz.py.
 """
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from ansible.module_utils.th_artifacts import append_event
+from ansible.module_utils.th_channel import Channel
 from ansible.module_utils.th_in_process import InProcessWalker
 from ansible.module_utils.th_mask import Masker, Stream
 from ansible.module_utils.th_versions import heads_of, overlapping
@@ -57,24 +59,21 @@ def walked(folder: Path, content: bytes, status: int, heads: tuple[str, ...]) ->
     around = SimpleNamespace(src=folder, venv=folder, start_time_limit=5.0, on_tick=lambda: None)
     settings = {"tool": "alembic", "versions": "alembic"}
     walker = InProcessWalker(settings, cast(Surroundings, around), folder, Target(heads), ["versions"], [])
-    walker._channel, other = socket.socketpair()
-    walker._channel.setblocking(False)
+    walker._channel = Channel(around.on_tick)
     walker._contained = ended(status)
     found = []
-    with walker._channel, other:
+    with contextlib.closing(walker._channel), walker._channel.other as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         other.setblocking(False)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(walker, "_say", lambda message: None)
-            other.send(content)
-            other.shutdown(socket.SHUT_RDWR)
-            try:
-                while walker.next() is not None:
-                    end = walker.run(5)
-                    if end.error is not None:
-                        raise end.error
-            except WalkError as error:
-                found.append(error)
+        other.send(content)
+        other.shutdown(socket.SHUT_RDWR)
+        try:
+            while walker.next() is not None:
+                end = walker.run(5)
+                if end.error is not None:
+                    raise end.error
+        except WalkError as error:
+            found.append(error)
     return found
 
 

@@ -92,7 +92,7 @@ ROLLED_BACK = f"""
 {OWN}
 own.begin()
 cursor.execute("UPDATE alembic_version SET version_num = 'b2'")
-cursor.execute("INSERT INTO t (name) SELECT 'x' FROM seq_1_to_20000")
+cursor.execute("INSERT INTO t (name) SELECT 'x' FROM seq_1_to_ROWS")
 {LAST}
 """
 
@@ -119,12 +119,12 @@ def test_a_version_that_is_never_committed(
     bench: Bench, stopped_by: Callable[[str], None], monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:
     """However long it takes to undo it, nobody gives up and believes what was there before."""
-    events = walked(bench, ROLLED_BACK)
+    events = walked(bench, ROLLED_BACK.replace("ROWS", "20000"))
     ends = [event["version"] for event in events if event["event"] == "end"]
     assert ends == ["a1", "b2"], "what is seen within the step"
     assert (events[-1]["event"], events[-1]["version"], events[-1]["expected"]) == ("final", "a1", "b2")
     monkeypatch.setattr(th_evidence, "KILL_PATIENCE", 0)
-    detail = failed(bench, ROLLED_BACK)
+    detail = failed(bench, ROLLED_BACK.replace("ROWS", "300000"))
     assert "still being rolled back after 0 s (connection" in detail and "Commit what a migration does" in detail
     stopped_by("a final version that is committed, and a walk that waits or fails")
 

@@ -21,7 +21,7 @@ HARMLESS = frozenset(("default-groups", "dev-dependencies", "managed", "package"
 LINE_LIMIT = 200_000
 """Characters of a requirement with its hashes."""
 
-_COMMENT = re.compile(r"(^|[ \t])#.*$")
+_COMMENT = re.compile(r"(^|[ \t])#.*")
 _HASH = re.compile(r"[ \t]{1,100}--hash(?:=|[ \t]{1,100})")
 _DIGEST = re.compile(r"sha(?:256|384|512):[0-9a-fA-F]{64,128}")
 _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)[ =]?[ \t]*(?P<file>[A-Za-z0-9_./-]+)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pymysql
@@ -113,8 +114,8 @@ def _accounts(connection: Any, name: str, host: str) -> Iterator[tuple[str, str]
 def _matches(pattern: str, host: str) -> bool:
     if "/" in pattern or not pattern:  # a network; a role
         return True
-    words = (".*" if char == "%" else "." if char == "_" else re.escape(char) for char in pattern)
-    return re.fullmatch("".join(words), host, re.IGNORECASE | re.DOTALL) is not None
+    written = {"%": "*", "_": "?", **{char: f"[{char}]" for char in "*?["}}
+    return fnmatchcase(host.lower(), "".join(written.get(char, char) for char in pattern.lower()))
 
 
 def _more(grant: str, own: _Own) -> str:
