@@ -71,7 +71,7 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
         rows.append(row)
         before = migration.version or before
     messages += [message_of(problem) for problem in problems]
-    return messages + excess.not_measurable(found), rows
+    return messages + excess.not_measurable(found, checkout), rows
 
 
 def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:

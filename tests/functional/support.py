@@ -204,7 +204,7 @@ class Zuul(gear.Client):  # type: ignore[misc]
     def serves(self, function: str) -> bool:
         request = gear.StatusAdminRequest()
         try:
-            self.getConnection().sendAdminRequest(request, PATIENCE)
+            self.getConnection().sendAdminRequest(request, 5)  # the connection may be one that is about to be lost
         except (gear.NoConnectedServersError, gear.TimeoutError, OSError, AttributeError):
             return False
         lines = [line.split("\t") for line in request.response.decode().splitlines()]
