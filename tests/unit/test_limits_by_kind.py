@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker import limits
+from worker import excess, limits
 from worker.artifacts import Migration, Walk
 from worker.checkout import Checkout, Stage
 from worker.judge import walk as judged
@@ -137,3 +137,11 @@ def test_rows_that_cannot_be_known_are_no_success() -> None:
     walk = Walk("x", True, limits=of({"default": 100}), migrations=(around("change 1,1", None, seconds=None),))
     messages, _ = judged(walk, CHANGE, False)
     assert [(message.code, message.counts) for message in messages] == [("limit_not_measurable", True)]
+
+
+def test_no_change_is_refused_for_what_is_merged_and_cannot_be_measured() -> None:
+    walk = Walk("x", True, limits=of({"default": 100}), migrations=(around("master", None, seconds=None),))
+    messages, _ = judged(walk, CHANGE, False)
+    assert [(message.code, message.counts, message.excuse) for message in messages] == [
+        ("limit_not_measurable", False, excess.MERGED)
+    ]
