@@ -163,13 +163,6 @@ def test_to_have_rows_written_after_the_step(restored: th_mariadb.Server, stoppe
     stopped_by("a server without threads for delayed rows")
 
 
-@pytest.fixture(scope="module")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
-    made = External(tmp_path_factory.mktemp("external") / "server")
-    yield made
-    th_mariadb.stop(made.server, 0)
-
-
 @pytest.fixture
 def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
     """Jobs on a database of the external server that a command of the operator's resets, which does nothing."""

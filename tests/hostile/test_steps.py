@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,6 @@ N = 3000
 """Rows that an attack changes, of which nothing would be seen; dozens of them may be the server's own."""
 MOST = 1000
 PATIENCE = toy.PATIENCE
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "toy")
-    yield server
-    th_mariadb.stop(server, 0)
-
-
-@pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
-    return toy.emptied(running, job_dir)
 
 
 @pytest.fixture

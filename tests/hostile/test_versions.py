@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,13 +211,6 @@ def test_a_dump_whose_version_table_makes_up_its_version(
         home.restore()
     assert caught.value.code == "seed_broken" and "migrations.version_table" in str(caught.value)
     stopped_by("a look at what the version is read from")
-
-
-@pytest.fixture(scope="module")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
-    made = External(tmp_path_factory.mktemp("external") / "server")
-    yield made
-    th_mariadb.stop(made.server, 0)
 
 
 def test_to_prepare_or_delay_on_an_external_server(external: External, stopped_by: Callable[[str], None]) -> None:

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in (ROOT / "roles").glob("*/module_utils"):
     ansible.module_utils.__path__.append(str(folder))
 
+from .servers import external, running, server  # noqa: E402, F401 - fixtures, which need what is found there
+
 
 def load_module(role: str, name: str) -> ModuleType:
     """Import ``roles/<role>/library/<name>.py``; a module's code runs only in its ``main``."""

@@ -103,13 +103,6 @@ class Jobs:
         return caught.value.code, str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
-    made = External(tmp_path_factory.mktemp("external") / "server")
-    yield made
-    th_mariadb.stop(made.server, 0)
-
-
 @pytest.fixture
 def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
     made = Jobs(tmp_path, external)

@@ -4,7 +4,7 @@
 import pytest
 from ansible.module_utils import th_external
 
-from .test_restore_external import Jobs, ask, external, jobs, preloaded  # noqa: F401 - fixtures
+from .test_restore_external import Jobs, ask, jobs, preloaded  # noqa: F401 - fixtures
 
 TABLES = """CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('a1');

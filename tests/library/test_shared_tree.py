@@ -2,7 +2,6 @@
 """One tree of migrations over several databases: refused with the reason, and held against nobody's change."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +72,6 @@ for url in urls:
 """
 OTHERS = '[context.config.get_main_option("sqlalchemy.url"), "sqlite:///other.db"]'
 RETRIES = '[context.config.get_main_option("sqlalchemy.url")] * 2'
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "db")
-    yield server
-    th_mariadb.stop(server, 0)
-
-
-@pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
-    return toy.emptied(running, job_dir)
 
 
 def test_an_env_py_that_goes_through_tenants(job_dir: Path, server: th_mariadb.Server) -> None:

@@ -22,18 +22,6 @@ from . import boxes, toy
 from .toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "toy")
-    yield server
-    th_mariadb.stop(server, 0)
-
-
-@pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
-    return toy.emptied(running, job_dir)
-
-
 @pytest.fixture
 def own_server(job_dir: Path) -> Iterator[th_mariadb.Server]:
     """A server that a test may destroy."""

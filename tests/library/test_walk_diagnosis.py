@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of a migration whose cause the measuring side sees: a lock that another connection holds, too long a name."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,6 @@ other.exec_driver_sql({statement!r})
 """
 READS = OTHER.format(statement="SELECT * FROM t")
 CHANGES = OTHER.format(statement="UPDATE t SET name = 'x' WHERE id = 1")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
-    server = toy.start(tmp_path_factory.mktemp("server") / "db")
-    yield server
-    th_mariadb.stop(server, 0)
-
-
-@pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
-    return toy.emptied(running, job_dir)
 
 
 def chain(*bodies: str) -> dict[str, tuple[str | None, str]]:
