@@ -8,7 +8,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils import th_beneath, th_mariadb, th_meter
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 
@@ -138,7 +138,7 @@ class TestExternal:
             th_meter.read(Lost(), self.SERVER)
 
     def test_names_are_written_as_the_servers_files(self) -> None:
-        assert th_meter._encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
+        assert th_beneath.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requirements that name a package of an index and nothing else, read strictly and written anew.
+"""Requirements that name a package of an index and nothing else, read strictly and rewritten.
 
 What is written here is read by uv while it may write to the shared cache. So it is made of parts that were recognised
 one by one, in printable ASCII without escapes, variables or options, and does not depend on how any version of a
@@ -43,7 +43,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._*+!-]{0,199}")
 
 
 def rewritten(text: str) -> str:
-    """A requirement as it is written anew. Raises ValueError for what is not understood, or is more than a name."""
+    """A requirement, rewritten. Raises ValueError for what is not understood, or is more than a name."""
     reader = _Reader(text)
     written = reader.name()
     if reader.takes("["):

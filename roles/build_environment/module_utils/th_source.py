@@ -226,7 +226,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _plain(text: str, place: str, hashes: bool = False) -> str:
-    """A requirement as it is written anew; only those of files may have hashes. Raises NotPlainError."""
+    """A requirement, rewritten; only those of files may have hashes. Raises NotPlainError."""
     if len(text) > LINE_LIMIT:
         raise NotPlainError(f"{place}: too long")
     requirement, *digests = _HASH.split(text) if hashes else [text]

@@ -98,12 +98,12 @@ def prepare(connection: Any, server: th_mariadb.Server) -> None:
     """Let a private server count what it cleans up."""
     if server.private:
         for name in _METRICS:
-            _asked(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
+            asked(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
 
 
 def look(connection: Any, server: th_mariadb.Server) -> Beneath:
     """What there is to see now. Reads no table of the job's, and waits for nobody's lock."""
-    _asked(connection, "SET SESSION lock_wait_timeout = 1")
+    asked(connection, "SET SESSION lock_wait_timeout = 1")
     databases = list(server.databases.values())
     status = _status(connection) if server.private else {}
     return Beneath(
@@ -122,10 +122,10 @@ def clean_up(connection: Any, patience: float) -> bool:
     deadline = time.monotonic() + patience
     before = (-1, -1)
     while (left := _left(connection))[0]:
-        if time.monotonic() > deadline or (left == before and _asked(connection, _HELD)):
+        if time.monotonic() > deadline or (left == before and asked(connection, _HELD)):
             return False
         before = left
-        if _asked(connection, _WAIT) is None:
+        if asked(connection, _WAIT) is None:
             time.sleep(1)
     return True
 
@@ -177,7 +177,7 @@ def _others(connection: Any, databases: list[str]) -> dict[str, int]:
 
 
 def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:
-    counted = _asked(connection, "SELECT @@userstat")
+    counted = asked(connection, "SELECT @@userstat")
     if counted and int(counted[0][0]):
         sql = "SELECT table_schema, table_name, rows_changed FROM information_schema.table_statistics"
         rows = _of(connection, f"{sql} WHERE table_schema IN (DATABASES)", databases)
@@ -214,7 +214,7 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
 
 def uncommitted(connection: Any) -> bool:
     """Whether a transaction has changed rows and not ended."""
-    return bool(_asked(connection, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 LIMIT 1"))
+    return bool(asked(connection, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 LIMIT 1"))
 
 
 def _status(connection: Any) -> dict[str, int]:
@@ -242,7 +242,7 @@ def file_name(schema: str, table: str) -> str:
 def _of(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]] | None:
     """The rows of a statement with the names in the place of DATABASES."""
     values = list(names)
-    return _asked(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
+    return asked(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
 
 
 def table_of(part: str) -> str:
@@ -261,7 +261,7 @@ def plain(name: str) -> str:
     return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
 
 
-def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+def asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
     """The rows; None where this server does not know of it, or this account may not see it."""
     try:
         return th_mariadb.query(connection, sql, *values)

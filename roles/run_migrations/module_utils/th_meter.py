@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pymysql
 from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_beneath import encoded as _encoded
+from ansible.module_utils.th_beneath import asked, encoded
 
 _INNODB_CHANGED = ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted")
 _HANDLER_CHANGED = ("Handler_write", "Handler_update", "Handler_delete")
@@ -120,7 +119,7 @@ def _of_server(connection: Any) -> dict[str, int]:
 
 
 def _busy(connection: Any, user: str) -> float | None:
-    rows = _asked(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
+    rows = asked(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
     return float(rows[0][0]) if rows else None
 
 
@@ -128,10 +127,10 @@ def connections(connection: Any, server: th_mariadb.Server) -> int:
     """How often anybody has connected to a private server; how often the job's account has to an external one."""
     if server.private:
         return int(th_mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
-    counted = _asked(connection, "SELECT @@userstat")
+    counted = asked(connection, "SELECT @@userstat")
     views = ("information_schema.user_statistics", "performance_schema.users")
     for view in views if counted and int(counted[0][0]) else views[1:]:
-        rows = _asked(connection, f"SELECT total_connections FROM {view} WHERE user = %s", server.user)  # noqa: S608
+        rows = asked(connection, f"SELECT total_connections FROM {view} WHERE user = %s", server.user)  # noqa: S608
         if rows:
             return int(rows[0][0])
     rows = th_mariadb.query(
@@ -142,11 +141,11 @@ def connections(connection: Any, server: th_mariadb.Server) -> int:
 
 def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> dict[str, int]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
-    rows = _asked(connection, "SELECT @@userstat")
+    rows = asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
         if patience and not _counted(connection, user, patience):
             return {}
-        rows = _asked(
+        rows = asked(
             connection,
             "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
             " WHERE user = %s",
@@ -154,7 +153,7 @@ def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) 
         )
         if rows:  # without the right to see it, there is no row; the account itself has been here before
             return dict(zip(("Rows_read", *_HANDLER_CHANGED), (int(value) for value in rows[0]), strict=True))
-    rows = _asked(
+    rows = asked(
         connection,
         "SELECT variable_name, variable_value FROM performance_schema.status_by_user"
         " WHERE user = %s AND variable_name LIKE 'Handler\\_%%'",
@@ -175,7 +174,7 @@ def _counted(connection: Any, user: str, patience: float) -> bool:
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
     )
-    while (rows := _asked(connection, running, user)) and int(rows[0][0]):
+    while (rows := asked(connection, running, user)) and int(rows[0][0]):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
@@ -184,9 +183,9 @@ def _counted(connection: Any, user: str, patience: float) -> bool:
 
 def _files(connection: Any, server: th_mariadb.Server) -> int | None:
     """Bytes of the files of the job's tables."""
-    folders = [_encoded(database) for database in server.databases.values()]
+    folders = [encoded(database) for database in server.databases.values()]
     for view in _TABLESPACES:
-        rows = _asked(
+        rows = asked(
             connection,
             f"SELECT COALESCE(SUM(file_size), 0) FROM information_schema.{view}"  # noqa: S608 - names of our own
             f" WHERE SUBSTRING_INDEX(name, '/', 1) IN ({', '.join(['%s'] * len(folders))})",
@@ -195,16 +194,6 @@ def _files(connection: Any, server: th_mariadb.Server) -> int | None:
         if rows is not None:
             return int(rows[0][0])
     return None
-
-
-def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
-    """The rows; None where this server does not know of it, or this account may not see it."""
-    try:
-        return th_mariadb.query(connection, sql, *values)
-    except (pymysql.err.ProgrammingError, pymysql.err.InternalError, pymysql.err.OperationalError) as error:
-        if error.args[0] in th_mariadb.CONNECTION_LOST:
-            raise
-        return None
 
 
 def _size(folder: Path) -> int:
