@@ -9,6 +9,7 @@ compared with one another, for the same pattern on a text four times as long.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import re
@@ -92,9 +93,25 @@ def applied(tree: ast.AST) -> dict[str, set[str]]:
     return found
 
 
-def imports(source: str, module: str, name: str) -> bool:
-    """Whether a file takes a name from a module."""
-    return bool(re.search(rf"from \S{{0,100}}\b{module} import (?:\([^)]*|[^\n(]*)\b{name}\b", source))
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a file takes from others, and which methods it calls of what it has a name for."""
+
+    imported: frozenset[tuple[str, str]]
+    """The last part of a module's name, and a name of that module."""
+    methods: dict[str, set[str]]
+
+
+@functools.cache
+def uses() -> dict[Path, Use]:
+    """By file, all of ours."""
+    found = {}
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+        names = {(str(node.module).rpartition(".")[2], alias.name) for node in imports for alias in node.names}
+        found[path] = Use(frozenset(names), applied(tree))
+    return found
 
 
 def written(node: ast.expr) -> str | bytes | None:
@@ -106,31 +123,24 @@ def written(node: ast.expr) -> str | bytes | None:
     return None
 
 
-def patterns() -> list[Found]:
-    """All patterns of ours: those of modules, and those that stand in a function."""
-    sources = {path: path.read_text() for path in SOURCES}
-    users = {path: applied(ast.parse(source)) for path, source in sources.items()}
-    found = []
-    for path, source in sources.items():
-        place = str(path.relative_to(ROOT))
-        if "re." not in source or not re.search(r"^import re$", source, re.MULTILINE):
+def patterns(path: Path) -> list[Found]:
+    """All patterns of a file of ours: those of the module, and those that stand in a function."""
+    source, place, module, found = path.read_text(), str(path.relative_to(ROOT)), module_of(path), []
+    for name, value in vars(module).items():
+        if name.startswith("__"):
             continue
-        module = module_of(path)
-        for name, value in vars(module).items():
-            if name.startswith("__"):
-                continue
-            users_of = (users[other] for other in SOURCES if other == path or imports(sources[other], path.stem, name))
-            methods = set().union(*(user.get(name, set()) for user in users_of)) & set(METHODS)
-            for pattern in inside(value):
-                methods = GIVEN_TO.get(f"{path.name}:{name}", methods if isinstance(value, re.Pattern) else set())
-                found.append(Found(f"{place}:{name}", pattern, frozenset(methods or {"search"})))
-        found += made(place, module) if path.name in MADE else []
-        for method, line, argument in calls(ast.parse(source)):
-            if path.name in MADE and method == "compile":
-                continue
-            text = COMPUTED.get(f"{path.name}:{ast.unparse(argument)}") or written(argument)
-            assert text is not None, f"{place}:{line}: a pattern that nobody can look at"
-            found.append(Found(f"{place}:{line}", re.compile(text), frozenset({method})))
+        users = (use for other, use in uses().items() if other == path or (path.stem, name) in use.imported)
+        methods = set().union(*(use.methods.get(name, set()) for use in users)) & set(METHODS)
+        for pattern in inside(value):
+            methods = GIVEN_TO.get(f"{path.name}:{name}", methods if isinstance(value, re.Pattern) else set())
+            found.append(Found(f"{place}:{name}", pattern, frozenset(methods or {"search"})))
+    found += made(place, module) if path.name in MADE else []
+    for method, line, argument in calls(ast.parse(source)):
+        if path.name in MADE and method == "compile":
+            continue
+        text = COMPUTED.get(f"{path.name}:{ast.unparse(argument)}") or written(argument)
+        assert text is not None, f"{place}:{line}: a pattern that nobody can look at"
+        found.append(Found(f"{place}:{line}", re.compile(text), frozenset({method})))
     return found
 
 
@@ -308,17 +318,24 @@ def run_of(found: Found) -> Callable[[str], object]:
     return run
 
 
-PATTERNS = patterns()
+def of_patterns() -> list[str]:
+    """The files of ours that have patterns."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if re.search(r"^import re$", text := path.read_text(), re.M) and _OF_RE.search(text)
+    ]
 
 
-@pytest.mark.parametrize("file", sorted({found.place.partition(":")[0] for found in PATTERNS}))
+@pytest.mark.parametrize("file", of_patterns())
 def test_the_patterns_of(file: str, stopped_by: Callable[[str], None]) -> None:
-    for found in PATTERNS:
-        if found.place.startswith(f"{file}:"):
-            run = run_of(found)
-            for start, pump in sorted(Samples(found.pattern).all()):
-                wrong = grows(run, start, pump, END) if pump else ""
-                assert not wrong, f"{found.place} {found.pattern.pattern!r}: {wrong}"
+    found_here = patterns(ROOT / file)
+    assert found_here, f"{file} calls re, and no pattern is found in it"
+    for found in found_here:
+        run = run_of(found)
+        for start, pump in sorted(Samples(found.pattern).all()):
+            wrong = grows(run, start, pump, END) if pump else ""
+            assert not wrong, f"{found.place} {found.pattern.pattern!r}: {wrong}"
     stopped_by("repeats that cannot begin, or end, in many places")
 
 
