@@ -13,7 +13,7 @@ from demo.project import PROJECT, TARGET, Change
 from demo.services import JOB
 from demo.tools import DemoError
 from worker.errors import TurboHipsterError
-from worker.gearman import Submitter
+from worker.gearman.client import Submitter
 
 PIPELINE = "check"
 _REGISTRATION_SECONDS = 300

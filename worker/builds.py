@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker import giturl, logs, publish, untrusted
-from worker.account import Account, worker_facts
+from worker import logs, publish
 from worker.config import Config, JobEntry
 from worker.errors import RequestError
-from worker.gearman import Task
+from worker.gearman.client import Task
+from worker.gearman.reporter import Account, worker_facts
+from worker.inputs import git_url, untrusted
 from worker.progress import Progress
 from worker.request import Request
 from worker.status import JobState, Total
@@ -209,7 +210,7 @@ class Builds:
             return _End("INFRASTRUCTURE")
         if isinstance(asked, RequestError):
             log.warning("wrong argument of %s: %s", build.name, asked)
-            text = giturl.mask(f"FAILURE - Wrong job argument {asked}")
+            text = git_url.mask(f"FAILURE - Wrong job argument {asked}")
             return _End("REFUSED", text, "", [text])
         request = build.request = asked
 

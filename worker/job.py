@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, ending, jobdatasets, publish, report, runner, sandbox, summary, verdict
-from worker.artifacts import Artifacts
-from worker.config import Config, JobEntry
-from worker.ending import STOP, Cancellation
+from worker import job_end, publish, runner, sandbox
+from worker.config import Config, JobEntry, datasets, job_datasets
 from worker.errors import InfrastructureError
-from worker.jobdir import MARKER, JobDir
-from worker.outcome import Message
-from worker.problems import Problem
+from worker.job_dir import MARKER, JobDir
+from worker.job_end import STOP, Cancellation
 from worker.progress import Progress, ProgressReader
+from worker.report import render, summary
 from worker.request import Request
-from worker.verdict import Verdict
+from worker.verdict import Message, Problem, Verdict, artifacts, decide
+from worker.verdict.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class Job:
             return result or _failed(Message.of(error.code, detail=error.detail))
         except Exception as error:
             log.exception("the job failed in a way that nobody has thought of")
-            return result or _failed(ending.trouble(error))
+            return result or _failed(job_end.trouble(error))
 
     def _execute(self, folder: JobDir) -> JobResult:
         """Come to a verdict, and publish it. Never raises; what fails after the verdict does not change it."""
@@ -97,12 +96,12 @@ class Job:
         if self._canceled.is_set():
             self._answer(found, url)
         try:
-            found = ending.write(folder, variables, self._entry.plugin, found, lambda: self._header(variables, url))
+            found = job_end.write(folder, variables, self._entry.plugin, found, lambda: self._header(variables, url))
             self._tell(Progress("publish", 96, "publishing the results"))
             found, url = self._upload(folder, found, url)
         except Exception as error:
             log.exception("the results could not be published")
-            found, url = ending.add(found, [Message.of("upload_failed", detail=ending.trouble(error).detail)]), ""
+            found, url = job_end.add(found, [Message.of("upload_failed", detail=job_end.trouble(error).detail)]), ""
         return JobResult(found, url)
 
     def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
@@ -114,9 +113,9 @@ class Job:
             message = Message.of(error.code, detail=error.detail)
         except Exception as error:
             log.exception("the job could not be done")
-            message = ending.trouble(error)
+            message = job_end.trouble(error)
         folder.end_processes()
-        return self._variables(folder), verdict.of_messages([message])
+        return self._variables(folder), decide.of_messages([message])
 
     def _answer(self, found: Verdict, url: str) -> None:
         """Answer before the results are published: nobody waits for those of a canceled job."""
@@ -139,7 +138,7 @@ class Job:
             self._report(folder, "sandbox_unavailable", why)
         elif names != []:
             self._play(folder, names, time_limit, at_the_end)
-        return variables, verdict.decide(self._read(folder), names)
+        return variables, decide.decide(self._read(folder), names)
 
     def _try_again(
         self, folder: JobDir, variables: dict[str, Any], first: Verdict
@@ -157,20 +156,20 @@ class Job:
         if self._canceled.wait(RETRY_PAUSE):
             self._report(folder, self._canceled.code, "")
             names = [item["name"] for item in variables["th_datasets"]] if "th_datasets" in variables else None
-            return variables, verdict.decide(self._read(folder), names)
+            return variables, decide.decide(self._read(folder), names)
         try:
-            report.write(folder.begin_again(), first, self._header(variables, ""))
-            ending.write_first_try(folder, first, took)
+            render.write(folder.begin_again(), first, self._header(variables, ""))
+            job_end.write_first_try(folder, first, took)
         except OSError as error:
-            return variables, verdict.with_message(first, ending.trouble(error))
+            return variables, decide.with_message(first, job_end.trouble(error))
         return self._try(folder, left, "retry_timed_out")
 
-    def _header(self, variables: dict[str, Any], url: str) -> report.Header:
+    def _header(self, variables: dict[str, Any], url: str) -> render.Header:
         took = time.monotonic() - self._begun
-        return report.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
+        return render.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
 
     def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
-        return jobdatasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
+        return job_datasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
         """What the playbooks are told beside the datasets: docs/artifacts.md, "job.yaml"."""
@@ -213,7 +212,7 @@ class Job:
         except OSError as error:
             # what was found out until then is in the artifacts
             end = runner.PlaybookRun("broken", 1)
-            self._report(folder, (message := ending.trouble(error)).code, message.detail)
+            self._report(folder, (message := job_end.trouble(error)).code, message.detail)
         folder.end_processes()
         detail = f"{end.task}: {end.message}".strip(": ")
         if end.status == "canceled":
@@ -237,7 +236,7 @@ class Job:
             nonlocal found
             if self._canceled.is_set() and not self._answered:
                 if self._canceled.reason == STOP:
-                    found = verdict.with_message(found, Message.of("canceled"))
+                    found = decide.with_message(found, Message.of("canceled"))
                 self._answer(found, url)
             return self._canceled.too_late
 
@@ -246,8 +245,8 @@ class Job:
         if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
             end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         folder.end_processes()
-        failed = ending.upload_failed(end, limit)
-        return (ending.add(found, [failed]), "") if failed else (found, url)
+        failed = job_end.upload_failed(end, limit)
+        return (job_end.add(found, [failed]), "") if failed else (found, url)
 
     def _run(
         self,
@@ -288,7 +287,7 @@ class Job:
 
 
 def _failed(message: Message) -> JobResult:
-    return JobResult(verdict.of_messages([message]), "")
+    return JobResult(decide.of_messages([message]), "")
 
 
 def _explained(found: artifacts.Artifacts) -> bool:

@@ -18,8 +18,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-from worker import untrusted
 from worker.errors import UsageError
+from worker.inputs import untrusted
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from worker import untrusted
+from worker.inputs import untrusted
 
 # The share of a job, in percent, at which each role begins; measured on warm jobs, and only a sign of life.
 _BEGIN = {"project": 1, "checkout": 2, "build_environment": 8, "restore_datasets": 30, "run_migrations": 40}

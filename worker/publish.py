@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import yaml
 
-from worker import documents, giturl
 from worker.errors import ConfigError
-from worker.jobdir import JobDir
+from worker.inputs import documents, git_url
+from worker.job_dir import JobDir
 
 # This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
 _OURS = (
@@ -77,7 +77,7 @@ def _masked(value: Any, secret: bool = False) -> Any:
         return [_masked(item, secret) for item in value]
     if secret and value and not isinstance(value, bool):
         return "***"
-    return giturl.mask(value) if isinstance(value, str) else value
+    return git_url.mask(value) if isinstance(value, str) else value
 
 
 def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:

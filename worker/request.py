@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker import giturl
 from worker.errors import RequestError
+from worker.inputs import git_url
 
 MAX_BYTES = 1024 * 1024
 MAX_TEXT = 64 * 1024
@@ -55,7 +55,7 @@ class Request:
     @property
     def public_url(self) -> str:
         """`url` without its password or token."""
-        return giturl.mask(self.url)
+        return git_url.mask(self.url)
 
     @classmethod
     def parse(cls, job_name: str, unique: str, arguments: bytes | str | Mapping[str, Any]) -> "Request":
@@ -182,10 +182,10 @@ class _Fields:
         return value
 
     def url(self, name: str) -> str:
-        value = self.text(name, giturl.MAX_LENGTH)
+        value = self.text(name, git_url.MAX_LENGTH)
         if not value:
             raise RequestError(name, "is missing")
-        problem = giturl.problem(value)
+        problem = git_url.problem(value)
         if problem:
             raise RequestError(name, problem)
         return value.rstrip("/") or value

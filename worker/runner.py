@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import ansible_runner
 
-from worker import untrusted
+from worker.inputs import untrusted
 
 _log = logging.getLogger(__name__)
 

@@ -11,19 +11,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from worker import config as configuration
-from worker import jobdir, logs, monitoring, process, sandbox, sensors, waiting
-from worker.account import version
+from worker import job_dir, logs, process, sandbox
 from worker.builds import Builds, JobFactory, make_job
-from worker.config import Config
+from worker.config import Config, load, monitoring
 from worker.errors import ConfigError, TurboHipsterError
-from worker.gearlink import Pace
-from worker.gearman import EmbeddedServer, Receiver
-from worker.presence import Presence
-from worker.slots import Slots
+from worker.gearman import queue
+from worker.gearman.client import EmbeddedServer, Receiver
+from worker.gearman.connection import Pace
+from worker.gearman.reporter import version
+from worker.gearman.server_health import Presence
+from worker.gearman.slots import Slots
+from worker.observe import sensors
+from worker.observe.status_socket import StatusSocket
+from worker.observe.systemd import Manager
 from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
-from worker.statussocket import StatusSocket
-from worker.systemd import Manager
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Service:
             return
         logs.reopen()
         try:
-            found = configuration.load(self._config.path)
+            found = load(self._config.path)
             config, at_restart = found.while_running(self._config)
             config.prepare()
             sandbox.demand(config)
@@ -201,14 +202,14 @@ class Service:
         keys = self._config.monitoring
         if keys.metrics_port:
             # Not for a worker without metrics: the library takes some megabytes.
-            from worker.metrics import Metrics, Sources
+            from worker.observe.metrics import Metrics, Sources
 
             metrics = Metrics(Sources(self.snapshot, self._waiting, self._folders))
             self.builds.on_end = metrics.ended
             self._close_metrics = metrics.serve(self._config.path, keys.metrics_host, keys.metrics_port)
 
     def _waiting(self) -> Mapping[str, int]:
-        return waiting.ask(*self.address, self._config.zuul_server.ssl, _STATUS_SECONDS)
+        return queue.ask(*self.address, self._config.zuul_server.ssl, _STATUS_SECONDS)
 
     def _folders(self) -> Mapping[str, Path]:
         return {key: folder for key, (folder, _) in self._config.writable_dirs().items()}
@@ -290,7 +291,7 @@ def _run(
     if os.geteuid() == 0:
         log.warning("running as root, which nothing here needs; use an unprivileged user")
     _warn(config)
-    for name in jobdir.remove_leftovers(config.jobs_working_dir):
+    for name in job_dir.remove_leftovers(config.jobs_working_dir):
         log.warning("removed what a worker that died has left of job %s", name)
     service = Service(config, factory)
     service.start()

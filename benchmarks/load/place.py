@@ -19,8 +19,8 @@ import yaml
 
 from demo.services import LOOPBACK, git_server, program
 from demo.tools import DemoError, free_port, gearmand, listens, run
-from worker import statussocket
 from worker.errors import TurboHipsterError
+from worker.observe import status_socket
 
 PROJECT = "load/shop"
 GATE, PASSING, FAILING = "gate", "passing", "failing"
@@ -258,7 +258,7 @@ class Worker:
     def look(self) -> tuple[int, int]:
         """How many jobs its process has ended, and its resident memory in bytes; zeros while it does not answer."""
         try:
-            document = json.loads(statussocket.ask(self._socket))
+            document = json.loads(status_socket.ask(self._socket))
             memory: int = psutil.Process(self._process.pid).memory_info().rss
         except (TurboHipsterError, OSError, ValueError, psutil.Error):
             if self._process.poll() is not None:

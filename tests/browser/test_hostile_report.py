@@ -13,7 +13,7 @@ from tests.browser.chromium import Chromium
 from tests.functional.support import wait_until
 from tests.unit import hostile
 from tests.unit.walks import case
-from worker import report
+from worker.report import render
 
 
 class Trap:
@@ -68,7 +68,7 @@ def test_the_trap_springs_where_nothing_is_escaped(chromium: Chromium, tmp_path:
 def test_hostile_text_does_nothing(chromium: Chromium, tmp_path: Path, trap: Trap, width: int) -> None:
     found, header = hostile.job(tmp_path, trap.url)
     page = tmp_path / "index.html"
-    page.write_text(report.as_page(found, header))
+    page.write_text(render.as_page(found, header))
     chromium.open(page, width, 844)
     assert trap.wait(chromium) == []
     assert chromium.requests == [page.as_uri()]
@@ -80,7 +80,7 @@ def test_hostile_text_does_nothing(chromium: Chromium, tmp_path: Path, trap: Tra
 
 def test_the_policy_holds_where_the_escaping_would_not(chromium: Chromium, tmp_path: Path, trap: Trap) -> None:
     page = tmp_path / "index.html"
-    text = report.as_page(case("migration_raised").verdict(), report.Header({"project": "library/catalog"}))
+    text = render.as_page(case("migration_raised").verdict(), render.Header({"project": "library/catalog"}))
     page.write_text(text.replace("<main>", f"<main>{markup(trap)}"))
     chromium.open(page)
     assert chromium.value("document.querySelectorAll('img').length") == 1

@@ -9,12 +9,12 @@ import pytest
 
 from tests.browser.chromium import Chromium
 from tests.unit.walks import case
-from worker import report
+from worker.report import render
 
 
 @pytest.mark.parametrize("name", ["three_datasets", "success_with_a_long_version", "success"])
 def test_what_is_folded_up_is_printed(chromium: Chromium, tmp_path: Path, name: str) -> None:
-    report.write(tmp_path, case(name).verdict(), report.Header({"id": "1", "name": "gate"}))
+    render.write(tmp_path, case(name).verdict(), render.Header({"id": "1", "name": "gate"}))
     chromium.open(tmp_path / "index.html")
     folded = chromium.value(
         """[...document.querySelectorAll('details:not([open])')].map((one) => {

@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.chromium import Chromium
 from tests.unit.walks import CASES, Case, case
-from worker import report
+from worker.report import render
 
 JOB = {
     "id": "8d1b0f6a", "name": "gate-real-db-upgrade_catalog", "project": "library/catalog", "branch": "master",
@@ -63,10 +63,10 @@ def page(folder: Path, name: str) -> Path:
     shutil.copytree(walked.folder / "artifacts", folder / "artifacts")
     for file in ("task_output.log", "user_001.log", "job.yaml", "reproduce.sh"):
         (folder / file).write_text(f"{file}\n")
-    header = report.Header(
+    header = render.Header(
         job=JOB, url="https://logs.example.org/42/", started="2026-11-23T18:16:00.000Z", seconds=41.25
     )
-    report.write(folder, walked.verdict(), header)
+    render.write(folder, walked.verdict(), header)
     return folder / "index.html"
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.functional.support import Gearmand, GearServer, Jobs, Zuul, free_port, write_config
-from worker import account, config
+from worker.config import config
+from worker.gearman import reporter
 from worker.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def service(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
     """The service, in this process, with jobs that a test controls."""
-    monkeypatch.setattr(account, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
     service = Service(config.load(write_config(tmp_path, server.port)), jobs)
     service.start()
     yield service

@@ -18,10 +18,11 @@ from functools import partial
 from typing import Any
 
 from tests.functional.support import FakeJob
-from worker import builds, service, slots
+from worker import builds, service
 from worker.cli import main
 from worker.config import Config, JobEntry
-from worker.jobdir import MARKER, JobDir
+from worker.gearman import slots
+from worker.job_dir import MARKER, JobDir
 from worker.progress import Progress
 from worker.request import Request
 

@@ -21,8 +21,7 @@ import gear
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker import tls
-from worker.config import Config, JobEntry
+from worker.config import Config, JobEntry, tls
 from worker.progress import Progress
 from worker.request import Request
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.functional.support import ARGUMENTS, Gearmand, GearServer, Jobs, Packet, Zuul, wait_until, write_config
 from tests.unit.test_answer import ATTACK, review
-from worker import answer, config, verdict
-from worker.outcome import Message
+from worker.config import config
 from worker.progress import Progress
 from worker.service import Service
+from worker.verdict import Message, decide, result_text
 
 URL = "https://logs.example.org/th/7/7/1/check/job/build1/"
 
@@ -23,7 +23,7 @@ def told(packets: list[Packet]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def service(server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("worker.account.TELL_SECONDS", 0.05)
+    monkeypatch.setattr("worker.gearman.reporter.TELL_SECONDS", 0.05)
     logs = {"path": "logs", "prepend_url": "https://logs.example.org/th"}
     service = Service(config.load(write_config(tmp_path, server.port, publish_logs=logs)), jobs)
     service.start()
@@ -75,7 +75,7 @@ def test_whatever_a_job_says_is_one_argument_of_gerrits(
     jobs.next().end(result, 'http://logs/" --submit 1,1 "/')
     last = told(zuul.ended())[-1]
     sent, url = last["result"], last["url"]
-    assert sent.startswith("FAILURE - ") and len(sent) <= answer.LENGTH and sent.isascii() and sent.isprintable()
+    assert sent.startswith("FAILURE - ") and len(sent) <= result_text.LENGTH and sent.isascii() and sent.isprintable()
     assert review(f"- job {url} : {sent}")[5] == f"- job {url} : {sent}" and len(review(f"{url} {sent}")) == 9
 
 
@@ -93,7 +93,7 @@ def test_a_verdict_is_answered_with_the_cause(service: Service, jobs: Jobs, zuul
         "(1062, \"Duplicate entry 'name0' for key 'u_name'\")"
         "\n[SQL: ALTER TABLE users ADD UNIQUE u_name (name)]"
     )
-    found = verdict.of_messages(
+    found = decide.of_messages(
         [
             Message.of("migration_unfinished", **place),
             Message.of("migration_raised", "c3", "d4", line=17, detail=detail, **place),

@@ -23,8 +23,10 @@ from tests.functional.support import (
     wait_until,
     write_config,
 )
-from worker import config, gearlink, statussocket
-from worker.gearman import Receiver
+from worker.config import config
+from worker.gearman import connection
+from worker.gearman.client import Receiver
+from worker.observe import status_socket
 from worker.progress import Progress
 from worker.service import Service
 
@@ -121,7 +123,7 @@ def test_the_service_ends_while_the_server_is_away(
 def test_a_restart_costs_seconds(service: Service, zuul: Zuul, server: GearServer | Gearmand) -> None:
     """All connections, on a worker that was connected for long."""
     wait_until(lambda: zuul.serves("build:job"))
-    time.sleep(gearlink.CALM)
+    time.sleep(connection.CALM)
     killed = time.monotonic()
     server.kill()
     wait_until(lambda: not service.snapshot().gearman.connected)
@@ -137,17 +139,17 @@ def test_all_come_back_once_one_has_found_the_server(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They wait for long, each for himself."""
-    monkeypatch.setattr(gearlink, "FIRST", 3600.0)
-    monkeypatch.setattr(gearlink, "LONGEST", 3600.0)
-    connect, tried = gearlink.Link.connect, []
+    monkeypatch.setattr(connection, "FIRST", 3600.0)
+    monkeypatch.setattr(connection, "LONGEST", 3600.0)
+    connect, tried = connection.Link.connect, []
 
-    def counted(link: gearlink.Link) -> None:
+    def counted(link: connection.Link) -> None:
         try:
             connect(link)
         finally:
             tried.append(link)
 
-    monkeypatch.setattr(gearlink.Link, "connect", counted)
+    monkeypatch.setattr(connection.Link, "connect", counted)
     server = GearServer(free_port())
     service = Service(config.load(write_config(tmp_path, server.port, slots=4)), jobs)
     service.start()
@@ -168,7 +170,7 @@ def test_a_worker_without_a_server_costs_nothing(start: Any, tmp_path: Path) -> 
     worker = psutil.Process(start().pid)
 
     def connected() -> bool:
-        document = json.loads(statussocket.ask(config.load(path).status_socket))
+        document = json.loads(status_socket.ask(config.load(path).status_socket))
         return bool(document["gearman"]["connected"])
 
     def spent() -> float:
@@ -176,7 +178,7 @@ def test_a_worker_without_a_server_costs_nothing(start: Any, tmp_path: Path) -> 
         return times.user + times.system
 
     def serves() -> bool:
-        with contextlib.suppress(statussocket.NoWorkerError):
+        with contextlib.suppress(status_socket.NoWorkerError):
             return not connected()
         return False
 
@@ -193,7 +195,7 @@ def test_absence_is_logged_once(
     service: Service, server: GearServer | Gearmand, zuul: Zuul, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.presence.ABSENT_SECONDS", 0.2)
+    monkeypatch.setattr("worker.gearman.server_health.ABSENT_SECONDS", 0.2)
     caplog.set_level("INFO")
     wait_until(lambda: zuul.serves("build:job"))
     service.check()

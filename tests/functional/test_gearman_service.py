@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from tests.functional.support import PATIENCE, Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
-from worker import statussocket
 from worker.config import load
+from worker.observe import status_socket
 from worker.service import STOP_PATIENCE
 
 
@@ -60,7 +60,7 @@ def test_a_second_signal_ends_a_worker_whose_job_does_not_end(
     # from here on the job runs: one that is canceled before that is not begun
     wait_until(lambda: [packet for packet in zuul.packets.get("build1", []) if packet.data.get("progress") == "deaf"])
     worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: json.loads(statussocket.ask(path))["state"] == "stopping")
+    wait_until(lambda: json.loads(status_socket.ask(path))["state"] == "stopping")
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(0.5)
     worker.send_signal(signal.SIGTERM)

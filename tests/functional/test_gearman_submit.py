@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, free_port, heard, wait_until
-from worker import waiting
-from worker.gearman import Submitter
+from worker.gearman import queue
+from worker.gearman.client import Submitter
 from worker.progress import Progress
 from worker.service import Service
 
@@ -95,7 +95,7 @@ def test_an_interrupt_takes_a_waiting_job_back(
     running = jobs.next()
     second = submit("--job", "job", *JOB)
     heard(second.stderr, "waiting for a worker")  # from here on an interrupt is its to handle
-    wait_until(lambda: waiting.ask(HOST, server.port, None, PATIENCE)["build:job"] == 1)
+    wait_until(lambda: queue.ask(HOST, server.port, None, PATIENCE)["build:job"] == 1)
     second.send_signal(signal.SIGINT)
     assert second.wait(PATIENCE) == 130
     running.end("SUCCESS")

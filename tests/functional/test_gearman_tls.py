@@ -33,12 +33,11 @@ from tests.functional.support import (
     write_config,
 )
 from tests.library.certificates import Authority
-from worker import config, tls
 from worker.cli import check
-from worker.config import Config
+from worker.config import Config, config, tls
 from worker.errors import UsageError
-from worker.gearlink import Link
-from worker.gearman import Receiver, Submitter
+from worker.gearman.client import Receiver, Submitter
+from worker.gearman.connection import Link
 from worker.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,10 +30,12 @@ from tests.functional.support import (
     write_config,
 )
 from tests.library.certificates import Authority
-from worker import config, logs, waiting
+from worker import logs
 from worker.cli import surroundings
+from worker.config import config
+from worker.gearman import queue
+from worker.observe.systemd import Manager
 from worker.service import Service
-from worker.systemd import Manager
 
 ROOT = Path(__file__).resolve().parents[2]
 Worker = subprocess.Popen[str]
@@ -99,18 +101,18 @@ class TestMetrics:
         assert errors == f"th-worker: {tmp_path}/config.json: {problem}; {remedy}\n"
 
     def test_jobs_that_wait_at_either_server(self, server: GearServer | Gearmand, zuul: Zuul) -> None:
-        assert waiting.ask(HOST, server.port, None, PATIENCE) == {}
+        assert queue.ask(HOST, server.port, None, PATIENCE) == {}
 
         for number in range(3):
             zuul.submitJob(gear.Job("build:job", b"{}", unique=str(number)))
-        wait_until(lambda: waiting.ask(HOST, server.port, None, PATIENCE) == {"build:job": 3})
+        wait_until(lambda: queue.ask(HOST, server.port, None, PATIENCE) == {"build:job": 3})
 
     def test_jobs_that_wait_are_asked_for_by_tls(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path)
         server = GearServer(free_port(), authority.issue("server"))
         server.start()
         try:
-            assert waiting.ask(HOST, server.port, authority.issue("worker", ()), PATIENCE) == {}
+            assert queue.ask(HOST, server.port, authority.issue("worker", ()), PATIENCE) == {}
         finally:
             server.kill()
 
@@ -128,7 +130,7 @@ class TestMetrics:
             thread = threading.Thread(target=serve)
             thread.start()
             with pytest.raises(OSError):
-                waiting.ask(HOST, listening.getsockname()[1], None, PATIENCE)
+                queue.ask(HOST, listening.getsockname()[1], None, PATIENCE)
             thread.join()
 
 

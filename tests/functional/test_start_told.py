@@ -151,7 +151,8 @@ def test_a_misspelled_key_of_a_section(
 
 
 def test_the_known_keys_are_those_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker import config, documents, zuulserver
+    from worker.config import config, zuul_server
+    from worker.inputs import documents
 
     asked: dict[documents.Key, frozenset[str]] = {}
 
@@ -161,5 +162,5 @@ def test_the_known_keys_are_those_that_are_read(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(documents.Section, "done", done)
     load(write_config(tmp_path, 1))
     assert asked[()] == set(config.KEYS)
-    assert asked["zuul_server",] == set(zuulserver.KEYS)
+    assert asked["zuul_server",] == set(zuul_server.KEYS)
     assert asked["publish_logs",] == {"type", "path", "prepend_url"}

@@ -12,21 +12,21 @@ import psutil
 import pytest
 
 from tests.functional.support import PATIENCE, Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
-from worker import statussocket
 from worker.config import load
-from worker.jobdir import MARKER
+from worker.job_dir import MARKER
+from worker.observe import status_socket
 
 
 def asked(path: Path) -> dict[str, Any]:
     """What the worker with that configuration says of itself."""
-    document: dict[str, Any] = json.loads(statussocket.ask(load(path).status_socket))
+    document: dict[str, Any] = json.loads(status_socket.ask(load(path).status_socket))
     return document
 
 
 def answers(path: Path) -> bool:
     try:
         return bool(asked(path))
-    except statussocket.NoWorkerError:
+    except status_socket.NoWorkerError:
         return False
 
 

@@ -14,8 +14,10 @@ import gear
 import pytest
 
 from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, Zuul, wait_until, write_config
-from worker import account, config, sensors
-from worker.gearman import Receiver
+from worker.config import config
+from worker.gearman import reporter
+from worker.gearman.client import Receiver
+from worker.observe import sensors
 from worker.service import Service
 
 
@@ -24,7 +26,7 @@ def serving(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Service]]:
     """Start the service, in this process, with further keys."""
-    monkeypatch.setattr(account, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
     started: list[Service] = []
 
     def start(**keys: Any) -> Service:

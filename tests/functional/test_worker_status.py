@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.functional.support import ARGUMENTS, PATIENCE, GearServer, Zuul, free_port, wait_until, write_config
-from worker import statussocket
 from worker.cli import main
 from worker.config import load
-from worker.statussocket import NoWorkerError, StatusSocket
+from worker.observe import status_socket
+from worker.observe.status_socket import NoWorkerError, StatusSocket
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def server() -> Iterator[GearServer]:
 
 def answer(path: Path) -> bytes:
     try:
-        return statussocket.ask(path)
+        return status_socket.ask(path)
     except NoWorkerError:
         return b""
 
@@ -139,21 +139,21 @@ class Large:
 
 def connected(talk: Talk) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    with statussocket._short(talk.path) as address:
+    with status_socket._short(talk.path) as address:
         client.connect(address)
     return client
 
 
 def test_clients_that_do_not_read_or_go_away(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statussocket, "READ_SECONDS", 0.3)
-    monkeypatch.setattr(statussocket, "ASK_SECONDS", PATIENCE)
+    monkeypatch.setattr(status_socket, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(status_socket, "ASK_SECONDS", PATIENCE)
     talk.told.serve(Large)  # type: ignore[arg-type]
     asked = time.monotonic()
-    assert len(statussocket.ask(talk.path)) > 3_000_000
+    assert len(status_socket.ask(talk.path)) > 3_000_000
     begun = time.monotonic()
     slow = [connected(talk) for _ in range(2)]
     connected(talk).close()
-    assert len(statussocket.ask(talk.path)) > 3_000_000
+    assert len(status_socket.ask(talk.path)) > 3_000_000
     assert 0.5 < time.monotonic() - begun < max(4, 20 * (begun - asked))
     for client in slow:
         client.close()
@@ -162,10 +162,10 @@ def test_clients_that_do_not_read_or_go_away(talk: Talk, monkeypatch: pytest.Mon
 def test_a_snapshot_that_fails_does_not_end_the_thread(talk: Talk) -> None:
     answers: list[Any] = [Large()]
     talk.told.serve(lambda: answers.pop())
-    assert len(statussocket.ask(talk.path)) > 3_000_000
-    assert statussocket.ask(talk.path) == b""
+    assert len(status_socket.ask(talk.path)) > 3_000_000
+    assert status_socket.ask(talk.path) == b""
     answers.append(Large())
-    assert len(statussocket.ask(talk.path)) > 3_000_000
+    assert len(status_socket.ask(talk.path)) > 3_000_000
 
 
 HOSTILE = {
@@ -189,7 +189,7 @@ HOSTILE = {
 def test_what_is_no_worker(
     talk: Talk, said: bytes | None, wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(statussocket, "ASK_SECONDS", 0.5 if said is None else PATIENCE)
+    monkeypatch.setattr(status_socket, "ASK_SECONDS", 0.5 if said is None else PATIENCE)
     if said is not None:
         monkeypatch.setattr(StatusSocket, "_loop", saying(said))
         talk.told.serve(Large)  # type: ignore[arg-type]

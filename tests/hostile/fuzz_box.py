@@ -21,8 +21,7 @@ from ansible.module_utils.th_walkers import Step, Surroundings, Target, WalkErro
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker import artifacts, verdict
-from worker.outcome import CODES
+from worker.verdict import CODES, artifacts, decide
 
 from .mutations import TEXTS, VALUES, as_lines, bounded, fuzz, mutated
 
@@ -98,7 +97,7 @@ def test_whatever_a_walking_process_says_the_walk_has_an_end(
                               "line": error.line})  # fmt: skip
     read = artifacts.read(folder / "artifacts")
     assert not found or [problem.code for problem in read.walks["a"].problems] == [error.code for error in found]
-    assert verdict.decide(read, ["a"]).outcome is not verdict.Outcome.SUCCESS
+    assert decide.decide(read, ["a"]).outcome is not decide.Outcome.SUCCESS
 
 
 # -- the tables in which a database says its version ---------------------------------------------------------------

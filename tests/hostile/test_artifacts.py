@@ -13,8 +13,8 @@ from ansible.module_utils.th_facts import refuse_too_much
 from ansible.module_utils.th_revisions import Revision, Tree
 from ansible.module_utils.th_step import StepError
 
-from worker import artifacts, untrusted, verdict
-from worker.outcome import Fault, Outcome
+from worker.inputs import untrusted
+from worker.verdict import Fault, Outcome, artifacts, decide
 
 NAMES = ["\N{GRINNING FACE}" * 200 + f"{number:05}" for number in range(2500)]
 HEADS = ",".join(NAMES)
@@ -38,8 +38,8 @@ def write(job_dir: Path, *events: dict[str, Any]) -> None:
         append_event(job_dir / "artifacts" / "walk-a.jsonl", event)
 
 
-def decided(job_dir: Path) -> verdict.Verdict:
-    found = verdict.decide(artifacts.read(job_dir / "artifacts"), ["a"])
+def decided(job_dir: Path) -> decide.Verdict:
+    found = decide.decide(artifacts.read(job_dir / "artifacts"), ["a"])
     assert not any(message.code in ("not_tested", "artifacts_damaged") for message in found.messages)
     return found
 

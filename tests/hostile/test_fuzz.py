@@ -41,13 +41,14 @@ from hypothesis import strategies as st
 from tests.library.conftest import ROOT, load_module
 from tests.unit.hostile import write as write_hostile
 from tests.unit.walks import CASES
-from worker import answer, artifacts, config, datasetfile, report, verdict
 from worker.builds import Builds
 from worker.cli import history
+from worker.config import config, dataset_file
 from worker.errors import ConfigError, DatasetError, RequestError, UsageError
-from worker.gearman import Task
+from worker.gearman.client import Task
+from worker.report import render
 from worker.request import Request
-from worker.verdict import Verdict
+from worker.verdict import Verdict, artifacts, decide, result_text
 
 from .fuzz_box import (  # noqa: F401 - they are tests
     test_any_text_is_masked_and_stays_as_long_as_it_is,
@@ -114,7 +115,7 @@ class FakeJob:
         assert not {"\0", "\n", "\x1b", "\u202e", "\u2028"}.intersection("".join(request.zuul.values()) + request.ref)
 
     def run(self) -> Any:
-        good = Verdict(verdict.Outcome.SUCCESS, ())
+        good = Verdict(decide.Outcome.SUCCESS, ())
         return SimpleNamespace(verdict=good, url="http://logs/", told=())
 
     def cancel(self, reason: str) -> None:
@@ -135,8 +136,8 @@ def answered(function: str, unique: str, arguments: bytes) -> None:
     result = task.told[-1].get("result")
     assert (task.ends == ["complete"]) == (result == "SUCCESS")
     if result not in (None, "SUCCESS"):
-        assert clear(result) and result == answer.result(result)
-    assert all(told["url"] == answer.url(told["url"]) for told in task.told)
+        assert clear(result) and result == result_text.result(result)
+    assert all(told["url"] == result_text.url(told["url"]) for told in task.told)
     try:
         Request.parse(function.removeprefix("build:"), unique, arguments)
         assert result == "SUCCESS" or function == "build:unknown"
@@ -199,7 +200,7 @@ def read_a_dataset(folder: Path, content: bytes) -> None:
     names = [""]
     with bounded(content):
         try:
-            names = [part.name for part in datasetfile.load(path).parts]
+            names = [part.name for part in dataset_file.load(path).parts]
         except DatasetError as error:
             assert clear(str(error)) and str(path) in str(error)
         try:
@@ -288,15 +289,15 @@ def judged(folder: Path, content: object) -> None:
     with bounded(content):
         pages = []
         for _ in range(2):
-            found = verdict.decide(artifacts.read(folder), ["a", "b"])
-            header = report.Header(dict.fromkeys(report.JOB_FIELDS, "x"), "http://logs/", "", 1.0)
-            page, document = report.as_page(found, header), report.as_document(found, header)
+            found = decide.decide(artifacts.read(folder), ["a", "b"])
+            header = render.Header(dict.fromkeys(render.JOB_FIELDS, "x"), "http://logs/", "", 1.0)
+            page, document = render.as_page(found, header), render.as_document(found, header)
             pages.append(page.encode() + json.dumps(document, ensure_ascii=False, allow_nan=False).encode())
-            shown = report.render_text(found)
+            shown = render.render_text(found)
             assert all(char == "\n" or char.isprintable() for char in shown)
-            assert found.outcome is not verdict.Outcome.SUCCESS or "a" in artifacts.read(folder).walks
+            assert found.outcome is not decide.Outcome.SUCCESS or "a" in artifacts.read(folder).walks
             told = found.gearman_result()
-            assert told is None or told == answer.result(told)
+            assert told is None or told == result_text.result(told)
         assert pages[0] == pages[1], "the same files are the same verdict"
 
 

@@ -18,8 +18,9 @@ from ansible.module_utils.th_mask import Masker
 from ansible.module_utils.th_said import said
 from ansible.module_utils.th_text import printable
 
-from worker import advice, answer, classic, firstline, problems, sqldetail, untrusted
-from worker.outcome import Fault, Message, Outcome
+from worker.history import text_walks
+from worker.inputs import untrusted
+from worker.verdict import Fault, Message, Outcome, advice, first_line, problems, result_text, sql_detail
 
 from .test_patterns import grows
 
@@ -54,16 +55,16 @@ def lexed(words: str) -> None:
 
 def old_log(words: str) -> None:
     """Read a text as an old log."""
-    walks = classic.LogReader()
+    walks = text_walks.LogReader()
     for line in words.encode("utf-8", "replace").split(b"\n"):
         walks.take(line)
     walks.close()
 
 
-def first_line(words: str) -> str:
+def result_line(words: str) -> str:
     """What a job has found, where that is all it has to go by."""
     message = Message("migration_raised", words, detail=words, rows=words)
-    return firstline.of([message], Outcome.FAILURE, Fault.CHANGE)
+    return first_line.of([message], Outcome.FAILURE, Fault.CHANGE)
 
 
 MASKER = Masker({"s3-cr3t", "s3cr3t-of-a-server", "x" * 12})
@@ -79,11 +80,11 @@ READERS: dict[str, Callable[[str], object]] = {
     "what the client of a server says": lambda words: th_seed_errors.read_error(words).said,
     "a dump": lexed,
     "an old log": old_log,
-    "the server's error in a detail": lambda words: (sqldetail.find(words), sqldetail.cause(words, last=True)),
-    "the statement in a detail": lambda words: (sqldetail.statement(words), sqldetail.tidy(words)),
+    "the server's error in a detail": lambda words: (sql_detail.find(words), sql_detail.cause(words, last=True)),
+    "the statement in a detail": lambda words: (sql_detail.statement(words), sql_detail.tidy(words)),
     "advice": lambda words: advice.of("migration_raised", words, words),
-    "the first line of a result": first_line,
-    "the line that Zuul is told": lambda words: (answer.plain(words), answer.result(words)),
+    "the first line of a result": result_line,
+    "the line that Zuul is told": lambda words: (result_text.plain(words), result_text.result(words)),
     "what two failures have in common": problems.cause,
     "a text of an artifact": lambda words: (untrusted.text(words), untrusted.version(words), untrusted.escaped(words)),
 }

@@ -15,8 +15,7 @@ from ansible.module_utils import th_mariadb
 
 from tests.library import toy
 from tests.unit.logs import meaning
-from worker import artifacts, verdict
-from worker.outcome import Outcome
+from worker.verdict import Outcome, artifacts, decide
 
 N = 3000
 """Rows that an attack changes, of which nothing would be seen; dozens of them may be the server's own."""
@@ -44,10 +43,10 @@ def ends(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {event["to"]: event for event in events if event["event"] == "end"}
 
 
-def judged(job_dir: Path, **limits: Any) -> verdict.Verdict:
+def judged(job_dir: Path, **limits: Any) -> decide.Verdict:
     """The verdict on a walk with these limits of the dataset."""
     (job_dir / "artifacts" / f"dataset-{toy.NAME}.json").write_text(json.dumps({"version": [], "limits": limits}))
-    return verdict.decide(artifacts.read(job_dir / "artifacts"), [toy.NAME])
+    return decide.decide(artifacts.read(job_dir / "artifacts"), [toy.NAME])
 
 
 def executed(*statements: str) -> str:

@@ -23,7 +23,7 @@ from tests.library import toy
 from tests.library.external import External
 from tests.library.test_restore import Home, restore_dataset
 from tests.library.test_restore_external import Jobs
-from worker import advice
+from worker.verdict import advice
 
 from .test_database import Bench, bench  # noqa: F401 - one server for all of them
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.job import RETRY_PAUSE
-from worker.outcome import CODES, Outcome, worst
+from worker.verdict.outcome import CODES, Outcome, worst
 
 from .recorded import Installation
 from .world import PATIENCE, ROOT, program

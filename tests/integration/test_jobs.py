@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.support import scrape
-from worker import documents
+from worker.inputs import documents
 
 from .world import DUMP, INDEX, JOB, PROFILE, ROOT, Answer, Worker, World, program, script
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from worker.outcome import CODES, Fault
+from worker.verdict import CODES, Fault
 
 from .endings import SPECIAL, check_end
 from .recorded import SCENARIOS, Installation

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.functional.support import heard
-from worker.outcome import CODES, Fault
+from worker.verdict import CODES, Fault
 
 from .endings import SPECIAL, check_end, documented
 from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded

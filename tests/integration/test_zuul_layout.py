@@ -11,7 +11,7 @@ import pytest
 from tests.integration.zuul2 import Zuul2
 from tests.integration.zuul2 import layout as read
 from tests.unit.walks import case
-from worker import documents
+from worker.inputs import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = ROOT / "etc" / "zuul" / "layout.yaml"

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from worker import artifacts, verdict
-from worker.outcome import Fault, Outcome
-from worker.verdict import Verdict
+from worker.verdict import Fault, Outcome, Verdict, artifacts, decide
 
 from . import boxes
 from .conftest import ROOT
@@ -59,7 +57,7 @@ class Job(Workplace):
         return [event for event in events if event.get("outcome") != "begun"]
 
     def verdict(self) -> Verdict:
-        return verdict.decide(artifacts.read(self.job_dir / "artifacts"), ["one"])
+        return decide.decide(artifacts.read(self.job_dir / "artifacts"), ["one"])
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from ansible.module_utils.th_profile import check_profile
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import submodule_problem
 
-from worker import artifacts, verdict
-from worker.outcome import Fault, Outcome
+from worker.verdict import Fault, Outcome, artifacts, decide
 
 from .conftest import load_module
 from .gitserver import Repository, daemon, free_port, git, script, silence
@@ -714,7 +713,7 @@ def test_a_submodules_commit_that_is_not_there(work: Workplace, root: Path, repo
     add_submodule(repository, "../library")
     detail = work.fails("checkout_failed", "submodules")
     report_error(work.jobs / "job", "checkout", "checkout_failed", detail)  # without the change there is none
-    assert verdict.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"]).fault is Fault.CHANGE
+    assert decide.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"]).fault is Fault.CHANGE
 
 
 def test_a_submodule_that_is_broken_without_the_change_is_not_its_fault(
@@ -729,7 +728,7 @@ def test_a_submodule_that_is_broken_without_the_change_is_not_its_fault(
     events = [json.loads(line) for line in (work.jobs / "job" / "artifacts" / "errors.jsonl").read_text().splitlines()]
     assert [event["outcome"] for event in events] == ["begun", "failed"] and events[1]["commit"] == base
     report_error(work.jobs / "job", "checkout", "checkout_failed", detail)
-    found = verdict.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"])
+    found = decide.decide(artifacts.read(work.jobs / "job" / "artifacts"), ["one"])
     assert (found.outcome, found.fault) == (Outcome.INFRASTRUCTURE, Fault.OPERATOR)
     assert not (work.jobs / "job" / "control").exists()
 

@@ -16,7 +16,7 @@ from ansible.module_utils.th_text import printable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import untrusted
+from worker.inputs import untrusted
 
 from .memory import run_program
 

@@ -19,8 +19,7 @@ from ansible.module_utils.th_evidence import Evidence
 from ansible.module_utils.th_limits import DatabaseLimits
 from ansible.module_utils.th_walkers import WalkError
 
-from worker import artifacts, verdict
-from worker.outcome import Fault, Outcome
+from worker.verdict import Fault, Outcome, artifacts, decide
 
 from . import boxes, toy
 from .conftest import ROOT
@@ -106,9 +105,9 @@ def pad(job_dir: Path, size: int) -> None:
     diary.write_text(line.replace('""', f'"{"x" * (size - len(line) - 1)}"') + "\n")
 
 
-def judged(job_dir: Path) -> verdict.Verdict:
+def judged(job_dir: Path) -> decide.Verdict:
     (job_dir / "artifacts" / f"dataset-{toy.NAME}.json").write_text(json.dumps({"schema": 1, "version": []}))
-    return verdict.decide(artifacts.read(job_dir / "artifacts"), [toy.NAME])
+    return decide.decide(artifacts.read(job_dir / "artifacts"), [toy.NAME])
 
 
 @pytest.mark.parametrize("size", [100, 250, 400])
@@ -151,7 +150,7 @@ def test_a_migration_that_fills_the_disk(small: Path, running: th_mariadb.Server
     assert "disk_full" in [message.code for message in found.messages] or not os.path.ismount(small)
 
 
-def judged_elsewhere(job_dir: Path) -> verdict.Verdict:
+def judged_elsewhere(job_dir: Path) -> decide.Verdict:
     for path in (job_dir / "src").glob("filler"):
         path.unlink()
     return judged(job_dir)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.th_mark import mark, short_folder
 
-from worker import jobdir
-from worker.jobdir import JobDir, mark_of
+from worker import job_dir
+from worker.job_dir import JobDir, mark_of
 
 
 def test_what_is_outside_of_the_folder_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_what_is_outside_of_the_folder_goes_with_it(tmp_path: Path, monkeypatch:
         assert mark_of(folder.root) != mark_of(other.root)
         made = []
         for job in (folder, other):
-            monkeypatch.setenv(jobdir.MARKER, str(job.root))
+            monkeypatch.setenv(job_dir.MARKER, str(job.root))
             told = {"log_path": "7/job [1]", "ref": "refs/heads/{{ 1 }}"}
             job.write_job_yaml({"th_publish_path": str(tmp_path / "logs"), "th_job": told})
             made += [short_folder(), place.parent / f".job [1].publishing-{mark()}-x"]

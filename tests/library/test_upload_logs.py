@@ -14,7 +14,7 @@ import yaml
 from ansible.module_utils import th_copy, th_mariadb
 from ansible.module_utils.th_step import StepError
 
-from worker import documents
+from worker.inputs import documents
 
 from .conftest import ROOT, load_module
 

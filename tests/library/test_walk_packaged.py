@@ -17,8 +17,7 @@ from ansible.module_utils import th_mariadb, th_private_server
 from ansible.module_utils.th_django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk import Limits, Walk
 
-from worker import artifacts, verdict
-from worker.outcome import Fault
+from worker.verdict import Fault, artifacts, decide
 
 from . import boxes, bytecode
 from . import toy as alembic_toy
@@ -136,11 +135,11 @@ class Site:
         Walk(job_dir, "toy", described, Limits(60, 60, 100_000), alembic_toy.PROGRAMS, boxes.settings()).run()
         return alembic_toy.events(job_dir, "toy")
 
-    def verdict(self) -> verdict.Verdict:
+    def verdict(self) -> decide.Verdict:
         """What the worker makes of the last walk; its dataset was at the repository's own migrations."""
         folder = self.last / "artifacts"
         write(self.last, "dataset-toy.json", {"name": "toy", "version": ["people.0001_initial"] if self.own else []})
-        return verdict.decide(artifacts.read(folder), ["toy"])
+        return decide.decide(artifacts.read(folder), ["toy"])
 
 
 def write(job_dir: Path, name: str, document: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker import documents
+from worker.inputs import documents
 
 from . import arrange
 

@@ -4,9 +4,8 @@
 import json
 from pathlib import Path
 
-from worker import artifacts, report, verdict
-from worker.outcome import Message
-from worker.verdict import Verdict
+from worker.report import render
+from worker.verdict import Message, Verdict, artifacts, decide
 
 DATASET = "h"
 
@@ -61,12 +60,12 @@ def write(folder: Path, hostile: str) -> None:
     (folder / f"walk-{DATASET}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
-def job(folder: Path, address: str) -> tuple[Verdict, report.Header]:
+def job(folder: Path, address: str) -> tuple[Verdict, render.Header]:
     """A verdict and a header in which no text can be trusted."""
     hostile = text(address)
     write(folder, hostile)
     with (folder / "errors.jsonl").open("a") as stream:
         stream.write(json.dumps({"event": "error", "code": "playbook_failed", "detail": hostile}) + "\n")
-    found = verdict.decide(artifacts.read(folder), [DATASET])
-    found = verdict.with_message(found, Message.of("bad_request", hostile, detail=hostile))
-    return found, report.Header(dict.fromkeys(report.JOB_FIELDS, hostile), hostile, hostile, 3e9)
+    found = decide.decide(artifacts.read(folder), [DATASET])
+    found = decide.with_message(found, Message.of("bad_request", hostile, detail=hostile))
+    return found, render.Header(dict.fromkeys(render.JOB_FIELDS, hostile), hostile, hostile, 3e9)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import textlog
-from worker.classic import LogReader
+from worker.history import LogReader, text_log
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "logs"
 LOGS = sorted(FOLDER.glob("*.log"))
@@ -50,7 +49,7 @@ class Meaning:
 
 def meaning(data: bytes | Iterable[bytes]) -> Meaning:
     """Read a log: its bytes, or its lines."""
-    lines = textlog.lines(io.BytesIO(data), textlog.Condition()) if isinstance(data, bytes) else data
+    lines = text_log.lines(io.BytesIO(data), text_log.Condition()) if isinstance(data, bytes) else data
     reader, walks = LogReader(), dict[int, list[dict[str, Any]]]()
     for line in lines:
         for number, event in reader.take(line):

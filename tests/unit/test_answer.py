@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker import answer
+from worker.verdict import result_text
 
 ATTACK = "x\" --label Verified=2 --submit 108,1 --message '"
 DUPLICATE = "(pymysql.err.IntegrityError) (1062, \"Duplicate entry 'a' for key 'b'\")"
@@ -50,7 +50,7 @@ def test_the_model_splits_as_gerrit_does() -> None:
 @example(DUPLICATE)
 @example("\uff02 --submit \uff3c")
 def test_a_result_is_one_argument_of_gerrits_and_nothing_else_changes(text: str) -> None:
-    sent = answer.result(text) or "no result"
+    sent = result_text.result(text) or "no result"
     report = f"Build failed.\n\n- job http://logs/7/ : {sent} in 1m 23s"
     words = ["gerrit", "review", "--project", "org/project", "--message", report, "--label", "Verified=-1", "108,1"]
     assert review(report) == words
@@ -59,15 +59,15 @@ def test_a_result_is_one_argument_of_gerrits_and_nothing_else_changes(text: str)
 @given(HOSTILE)
 @example("\ud800")
 def test_a_result_is_one_bounded_line_of_harmless_ascii(text: str) -> None:
-    sent = answer.result(text)
+    sent = result_text.result(text)
     assert (sent is None) == (text == "")
     if sent is not None:
-        assert 0 < len(sent) <= answer.LENGTH
+        assert 0 < len(sent) <= result_text.LENGTH
         assert re.fullmatch(r"[ -~]+", sent) and not set(sent) & set('"\\`$|')
-        assert sent.startswith(answer.WORDS) and sent == sent.strip()
+        assert sent.startswith(result_text.WORDS) and sent == sent.strip()
         assert sent != "SUCCESS" or text == "SUCCESS"
-        assert answer.result(sent) == sent
-    sent_url = answer.url(text)
+        assert result_text.result(sent) == sent
+    sent_url = result_text.url(text)
     assert re.fullmatch(r"[!-~]*", sent_url) and not set(sent_url) & set('"\\`$|')
 
 
@@ -93,20 +93,20 @@ def test_a_result_is_one_bounded_line_of_harmless_ascii(text: str) -> None:
     ],
 )
 def test_what_is_sent(text: str | None, sent: str | None) -> None:
-    assert answer.result(text) == sent
+    assert result_text.result(text) == sent
 
 
 def test_a_long_result_ends_after_a_word() -> None:
-    sent = answer.result("FAILURE - " + "word " * 100)
+    sent = result_text.result("FAILURE - " + "word " * 100)
     assert sent is not None and sent.endswith("word...") and 240 < len(sent) <= 250
-    assert answer.result("FAILURE - " + "x" * 300) == "FAILURE - " + "x" * 237 + "..."
-    assert answer.cut("one two three", 13) == "one two three"
-    assert answer.cut("one two three", 10) == "one two..."
-    assert answer.cut("one two, three", 12) == "one two..."
+    assert result_text.result("FAILURE - " + "x" * 300) == "FAILURE - " + "x" * 237 + "..."
+    assert result_text.cut("one two three", 13) == "one two three"
+    assert result_text.cut("one two three", 10) == "one two..."
+    assert result_text.cut("one two, three", 12) == "one two..."
 
 
 def test_an_address_stays_what_it_was_unless_it_could_break_out() -> None:
     plain = "https://logs.example.org/~u/7/7/1/check/job/1%2B2?a=b&c=%20#x"
-    assert answer.url(plain) == plain
-    assert answer.url('http://x/"a b\\$`é') == "http://x/%22a%20b%5C%24%60%C3%A9"
-    assert answer.url("") == ""
+    assert result_text.url(plain) == plain
+    assert result_text.url('http://x/"a b\\$`é') == "http://x/%22a%20b%5C%24%60%C3%A9"
+    assert result_text.url("") == ""

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.unit.walks import case
-from worker import artifacts, untrusted
-from worker.artifacts import Walk
+from worker.inputs import untrusted
+from worker.verdict import artifacts
+from worker.verdict.artifacts import Walk
 
 
 def walk(folder: Path, *events: Any) -> Walk:

@@ -19,9 +19,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.logs import LOGS, Meaning, meaning
-from worker import artifacts, logwalks, textlog, untrusted
-from worker.artifacts import Migration, Walk
 from worker.errors import UsageError
+from worker.history import log_walks, text_log
+from worker.inputs import untrusted
+from worker.verdict import artifacts
+from worker.verdict.artifacts import Migration, Walk
 
 
 def walk(folder: Path, events: list[dict[str, Any]]) -> Walk:
@@ -40,8 +42,8 @@ def lines(*texts: str, second: int = 0) -> bytes:
 
 
 def unpacked(data: bytes) -> tuple[bytes, str]:
-    condition = textlog.Condition()
-    return b"\n".join(textlog.lines(io.BytesIO(data), condition)), condition.cut
+    condition = text_log.Condition()
+    return b"\n".join(text_log.lines(io.BytesIO(data), condition)), condition.cut
 
 
 class TestRecorded:
@@ -125,20 +127,20 @@ class TestSteps:
 
     def test_no_more_walks_than_can_be_told_apart(self) -> None:
         found = meaning(lines(*(f"{n * 10} -> {n * 10 + 1}..." for n in range(50))))
-        assert len(found.reader.walks) == logwalks.MAX_WALKS
+        assert len(found.reader.walks) == log_walks.MAX_WALKS
         assert sum(known.migrations for known in found.reader.walks) == 50
 
     def test_a_log_that_has_too_much(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(logwalks, "MAX_EVENTS", 50)
+        monkeypatch.setattr(log_walks, "MAX_EVENTS", 50)
         found = meaning(lines(*itertools.chain.from_iterable((f"{n} -> {n + 1}...", "done") for n in range(100))))
         read = walk(tmp_path, found.walks[0])
         assert found.reader.full
         assert (read.problems[-1].code, read.damaged, read.final) == ("log_too_long", 0, None)
 
     def test_the_widest_log_is_within_what_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert logwalks.MAX_BYTES * 1.5 < untrusted.MAX_BYTES
-        assert logwalks.MAX_EVENTS * 1.2 < untrusted.MAX_LINES
-        monkeypatch.setattr(logwalks, "MAX_BYTES", 1_000_000)
+        assert log_walks.MAX_BYTES * 1.5 < untrusted.MAX_BYTES
+        assert log_walks.MAX_EVENTS * 1.2 < untrusted.MAX_LINES
+        monkeypatch.setattr(log_walks, "MAX_BYTES", 1_000_000)
         wide = "漢" * 390
         texts = ((f"{wide}{n} -> {wide}{n + 1}...", "done") for n in range(400))
         found = meaning(lines(*itertools.chain.from_iterable(texts)))
@@ -162,9 +164,9 @@ class TestFiles:
         packed = subprocess.run(["zstd", "-c"], input=self.TEXT, stdout=subprocess.PIPE, check=True).stdout
         for data, cut in ((packed, ""), (packed[:-9], "the zstd file breaks off or is damaged")):
             (tmp_path / "log").write_bytes(data)
-            condition = textlog.Condition()
-            with textlog.opened(str(tmp_path / "log")) as stream:
-                assert self.TEXT.startswith(b"\n".join(textlog.lines(stream, condition)))
+            condition = text_log.Condition()
+            with text_log.opened(str(tmp_path / "log")) as stream:
+                assert self.TEXT.startswith(b"\n".join(text_log.lines(stream, condition)))
             assert condition.cut == cut
         with pytest.raises(UsageError, match="pipe it through zstd -dc"):
             unpacked(packed)
@@ -173,10 +175,10 @@ class TestFiles:
         (tmp_path / "log").write_bytes(b"\x28\xb5\x2f\xfd...")
         monkeypatch.setenv("PATH", str(tmp_path))
         with (
-            textlog.opened(str(tmp_path / "log")) as stream,
+            text_log.opened(str(tmp_path / "log")) as stream,
             pytest.raises(UsageError, match="install the program zstd"),
         ):
-            list(textlog.lines(stream, textlog.Condition()))
+            list(text_log.lines(stream, text_log.Condition()))
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
     def test_other_encodings(self, encoding: str) -> None:
@@ -184,13 +186,13 @@ class TestFiles:
         assert unpacked((mark + "ä\r\n漢").encode(encoding)) == ("ä\n漢".encode(), "")
 
     def test_a_line_without_end(self) -> None:
-        data = b"a\n" + b"x" * 2_000_000 + b"\nb\n" + b"y" * (textlog.MAX_LINE + 1) + b"\nc"
-        found = list(textlog.lines(io.BytesIO(data), textlog.Condition()))
+        data = b"a\n" + b"x" * 2_000_000 + b"\nb\n" + b"y" * (text_log.MAX_LINE + 1) + b"\nc"
+        found = list(text_log.lines(io.BytesIO(data), text_log.Condition()))
         assert [line[:1] for line in found] == [b"a", b"x", b"b", b"y", b"c"]
-        assert max(map(len, found)) == textlog.MAX_LINE
+        assert max(map(len, found)) == text_log.MAX_LINE
 
     def test_what_unpacks_to_anything_comes_to_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(textlog, "MAX_LOG", 1_000_000)
+        monkeypatch.setattr(text_log, "MAX_LOG", 1_000_000)
         text, cut = unpacked(gzip.compress(b"x\n" * 5_000_000))
         assert (len(text) < 2_000_000, "only the first" in cut) == (True, True)
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from tests.functional.support import write_config
-from worker import config
 from worker.cli import arguments, check, display, main, run, surroundings
+from worker.config import config
 from worker.errors import UsageError
 from worker.job import JobResult
-from worker.outcome import Message
 from worker.progress import Progress
-from worker.verdict import of_messages
+from worker.verdict import Message
+from worker.verdict.decide import of_messages
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "migrations: {tool: alembic, script_location: migrations}\n"

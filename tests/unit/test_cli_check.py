@@ -19,9 +19,9 @@ import pytest
 from tests.functional.support import free_port, write_config
 from tests.library import toy
 from tests.library.gitserver import Repository
-from worker import config
 from worker.cli import check, main, trial
 from worker.cli.published import published
+from worker.config import config
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "migrations: {tool: alembic, config: '', script_location: migrations}\nreleases: [stable/1]\n"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.unit.logs import FOLDER, LOGS
-from worker import artifacts
 from worker.cli.main import th
-from worker.limits import plain
+from worker.config.limits import plain
+from worker.verdict import artifacts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from worker import config
-from worker.capacity import SensorLimits, default_slots
+from worker.config import config
+from worker.config.resources import SensorLimits, default_slots
 from worker.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker import datasets
-from worker.datasetfile import Part, Server
+from worker.config import datasets
+from worker.config.dataset_file import Part, Server
 from worker.errors import DatasetError
 
 GOOD = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from worker import config
 from worker.cli import check
+from worker.config import config
 from worker.job import Job
-from worker.jobdir import JobDir
+from worker.job_dir import JobDir
 from worker.request import Request
 
 PROFILE = "migrations: {tool: alembic, script_location: db}\n"

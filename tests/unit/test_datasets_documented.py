@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from worker import datasetfile, datasets
+from worker.config import dataset_file, datasets
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
 
@@ -22,7 +22,7 @@ def test_the_keys_are_those_that_are_known() -> None:
     table = TEXT.split("\n## Keys\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     keys = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
-    assert keys == set(datasetfile.KNOWN)
+    assert keys == set(dataset_file.KNOWN)
 
 
 def test_the_other_examples_are_datasets(tmp_path: Path) -> None:

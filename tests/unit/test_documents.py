@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker import documents
+from worker.inputs import documents
 
 LOOKUP = "{{ lookup('pipe', 'touch /nowhere') }}"
 VARIABLES: dict[str, Any] = {"th_job": {"id": "13", "zuul": {"ZUUL_CHANGES": LOOKUP}}, "list": [LOOKUP, 5, None, True]}

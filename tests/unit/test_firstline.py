@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.walks import CASES, Case
-from worker import answer, report, summary, verdict
-from worker.firstline import ROOM
-from worker.outcome import CODES, Fault, Message, Outcome
+from worker.report import render, summary
+from worker.verdict import CODES, Fault, Message, Outcome, decide, result_text
+from worker.verdict.first_line import ROOM
 
 DUPLICATE = (
     "sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) "
@@ -37,30 +37,30 @@ def over(dataset: str = "user_001") -> Message:
 
 
 def sent(*messages: Message) -> str:
-    result = verdict.of_messages(messages).gearman_result()
-    assert result == answer.result(result)
+    result = decide.of_messages(messages).gearman_result()
+    assert result == result_text.result(result)
     assert result is not None
     return result
 
 
 def test_the_line_names_migration_place_cause_and_dataset() -> None:
     line = "Migration c3->d4 failed to complete: versions/d4_unique.py:17: Duplicate entry name0 for key u_name"
-    found = verdict.of_messages(raised())
+    found = decide.of_messages(raised())
     assert found.gearman_result() == f"FAILURE - {line} (dataset user_001)"
     assert summary.line(found) == f"FAILURE (change's fault): {line} (dataset user_001)"
-    assert summary.told(found)[0] == report.render_text(found).splitlines()[-1] == summary.line(found)
-    document = report.as_document(found, report.Header({}))
+    assert summary.told(found)[0] == render.render_text(found).splitlines()[-1] == summary.line(found)
+    document = render.as_document(found, render.Header({}))
     assert document["summary"] == summary.line(found)
     texts = [CODES["migration_unfinished"].text, "WARNING - Migration c3->d4 failed to complete"]
     assert [message["text"] for message in document["messages"]] == texts
-    page = report.as_page(found, report.Header({}))
+    page = render.as_page(found, render.Header({}))
     assert "Duplicate entry name0 for key u_name (dataset user_001)" in page
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_failing_change_beside_a_merged_migration_over_its_limit_keeps_its_own_detail(first: bool) -> None:
     said = [over(), *raised()] if first else [*raised(), over()]
-    found = verdict.of_messages(said)
+    found = decide.of_messages(said)
     assert [message.code for message in found.messages] == [
         "migration_unfinished", "migration_raised", "migration_changed_rows",
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_failing_change_beside_a_merged_migration_over_its_limit_keeps_its_own
 def test_the_change_comes_first_though_another_dataset_is_worse_off() -> None:
     worse = raised("b", blame=Fault.DATASET, stage="master")
     own = Message.of("migration_too_long", "c3", "d4", dataset="a", detail="61 s, the limit is 60 s", stage="change")
-    found = verdict.of_messages([*worse, own])
+    found = decide.of_messages([*worse, own])
     assert [message.dataset for message in found.messages] == ["a", "b", "b"]
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
     assert "(dataset a)" in sent(*worse, own), "the line is about what made the verdict"
@@ -138,7 +138,7 @@ def test_a_requirement_is_named_once_and_its_reason_comes_after_it(uv: str) -> N
     hint = f"{detail}. hint: An index (https://pypi.example.org/simple/) returned a 401 Unauthorized error. Check that"
     refused = Message.of("environment_failed", detail=hint, stage="change", blame=Fault.OPERATOR, **place)
     assert "requirements.txt:3: An index (https://pypi.example.org/simple/) returned a 401 Unauthorized: gone==9.9" in (
-        verdict.of_messages([refused]).first_line
+        decide.of_messages([refused]).first_line
     )
     assert "read that index" in refused.remedy and "read that index" not in message.remedy
     # a file's name is no module of an exception's class
@@ -166,7 +166,7 @@ def sent_warning(message: Message) -> str:
 def test_every_recorded_answer_passes_the_door_unchanged(walked: Case) -> None:
     found = walked.verdict()
     result = found.gearman_result()
-    assert result == answer.result(result)
+    assert result == result_text.result(result)
     assert len(found.first_line) <= ROOM
     if found.outcome not in (Outcome.SUCCESS, Outcome.CANCELED):
         assert found.first_line and found.first_line in summary.line(found)
@@ -189,7 +189,7 @@ def test_every_recorded_answer_passes_the_door_unchanged(walked: Case) -> None:
     )
 )  # fmt: skip
 def test_any_messages_give_a_line_that_the_door_takes_as_it_is(messages: list[Message]) -> None:
-    found = verdict.of_messages(messages)
+    found = decide.of_messages(messages)
     result = found.gearman_result()
-    assert result == answer.result(result)
+    assert result == result_text.result(result)
     assert len(found.first_line) <= ROOM and "\n" not in summary.line(found)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import gear
 import pytest
 
-from worker import gearlink
-from worker.gearlink import Link, Pace
+from worker.gearman import connection
+from worker.gearman.connection import Link, Pace
 
 HOST = "127.0.0.1"
 
@@ -54,7 +54,7 @@ def test_the_first_try_is_due_at_once_and_the_others_ever_more_seldom() -> None:
 def test_a_connection_that_has_lasted_begins_anew_and_one_that_has_not_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gearlink, "CALM", 3600.0)
+    monkeypatch.setattr(connection, "CALM", 3600.0)
     pace = Recorded()
     with socket.create_server((HOST, 0)) as listener:
         link = Link(HOST, listener.getsockname()[1], "test", None, pace)
@@ -63,7 +63,7 @@ def test_a_connection_that_has_lasted_begins_anew_and_one_that_has_not_does_not(
             link.connect()
         assert [(0.5 <= first <= 1, seen) for first, seen in pace.waits[:1]] == [(True, None)]
         assert 1 <= pace.waits[1][0] <= 2
-        monkeypatch.setattr(gearlink, "CALM", 0.0)
+        monkeypatch.setattr(connection, "CALM", 0.0)
         link.wait(lambda: True)
         assert len(pace.waits) == 2
         assert not link.connected

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from tests.unit.walks import case
-from worker import config, job
-from worker.artifacts import read
-from worker.config import Config
-from worker.ending import SHUTDOWN, STOP
+from worker import job
+from worker.config import Config, config
 from worker.job import Job, JobResult
+from worker.job_end import SHUTDOWN, STOP
 from worker.progress import Progress
 from worker.request import Request
 from worker.runner import PlaybookRun
+from worker.verdict.artifacts import read
 
 ARGUMENTS = {
     "ZUUL_UUID": "8d1b", "ZUUL_PROJECT": "library/catalog", "ZUUL_PIPELINE": "check", "ZUUL_URL": "git://localhost",

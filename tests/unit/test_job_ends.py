@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from tests.unit.test_job import ARGUMENTS, Stage, leaves
-from worker import ending, job
+from worker import job, job_end
 from worker.cli import run
-from worker.ending import SHUTDOWN, STOP
 from worker.job import JobResult
-from worker.outcome import AFTERWARDS
+from worker.job_end import SHUTDOWN, STOP
 from worker.request import Request
 from worker.runner import PlaybookRun
+from worker.verdict import AFTERWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = OSError(28, os.strerror(28), "/jobs/8d1b/results/index.html")
@@ -39,7 +39,7 @@ def fails(error: Exception) -> Callable[..., Any]:
     return failing
 
 
-SEAMS = ["publish.collect", "report.write", "runner.run", "publish.documents.write_anew", "publish.shutil.copytree"]
+SEAMS = ["publish.collect", "render.write", "runner.run", "publish.documents.write_anew", "publish.shutil.copytree"]
 
 
 @pytest.mark.parametrize("error", [FULL, PermissionError(13, "Permission denied"), ODD], ids=lambda error: str(error))
@@ -52,7 +52,7 @@ def test_a_verdict_is_not_lost_to_what_fails_after_it(
 ) -> None:
     def act(folder: Path) -> PlaybookRun:
         end = leaves(name)(folder)
-        monkeypatch.setattr(f"worker.{'ending' if 'runner' not in seam else 'job'}.{seam}", fails(error))
+        monkeypatch.setattr(f"worker.{'job_end' if 'runner' not in seam else 'job'}.{seam}", fails(error))
         return end
 
     result = stage.job(act).run()
@@ -68,7 +68,7 @@ def test_a_verdict_is_not_lost_to_what_fails_after_it(
 def test_a_folder_that_cannot_be_removed_takes_no_verdict_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("worker.jobdir._remove", fails(error))
+    monkeypatch.setattr("worker.job_dir._remove", fails(error))
     result = stage.job(leaves("migration_raised")).run()
     assert (result.verdict.gearman_result() or "").startswith("FAILURE") and result.url
 
@@ -86,13 +86,13 @@ def test_what_ends_ansible_runner_does_not_end_the_evidence(stage: Stage) -> Non
 
 
 def test_what_the_worker_cannot_write_down_counts_all_the_same(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.jobdir.JobDir.report", fails(FULL))
+    monkeypatch.setattr("worker.job_dir.JobDir.report", fails(FULL))
     result = stage.run(leaves("canceled", "timeout"))
     assert "job_timed_out" in [message.code for message in result.verdict.messages]
 
 
 def test_a_full_disk_before_the_verdict_is_called_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.jobdir.JobDir.write_job_yaml", fails(FULL))
+    monkeypatch.setattr("worker.job_dir.JobDir.write_job_yaml", fails(FULL))
     result = stage.run()
     assert result.verdict.gearman_result() is None
     counting = [message for message in result.verdict.messages if message.counts]
@@ -164,7 +164,7 @@ def test_the_folder_of_a_job_that_failed_in_an_unexpected_way_is_kept(
 
 
 def test_the_folder_of_a_second_try_that_cannot_begin_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.jobdir.JobDir.begin_again", fails(FULL))
+    monkeypatch.setattr("worker.job_dir.JobDir.begin_again", fails(FULL))
     result = stage.job(leaves("git_unreachable"), keep_job_dirs="failed").run()
     assert result.folder is not None and result.folder.is_dir()
     assert [message.code for message in result.verdict.messages] == ["git_unreachable", "disk_full"]
@@ -202,7 +202,7 @@ def test_an_upload_that_hangs_holds_no_answer_up(
 ) -> None:
     """A stop is answered while it hangs; only the end of the worker gives it up."""
     given: list[JobResult] = []
-    monkeypatch.setattr(ending, "SHUTDOWN_SECONDS", 0.2)
+    monkeypatch.setattr(job_end, "SHUTDOWN_SECONDS", 0.2)
     uploading, answered = threading.Event(), threading.Event()
 
     def play(playbook: Path, *, job_yaml: Path, canceled: Callable[[], bool], **_: Any) -> PlaybookRun:

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker import jobdir
+from worker import job_dir
 from worker.errors import InfrastructureError
-from worker.jobdir import MARKER, JobDir, remove_leftovers
+from worker.job_dir import MARKER, JobDir, remove_leftovers
 
 
 def start(root: Path, script: str) -> subprocess.Popen[bytes]:
@@ -80,7 +80,7 @@ def test_leftovers_of_a_dead_worker_are_removed_and_those_of_a_living_one_are_no
         [
             sys.executable,
             "-c",
-            "import os, sys\nfrom pathlib import Path\nfrom worker.jobdir import JobDir\n"
+            "import os, sys\nfrom pathlib import Path\nfrom worker.job_dir import JobDir\n"
             "folder = JobDir(Path(sys.argv[1]), 'dead')\nprint(folder.root)\nos._exit(0)",
             str(tmp_path),
         ],
@@ -108,7 +108,7 @@ def test_leftovers_that_go_by_themselves_are_nobodys_trouble(tmp_path: Path, mon
     """Between looking and locking, another worker removes one, and a job of the same name begins in another."""
     for name in ("gone", "new"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / jobdir.OWNER).touch()
+        (tmp_path / name / job_dir.OWNER).touch()
     real = os.open
 
     def late(path: Path, flags: int, mode: int = 0o777) -> int:
@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_made_is_our_trouble(tmp_path: Path) -> None:
 
 
 def test_patience_is_within_what_a_stop_allows() -> None:
-    assert jobdir.TERM_PATIENCE + jobdir.KILL_PATIENCE < 10
+    assert job_dir.TERM_PATIENCE + job_dir.KILL_PATIENCE < 10
 
 
 def deepen(folder: Path, levels: int) -> None:
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_removed_stops_neither_a_job_nor_the_start(
     def fail(root: Path) -> None:
         raise RecursionError(root)
 
-    monkeypatch.setattr(jobdir, "_remove", fail)
+    monkeypatch.setattr(job_dir, "_remove", fail)
     with JobDir(tmp_path, "b1") as folder:
         pass
     assert folder.root.exists()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from worker import limits
-from worker.limits import LIMITS, Limits, Waiver, plain
+from worker.config import limits
+from worker.config.limits import LIMITS, Limits, Waiver, plain
 
 KEY = "Innodb_rows_read"
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from worker import excess, limits
-from worker.artifacts import Migration, Walk
-from worker.checkout import Checkout, Stage
-from worker.judge import walk as judged
-from worker.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
-from worker.problems import Problem
+from worker.config import limits
+from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
+from worker.verdict import Problem, excess
+from worker.verdict.artifacts import Migration, Walk
+from worker.verdict.checkout import Checkout, Stage
+from worker.verdict.judge import walk as judged
 
 KEY = "XInnodb_rows_changed"
 CHANGE = Checkout(

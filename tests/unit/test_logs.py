@@ -53,13 +53,13 @@ class TestBuild:
         logs.set_up(path)
         log.info("one")
         with logs.about("b7"):
-            logging.getLogger("worker.jobdir").info("two")
+            logging.getLogger("worker.job_dir").info("two")
             thread = threading.Thread(target=contextvars.copy_context().run, args=(log.info, "three"))
             thread.start()
             thread.join()
         log.info("four")
         lines = [line.split(" ", 3)[3] for line in path.read_text().splitlines()]
-        assert lines == ["worker.x [-] one", "worker.jobdir [b7] two", "worker.x [b7] three", "worker.x [-] four"]
+        assert lines == ["worker.x [-] one", "worker.job_dir [b7] two", "worker.x [b7] three", "worker.x [-] four"]
 
     def test_threads_do_not_mix_their_builds(self, path: Path) -> None:
         logs.set_up(path)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from tests.unit.walks import case
-from worker import artifacts, excess, report, verdict
-from worker.outcome import Fault, Outcome
-from worker.problems import Control, Problem, cause
-from worker.verdict import Verdict
+from worker.report import render
+from worker.verdict import Fault, Outcome, Verdict, artifacts, decide, excess
+from worker.verdict.problems import Control, Problem, cause
 
 
 def failed(detail: str, **more: Any) -> Control:
@@ -66,7 +65,7 @@ def altered(tmp_path: Path, name: str, **checkout: Any) -> Verdict:
     shutil.copytree(case(name).folder / "artifacts", tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **checkout}))
-    return verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    return decide.decide(artifacts.read(tmp_path), ["user_001"])
 
 
 def test_a_merged_migration_over_its_limit_fails_no_change(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_a_merged_migration_over_its_limit_fails_no_change(tmp_path: Path) -> No
         '"maximum_migration_times": {"2a94d7e3c8f2->3b6e01f9a7d3": 91}, or waive the excess, "waivers": '
         '[{"migration": "2a94d7e3c8f2->3b6e01f9a7d3", "limit": "maximum_migration_times", "reason": "…"}].'
     )
-    shown = report.render_text(found, "")
+    shown = render.render_text(found, "")
     assert "took too long  [user_001]  (the dataset's, does not count)" in shown and message.remedy in shown
     rows = {row.migration.to: row for row in found.datasets[0].migrations}
     assert rows["3b6e01f9a7d3"].result == "ok" and rows["3b6e01f9a7d3"].over == {"seconds"}
@@ -115,7 +114,7 @@ def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_p
     document = json.loads(path.read_text())
     document["touched"]["helpers"] = []
     path.write_text(json.dumps({**document, "tip_left_out": "it has the heads c, x"}))
-    found = verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    found = decide.decide(artifacts.read(tmp_path), ["user_001"])
     assert found.fault is Fault.CHANGE and "migration_raised" in {one.code for one in found.messages}
 
 
@@ -131,7 +130,7 @@ def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_pat
         path.write_text(json.dumps({**document, "base": document["commit"]}))
     said = Problem("job_timed_out", "the job was ended after 3600 s")
     read = artifacts.read(tmp_path)
-    found = verdict.decide(replace(read, problems=(*read.problems, said)), ["user_001"])
+    found = decide.decide(replace(read, problems=(*read.problems, said)), ["user_001"])
     [message] = found.messages
     assert message.detail.endswith("5d17f4c9e6b5->6e20a5d8f3c6, which is merged already (master)")
     assert (found.outcome, found.fault) == (Outcome.FAILURE if timer else Outcome.INFRASTRUCTURE, Fault.OPERATOR)
@@ -144,7 +143,7 @@ def test_what_an_old_log_does_not_tell_counts_as_it_did(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     del document["touched"]
     path.write_text(json.dumps(document))
-    found = verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    found = decide.decide(artifacts.read(tmp_path), ["user_001"])
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
 
 
@@ -173,7 +172,7 @@ def test_a_merged_failure_is_the_datasets_where_it_is_about_data_and_else_the_op
         events += [{"event": "error", "stage": "change 42,3", **error}]
         events += [{"event": "control", "outcome": "failed", "commit": base, **error}]
         (folder / "walk-user_001.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-        found = verdict.decide(artifacts.read(folder), ["user_001"])
+        found = decide.decide(artifacts.read(folder), ["user_001"])
         assert (found.outcome, found.fault) == (Outcome.INFRASTRUCTURE, fault), name
         assert {result.outcome for result in found.datasets} == {Outcome.INFRASTRUCTURE}
         assert base[:12] in found.messages[-1].detail
@@ -186,7 +185,7 @@ def test_one_datasets_control_speaks_for_all_that_fail_alike(tmp_path: Path) -> 
     lines = (source / "walk-user_001.jsonl").read_text().splitlines()
     kept = [line for line in lines if json.loads(line)["event"] != "control"]
     (tmp_path / "walk-two.jsonl").write_text("\n".join(kept) + "\n")
-    found = verdict.decide(artifacts.read(tmp_path), ["user_001", "two"])
+    found = decide.decide(artifacts.read(tmp_path), ["user_001", "two"])
     assert {message.fault for message in found.messages} == {Fault.OPERATOR}
     assert {message.dataset for message in found.messages} == {"user_001", "two"}
 
@@ -202,6 +201,6 @@ def test_what_was_found_before_a_control_is_not_taken_for_the_end_of_the_job(tmp
         before = {path: path.read_text() if path.is_file() else "" for path in (errors, walk)}
         place.write_text(before[place] + follows)
         errors.write_text((errors.read_text() if errors.is_file() else "") + ended)
-        assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).outcome is outcome
+        assert decide.decide(artifacts.read(tmp_path), ["user_001"]).outcome is outcome
         for path, text in before.items():
             path.write_text(text)

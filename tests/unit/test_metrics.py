@@ -14,11 +14,11 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.walks import CASES, case
-from worker import metrics, verdict
 from worker.builds import BuildEnd
-from worker.metrics import Metrics, Sources
-from worker.outcome import Message
+from worker.observe import metrics
+from worker.observe.metrics import Metrics, Sources
 from worker.status import GearmanState, JobState, SensorState, SlotState, Snapshot, Total
+from worker.verdict import Message, decide
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = Snapshot(
@@ -132,7 +132,7 @@ class TestEnded:
         assert sum(world.count("environments").values()) > 0
 
     def test_messages_cancels_and_uploads(self, world: World) -> None:
-        found = verdict.with_message(case("migration_raised").verdict(), Message.of("upload_failed", detail="x"))
+        found = decide.with_message(case("migration_raised").verdict(), Message.of("upload_failed", detail="x"))
         world.end("migration_raised", verdict=found)
         world.end("canceled", canceled="stop")
         messages = world.count("messages")

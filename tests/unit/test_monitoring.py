@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.functional.support import write_config
-from worker import config, monitoring
-from worker.config import Config
+from worker.config import Config, config, monitoring
+from worker.config.monitoring import Monitoring
 from worker.errors import ConfigError
-from worker.monitoring import Monitoring
 
 Load = Callable[..., Config]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.outcome import CODES, Code, Fault, Message, Outcome, worst
+from worker.verdict.outcome import CODES, Code, Fault, Message, Outcome, worst
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "verdicts.md").read_text()
 HEAD = ("code", "text", "when", "whose fault", "result", "tried once more", "what to look at", "what to do")

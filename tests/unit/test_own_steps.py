@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.unit.walks import case
-from worker import ownfiles, report, runner
+from worker import runner
+from worker.report import own_files, render
 
 ROOT = Path(__file__).resolve().parents[2]
 VALIDATE = "ansible.builtin.validate_argument_spec"
@@ -112,24 +113,24 @@ def test_files_of_own_steps_are_linked(tmp_path: Path) -> None:
     os.mkfifo(results / "pipe")
     (results / "link").symlink_to("/etc/passwd")
     os.link(results / "plan", results / "plan2")
-    report.write(results, case("success").verdict(), report.Header({}))
-    assert ownfiles.find(results) == [
+    render.write(results, case("success").verdict(), render.Header({}))
+    assert own_files.find(results) == [
         ("lint.log", 7), ("odd.xyz", 7), ("result.json", (results / "result.json").stat().st_size),
         ("shots/deep/two.json", 7), ("shots/one.png", 7), ("task_output.log", 7),
     ]  # fmt: skip
     page = (results / "index.html").read_text()
     for name in ("lint.log", "odd.xyz", "shots/one.png", "shots/deep/two.json"):
-        assert f'href="{name}">{name}</a><span class="what">{report.OWN.replace(chr(39), "&#39;")}</span>' in page
+        assert f'href="{name}">{name}</a><span class="what">{render.OWN.replace(chr(39), "&#39;")}</span>' in page
     assert page.count('href="task_output.log"') == 1 and "page.html" not in page and "passwd" not in page
 
 
 def test_so_many_files_that_nobody_reads_them(tmp_path: Path) -> None:
-    for number in range(ownfiles.MOST + 50):
+    for number in range(own_files.MOST + 50):
         (tmp_path / f"{number:04}.txt").write_text("")
-    assert len(ownfiles.find(tmp_path)) == ownfiles.MOST
-    assert ownfiles.find(tmp_path / "none") == []
+    assert len(own_files.find(tmp_path)) == own_files.MOST
+    assert own_files.find(tmp_path / "none") == []
 
 
 def test_what_is_not_published_is_not_linked() -> None:
     defaults = yaml.safe_load((ROOT / "roles" / "upload_logs" / "defaults" / "main.yaml").read_text())
-    assert set(defaults["upload_logs_refused_extensions"]) == ownfiles.REFUSED
+    assert set(defaults["upload_logs_refused_extensions"]) == own_files.REFUSED

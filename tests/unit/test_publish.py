@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.unit import hostile
-from worker import documents, publish, report, runner, verdict
-from worker.artifacts import Artifacts
-from worker.jobdir import JobDir
-from worker.outcome import Message
-from worker.problems import Problem
+from worker import publish, runner
+from worker.inputs import documents
+from worker.job_dir import JobDir
+from worker.report import render
+from worker.verdict import Message, Problem, decide
+from worker.verdict.artifacts import Artifacts
 
 SECRET = "hunter2-of-ours"
 URL = f"https://zuul:{SECRET}@git.example.org/p"
@@ -69,7 +70,7 @@ def test_what_the_change_puts_in_our_way_is_not_followed(tmp_path: Path) -> None
         os.mkfifo(folder.artifacts / "pipe")
         publish.collect(folder, VARIABLES, "gate_real_db_upgrade")
         found, header = hostile.job(folder.artifacts, "http://127.0.0.1")
-        report.write(folder.results, found, header)
+        render.write(folder.results, found, header)
         assert documents.read_mapping(folder.results / "job.yaml") == json.loads(json.dumps(publish.public(VARIABLES)))
         assert SECRET not in (folder.results / "job.yaml").read_text()
         assert (folder.results / "reproduce.sh").stat().st_mode & 0o777 == 0o755
@@ -88,17 +89,17 @@ def _files(folder: Path) -> list[Path]:
 def test_what_zuul_is_told_has_no_password_of_a_url(room: str) -> None:
     """Also where what is told is cut, which would leave the beginning of one that is no longer seen as such."""
     detail = f"{room} cannot connect to {URL}\n{URL}"
-    found = verdict.of_messages([Message.of("migration_raised", "1", "2", detail=detail)])
+    found = decide.of_messages([Message.of("migration_raised", "1", "2", detail=detail)])
     told = [*report_of(found), str(found.gearman_result())]
     assert not any(SECRET[:4] in text for text in told)
     problem = Problem("git_unreachable", f"no answer from {TOKEN_URL}")
-    problems = verdict.decide(Artifacts(None, (), {}, (problem,)), [])
+    problems = decide.decide(Artifacts(None, (), {}, (problem,)), [])
     assert not any(SECRET in text for text in report_of(problems))
 
 
-def report_of(found: verdict.Verdict) -> list[str]:
-    header = report.Header({})
-    return [report.render_text(found), json.dumps(report.as_document(found, header)), report.as_page(found, header)]
+def report_of(found: decide.Verdict) -> list[str]:
+    header = render.Header({})
+    return [render.render_text(found), json.dumps(render.as_document(found, header)), render.as_page(found, header)]
 
 
 def test_what_ansible_prints_cannot_move_a_cursor() -> None:

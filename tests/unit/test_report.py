@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from tests.unit import hostile
 from tests.unit.walks import CASES, Case, case
-from worker import human, report, summary, verdict
-from worker.artifacts import FirstTry
-from worker.judge import MigrationResult
-from worker.outcome import CODES, Message, Outcome
-from worker.problems import Problem
-from worker.report import Header
-from worker.untrusted import brief
+from worker.inputs import brief
+from worker.report import formatting, render, summary
+from worker.report.render import Header
+from worker.verdict import CODES, Message, Outcome, Problem, decide
+from worker.verdict.artifacts import FirstTry
+from worker.verdict.judge import MigrationResult
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 VOID = ("meta", "link", "br", "img", "hr", "input")
@@ -69,8 +68,8 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
 
-def page(found: verdict.Verdict, header: Header = HEADER, **more: Any) -> Page:
-    return Page(report.as_page(found, header, **more))
+def page(found: decide.Verdict, header: Header = HEADER, **more: Any) -> Page:
+    return Page(render.as_page(found, header, **more))
 
 
 def step(row: MigrationResult) -> str:
@@ -79,7 +78,7 @@ def step(row: MigrationResult) -> str:
     return to if row.migration.kind == "data" else f"{from_} → {to}"
 
 
-def everything() -> verdict.Verdict:
+def everything() -> decide.Verdict:
     """A verdict with something in every place that can be empty."""
     found = case("two_databases").verdict()
     assert found.artifacts is not None
@@ -102,14 +101,14 @@ def test_result_json_has_exactly_the_documented_keys() -> None:
     block = (DOCS / "artifacts.md").read_text().split("## result.json")[1].split("\n## ")[0]
     text = re.sub(r"([:{\[] ?)…", r"\1null", re.sub(r'("\w+")( \| "\w+")+', r"\1", block))
     documented, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
-    found = report.as_document(everything(), HEADER)
+    found = render.as_document(everything(), HEADER)
     assert shape(found) == shape(documented)
 
 
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
 def test_result_json_says_what_the_verdict_says(walked: Case) -> None:
     found = walked.verdict()
-    document = json.loads(json.dumps(report.as_document(found, HEADER)))
+    document = json.loads(json.dumps(render.as_document(found, HEADER)))
     assert (document["result"], document["fault"]) == (found.outcome.name, found.fault.value)
     assert [message["code"] for message in document["messages"]] == [message.code for message in found.messages]
     assert [message["fault"] for message in document["messages"]] == [item.fault.value for item in found.messages]
@@ -119,9 +118,9 @@ def test_result_json_says_what_the_verdict_says(walked: Case) -> None:
 
 
 def test_the_job_of_a_hand_written_file_is_text() -> None:
-    document = report.as_document(verdict.of_messages([]), Header({"change": 7, "project": None, "id": "\x1b[0m"}))
+    document = render.as_document(decide.of_messages([]), Header({"change": 7, "project": None, "id": "\x1b[0m"}))
     assert (document["job"]["change"], document["job"]["project"], document["job"]["id"]) == ("7", "", "\ufffd[0m")
-    assert set(document["job"]) == set(report.JOB_FIELDS)
+    assert set(document["job"]) == set(render.JOB_FIELDS)
 
 
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
@@ -149,7 +148,7 @@ def test_the_page_is_well_formed_and_says_it_all(walked: Case) -> None:
 
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
 def test_what_is_fine_is_folded_away_and_what_is_not_comes_first(walked: Case) -> None:
-    text = report.as_page(walked.verdict(), HEADER)
+    text = render.as_page(walked.verdict(), HEADER)
     for result in walked.verdict().datasets:
         part = text.split(f'id="dataset-{result.name}"')[1].split("</section>")[0]
         open_part, _, folded = part.partition("<details>")
@@ -185,21 +184,21 @@ def test_a_bar_is_as_long_as_its_share_of_the_slowest() -> None:
 )
 def test_the_headline_does_not_say_what_is_not_so(codes: list[str], expected: str) -> None:
     messages = [Message(code, CODES[code].text) for code in codes]
-    assert summary.headline(verdict.of_messages(messages)) == expected
+    assert summary.headline(decide.of_messages(messages)) == expected
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_an_empty_page_works(outcome: Outcome) -> None:
     messages = tuple(Message(code, "x") for code in CODES if CODES[code].outcome is outcome)
-    shown = page(verdict.Verdict(outcome, messages), Header({}))
+    shown = page(decide.Verdict(outcome, messages), Header({}))
     assert shown.title == outcome.name
     assert "None" not in shown.words
 
 
 def test_a_page_has_an_end() -> None:
-    messages = [Message.of("playbook_failed", detail=str(number)) for number in range(report.MAX_MESSAGES + 50)]
-    shown = page(verdict.of_messages(messages))
-    assert shown.tags.count("article") == report.MAX_MESSAGES
+    messages = [Message.of("playbook_failed", detail=str(number)) for number in range(render.MAX_MESSAGES + 50)]
+    shown = page(decide.of_messages(messages))
+    assert shown.tags.count("article") == render.MAX_MESSAGES
     assert "… and 50 more" in shown.words
 
 
@@ -209,7 +208,7 @@ def test_files_that_are_there_are_linked(tmp_path: Path) -> None:
     for name in ("user_001.log", "artifacts/walk-user_001.jsonl", "task_output.log", "reproduce.sh", "other.txt"):
         (tmp_path / name).write_text("x" * 1500)
     (tmp_path / "git_prep.log").symlink_to("/etc/hostname")
-    report.write(tmp_path, walked.verdict(), HEADER)
+    render.write(tmp_path, walked.verdict(), HEADER)
     links = Page((tmp_path / "index.html").read_text()).values("href")
     files = [link for link in links if not link.startswith("#")]
     assert files == [
@@ -224,13 +223,13 @@ def test_files_that_are_there_are_linked(tmp_path: Path) -> None:
 
 
 def test_the_same_verdict_gives_the_same_page(tmp_path: Path) -> None:
-    first, second = (report.as_page(case("migration_raised").verdict(), HEADER) for _ in range(2))
+    first, second = (render.as_page(case("migration_raised").verdict(), HEADER) for _ in range(2))
     assert first == second
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     found, header = hostile.job(tmp_path, "https://evil.example/x")
-    raw = report.as_page(found, header, [report.File("<b>.log", 'it\'s "that"', 1)])
+    raw = render.as_page(found, header, [render.File("<b>.log", 'it\'s "that"', 1)])
     shown = Page(raw)
     assert not {"script", "img", "svg", "iframe", "b"} & set(shown.tags)
     assert shown.tags.count("style") == shown.tags.count("title") == 1
@@ -244,28 +243,28 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 @functools.cache
 def harmless_tags() -> set[str]:
     """The tags of the page of a message that says nothing but x."""
-    empty = verdict.of_messages([Message.of("bad_request", "x", detail="x", dataset="x", file="x", line=3)])
-    return set(page(empty, Header(dict.fromkeys(report.JOB_FIELDS, "x"), "x", "x", 1.0)).tags)
+    empty = decide.of_messages([Message.of("bad_request", "x", detail="x", dataset="x", file="x", line=3)])
+    return set(page(empty, Header(dict.fromkeys(render.JOB_FIELDS, "x"), "x", "x", 1.0)).tags)
 
 
 @settings(max_examples=50)
 @given(st.text(), st.text(), st.floats(min_value=0, allow_infinity=False, allow_nan=False))
 def test_any_text_is_shown_and_changes_no_markup(one: str, other: str, seconds: float) -> None:
-    found = verdict.of_messages([Message.of("bad_request", one, detail=other, dataset=one, file=other, line=3)])
-    header = Header(dict.fromkeys(report.JOB_FIELDS, one), other, other, seconds)
+    found = decide.of_messages([Message.of("bad_request", one, detail=other, dataset=one, file=other, line=3)])
+    header = Header(dict.fromkeys(render.JOB_FIELDS, one), other, other, seconds)
     assert set(page(found, header).tags) <= harmless_tags()
-    json.dumps(report.as_document(found, header)).encode()
+    json.dumps(render.as_document(found, header)).encode()
 
 
 def test_a_terminal_shows_the_verdict_last_and_nothing_else_can_pass_for_it(tmp_path: Path) -> None:
     walked = case("migration_raised").verdict()
-    lines = report.render_text(walked, HEADER.url).splitlines()
+    lines = render.render_text(walked, HEADER.url).splitlines()
     assert lines[-1].startswith("FAILURE (change's fault): ")
     assert lines[-2] == f"Report: {HEADER.url}"
     failed = walked.messages[1]
     assert f"    {failed.file}:{failed.line}" in lines
     found, _ = hostile.job(tmp_path, "https://evil.example/x")
-    text = report.render_text(found)
+    text = render.render_text(found)
     assert not [char for char in text if not (char.isprintable() or char == "\n")]
 
 
@@ -281,7 +280,7 @@ def test_a_terminal_shows_the_verdict_last_and_nothing_else_can_pass_for_it(tmp_
     ],
 )  # fmt: skip
 def test_numbers_are_written_for_people(name: str, value: Any, shown: str) -> None:
-    assert human.FILTERS[name](value) == shown
+    assert formatting.FILTERS[name](value) == shown
 
 
 def contrast(one: str, other: str) -> float:
@@ -299,7 +298,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_every_colour_can_be_read(theme: int) -> None:
-    block = re.findall(r":root \{(.*?)\}", report.as_page(verdict.of_messages([]), HEADER), re.DOTALL)[theme]
+    block = re.findall(r":root \{(.*?)\}", render.as_page(decide.of_messages([]), HEADER), re.DOTALL)[theme]
     colours = dict(re.findall(r"--([\w-]+): #(\w+);", block))
     tones = ("success", "failure", "warning", "ours", "canceled")
     pairs = [(tone, ground) for tone in tones for ground in (f"{tone}-tint", "page")]

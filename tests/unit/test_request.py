@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import giturl
 from worker.errors import RequestError
+from worker.inputs import git_url
 from worker.request import Request
 
 COMMIT = "4b3cde5f" * 5
@@ -134,7 +134,7 @@ class TestSecrets:
         ],
     )
     def test_masking(self, text: str, masked: str) -> None:
-        assert giturl.mask(text) == masked
+        assert git_url.mask(text) == masked
 
     def test_an_error_does_not_show_it(self) -> None:
         with pytest.raises(RequestError) as caught:

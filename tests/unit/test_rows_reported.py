@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.unit.walks import case
-from worker import artifacts, report, verdict
-from worker.sqlerrors import ERRORS
-from worker.verdict import Verdict
+from worker.report import render
+from worker.verdict import Verdict, artifacts, decide
+from worker.verdict.sql_errors import ERRORS
 
 ROWS = "2 rows of books have a value of isbn that others have, 1 value: 978-… (2 rows)"
 BACKGROUND = "\n(Background on this error at: https://sqlalche.me/e/20/gkpj)"
@@ -26,23 +26,23 @@ def decided(tmp_path: Path, **more: Any) -> Verdict:
         if event["event"] == "error":
             event.update(more)
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
-    return verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    return decide.decide(artifacts.read(tmp_path), ["user_001"])
 
 
 def test_the_rows_are_in_every_report(tmp_path: Path) -> None:
     found = decided(tmp_path, rows=ROWS)
     assert [message.rows for message in found.messages] == ["", ROWS]
-    header = report.Header({})
-    assert [message["rows"] for message in report.as_document(found, header)["messages"]] == ["", ROWS]
-    assert ROWS in report.as_page(found, header)
-    assert f"    {ROWS}\n" in report.render_text(found)
+    header = render.Header({})
+    assert [message["rows"] for message in render.as_document(found, header)["messages"]] == ["", ROWS]
+    assert ROWS in render.as_page(found, header)
+    assert f"    {ROWS}\n" in render.render_text(found)
 
 
 @pytest.mark.parametrize("rows", [None, 7, [], "<script>alert(1)</script>\n\x1b[2J" + "x" * 5000])
 def test_hostile_rows_are_harmless(tmp_path: Path, rows: Any) -> None:
     found = decided(tmp_path, rows=rows)
     assert len(found.messages[1].rows) <= 400 and "\n" not in found.messages[1].rows
-    page = report.as_page(found, report.Header({}))
+    page = render.as_page(found, render.Header({}))
     assert "<script>" not in page and "\x1b" not in page
 
 
@@ -50,7 +50,7 @@ def test_the_report_advises_by_the_number_and_hides_what_tells_nothing(tmp_path:
     said = case("migration_raised").expected["messages"][1]["detail"]
     found = decided(tmp_path, detail=said + BACKGROUND)
     assert found.messages[1].detail == said
-    shown = report.render_text(found)
+    shown = render.render_text(found)
     assert ERRORS[1062].remedy in shown and ERRORS[1062].explanation in shown
 
 

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from tests.functional.support import wait_until, write_config
-from worker import capacity, config, sandbox, sensors
-from worker.config import Config
+from worker import sandbox
+from worker.config import Config, config, resources
+from worker.observe import sensors
 
 GIB = 1024**3
 
@@ -25,7 +26,7 @@ def settings(tmp_path: Path) -> Config:
 
 
 def test_they_are_those_of_the_configuration(settings: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.sensors == capacity.SensorLimits(2 * GIB, GIB // 2, 5.0)
+    assert settings.sensors == resources.SensorLimits(2 * GIB, GIB // 2, 5.0)
     assert [sensor.name for sensor in sensors.of(settings)] == ["disk jobs_working_dir", "memory", "load", "sandbox"]
     devices = {str(folder): number for number, (folder, _) in enumerate(settings.writable_dirs().values())}
     real = os.stat
@@ -37,7 +38,7 @@ def test_they_are_those_of_the_configuration(settings: Config, monkeypatch: pyte
     results = [key for key in settings.writable_dirs() if key not in ("status_socket", "debug_log")]
     assert disks == [f"disk {key}" for key in results], "one for each file system"
     monkeypatch.undo()
-    off = dataclasses.replace(settings, sensors=capacity.SensorLimits(0, 0, 0), sandbox="none")
+    off = dataclasses.replace(settings, sensors=resources.SensorLimits(0, 0, 0), sandbox="none")
     assert sensors.of(off) == []
 
 
@@ -120,4 +121,4 @@ def test_how_many_slots_a_machine_is_good_for(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gibibytes * GIB // 4096, "SC_PAGE_SIZE": 4096}.get)
-    assert capacity.default_slots() == slots
+    assert resources.default_slots() == slots

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import datasets, serversettings
+from worker.config import datasets, server_settings
+from worker.config.server_settings import ALIASES, SETTINGS, SettingError, read, refused
 from worker.errors import DatasetError
-from worker.serversettings import ALIASES, SETTINGS, SettingError, read, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "datasets.md").read_text()
@@ -46,7 +46,7 @@ def load(folder: Path, **keys: Any) -> datasets.Dataset:
 
 def test_there_is_one_list_for_both_halves() -> None:
     link = ROOT / "roles" / "restore_datasets" / "module_utils" / "th_settings.py"
-    assert link.read_bytes() == Path(serversettings.__file__).read_bytes()
+    assert link.read_bytes() == Path(server_settings.__file__).read_bytes()
 
 
 def test_the_documented_statement_asks_for_every_setting() -> None:
@@ -81,7 +81,7 @@ def test_every_setting_is_explained() -> None:
     ],
 )
 def test_a_setting_and_its_value(name: str, value: object, same: str) -> None:
-    assert settings({name: value}) == {serversettings.canonical(name): same}
+    assert settings({name: value}) == {server_settings.canonical(name): same}
 
 
 @pytest.mark.parametrize(

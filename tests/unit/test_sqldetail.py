@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import advice, sqldetail
-from worker.outcome import CODES, Message
-from worker.sqlerrors import ERRORS, WRITTEN
+from worker.verdict import CODES, Message, advice, sql_detail
+from worker.verdict.sql_errors import ERRORS, WRITTEN
 
 ALCHEMY = "sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) "
 DUPLICATE = "Duplicate entry name0 for key u_name"
@@ -48,9 +47,9 @@ OF_SETTINGS = (1005, 1118, 1146, 1215, 1264, 1265, 1267, 1292, 1298, 1366, 1406,
     ],
 )
 def test_an_error_of_the_server_is_found_however_it_is_written(detail: str) -> None:
-    found = sqldetail.find(detail)
+    found = sql_detail.find(detail)
     assert found and found.number == 1062
-    assert sqldetail.cause(detail, last=True) == DUPLICATE
+    assert sql_detail.cause(detail, last=True) == DUPLICATE
     assert advice.of("migration_raised", detail) == (ERRORS[1062].explanation, ERRORS[1062].remedy)
 
 
@@ -63,7 +62,7 @@ def test_an_error_of_the_server_is_found_however_it_is_written(detail: str) -> N
     ],
 )  # fmt: skip
 def test_what_is_none_is_not_found(detail: str) -> None:
-    assert sqldetail.find(detail) is None
+    assert sql_detail.find(detail) is None
     assert advice.of("migration_raised", detail) is None
 
 
@@ -85,7 +84,7 @@ def test_what_is_none_is_not_found(detail: str) -> None:
     ],
 )  # fmt: skip
 def test_the_cause_is_short_and_has_no_quotes_around_names(said: str, cause: str) -> None:
-    assert sqldetail.cause(ALCHEMY + said).endswith(cause)
+    assert sql_detail.cause(ALCHEMY + said).endswith(cause)
 
 
 def test_a_revision_id_that_is_too_long_is_the_cause() -> None:
@@ -93,7 +92,7 @@ def test_a_revision_id_that_is_too_long_is_the_cause() -> None:
     advised = "give the migration a shorter id, or make the column wider in a migration before it"
     error = "pymysql.err.DataError: (1406, \"Data too long for column 'version_num' at row 1\")"
     detail = f"{told}: {advised}: {error}"
-    assert sqldetail.cause(detail, last=True) == told
+    assert sql_detail.cause(detail, last=True) == told
     found = advice.of("migration_raised", detail)
     assert found is not None and "shorter id" in found.remedy
     found = advice.of("migration_raised", error)
@@ -123,22 +122,22 @@ def test_what_a_walk_finds_in_the_database_has_a_remedy(detail: str, remedy: str
 
 
 def test_of_other_errors_the_cause_is_the_line_that_tells_it() -> None:
-    assert sqldetail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
-    assert sqldetail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
-    assert sqldetail.cause("ValueError: x [SQL: SELECT 1]", last=True) == "ValueError: x"
-    assert sqldetail.cause("requirements.txt:3: gone: x") == "requirements.txt:3: gone: x"
-    assert sqldetail.cause("ended after 7200 s; it was executing: ALTER TABLE x") == "ended after 7200 s"
-    assert sqldetail.cause("61.25 s, the limit is 60 s") == "61.25 s, the limit is 60 s"
-    assert sqldetail.cause("the file a.b/c.d: is wrong") == "the file a.b/c.d: is wrong"
-    assert sqldetail.cause("SystemExit: 0", last=True) == "it ended its process (SystemExit: 0)"
-    assert sqldetail.cause("") == sqldetail.cause("[SQL: ") == ""
+    assert sql_detail.cause("Traceback\n  File x\nproject.errors.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
+    assert sql_detail.cause("upgrade.<locals>.BadRow: no ISBN", last=True) == "BadRow: no ISBN"
+    assert sql_detail.cause("ValueError: x [SQL: SELECT 1]", last=True) == "ValueError: x"
+    assert sql_detail.cause("requirements.txt:3: gone: x") == "requirements.txt:3: gone: x"
+    assert sql_detail.cause("ended after 7200 s; it was executing: ALTER TABLE x") == "ended after 7200 s"
+    assert sql_detail.cause("61.25 s, the limit is 60 s") == "61.25 s, the limit is 60 s"
+    assert sql_detail.cause("the file a.b/c.d: is wrong") == "the file a.b/c.d: is wrong"
+    assert sql_detail.cause("SystemExit: 0", last=True) == "it ended its process (SystemExit: 0)"
+    assert sql_detail.cause("") == sql_detail.cause("[SQL: ") == ""
 
 
 def test_what_tells_nobody_anything_is_left_out_of_a_detail() -> None:
     said = "sqlalchemy.exc.OperationalError: (pymysql.err.OperationalError) (1205, 'Lock')"
-    assert sqldetail.tidy(said + "\n(Background on this error at: https://sqlalche.me/e/20/e3q8)") == said
-    assert sqldetail.tidy(said + " [SQL: ") == sqldetail.tidy(said) == said
-    assert sqldetail.tidy(said + " [SQL: SELECT 1]") == said + " [SQL: SELECT 1]"
+    assert sql_detail.tidy(said + "\n(Background on this error at: https://sqlalche.me/e/20/e3q8)") == said
+    assert sql_detail.tidy(said + " [SQL: ") == sql_detail.tidy(said) == said
+    assert sql_detail.tidy(said + " [SQL: SELECT 1]") == said + " [SQL: SELECT 1]"
 
 
 @pytest.mark.parametrize("number", MEANT)
@@ -187,7 +186,7 @@ def test_a_truncation_that_is_a_null_says_so_and_any_other_that_it_may_be(sql: s
     ],
 )
 def test_a_statement_that_makes_a_column_not_null_is_seen(sql: str, does: bool) -> None:
-    assert sqldetail.makes_not_null(f"(1265, 'x') [SQL: {sql}]") is does
+    assert sql_detail.makes_not_null(f"(1265, 'x') [SQL: {sql}]") is does
 
 
 def test_who_ends_the_process_is_told_to_raise() -> None:
@@ -220,7 +219,7 @@ MARKS = ["(1062, '", "1062 (23000): ", "[SQL: ", "mariadb.Error ", "'", '"', "`"
 @given(st.text(max_size=300), st.sampled_from(MARKS))
 def test_nothing_in_a_detail_surprises(text: str, mark: str) -> None:
     detail = text + mark + text
-    assert "\n" not in sqldetail.cause(detail)
+    assert "\n" not in sql_detail.cause(detail)
     advice.of("migration_raised", detail)
 
 
@@ -235,7 +234,7 @@ def test_hostile_repetitions_take_no_time(piece: str) -> None:
     begun = time.process_time()
     detail = piece * (4000 // len(piece))
     for _ in range(5):
-        sqldetail.cause(detail)
+        sql_detail.cause(detail)
         advice.of("migration_raised", detail)
         advice.of("migration_raised", f"(1265, 'x') [SQL: {detail}")
     assert time.process_time() - begun < 2

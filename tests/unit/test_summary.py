@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.unit.walks import CASES, Case, case
-from worker import artifacts, summary, verdict
-from worker.firstline import ROOM
-from worker.outcome import Fault, Message
+from worker.report import summary
+from worker.verdict import Fault, Message, artifacts, decide
+from worker.verdict.first_line import ROOM
 
 TOUCHES_NOTHING = "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
 
@@ -48,7 +48,7 @@ def test_the_reason_is_one_that_the_verdict_blames() -> None:
         Message.of("version_mismatch", dataset="a", blame=Fault.DATASET),
         Message.of("change_not_run", dataset="b", detail="x"),
     ]
-    reason = summary.reason(verdict.of_messages(said))
+    reason = summary.reason(decide.of_messages(said))
     assert reason == "A migration of the change was not run: x (dataset b)"
 
 
@@ -68,13 +68,13 @@ def test_the_headline_says_what_is_so(name: str, headline: str) -> None:
 
 def test_of_a_traceback_the_reason_is_the_last_line() -> None:
     said = Message.of("walk_failed", detail="Traceback\n  File x\nKeyError: 'url'")
-    assert summary.reason(verdict.of_messages([said])) == "The migration environment failed: KeyError: 'url'"
+    assert summary.reason(decide.of_messages([said])) == "The migration environment failed: KeyError: 'url'"
     other = Message.of("server_died", detail="signal 11\nmore")
-    assert summary.reason(verdict.of_messages([other])) == "The private database server died: signal 11"
+    assert summary.reason(decide.of_messages([other])) == "The private database server died: signal 11"
 
 
 def test_a_reason_has_an_end() -> None:
-    assert len(summary.reason(verdict.of_messages([Message.of("disk_full", detail="x" * 4000)]))) == ROOM
+    assert len(summary.reason(decide.of_messages([Message.of("disk_full", detail="x" * 4000)]))) == ROOM
 
 
 def notes(name: str) -> list[str]:
@@ -83,7 +83,7 @@ def notes(name: str) -> list[str]:
 
 def test_nothing_has_to_be_known_about_a_job_like_all_others() -> None:
     assert notes("success") == []
-    assert summary.notes(verdict.of_messages([Message.of("job_folder")])) == []
+    assert summary.notes(decide.of_messages([Message.of("job_folder")])) == []
 
 
 def test_a_change_without_a_migration_was_tested_all_the_same() -> None:
@@ -96,7 +96,7 @@ def test_what_is_known_of_a_datasets_dump(tmp_path: Path) -> None:
     path = tmp_path / "dataset-user_001.json"
     noted = {"notes": ["seed.sql: it has no end mark.", 5, "a\x1b"]}
     path.write_text(json.dumps({**json.loads(path.read_text()), **noted}))
-    said = summary.notes(verdict.decide(artifacts.read(tmp_path), ["user_001"]))
+    said = summary.notes(decide.decide(artifacts.read(tmp_path), ["user_001"]))
     assert said[0] == "user_001: seed.sql: it has no end mark." and len(said) == 2 and "\x1b" not in said[1]
 
 
@@ -105,7 +105,7 @@ def without_a_walk(tmp_path: Path, datasets: list[str], **more: Any) -> list[str
     (tmp_path / "walk-user_001.jsonl").unlink(missing_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
-    return summary.notes(verdict.decide(artifacts.read(tmp_path), datasets))
+    return summary.notes(decide.decide(artifacts.read(tmp_path), datasets))
 
 
 def test_what_was_not_walked_is_not_said_to_have_been(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.functional.support import write_config
 from tests.library.certificates import Authority
-from worker import config, tls
 from worker.cli import main
+from worker.config import config, tls
 from worker.errors import ConfigError
 
 Spoil = Callable[[tls.Files, Path], tls.Files]

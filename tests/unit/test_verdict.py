@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.walks import CASES, Case, case
-from worker import artifacts, judge, summary, untrusted, verdict
-from worker.answer import LENGTH
-from worker.checkout import Checkout
-from worker.limits import LIMITS
-from worker.outcome import CODES, Fault, Message, Outcome
-from worker.problems import Problem
+from worker.config.limits import LIMITS
+from worker.inputs import untrusted
+from worker.report import summary
+from worker.verdict import CODES, Fault, Message, Outcome, Problem, artifacts, decide, judge
+from worker.verdict.checkout import Checkout
+from worker.verdict.result_text import LENGTH
 
 
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
@@ -101,7 +101,7 @@ def test_a_way_down_that_fails_is_not_the_changes_unless_it_touches_what_it_runs
     for helpers, fault in (([], Fault.OPERATOR), (["catalog/db/env.py"], Fault.CHANGE)):
         document["touched"]["helpers"] = helpers
         path.write_text(json.dumps(document))
-        assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).fault is fault
+        assert decide.decide(artifacts.read(tmp_path), ["user_001"]).fault is fault
 
 
 def test_a_data_migration_of_the_change_is_its_own() -> None:
@@ -115,8 +115,8 @@ def test_the_changes_own_failure_is_not_hidden_behind_that_of_a_dataset() -> Non
         Message.of("migration_unfinished", dataset="a", blame=Fault.DATASET),
         Message.of("migration_unfinished", dataset="b"),
     ]
-    assert verdict.of_messages(said).fault is Fault.CHANGE
-    assert verdict.of_messages(said[:1]).fault is Fault.DATASET
+    assert decide.of_messages(said).fault is Fault.CHANGE
+    assert decide.of_messages(said[:1]).fault is Fault.DATASET
 
 
 def test_what_is_said_of_a_dataset_stays_together_the_worst_first() -> None:
@@ -140,7 +140,7 @@ def test_what_is_said_of_a_dataset_stays_together_the_worst_first() -> None:
 )
 def test_what_may_be_tried_again(codes: list[str], retry: bool) -> None:
     messages = [Message(code, CODES[code].text) for code in codes]
-    assert verdict.of_messages(messages).may_retry is retry
+    assert decide.of_messages(messages).may_retry is retry
 
 
 def test_the_message_names_file_and_line() -> None:
@@ -162,15 +162,15 @@ def test_a_migration_that_we_have_ended_is_unfinished() -> None:
 
 def test_a_message_more_weighs_as_if_it_had_been_there() -> None:
     late = Message.of("upload_failed", detail="disk")
-    good = verdict.with_message(case("success").verdict(), late)
+    good = decide.with_message(case("success").verdict(), late)
     assert (good.outcome, good.fault, good.gearman_result()) == (Outcome.INFRASTRUCTURE, Fault.MACHINE, None)
-    assert verdict.with_message(case("too_long").verdict(), late).outcome is Outcome.WARNING
-    canceled = verdict.with_message(case("canceled").verdict(), late)
+    assert decide.with_message(case("too_long").verdict(), late).outcome is Outcome.WARNING
+    canceled = decide.with_message(case("canceled").verdict(), late)
     assert (canceled.outcome, canceled.gearman_result()) == (Outcome.CANCELED, "CANCELED")
 
 
 def test_details_of_our_own_are_harmless_too() -> None:
-    found = verdict.of_messages([Message.of("playbook_failed", detail="\x1b[2Jgone\u202e")])
+    found = decide.of_messages([Message.of("playbook_failed", detail="\x1b[2Jgone\u202e")])
     assert found.messages[0].detail == "\ufffd[2Jgone\ufffd"
 
 
@@ -179,7 +179,7 @@ def test_an_error_at_a_migration_that_ended_well_is_not_lost(tmp_path: Path) -> 
     place = {"stage": "change 42,3", "from": "5d17f4c9e6b5", "to": "6e20a5d8f3c6"}
     with (tmp_path / "walk-user_001.jsonl").open("a") as stream:
         stream.write(json.dumps({"event": "error", "code": "walk_failed", "detail": "after it", **place}) + "\n")
-    found = verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    found = decide.decide(artifacts.read(tmp_path), ["user_001"])
     assert (found.outcome, [message.code for message in found.messages]) == (Outcome.FAILURE, ["walk_failed"])
 
 
@@ -191,16 +191,16 @@ def test_what_the_walk_says_of_a_version_is_said_once(tmp_path: Path) -> None:
         kept = [line for line in path.read_text().splitlines() if '"final"' not in line]
         kept.append(json.dumps({"event": "error", "code": code, "detail": "so it is", **place}))
         path.write_text("\n".join(kept) + "\n")
-        (message,) = verdict.decide(artifacts.read(tmp_path), ["user_001"]).messages
+        (message,) = decide.decide(artifacts.read(tmp_path), ["user_001"]).messages
         assert (message.code, message.detail, message.step) == (code, "so it is", "schema")
 
 
-def change_of(tmp_path: Path, **fields: Any) -> verdict.Verdict:
+def change_of(tmp_path: Path, **fields: Any) -> decide.Verdict:
     """The good case, with other facts about the change."""
     shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-    return verdict.decide(artifacts.read(tmp_path), ["user_001"])
+    return decide.decide(artifacts.read(tmp_path), ["user_001"])
 
 
 def test_a_new_migration_below_the_datasets_version_was_not_run(tmp_path: Path) -> None:
@@ -227,11 +227,11 @@ def test_without_the_change_in_the_checkout_there_is_no_success(tmp_path: Path) 
     (message,) = change_of(tmp_path, stages=[]).messages
     assert message.code == "artifacts_damaged"
     (tmp_path / "checkout.json").unlink()
-    assert verdict.decide(artifacts.read(tmp_path), ["user_001"]).outcome is Outcome.INFRASTRUCTURE
+    assert decide.decide(artifacts.read(tmp_path), ["user_001"]).outcome is Outcome.INFRASTRUCTURE
 
 
 def test_a_dataset_that_is_named_twice_is_judged_once() -> None:
-    found = verdict.decide(artifacts.read(case("success").folder / "artifacts"), ["user_001", "user_001"])
+    found = decide.decide(artifacts.read(case("success").folder / "artifacts"), ["user_001", "user_001"])
     assert [item.name for item in found.datasets] == ["user_001"]
 
 
@@ -326,7 +326,7 @@ def test_the_number_of_a_failed_step_down_does_not_count_as_run(tmp_path: Path) 
     path = tmp_path / "walk-user_001.jsonl"
     ups = [line for line in path.read_text().splitlines() if '"to": "6e20a5d8f3c6"' not in line]
     path.write_text("\n".join(ups) + "\n")
-    assert "change_not_run" in [item.code for item in verdict.decide(artifacts.read(tmp_path), ["user_001"]).messages]
+    assert "change_not_run" in [item.code for item in decide.decide(artifacts.read(tmp_path), ["user_001"]).messages]
 
 
 json_values = st.recursive(
@@ -399,14 +399,14 @@ def test_any_files_give_a_verdict(
     read = artifacts.read(any_folder)
     if ended:
         read = replace(read, problems=(*read.problems, Problem("worker_stopped")))
-    found = verdict.decide(read, ["a", "b"])
+    found = decide.decide(read, ["a", "b"])
     assert found.outcome is not Outcome.SUCCESS, "nothing was found out about the second dataset"
     assert found.messages
     result = found.gearman_result()
     assert result is None or 0 < len(result) <= LENGTH
     for text in (summary.line(found), summary.reason(found), *summary.notes(found)):
         assert "\n" not in text
-    alone = verdict.decide(read, ["a"])
+    alone = decide.decide(read, ["a"])
     if alone.outcome is Outcome.SUCCESS:
         final = read.walks["a"]
         assert final.final == final.expected != ""
@@ -423,7 +423,7 @@ def test_two_versions_that_differ_never_look_alike(one: str, other: str, before:
 
 
 def test_no_folder_at_all_gives_a_verdict(tmp_path: Path) -> None:
-    assert verdict.decide(artifacts.read(tmp_path / "none"), ["a"]).outcome is Outcome.INFRASTRUCTURE
+    assert decide.decide(artifacts.read(tmp_path / "none"), ["a"]).outcome is Outcome.INFRASTRUCTURE
 
 
 def test_what_zuul_is_told_fits_into_its_table() -> None:
@@ -431,7 +431,7 @@ def test_what_zuul_is_told_fits_into_its_table() -> None:
         Message.of("migration_too_long", "a" * 40, f"{number:040}", dataset="d", detail="x" * 300)
         for number in range(20)
     ]
-    result = verdict.of_messages(many).gearman_result()
+    result = decide.of_messages(many).gearman_result()
     assert result is not None
     assert len(result) <= LENGTH
     assert result.startswith("WARNING - Migration aaaa")

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker import artifacts, summary, verdict
-from worker.outcome import Fault
-from worker.verdict import Verdict
+from worker.report import summary
+from worker.verdict import Fault, Verdict, artifacts, decide
 
 STAGE = {"name": "change 7,1", "slug": "change", "kind": "change", "commit": "1" * 40, "heads": ["shop.0002"]}
 
@@ -21,7 +20,7 @@ def decided(folder: Path, event: dict[str, Any], **checkout: Any) -> Verdict:
     (folder / "checkout.json").write_text(json.dumps(document))
     error = {"event": "error", "stage": STAGE["name"], "at": "2026-11-23T18:16:00.137Z", **event}
     (folder / "walk-a.jsonl").write_text(json.dumps(error) + "\n")
-    return verdict.decide(artifacts.read(folder), ["a"])
+    return decide.decide(artifacts.read(folder), ["a"])
 
 
 @pytest.mark.parametrize(

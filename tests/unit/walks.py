@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, verdict
-from worker.problems import Problem
-from worker.verdict import Verdict
+from worker.verdict import Problem, Verdict, artifacts, decide
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "walks"
 
@@ -28,7 +26,7 @@ class Case:
         job = self.expected["job"]
         read = artifacts.read(self.folder / "artifacts")
         said = [Problem(item["code"], item["detail"]) for item in job.get("worker", [])]
-        return verdict.decide(replace(read, problems=(*read.problems, *said)), job["datasets"])
+        return decide.decide(replace(read, problems=(*read.problems, *said)), job["datasets"])
 
 
 def case(name: str) -> Case:

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from worker import config, datasets, documents, giturl
 from worker.cli import surroundings, trial
 from worker.cli.published import published
 from worker.cli.surroundings import Check
 from worker.cli.trial import Trial
-from worker.config import Config
+from worker.config import Config, config, datasets
 from worker.errors import ConfigError, DatasetError, UsageError
+from worker.inputs import documents, git_url
 
 FREE_BYTES = 2 * 1024**3
 """Less free space than this is too little for a job's checkout, environment and server."""
@@ -52,8 +52,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 when all is well, else 2."""
-    if args.url and (problem := giturl.problem(args.url)):
-        raise UsageError(f"--url: {giturl.mask(args.url)!r} {problem}")
+    if args.url and (problem := git_url.problem(args.url)):
+        raise UsageError(f"--url: {git_url.mask(args.url)!r} {problem}")
     checks = []
     for one in check(Path(args.c), args.configuration, args.quick, args.url or ""):
         checks.append(one)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker import documents, textlog
-from worker.classic import LogReader
 from worker.cli.display import Display, display
+from worker.config.limits import LIMITS, plain
 from worker.errors import ConfigError, UsageError
-from worker.limits import LIMITS, plain
-from worker.logsteps import Walk
-from worker.logwalks import MAX_WALKS
+from worker.history import MAX_WALKS, LogReader, text_log
+from worker.history.log_steps import Walk
+from worker.inputs import documents
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".log", ".txt")
@@ -50,7 +49,7 @@ class _Log:
     path: str
     name: str
     reader: LogReader
-    condition: textlog.Condition
+    condition: text_log.Condition
     datasets: list[_Dataset] = field(default_factory=list)
 
 
@@ -137,14 +136,14 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: str, name: str, artifacts: Path, shown: Display) -> _Log:
-    reader, condition = LogReader(), textlog.Condition()
-    with textlog.opened(path) as stream, contextlib.ExitStack() as stack:
+    reader, condition = LogReader(), text_log.Condition()
+    with text_log.opened(path) as stream, contextlib.ExitStack() as stack:
         parts = [
             stack.enter_context(open(_part(artifacts, name, number), "w", encoding="utf-8", errors="replace"))
             for number in range(MAX_WALKS)
         ]
         size = os.fstat(stream.fileno()).st_size
-        for line in textlog.lines(stream, condition):
+        for line in text_log.lines(stream, condition):
             for number, event in reader.take(line):
                 parts[number].write(json.dumps(event, ensure_ascii=False) + "\n")
             if reader.lines % _SHOW_EACH == 0:

@@ -8,12 +8,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker import config, process, report, sandbox
+from worker import process, sandbox
 from worker.builds import JobFactory, Runnable, make_job
 from worker.cli import arguments
 from worker.cli.display import display
-from worker.config import Config, JobEntry
+from worker.config import Config, JobEntry, config
 from worker.errors import INTERRUPTED, RequestError, UsageError
+from worker.report import render
 from worker.request import Request
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def _run(job: Runnable) -> "tuple[JobResult, bool]":
 def _document(result: "JobResult", request: Request) -> dict[str, Any]:
     """What `result.json` holds, and where the job's folder is, if it is kept."""
     job = {**dataclasses.asdict(request), "name": request.job_name}
-    header = report.Header(job, result.url, result.started, result.seconds)
-    return {**report.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}
+    header = render.Header(job, result.url, result.started, result.seconds)
+    return {**render.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}
 
 
 def _text(result: "JobResult") -> str:
     kept = f"The job's folder is kept: {result.folder}\n" if result.folder else ""
-    return kept + report.render_text(result.verdict, result.url)
+    return kept + render.render_text(result.verdict, result.url)

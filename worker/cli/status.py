@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from worker import config, statussocket, untrusted
 from worker.cli.display import table
-from worker.statussocket import NoWorkerError
+from worker.config import config
+from worker.inputs import untrusted
+from worker.observe import status_socket
+from worker.observe.status_socket import NoWorkerError
 
 _COLUMNS = ("slot", "build", "job", "project", "change", "for", "%", "what")
 
@@ -26,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when a worker has answered. Raises NoWorkerError (1) when there is none."""
     path = args.socket or config.load(Path(args.c)).status_socket
-    data = statussocket.ask(path)
+    data = status_socket.ask(path)
     try:
         document = json.loads(data)
         if not isinstance(document, dict):

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker import process, tls, untrusted
+from worker import process
 from worker.cli import arguments
 from worker.cli.display import Display, display
+from worker.config import tls
 from worker.errors import INTERRUPTED, TurboHipsterError, UsageError
-from worker.gearman import Event, Submitter
+from worker.gearman.client import Event, Submitter
+from worker.inputs import untrusted
 
 NO_RESULT = 3
 QUEUED_SECONDS = 3.0

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import documents, monitoring, sandbox, sensors, tls
-from worker.capacity import default_slots
-from worker.config import Config
+from worker import sandbox
+from worker.config import Config, monitoring, tls
+from worker.config.resources import default_slots
 from worker.errors import ConfigError
+from worker.inputs import documents
+from worker.observe import sensors
 
 EXPIRY_DAYS = 30
 """A certificate that has fewer days left is warned of."""

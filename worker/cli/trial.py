@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, datasets, giturl, untrusted
 from worker.cli import surroundings
 from worker.cli.surroundings import Check
-from worker.config import Config
+from worker.config import Config, datasets
+from worker.inputs import git_url, untrusted
+from worker.verdict import artifacts
 
 _PROFILE_PLAYBOOK = Path("playbooks") / "read-profile.yaml"
 _PROJECT_PLAYBOOK = Path("playbooks") / "check-project.yaml"
@@ -107,7 +108,7 @@ def command(settings: Config, job: str, project: str, url: str) -> str:
     words = [program(), "run", "-c", str(settings.path), "--job", job, "--project", project]
     if settings.zuul_server.origin and not url:
         return shlex.join(words)
-    return shlex.join([*words, "--url", giturl.mask(url) or "URL"])
+    return shlex.join([*words, "--url", git_url.mask(url) or "URL"])
 
 
 def program() -> str:

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from worker import artifacts, documents, publish, report, untrusted, verdict
+from worker import publish
 from worker.config import GATE_PLUGIN
 from worker.errors import ConfigError, UsageError
+from worker.inputs import documents, untrusted
+from worker.report import render
+from worker.verdict import artifacts, decide
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,14 +34,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); run this as its owner") from error
     job, datasets = _job(folder / "job.yaml")
     results = folder / "results" if os.path.isdir(folder / "results") else folder
-    found = verdict.decide(artifacts.read(folder / "artifacts"), datasets)
+    found = decide.decide(artifacts.read(folder / "artifacts"), datasets)
     header = _header(job, results / "result.json")
     if args.write:
         _write(results, found, header)
     if args.json:
-        print(json.dumps(report.as_document(found, header), indent=1, ensure_ascii=False))
+        print(json.dumps(render.as_document(found, header), indent=1, ensure_ascii=False))
     else:
-        print(report.render_text(found, header.url))
+        print(render.render_text(found, header.url))
     return found.outcome.exit_code
 
 
@@ -62,10 +65,10 @@ def _job(path: Path) -> tuple[dict[str, Any], list[str] | None]:
     return publish.public(document)["th_job"], names
 
 
-def _header(job: dict[str, Any], former: Path) -> report.Header:
+def _header(job: dict[str, Any], former: Path) -> render.Header:
     """What the former report says of the job's time and place still holds."""
     document = untrusted.document(former)
-    return report.Header(
+    return render.Header(
         job=job,
         url=untrusted.name(document.get("url")),
         started=untrusted.name(document.get("started")),
@@ -73,8 +76,8 @@ def _header(job: dict[str, Any], former: Path) -> report.Header:
     )
 
 
-def _write(results: Path, found: verdict.Verdict, header: report.Header) -> None:
+def _write(results: Path, found: decide.Verdict, header: render.Header) -> None:
     try:
-        report.write(results, found, header)
+        render.write(results, found, header)
     except OSError as error:
         raise UsageError(f"{error.filename or results}: cannot be written ({error.strerror})") from error

@@ -17,7 +17,7 @@ SCHEMA = 1
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What a file that cannot grow is refused with."""
 TEXT_LIMIT, NAME_LIMIT, VERSION_LIMIT = 4_000, 400, 20_000
-"""Characters of a text, a name and a version; the same as `worker.untrusted` reads of them."""
+"""Characters of a text, a name and a version; the same as `worker.inputs.untrusted` reads of them."""
 ITEMS_LIMIT = 1000
 LINE_LIMIT = 255 * 1024
 """Bytes of an event."""

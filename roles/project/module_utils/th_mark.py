@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def mark() -> str:
-    """What such a name has in it: the same as `worker.jobdir.mark_of` has for the job's folder."""
+    """What such a name has in it: the same as `worker.job_dir.mark_of` has for the job's folder."""
     return hashlib.sha256(os.fsencode(os.environ.get("TH_JOB_DIR", ""))).hexdigest()[:16]
 
 

@@ -1,1 +1,1 @@
-../../../worker/serversettings.py
+../../../worker/config/server_settings.py

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The datasets that an operator has put beside their dumps (docs/datasets.md), and which of them a job tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from worker.config.dataset_file import LIMITS, SUFFIXES, Dataset, Server, load, name_of
+from worker.errors import ConfigError, DatasetError
+from worker.inputs import documents
+
+__all__ = ["LIMITS", "SUFFIXES", "Dataset", "Server", "find", "load", "name_of", "select", "unknown"]
+
+
+def find(datasets_dir: Path) -> list[Path]:
+    """The files of all datasets below a folder: `<name>.json` and `<name>/config.json`, by name.
+
+    Raises DatasetError when the folder cannot be read.
+    """
+    try:
+        entries = sorted(datasets_dir.iterdir())
+    except OSError as error:
+        raise DatasetError(datasets_dir, "", f"cannot be read ({error.strerror})", "check datasets_dir") from error
+    files = []
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        file = entry if entry.suffix == ".json" and os.path.isfile(entry) else entry / "config.json"
+        # one that this user may not see is found all the same: reading it says what is wrong
+        if os.path.isfile(file) or (os.path.isdir(entry) and not os.access(entry, os.X_OK)):
+            files.append(file)
+    return files
+
+
+def select(
+    datasets_dir: Path, project: str, wanted: Collection[str] | None = None
+) -> tuple[list[Dataset], list[DatasetError]]:
+    """The datasets of a project, by name, and what is wrong with those of its that cannot be read.
+
+    With `wanted` only those that have one of these names or tags. A file so broken that its project cannot be known
+    counts only when nothing else is there: one draft must not stop every project. `th check` names it. Raises
+    DatasetError when the folder cannot be read.
+    """
+    chosen: dict[str, Dataset] = {}
+    errors: list[DatasetError] = []
+    drafts: list[DatasetError] = []
+    for path in find(datasets_dir):
+        if wanted is not None and not _words(path) & set(wanted):
+            continue
+        try:
+            dataset = load(path)
+            if dataset.project != project:
+                continue
+            if dataset.name in chosen:
+                problem = f"the dataset {dataset.name} is there twice, also as {chosen[dataset.name].config_path}"
+                raise DatasetError(path, "", problem, "remove one")
+            chosen[dataset.name] = dataset
+        except DatasetError as error:
+            owner = _raw(path).get("project")
+            if owner in (project, None):
+                (drafts if owner is None else errors).append(error)
+    return list(chosen.values()), errors if chosen else errors + drafts
+
+
+def unknown(datasets_dir: Path, wanted: Collection[str] | None) -> list[str]:
+    """Those of the wanted that are neither a name nor a tag of any dataset in the folder. Raises DatasetError."""
+    known = set().union(*(_words(path) for path in find(datasets_dir)))
+    return [word for word in wanted or () if word not in known]
+
+
+def _words(path: Path) -> set[str]:
+    """What a dataset can be chosen by, also when it is broken: its name and its tags."""
+    tags = _raw(path).get("tags")
+    return {name_of(path), *(tag for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, str))}
+
+
+def _raw(path: Path) -> dict[str, object]:
+    try:
+        return dict(documents.read_mapping(path))
+    except ConfigError:
+        return {}

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One entry of `plugins` or `jobs` in the configuration: a job that the worker takes, and what it tests."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker.inputs.documents import Section
+
+ALL = "all"
+"""The value of `datasets`, and of a pipeline, that stands for every dataset of the project."""
+
+GATE_PLUGIN = "gate_real_db_upgrade"
+_PLUGIN_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}")
+
+
+@dataclass(frozen=True)
+class JobEntry:
+    """A job that the worker takes as `build:<name>`. `options` are the plugin's own keys, unchanged.
+
+    `datasets` are the names and tags of the datasets that it tests, None for all; `pipelines` says the same for
+    jobs of these pipelines.
+    """
+
+    name: str
+    plugin: str
+    datasets_dir: Path | None
+    options: Mapping[str, Any]
+    datasets: tuple[str, ...] | None = None
+    pipelines: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+    def wanted(self, pipeline: str) -> tuple[str, ...] | None:
+        """The names and tags of the datasets to test in a pipeline; None for all."""
+        return self.pipelines.get(pipeline, self.datasets)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an entry is read with: the folder with the plugins, what makes an absolute path of a key, and the jobs
+    that are there already.
+    """
+
+    playbooks: Path
+    path_of: Callable[[Section, str], Path]
+    taken: set[str] = field(default_factory=set)
+
+
+def read_plugin(section: Section, around: Surroundings) -> JobEntry:
+    """An entry of `plugins`, where the job stands under `function` or `job`. Raises ConfigError."""
+    function, job = section.has("function"), section.has("job")
+    if function and job:
+        raise section.error("job", "says the same as function", "keep one of the two")
+    return read_entry(section, around, "job" if job else "function", "name")
+
+
+def read_entry(section: Section, around: Surroundings, job_key: str = "name", plugin_key: str = "plugin") -> JobEntry:
+    """An entry of `jobs`, or of `plugins` with its own names of the keys. Raises ConfigError."""
+    plugin = _plugin_name(section, around.playbooks, plugin_key)
+    name = section.text(job_key).removeprefix("build:")
+    if not _JOB_NAME.fullmatch(name):
+        raise section.error(job_key, f"{name!r} is no name of a job", "use letters, digits and . _ + : -")
+    if name in around.taken:
+        raise section.error(job_key, f"the job {name!r} is there twice", "give one another name")
+    around.taken.add(name)
+    datasets_dir = around.path_of(section, "datasets_dir") if section.has("datasets_dir") else None
+    if datasets_dir and not (os.path.isdir(datasets_dir) and os.access(datasets_dir, os.R_OK | os.X_OK)):
+        problem = f"there is no folder {datasets_dir} that can be read"
+        raise section.error("datasets_dir", problem, "make it, or correct the path")
+    datasets: tuple[str, ...] | None = None
+    pipelines: dict[str, tuple[str, ...] | None] = {}
+    if datasets_dir:  # else these are keys of the plugin's own, as any other
+        datasets = _words(section, "datasets", ALL)
+        chosen = section.section("pipelines", {})
+        pipelines = {pipeline: _words(chosen, pipeline) for pipeline in chosen.names()}
+    if plugin == GATE_PLUGIN:
+        if not datasets_dir:
+            raise section.missing("datasets_dir", "name the folder with the datasets")
+        section.done()
+    return JobEntry(name, plugin, datasets_dir, section.rest(), datasets, pipelines)
+
+
+def _plugin_name(section: Section, playbooks: Path, key: str) -> str:
+    name = section.text(key)
+    if not _PLUGIN_NAME.fullmatch(name) or not os.path.isfile(playbooks / name / "run.yaml"):
+        there = ", ".join(sorted(found.parent.name for found in playbooks.glob("*/run.yaml"))) or "none"
+        raise section.error(key, f"there is no plugin {name!r} in {playbooks}", f"there: {there}")
+    return name
+
+
+def _words(section: Section, name: str, default: str | None = None) -> tuple[str, ...] | None:
+    """A list of names and tags of datasets; None for ALL."""
+    words = section.value(name, default)
+    if words == ALL:
+        return None
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        remedy = f"write {ALL}, or a list such as [small, user_001]"
+        raise section.error(name, f"must be {ALL} or a list of names and tags of datasets", remedy)
+    return tuple(dict.fromkeys(words))

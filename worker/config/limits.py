@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dataset allows a migration to do, and which excess somebody has waived (docs/datasets.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.inputs import untrusted as safe
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit: the dataset's key, the measured value, the message when it is over, the unit, its name for people."""
+
+    key: str
+    value: str
+    code: str
+    unit: str
+    name: str
+
+
+SCHEMA, DATA, DOWNGRADE, AROUND = "schema", "data", "downgrade", "around"
+"""The kinds of migrations: a step up, a command that moves data, a step down; and what a stage's code does outside of
+its migrations."""
+
+_KINDS = (SCHEMA, DATA, DOWNGRADE, AROUND)
+_NAMED = (DATA, AROUND)
+"""The kinds that have no revision to come from: their name stands there."""
+
+LIMITS = (
+    Limit("maximum_migration_times", "seconds", "migration_too_long", "s", "time"),
+    Limit("XInnodb_rows_changed", "rows_changed", "migration_changed_rows", "rows", "rows changed"),
+    Limit("Innodb_rows_read", "rows_read", "migration_read_rows", "rows", "rows read"),
+    Limit("maximum_redo_bytes", "redo_bytes", "migration_redo_bytes", "bytes", "redo log"),
+    Limit("maximum_data_growth", "data_bytes", "migration_data_growth", "bytes", "data growth"),
+)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """An excess that somebody has accepted: of one migration (see `keys_of`), for one limit's key or "" for all."""
+
+    migration: str
+    limit: str
+    reason: str
+    bug: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason and the bug, in one line."""
+        return f"{self.reason} ({self.bug})" if self.bug else self.reason
+
+
+def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
+    """The keys that are about a migration, the one that is meant most precisely first.
+
+    ``schema a->b`` is about a migration of that kind alone. Without a kind, ``data->…`` and ``around->…`` are about
+    those, whatever revisions a change may name like that, and all others about steps up and down.
+    """
+    step = f"{from_}->{to}"
+    if not kind:
+        return (step,)
+    first, space, _ = from_.partition(" ")
+    plain = kind == from_ if from_ in _NAMED else kind not in _NAMED and not (space and first in _KINDS)
+    return (f"{kind} {step}", step) if plain else (f"{kind} {step}",)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All limits of a dataset: `tables` by key, those in `warn_only` are reported and fail nothing."""
+
+    tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    warn_only: frozenset[str] = frozenset()
+    waivers: tuple[Waiver, ...] = ()
+
+    def allowed(self, key: str, from_: str, to: str, kind: str = "") -> float | None:
+        """What a migration is allowed; None when there is no limit for it.
+
+        Its own limit counts, else that of its database (``api:default``), else ``default``.
+        """
+        table = self.tables.get(key, {})
+        database, colon, _ = (from_ if to == "base" else to).partition(":")
+        general = f"{database}:default" if colon and kind not in _NAMED else "default"
+        for name in (*keys_of(from_, to, kind), general, "default"):
+            if name in table:
+                return table[name]
+        return None
+
+    def of_databases(self, key: str) -> dict[str, float]:
+        """The defaults of single databases, by their name."""
+        end = ":default"
+        return {name.removesuffix(end): limit for name, limit in self._table(key) if name.endswith(end)}
+
+    def of_migrations(self, key: str) -> dict[str, float]:
+        """The limits of single migrations, by ``from->to``."""
+        return {name: limit for name, limit in self._table(key) if "->" in name}
+
+    def _table(self, key: str) -> list[tuple[str, float]]:
+        return list(self.tables.get(key, {}).items())
+
+    def waivers_of(self, from_: str, to: str, kind: str = "") -> tuple[Waiver, ...]:
+        """The waivers for a migration."""
+        keys = keys_of(from_, to, kind)
+        return tuple(waiver for waiver in self.waivers if waiver.migration in keys)
+
+    def excuse(self, key: str, from_: str, to: str, kind: str = "") -> str:
+        """Why a migration's excess over a limit does not count; "" when it does."""
+        for waiver in self.waivers_of(from_, to, kind):
+            if waiver.limit in ("", key):
+                return f"waived: {waiver.why}"
+        return "this limit only warns" if key in self.warn_only else ""
+
+
+def read(limits: object, waivers: object) -> tuple[Limits, int]:
+    """The limits and waivers of `dataset-<name>.json`, and how many of its entries cannot be understood."""
+    tables: dict[str, dict[str, float]] = {}
+    warn_only: set[str] = set()
+    unusable = int(limits is not None and not isinstance(limits, dict))
+    for key, table in safe.items(limits):
+        entries = dict(safe.items(table))
+        flag = entries.pop("warn_only", False)
+        name = safe.name(key)
+        if flag is True:
+            warn_only.add(name)
+        numbers = {safe.version(step): safe.number(limit) for step, limit in entries.items()}
+        tables[name] = {step: limit for step, limit in numbers.items() if limit is not None}
+        unusable += not isinstance(table, dict) or not isinstance(flag, bool) or len(tables[name]) < len(entries)
+    found = [_waiver(item) for item in safe.mappings(waivers)]
+    usable = tuple(waiver for waiver in found if waiver is not None)
+    unusable += waivers is not None and not isinstance(waivers, list)
+    unusable += len(safe.sequence(waivers)) - len(usable)
+    return Limits(tables, frozenset(warn_only), usable), unusable
+
+
+def _waiver(item: Mapping[str, Any]) -> Waiver | None:
+    """A waiver; None without its migration or its reason, or for a limit that there is not: it must not waive all."""
+    migration, limit = safe.version(item.get("migration")), item.get("limit", "")
+    reason = safe.text(item.get("reason"), safe.MAX_NAME)
+    if not migration or not reason or limit not in ("", *(known.key for known in LIMITS)):
+        return None
+    return Waiver(migration, limit, reason, safe.name(item.get("bug")))
+
+
+def plain(value: float) -> str:
+    """A number as people write it: ``1,234,567``, ``61.25``."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Zuul is told of one build (docs/zuul.md says what it demands, and why).
+
+WORK_DATA with what identifies it, WORK_STATUS, both again as something changes, at the end WORK_DATA with the result
+and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
+"""
+
+import contextvars
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from worker.gearman.client import Task
+from worker.progress import Progress
+from worker.verdict import result_text
+
+TELL_SECONDS = 1.0
+"""Changes of a build are told at most this often, so that a job with many short steps floods nobody."""
+
+_MOST_MESSAGES = 100
+_SUCCESS = "SUCCESS"
+
+
+def worker_facts(manager: str) -> dict[str, str]:
+    """What Zuul shows of a worker. `manager` is the name under which its stop function is registered."""
+    host = socket.gethostname()
+    return {
+        "manager": manager,
+        "worker_name": manager,
+        "worker_hostname": host,
+        "worker_program": "turbo-hipster",
+        "worker_version": version(),
+    }
+
+
+def version() -> str:
+    """The version that is installed; "" where none is."""
+    try:
+        return metadata.version("turbo-hipster")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+class Account:
+    """What is told of one build. A thread of its own tells it, so that a slow server never holds up the job."""
+
+    def __init__(self, task: Task, facts: Mapping[str, str]) -> None:
+        self._task = task
+        self._data: dict[str, Any] = dict(facts)
+        self._percent = 0
+        self._told: tuple[dict[str, Any], int] | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def begin(self, url: str = "") -> None:
+        """Send the first packets, and go on with every change. `url` is where the results will be, "" for nowhere."""
+        self._data["url"] = result_text.url(url)
+        self._tell()
+        context = contextvars.copy_context()  # what it logs is about this build
+        threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
+
+    def progress(self, progress: Progress) -> None:
+        """The job has come this far."""
+        with self._lock:
+            self._data["progress"] = progress.text or progress.stage
+            self._percent = max(self._percent, min(progress.percent, 100))
+
+    def end(self, result: str | None, url: str, messages: Sequence[str]) -> None:
+        """Send the result and the final packet. `result` None is no result: Zuul then launches the build again."""
+        with self._lock:
+            self._data.update(url=result_text.url(url), messages=list(messages)[:_MOST_MESSAGES])
+            self._data.pop("progress", None)
+            self._percent = 100
+            if sent := result_text.result(result):
+                self._data["result"] = sent
+        self._ended.set()
+        self._tell()
+        if result == _SUCCESS:
+            self._task.complete()
+        else:
+            self._task.fail()
+
+    def _keep_telling(self) -> None:
+        while not self._ended.wait(TELL_SECONDS):
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            told, now = self._told, (dict(self._data), self._percent)
+            self._told = now
+            # Sent with the lock held, so that an older packet never overtakes a newer one. Data comes first:
+            # a build whose first packet is WORK_STATUS is started twice by Zuul.
+            if told is None or told[0] != now[0]:
+                self._task.data(now[0])
+            if told is None or told[1] != now[1]:
+                self._task.status(now[1], 100)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the Gearman server is there for all connections of the worker, and a line of the log when that changes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from worker.gearman.client import Receiver
+from worker.gearman.connection import LONGEST
+from worker.status import GearmanState
+
+log = logging.getLogger(__name__)
+
+ABSENT_SECONDS = 3.0
+"""A server that is away no longer than this, as for a restart, is not worth a line."""
+
+
+class Presence:
+    """The server at `host` and `port`, as the worker's connections find it."""
+
+    def __init__(self, host: str, port: int, tls: bool) -> None:
+        self._host, self._port, self._tls = host, port, tls
+        self._connected = False
+        self._since = time.time()
+        self._absent_since = time.monotonic()
+        self._told: str | None = None  # what was logged of its absence
+
+    def state(self, receivers: Sequence[Receiver]) -> GearmanState:
+        """How it is now."""
+        connected = all(receiver.connected for receiver in receivers)
+        trouble = next((receiver.trouble for receiver in receivers if receiver.trouble), "")
+        if connected != self._connected:
+            self._connected, self._since = connected, time.time()
+        return GearmanState(self._host, self._port, self._tls, connected, trouble, self._since)
+
+    def check(self, receivers: Sequence[Receiver]) -> None:
+        """Log when it is not there or does not serve us, once, and when it is there again."""
+        state = self.state(receivers)
+        if state.connected:
+            if self._told is not None:
+                log.info("the Gearman server %s:%d is there again", self._host, self._port)
+            self._absent_since, self._told = time.monotonic(), None
+            return
+        absent = time.monotonic() - self._absent_since > ABSENT_SECONDS
+        if state.trouble not in ("", self._told) or (absent and self._told is None):
+            why = f": {state.trouble}" if state.trouble else ""
+            text = "no Gearman server at %s:%d%s; trying again, ever more seldom, up to every %d s"
+            log.error(text, self._host, self._port, why, LONGEST)
+            self._told = state.trouble

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration files: reading them strictly, merging them, taking keys out with errors that say where.
+
+Content decides the form: what starts with `{` is JSON and gets JSON's error messages; all else is YAML.
+"""
+
+import copy
+import difflib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worker.errors import ConfigError
+from worker.inputs import parsing
+
+Key = tuple[str | int, ...]
+
+MAX_BYTES = 4 * 1024 * 1024
+
+
+class _Unsafe(str):
+    """A text that Ansible must take as it is, whatever braces are in it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, which can also mark a text `!unsafe`: Ansible evaluates no template in it."""
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+
+
+def write_anew(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put a file at a path, whatever is there: what is a symbolic link, is replaced and not followed."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, mode)
+        if path.is_dir() and not path.is_symlink():
+            subprocess.run(["rm", "-rf", "--", path], check=False)  # shutil would recurse
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def ansible_variables(variables: Mapping[str, Any]) -> str:
+    """Variables as a file for `ansible-playbook -e @FILE`; no text in it is a template.
+
+    A job's arguments come from outside, and Ansible would run `{{ lookup('pipe', ...) }}` in one of them.
+    """
+    return yaml.dump(_unsafe(dict(variables)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _unsafe(value: Any) -> Any:
+    if isinstance(value, str):
+        # only what could be a template: of any other text, Ansible would make a number out of !unsafe "13"
+        return _Unsafe(value) if "{" in value else value
+    if isinstance(value, Mapping):
+        return {key: _unsafe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unsafe(item) for item in value]
+    return value
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that the JSON or YAML file at `path` holds; an empty YAML file is an empty mapping.
+
+    Raises ConfigError when it cannot be read, is not JSON or YAML, has a key twice, or is not a mapping
+    with text keys.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(path, "", problem, "check the path and its permissions") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(path, "", f"is larger than {MAX_BYTES} bytes", "is it the right file?")
+    try:
+        text = data.decode("utf-8-sig")
+        value = parsing.parse(text)
+    except json.JSONDecodeError as error:
+        problem = f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        raise ConfigError(path, "", problem, "fix the file") from error
+    except ValueError as error:
+        problem = f"cannot be understood: {error}"
+        raise ConfigError(path, "", problem, "fix the file") from error
+    value = {} if value is None else value
+    if not isinstance(value, dict):
+        raise ConfigError(path, "", "must hold a mapping of keys", "see docs/configuration.md")
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigError(path, str(key), "is a key that is not text", "put it in quotes")
+    return value
+
+
+_ALIKE = 0.7
+"""How much of a misspelled key must be right, so that one is suggested."""
+
+
+def dotted(key: Key) -> str:
+    """`("plugins", 1, "name")` as people write it: `plugins[1].name`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+class Merged:
+    """Documents merged into one, which still knows the file and the key that each part came from.
+
+    Mappings merge, the lists named in `appended` (keys of the first level) grow, everything else is replaced.
+    """
+
+    def __init__(self, path: Path, appended: frozenset[str]) -> None:
+        self.path = path
+        self.value: dict[str, Any] = {}
+        self._appended = appended
+        self._origins: dict[Key, tuple[Path, Key]] = {}
+
+    def add(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Merge `document`, read from `path`, over what is here."""
+        self._merge(self.value, document, path, (), ())
+
+    def _merge(
+        self, into: dict[str, Any], document: Mapping[str, Any], path: Path, here: Key, there: Key
+    ) -> None:
+        for name, value in document.items():
+            key, origin = (*here, name), (*there, name)
+            old = into.get(name)
+            if isinstance(old, dict) and isinstance(value, dict):
+                self._merge(old, value, path, key, origin)
+            elif not here and name in self._appended and isinstance(old, list) and isinstance(value, list):
+                for index, item in enumerate(value):
+                    self._origins[(*key, len(old))] = (path, (*origin, index))
+                    old.append(item)
+            else:
+                into[name] = copy.copy(value)
+                self._forget(key)
+                self._origins[key] = (path, origin)
+
+    def _forget(self, key: Key) -> None:
+        for known in [known for known in self._origins if known[: len(key)] == key]:
+            del self._origins[known]
+
+    def error(self, key: Key, problem: str, remedy: str = "") -> ConfigError:
+        """The ConfigError about the key of the merged document that names the file it really stands in."""
+        for length in range(len(key), 0, -1):
+            if key[:length] in self._origins:
+                path, origin = self._origins[key[:length]]
+                return ConfigError(path, dotted((*origin, *key[length:])), problem, remedy)
+        return ConfigError(self.path, dotted(key), problem, remedy)
+
+
+class Section:
+    """One mapping of a merged document. Keys are taken out one by one; `done()` refuses what is left."""
+
+    def __init__(self, merged: Merged, key: Key, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise merged.error(key, "must be a mapping of keys")
+        self._merged = merged
+        self._key = key
+        self._left: dict[Any, Any] = dict(value)
+        self._known: list[str] = []
+
+    def error(self, name: str, problem: str, remedy: str = "") -> ConfigError:
+        """The ConfigError about the key `name` of this mapping; "" is the mapping itself."""
+        return self._merged.error((*self._key, name) if name else self._key, problem, remedy)
+
+    def has(self, name: str) -> bool:
+        """Whether the key is given and was not taken yet."""
+        self._known.append(name)
+        return name in self._left
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text of one line, without control characters and not empty; required when there is no default."""
+        value = self._take(name, default)
+        if not isinstance(value, str):
+            raise self.error(name, "must be text")
+        control = any(ord(character) < 32 or ord(character) == 127 for character in value)
+        if control or (not value and default != ""):
+            raise self.error(name, "must be a text of one line that is not empty")
+        return value
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """One of the choices; the first is the default."""
+        value = self.text(name, choices[0])
+        if value not in choices:
+            raise self.error(name, f"is {value!r}", f"use one of {', '.join(choices)}")
+        return value
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
+        value = self._take(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.error(name, f"must be a whole number from {low} to {high}")
+        return value
+
+    def section(self, name: str, default: dict[str, Any] | None = None) -> "Section":
+        """The mapping under the key; required when there is no default."""
+        return Section(self._merged, (*self._key, name), self._take(name, default))
+
+    def sections(self, name: str) -> list["Section"]:
+        """The list of mappings under the key; empty when it is not given."""
+        value = self._take(name, [])
+        if not isinstance(value, list):
+            raise self.error(name, "must be a list")
+        return [Section(self._merged, (*self._key, name, index), item) for index, item in enumerate(value)]
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """Whatever is under the key; required when there is no default."""
+        return self._take(name, default)
+
+    def names(self) -> list[str]:
+        """The keys that were not taken yet. Raises ConfigError for one that is not text."""
+        for name in self._left:
+            if not isinstance(name, str):
+                raise self.error(str(name), "is a key that is not text", "put it in quotes")
+        return list(self._left)
+
+    def rest(self) -> dict[str, Any]:
+        """All keys that were not taken yet."""
+        self.names()
+        left, self._left = self._left, {}
+        return left
+
+    def expect(self, *known: str) -> None:
+        """Refuse every key but these, before one is found missing because another is misspelled."""
+        for name in self._left:
+            if name not in known:
+                raise self._unknown(name, known)
+
+    def done(self) -> None:
+        """Refuse the keys that were not taken, and tell which there are."""
+        for name in self._left:
+            raise self._unknown(name, tuple(dict.fromkeys(self._known)))
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The keys that were asked for."""
+        return frozenset(self._known)
+
+    def missing(self, name: str, remedy: str) -> ConfigError:
+        """The ConfigError for a key that is not there, or only misspelled."""
+        near = difflib.get_close_matches(name, [key for key in self._left if isinstance(key, str)], 1, _ALIKE)
+        if near and near[0] not in self._known:
+            return self.error(near[0], "is not a known key", f"did you mean {name}?")
+        return self.error(name, "is missing", remedy)
+
+    def _unknown(self, name: object, known: Sequence[str]) -> ConfigError:
+        near = difflib.get_close_matches(str(name), known, 1, _ALIKE)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return self.error(str(name), "is not a known key", f"{hint}there are: {', '.join(known)}")
+
+    def _take(self, name: str, default: Any) -> Any:
+        if self.has(name):
+            return self._left.pop(name)
+        if default is None:
+            raise self.missing(name, "add it")
+        return default

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A verdict as people and scripts read it: `result.json`, `index.html`, and text for a terminal.
+
+Pure like the verdict: the same verdict and header give the same bytes. docs/artifacts.md describes `result.json`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from worker.config.limits import LIMITS
+from worker.inputs import documents, text
+from worker.report import formatting, own_files, summary
+from worker.verdict import DatasetResult, Fault, Message, Problem, Verdict
+from worker.verdict.artifacts import FirstTry
+from worker.verdict.judge import MigrationResult
+
+SCHEMA = 1
+JOB_FIELDS = (
+    "id", "name", "project", "branch", "change", "patchset", "ref", "commit", "pipeline",
+)  # fmt: skip
+# The files beside a page, in the order in which a reader wants them, and what they are.
+FILES = {
+    "task_output.log": "what Ansible printed",
+    "git_prep.log": "the checkout: every git command, and what it said",
+    "environment.log": "the build of the virtual environments",
+    "artifacts/checkout.json": "the commits, and what the change touches",
+    "artifacts/environment.json": "the packages of each environment",
+    "artifacts/errors.jsonl": "what could not be done",
+    "result.json": "this report for scripts",
+    "profile.yaml": "how the project is installed and migrated",
+    "job.yaml": "what the job was told",
+    "reproduce.sh": "does it again",
+}
+OWN = "of a step of the job's own"
+MAX_MESSAGES = 100
+MAX_ROWS = 1000
+"""What a page shows at most of either; `result.json` has them all."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a report says beside the verdict: th_job, where it will be read, when it began, seconds it took."""
+
+    job: Mapping[str, Any]
+    url: str = ""
+    started: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class File:
+    """A file beside the page, and its bytes."""
+
+    name: str
+    what: str
+    size: int
+
+
+def write(results: Path, verdict: Verdict, header: Header) -> None:
+    """Write `result.json` and `index.html` to the folder of results; the page links to the files that are there."""
+    document = as_document(verdict, header)
+    documents.write_anew(results / "result.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    documents.write_anew(results / "index.html", as_page(verdict, header, _files(results, verdict)))
+
+
+def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
+    """What `result.json` holds."""
+    return {
+        "schema": SCHEMA,
+        "result": verdict.outcome.name,
+        "fault": verdict.fault.value,
+        "ours": verdict.fault.ours,
+        "job": _job(header),
+        "url": header.url,
+        "started": header.started,
+        "seconds": round(header.seconds, 3),
+        "summary": summary.line(verdict),
+        "notes": summary.notes(verdict),
+        "first_try": [_problem(problem) for problem in first.problems] if (first := _first_try(verdict)) else [],
+        "messages": [_message(message) for message in verdict.messages],
+        "datasets": [_dataset(result) for result in verdict.datasets],
+        "worker": {"version": _version(), "host": platform.node()},
+    }
+
+
+def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str:
+    """The report page; it links to `files`."""
+    return _template().render(
+        verdict=verdict,
+        headline=summary.headline(verdict),
+        reason=summary.reason(verdict),
+        fault=summary.FAULTS[verdict.fault],
+        notes=summary.notes(verdict),
+        job=_job(header),
+        started=text(header.started),
+        seconds=header.seconds,
+        messages=verdict.messages[:MAX_MESSAGES],
+        datasets=[_View.of(result) for result in verdict.datasets],
+        max_rows=MAX_ROWS,
+        limits=LIMITS,
+        checkout=verdict.artifacts.checkout if verdict.artifacts else None,
+        environments={item.stage: item for item in verdict.artifacts.environments} if verdict.artifacts else {},
+        files=files,
+        version=_version(),
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(formatting.FILTERS, whose=_whose)
+    return environment.get_template("report.html")
+
+
+def render_text(verdict: Verdict, url: str = "") -> str:
+    """A verdict for a terminal: every message with detail and remedy, the link, and the verdict as the last line."""
+    lines = [summary.line(verdict), ""] if verdict.messages else []
+    for message in verdict.messages:
+        about = [f"[{message.dataset}]"] if message.dataset else []
+        lines.append("  ".join((message.text, *about, f"({_whose(message)})")))
+        place = f"{message.file}:{message.line}" if message.file and message.line else message.file
+        lines += [f"    {line}" for line in (*message.detail.splitlines(), message.rows, place) if line]
+        lines += [f"    {message.explanation}", f"    {message.remedy}", ""]
+    lines += summary.notes(verdict)
+    if url:
+        lines.append(f"Report: {url}")
+    lines.append(summary.line(verdict))
+    return "\n".join(lines)
+
+
+def _whose(message: Message) -> str:
+    """Whose a message is, for people."""
+    if not message.counts:
+        # of a limit that only warns, or an excess that was waived, the fault is nobody's
+        return f"the {message.fault.value}'s, does not count" if message.blame else "does not count"
+    if message.fault.ours:
+        return f"not the change's fault, but the {message.fault.value}'s"
+    return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {"code": problem.code, "dataset": problem.dataset, "detail": problem.detail}
+
+
+def _first_try(verdict: Verdict) -> FirstTry | None:
+    return verdict.artifacts.first_try if verdict.artifacts else None
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "level": message.level,
+        "code": message.code,
+        "text": message.text,
+        "dataset": message.dataset,
+        "detail": message.detail,
+        "rows": message.rows,
+        "fault": message.fault.value,
+        "ours": message.fault.ours,
+        "counts": message.counts,
+        "excuse": message.excuse,
+        "explanation": message.explanation,
+        "look": message.look,
+        "remedy": message.remedy,
+        "stage": message.stage,
+        "kind": message.step,
+        "from": message.from_,
+        "to": message.to,
+        "file": message.file,
+        "line": message.line,
+    }
+
+
+def _dataset(result: DatasetResult) -> dict[str, Any]:
+    walk = result.walk
+    return {
+        "name": result.name,
+        "result": result.outcome.name,
+        "server": walk.server if walk else "",
+        "private": walk.private if walk else True,
+        "databases": [
+            {"name": item.name, "database": item.schema, "version": item.version}
+            for item in (walk.databases if walk else ())
+        ],
+        "version": walk.version if walk else "",
+        "expected": walk.expected if walk else None,
+        "final": walk.final if walk else None,
+        "migrations": [_migration(row) for row in result.migrations],
+    }
+
+
+def _migration(row: MigrationResult) -> dict[str, Any]:
+    step = row.migration
+    return {
+        "stage": step.stage,
+        "from": step.from_,
+        "to": step.to,
+        "kind": step.kind,
+        "file": row.file,
+        "seconds": step.seconds,
+        "start_up": step.start_up,
+        "rounds": step.rounds,
+        "rows_changed": step.rows_changed,
+        "rows_read": step.rows_read,
+        "redo_bytes": step.redo_bytes,
+        "data_bytes": step.data_bytes,
+        "result": row.result,
+        "by_change": row.by_change,
+        "limits": dict(row.limits),
+        "over": sorted(row.over),
+        "excused": dict(row.excused),
+        "remarks": dict(row.remarks),
+    }
+
+
+@dataclass(frozen=True)
+class _View:
+    """A dataset as the page shows it: `fine` are the migrations that nobody has to look at."""
+
+    result: DatasetResult
+    notable: Sequence[MigrationResult]
+    fine: Sequence[MigrationResult]
+    slowest: float
+    total: float
+    fine_total: float
+    fine_slowest: float
+    start_up: float
+    remarks: Mapping[str, str]
+
+    @classmethod
+    def of(cls, result: DatasetResult) -> _View:
+        fine = [row for row in result.migrations if not row.notable]
+        seconds = [row.migration.seconds or 0.0 for row in result.migrations]
+        remarks = result.walk.remarks if result.walk else {}
+        shown = {key for row in result.migrations for key in row.remarks}
+        return cls(
+            result,
+            notable=[row for row in result.migrations if row.notable],
+            fine=fine,
+            slowest=max((*seconds, 0.001)),
+            total=sum(seconds),
+            fine_total=sum(row.migration.seconds or 0.0 for row in fine),
+            fine_slowest=max((row.migration.seconds or 0.0 for row in fine), default=0.0),
+            start_up=sum(row.migration.start_up or 0.0 for row in result.migrations),
+            remarks={key: remark for key, remark in remarks.items() if key not in shown},
+        )
+
+
+def _job(header: Header) -> dict[str, str]:
+    # by hand, job.yaml may hold numbers and dates
+    values = {name: header.job.get(name) for name in JOB_FIELDS}
+    return {name: "" if value is None else text(str(value)) for name, value in values.items()}
+
+
+def _files(results: Path, verdict: Verdict) -> list[File]:
+    names = {"first-try/index.html": "the report of the first try"} if _first_try(verdict) else {}
+    for result in verdict.datasets:
+        names[f"{result.name}.log"] = f"the walk of {result.name}, line by line"
+        names[f"{result.name}-control.log"] = "the walk without the change, for comparison"
+        names[f"{result.name}-mariadbd.log"] = "its database server's error log"
+        names[f"{result.name}-slow.log"] = "its database server's log of slow statements"
+        names[f"artifacts/walk-{result.name}.jsonl"] = "its walk as measured, for scripts"
+    found = []
+    for name, what in {**names, **FILES}.items():
+        path = results / name
+        if path.is_file() and not path.is_symlink():
+            found.append(File(name, what, path.stat().st_size))
+    known = {file.name for file in found} | {"index.html", "left-out.txt"}
+    return found + [File(name, OWN, size) for name, size in own_files.find(results) if name not in known]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("turbo-hipster")
+    except metadata.PackageNotFoundError:
+        return "not installed"

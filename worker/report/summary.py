@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A verdict in one line, and in a few sentences about how the job was done: what a reader sees first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.config.limits import AROUND, DATA, DOWNGRADE
+from worker.inputs import brief
+from worker.inputs import text as text_of
+from worker.report.formatting import count, seconds, size
+from worker.verdict import AFTERWARDS, CODES, Fault, Outcome, Verdict
+from worker.verdict.artifacts import Migration
+from worker.verdict.checkout import Checkout
+
+HEADLINES = {
+    Outcome.SUCCESS: "The migrations run on every dataset, within all limits.",
+    Outcome.WARNING: "The migrations run, but go over a limit.",
+    Outcome.FAILURE: "The migrations do not run on real data.",
+    Outcome.INFRASTRUCTURE: "The change could not be tested.",
+    Outcome.CANCELED: "The job was canceled before its end.",
+}
+FAULTS = {
+    Fault.NONE: "",
+    Fault.CHANGE: "The fault is the change's: its author can fix it.",
+    Fault.DATASET: "The fault is the dataset's: the keeper of the datasets can fix it.",
+    Fault.OPERATOR: "The fault is in the set-up: the operator of this worker can fix it.",
+    Fault.MACHINE: "The fault is the machine's: the job may be run again as it is.",
+}
+_EXCUSED = (
+    "The migrations run on every dataset. What is over a limit is waived, merged already, or a limit that only warns."
+)
+_WAY_DOWN = {
+    Outcome.WARNING: "The migrations can be taken back, but go over a limit.",
+    Outcome.FAILURE: "The migrations cannot be taken back on real data.",
+}
+_LIMITS = (
+    "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
+    "migration_data_growth",
+)  # fmt: skip
+# The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
+_TYPICAL = ("migration_unfinished", *_LIMITS)
+_LONGEST_NOTE = 1000
+_MOST_NOTES = 30
+_MOST_NAMES = 5
+
+
+def line(verdict: Verdict) -> str:
+    """The verdict, whose fault it is, and what was found, in one line."""
+    return f"{verdict.outcome.name}{whose(verdict.fault)}: {reason(verdict) or headline(verdict)}"
+
+
+def whose(fault: Fault) -> str:
+    """Whose fault it is, in brackets: the change's is told apart from ours."""
+    if fault is Fault.NONE:
+        return ""
+    return f" (not the change's fault, but the {fault.value}'s)" if fault.ours else " (change's fault)"
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    weighty = verdict.weighty
+    if weighty and verdict.outcome in (Outcome.WARNING, Outcome.FAILURE):
+        if all(message.code in _TYPICAL and message.step == DOWNGRADE for message in weighty):
+            return _WAY_DOWN[verdict.outcome]
+        if any(message.code in _TYPICAL for message in weighty):
+            return HEADLINES[verdict.outcome]
+        return weighty[0].kind.explanation
+    if verdict.outcome is Outcome.SUCCESS and any(message.excuse != AFTERWARDS for message in verdict.messages):
+        return _EXCUSED
+    return HEADLINES[verdict.outcome] if verdict.datasets or verdict.messages else "The test succeeded."
+
+
+def reason(verdict: Verdict) -> str:
+    """What has made the verdict what it is, where, and what was said of it; "" of a success."""
+    return verdict.first_line if verdict.outcome not in (Outcome.SUCCESS, Outcome.CANCELED) else ""
+
+
+def told(verdict: Verdict) -> list[str]:
+    """All messages as one line each, for who cannot have the report; the first says what it is, and whose."""
+    return [line(verdict), *(message.text for message in verdict.messages)]
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a reader has to know about how the job was done."""
+    found = verdict.artifacts
+    if found is None:
+        return []
+    told = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else [])]
+    told += [*_further(verdict), *_of_datasets(verdict)]
+    return [text_of(note, _LONGEST_NOTE) for note in told[:_MOST_NOTES]]
+
+
+def _second_try(verdict: Verdict) -> list[str]:
+    first = verdict.artifacts.first_try if verdict.artifacts else None
+    if first is None:
+        return []
+    texts = [CODES[item.code].text if item.code in CODES else item.code for item in first.problems]
+    reason = "; ".join(dict.fromkeys(text.partition(" - ")[2] or text for text in texts))
+    return [f"This is the second try. Trouble of ours ended the first after {seconds(first.seconds)}: {reason}."]
+
+
+def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
+    told = []
+    change = any(stage.kind == "change" for stage in checkout.stages)
+    if change and checkout.touch_known and not checkout.by_change and not checkout.removed:
+        told.append(
+            "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
+            f"{_walked(verdict, checkout)}, and then with the change's code."
+        )
+    if checkout.helpers:
+        told.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
+    if checkout.pointers:
+        told.append(
+            "The checkout has Git LFS pointers in place of files, which the worker does not fetch: "
+            f"{_names(checkout.pointers)}. What reads such a file finds the pointer's text."
+        )
+    if checkout.removed:
+        told.append(f"The change removes {_names(sorted(checkout.removed))}.")
+    if checkout.tip_left_out:
+        told.append(f"The branch's tip was left out: {checkout.tip_left_out}.")
+    told += [f"{name} was left out: {reason}." for name, reason in checkout.left_out]
+    return told
+
+
+def _walked(verdict: Verdict, checkout: Checkout) -> str:
+    tip = next((stage.name for stage in checkout.stages if stage.kind == "tip"), "")
+    walks = [result.walk for result in verdict.datasets]
+    whole = bool(walks) and all(walk is not None and walk.final is not None for walk in walks)
+    where = f"the tip of {tip}" if tip else "the end of its branch"
+    return f"the datasets were walked to {where}" if whole else f"the datasets had to be walked to {where}"
+
+
+def _of_datasets(verdict: Verdict) -> list[str]:
+    """What is known of the datasets' dumps."""
+    return [f"{result.name}: {note}" for result in verdict.datasets if result.walk for note in result.walk.notes]
+
+
+def _further(verdict: Verdict) -> list[str]:
+    rows = [row.migration for result in verdict.datasets for row in result.migrations]
+    data = dict.fromkeys(row.to for row in rows if row.kind == DATA)
+    down = dict.fromkeys(row.from_ for row in rows if row.kind == DOWNGRADE)
+    told = []
+    for row in rows:
+        if row.kind == AROUND:
+            told.append(f"Outside of its migrations, {brief(row.stage)} {_did(row)}.")
+    if data:
+        told.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
+    if down:
+        told.append(f"Walked down as well: {_names(list(down))}.")
+    return told
+
+
+def _did(row: Migration) -> str:
+    """What was measured of a migration, in words."""
+    changed, read = (
+        count(value) if value is not None else "an unknown number of" for value in (row.rows_changed, row.rows_read)
+    )
+    return f"changed {changed} rows, read {read} and wrote {size(row.redo_bytes)} to the redo log"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(map(brief, names[:_MOST_NAMES])) + more

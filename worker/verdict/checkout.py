@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was checked out and built, as the playbooks have left it (docs/artifacts.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from worker.inputs import untrusted as safe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the walk, as the checkout found it. `kind` is release, tip or change."""
+
+    name: str
+    slug: str
+    kind: str
+    commit: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What was checked out; `files` maps a revision to its file, `down` to those that must have run before it.
+
+    `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
+    adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the
+    other files of the migrations' that it touches. `pointers` are the files of the checkout that hold a pointer of
+    Git LFS. The revisions of a database with
+    a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
+    not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
+    `merged_packages` are migrations of packages that run after the branch's tip and that the change has not brought.
+    """
+
+    commit: str = ""
+    subject: str = ""
+    branch: str = ""
+    base: str = ""
+    stages: tuple[Stage, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    replaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_change: frozenset[str] = frozenset()
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    helpers: tuple[str, ...] = ()
+    touch_known: bool = True
+    left_out: tuple[tuple[str, str], ...] = ()
+    tip_left_out: str = ""
+    pointers: tuple[str, ...] = ()
+    seconds: float = 0.0
+    merged_packages: frozenset[str] = frozenset()
+
+    def with_packages(self, packaged: Mapping[str, tuple[str, bool]]) -> Checkout:
+        """The same with the migrations of packages that a walk's last stage runs (`Walk.packaged`)."""
+        brought = frozenset(revision for revision, (_, by_change) in packaged.items() if by_change)
+        return replace(
+            self,
+            files={**self.files, **{revision: file for revision, (file, _) in packaged.items()}},
+            by_change=self.by_change | brought,
+            added=self.added | brought,
+            merged_packages=frozenset(packaged) - brought,
+        )
+
+    @property
+    def tests_a_change(self) -> bool:
+        """Whether there is a change: the job of a timer, or of a branch that has moved, has merged code alone."""
+        return not self.touch_known or self.base not in ("", self.commit)
+
+    def before_the_change(self, stage: str) -> bool:
+        """Whether a stage, by its name or slug, is a release or the branch's tip."""
+        return any(stage in (one.name, one.slug) for one in self.stages if one.kind != "change")
+
+    def brings(self, revision: str) -> bool:
+        """Whether the change adds or alters a migration, named by its revision, or by several joined by commas."""
+        return not self.by_change.isdisjoint((revision, *revision.split(",")))
+
+    def behind(self, revisions: Iterable[str]) -> set[str]:
+        """The revisions and all that they build on."""
+        seen: set[str] = set()
+        queue = list(revisions)
+        while queue:
+            revision = queue.pop()
+            if revision not in seen:
+                seen.add(revision)
+                queue.extend(self.down.get(revision, ()))
+        return seen
+
+    def stood_for(self, done: set[str]) -> set[str]:
+        """The squashed migrations all of whose replaced ones are done: the tool takes them as done, and runs none."""
+        found: set[str] = set()
+        while more := {
+            squash
+            for squash, replaced in self.replaces.items()
+            if replaced and squash not in found and done | found >= set(replaced)
+        }:
+            found |= more
+        return found
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that was built, or taken from the cache. `packages` are ``name==version``."""
+
+    stage: str
+    python: str
+    seconds: float
+    cached: bool
+    packages: tuple[str, ...]
+
+
+def read(folder: Path) -> Checkout | None:
+    """Read `checkout.json` in a folder of artifacts; None when it is not there."""
+    document = safe.document(folder / "checkout.json")
+    if not document:
+        return None
+    touched = dict(safe.items(document.get("touched")))
+    revisions = {
+        safe.version(revision): facts
+        for revision, facts in safe.items(document.get("revisions"))
+        if isinstance(facts, dict)
+    }
+    return Checkout(
+        commit=safe.name(document.get("commit")),
+        subject=safe.name(document.get("subject")),
+        branch=safe.name(document.get("branch")),
+        base=safe.name(document.get("base")),
+        stages=tuple(
+            Stage(
+                safe.name(item.get("name")),
+                safe.name(item.get("slug")),
+                safe.name(item.get("kind")),
+                safe.name(item.get("commit")),
+                _versions(item.get("heads")),
+            )
+            for item in safe.mappings(document.get("stages"))
+        ),
+        files={revision: safe.name(facts.get("file")) for revision, facts in revisions.items()},
+        down={revision: _versions(facts.get("down")) for revision, facts in revisions.items()},
+        replaces={
+            revision: _versions(facts["replaces"]) for revision, facts in revisions.items() if facts.get("replaces")
+        },
+        by_change=frozenset(_versions(touched.get("added")) + _versions(touched.get("altered"))),
+        added=frozenset(_versions(touched.get("added"))),
+        removed=frozenset(_versions(touched.get("removed"))),
+        helpers=tuple(safe.name(path) for path in safe.sequence(touched.get("helpers"))),
+        touch_known="touched" in document,
+        left_out=tuple(
+            (safe.name(item.get("name")), safe.name(item.get("reason")))
+            for item in safe.mappings(document.get("left_out"))
+        ),
+        tip_left_out=safe.name(document.get("tip_left_out")),
+        pointers=tuple(safe.name(path) for path in safe.sequence(document.get("lfs_pointers"))),
+        seconds=safe.number(document.get("seconds")) or 0.0,
+    )
+
+
+def read_packaged(event: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
+    """The migrations of a walk's `packages` event: the file of each, and whether the change has brought it."""
+    return {
+        safe.version(revision): (safe.name(facts.get("file")), facts.get("by_change") is True)
+        for revision, facts in safe.items(event.get("migrations"))
+        if isinstance(facts, dict)
+    }
+
+
+def _versions(value: object) -> tuple[str, ...]:
+    return tuple(safe.version(item) for item in safe.sequence(value))
+
+
+def read_environments(folder: Path) -> tuple[Environment, ...]:
+    """Read `environment.json` in a folder of artifacts."""
+    built = safe.document(folder / "environment.json").get("environments")
+    return tuple(_environment(item) for item in safe.mappings(built))
+
+
+def _environment(item: Mapping[str, Any]) -> Environment:
+    return Environment(
+        stage=safe.name(item.get("stage")),
+        python=safe.name(item.get("python")),
+        seconds=safe.number(item.get("seconds")) or 0.0,
+        cached=item.get("cached") is True,
+        packages=tuple(safe.name(package) for package in safe.sequence(item.get("packages"))),
+    )

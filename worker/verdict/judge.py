@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to make of one dataset's walk: every migration against how it ended and against the dataset's limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from worker.config.limits import AROUND, DATA, DOWNGRADE, LIMITS, SCHEMA, Limit, Waiver
+from worker.inputs import brief
+from worker.verdict import excess
+from worker.verdict.artifacts import Migration, Walk
+from worker.verdict.checkout import Checkout
+from worker.verdict.outcome import CODES, Fault, Message, Outcome
+from worker.verdict.problems import Problem
+
+# What the signals with which we end a job can look like.
+BY_THE_END = (
+    "migration_killed", "migration_ended", "walk_failed", "server_died", "server_out_of_memory", "server_failed",
+    "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "git_refused",
+    "index_unreachable", "seed_broken", "playbook_failed",
+)  # fmt: skip
+# What ended a migration, by the walk's error code; the message that names the migration carries the detail.
+_ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")
+# What can be wrong with the version after a migration that says that all is well.
+_VERSION = ("version_unchanged", "version_not_in_tree", "version_mismatch")
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate|oom[- ]kill", re.IGNORECASE)
+_MOST_NAMES = 10
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """A migration with what was made of it: ``ok``, ``warning`` or ``failure``, and its limits by value's name.
+
+    `over` are the values above their limit; those of them in `excused` do not count, and why. `remarks` are those of
+    the dataset that speak of this migration.
+    """
+
+    migration: Migration
+    result: str
+    by_change: bool
+    file: str
+    limits: Mapping[str, float | None]
+    over: frozenset[str]
+    excused: Mapping[str, str]
+    waivers: tuple[Waiver, ...]
+    remarks: Mapping[str, str]
+
+    @property
+    def notable(self) -> bool:
+        """Whether the change's author should look at it."""
+        return self.by_change or self.result != "ok" or bool(self.over)
+
+
+def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Message], list[MigrationResult]]:
+    """All messages about the migrations of a walk, and what became of each.
+
+    `ended_by_us` is whether the job was ended before its time: what may have come of that is left out.
+    """
+    messages: list[Message] = []
+    rows: list[MigrationResult] = []
+    by_the_end = ended_by_us and not found.controls  # a control follows what has ended a walk
+    problems = [problem for problem in found.problems if not (by_the_end and problem.code in BY_THE_END)]
+    before = found.version
+    for migration in found.migrations:
+        problem = _take_problem(problems, migration)
+        about, row = _migration(migration, before, found, problem, checkout, ended_by_us)
+        messages += about
+        rows.append(row)
+        before = migration.version or before
+    messages += [message_of(problem) for problem in problems]
+    return messages + excess.not_measurable(found, checkout), rows
+
+
+def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:
+    """The migrations that the change adds or alters, and that the dataset was not past, but that were not run well."""
+    version = set(found.version.split(","))
+    # no dataset is past what is new, unless it was taken with the change in it: a migration that the change puts
+    # below the dataset's version is never run, neither here nor on any database of that version
+    past = checkout.behind(version) - checkout.added | checkout.behind(version & checkout.added)
+    well = [row for row in rows if row.migration.kind == SCHEMA and row.migration.well]
+    run = {row.migration.to for row in well if row.by_change}
+    squashed = checkout.stood_for(past | {row.migration.to for row in well})
+    return sorted(checkout.by_change - past - run - squashed)
+
+
+def message_of(problem: Problem) -> Message:
+    """The message for what a stage or a walk could not do."""
+    fields: dict[str, Any] = {
+        "dataset": problem.dataset,
+        "detail": problem.detail,
+        "stage": problem.stage,
+        "from_": problem.from_,
+        "to": problem.to,
+        "file": problem.file,
+        "line": problem.line,
+        "rows": problem.rows,
+        "step": problem.kind,
+    }
+    code = problem.code
+    if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
+        code = "server_out_of_memory"
+    if code in (*_ENDED_BADLY, *_VERSION):
+        return _of_step(code, problem, fields)
+    if code in CODES and "%" not in CODES[code].text:
+        return Message.of(code, **fields)
+    fields["detail"] = f"{code}: {problem.detail}"
+    return Message.of("playbook_failed", **fields)
+
+
+def _of_step(code: str, step: Migration | Problem, fields: Mapping[str, Any]) -> Message:
+    """The message of a code for a migration, which is named in its text where that has a place for it."""
+    named = (brief(step.from_), brief(step.to)) if "%s->%s" in CODES[code].text else ()
+    return Message.of(code, *named, **fields)
+
+
+def _take_problem(problems: list[Problem], migration: Migration) -> Problem | None:
+    """Take from `problems` the one that ended a migration; trouble of ours stays there, and speaks for itself."""
+    step = (migration.stage, migration.from_, migration.to)
+    for problem in problems:
+        about = not migration.well or problem.code in _VERSION
+        about = about and problem.kind in ("", migration.kind)
+        if about and (problem.stage, problem.from_, problem.to) == step:
+            if not _ours(problem):
+                problems.remove(problem)
+            return problem
+    return None
+
+
+def _ours(problem: Problem) -> bool:
+    return problem.code in CODES and CODES[problem.code].outcome is Outcome.INFRASTRUCTURE
+
+
+def _migration(
+    migration: Migration, before: str, walk: Walk, problem: Problem | None, checkout: Checkout, ended_by_us: bool
+) -> tuple[list[Message], MigrationResult]:
+    subject = migration.subject
+    file = checkout.files.get(subject, "")
+    by_change = excess.by_change(migration, checkout)
+    place: dict[str, Any] = {
+        "stage": migration.stage,
+        "from_": migration.from_,
+        "to": migration.to,
+        "step": migration.kind,
+        "file": file,
+    }
+    if migration.kind == DOWNGRADE and not by_change and not checkout.helpers:
+        place["blame"] = Fault.OPERATOR  # who wants it walked down; the change has no part in it
+        place["alone"] = not checkout.tests_a_change
+    elif migration.kind == SCHEMA and subject in checkout.merged_packages:
+        # a package's release of today brings it, with or without the change
+        place |= {"blame": Fault.DATASET, "alone": not checkout.tests_a_change}
+    messages: list[Message] = []
+    result = "ok"
+    if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:
+        result = "unfinished"
+    elif not migration.well:
+        messages += _ended_badly(migration, problem, place)
+        result = "failure"
+    elif wrong := _wrong_version(migration, before, checkout, problem, place):
+        messages.append(wrong)
+        result = "failure"
+    row = MigrationResult(
+        migration,
+        result,
+        by_change,
+        file,
+        limits={limit.value: _allowed(walk, limit, migration) for limit in LIMITS},
+        over=frozenset(),
+        excused={},
+        waivers=walk.limits.waivers_of(migration.from_, migration.to, migration.kind),
+        remarks=remarks_of(walk.remarks, subject or migration.to),
+    )
+    timed_out = any(message.code == "migration_timed_out" for message in messages)
+    told, over, excused = excess.told(migration, walk, place, timed_out, checkout)
+    if result == "ok" and any(message.counts for message in told):
+        result = "warning"
+    return messages + told, replace(row, result=result, over=over, excused=excused)
+
+
+def _allowed(walk: Walk, limit: Limit, migration: Migration) -> float | None:
+    return walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind)
+
+
+def _wrong_version(
+    migration: Migration, before: str, checkout: Checkout, problem: Problem | None, place: Mapping[str, Any]
+) -> Message | None:
+    """What is wrong with the version that the database was at after a migration that says that it has ended."""
+    version = set(migration.version.split(","))
+    step = f"{brief(migration.from_)}->{brief(migration.to)}"
+    detail = f"after {step} the database was at {brief(migration.version) or 'no version'}"
+    if problem and problem.code in _VERSION:
+        told = {**place, "file": problem.file or place["file"], "line": problem.line}
+        return _of_step(problem.code, migration, {**told, "detail": problem.detail or detail})
+    if _at_its_version(migration, before, checkout):
+        return None
+    code = "version_mismatch"
+    if strangers := sorted(version - {"base", ""} - set(checkout.down)) if checkout.down else []:
+        code = "version_not_in_tree"
+        detail += "" if some(strangers) in detail else f", of which no migration is {some(strangers)}"
+    elif version == set(before.split(",")):
+        code = "version_unchanged"
+    return _of_step(code, migration, {**place, "detail": detail})
+
+
+def _at_its_version(migration: Migration, before: str, checkout: Checkout) -> bool:
+    """Whether the database is where the migration says that it leads; of what has no revision nothing is asked."""
+    version, was = set(migration.version.split(",")), set(before.split(","))
+    wanted, gone = set(migration.to.split(",")), set(migration.from_.split(","))
+    if migration.kind in (DATA, AROUND):
+        return True
+    if migration.kind == SCHEMA:
+        return wanted <= version and not wanted <= was
+    if wanted == {"base"}:  # of this database, or this branch: what it stood on may come to light, nothing else
+        below = {revision for one in gone for revision in checkout.down.get(one, ())}
+        return bool(migration.version) and version - {"base"} <= (was | below) - gone
+    return wanted <= version and version.isdisjoint(gone)
+
+
+def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[str, Any]) -> list[Message]:
+    """The messages for a migration that did not come to its end, as the classic logs had them."""
+    step = (brief(migration.from_), brief(migration.to))
+    unfinished = Message.of("migration_unfinished", **place)
+    if problem is None:
+        killed = migration.ended and (migration.exit or 0) < 0
+        return [unfinished, Message.of("migration_killed" if killed else "migration_ended", *step, **place)]
+    if _ours(problem):
+        return []
+    told = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
+    told["rows"] = problem.rows
+    if problem.code == "import_failed":
+        return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
+    if problem.code == "over_limit":
+        return [Message.of("over_limit", **told), unfinished]
+    if problem.code in _VERSION:
+        return [_of_step(problem.code, migration, told)]
+    code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
+    return [unfinished, Message.of(code, *step, **told)]
+
+
+def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:
+    """The remarks that speak of a migration: ``_138_bugs`` of revision 138, whatever its database."""
+    found = {}
+    for revision in revisions.split(","):
+        for name in (revision, revision.partition(":")[2]):
+            for key, remark in remarks.items():
+                if name and (key == f"_{name}" or key.startswith(f"_{name}_")):
+                    found[key] = remark
+    return found
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some revisions, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(map(brief, names[:_MOST_NAMES])) + more
