@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from worker.cli import surroundings, trial
+from worker.cli import playbooks_copy, surroundings, trial
 from worker.cli.published import published
 from worker.cli.surroundings import Check
 from worker.cli.trial import Trial
-from worker.config import Config, config, datasets
+from worker.config import Config, config, datasets, default_ansible_dir
 from worker.errors import ConfigError, DatasetError, UsageError
 from worker.inputs import documents, git_url
 
@@ -26,6 +26,7 @@ FREE_BYTES = 2 * 1024**3
 READY = "ready"
 """The name of what comes last, when all is well."""
 
+_NAMED = 3
 _SERVER_SECONDS = 3.0
 _TOOLS = {
     "git": "git",
@@ -142,6 +143,30 @@ def _playbooks(settings: Config) -> Iterator[Check]:
         found = os.path.isfile(playbooks / needed)
         text = f"{playbooks / needed}{'' if found else ' is not there'}"
         yield Check(found, "playbook", text, "" if found else "'th init DIR' makes a whole copy")
+    yield from _copy(settings.ansible_dir)
+
+
+def _copy(folder: Path) -> Iterator[Check]:
+    """Whether an operator's own copy of the playbooks has what this version has brought."""
+    ours = default_ansible_dir()
+    if folder.resolve() == ours.resolve():
+        return
+    remedy = f"'th init --diff {folder}' shows it; the box and the masks are a part of it"
+    try:
+        differences = playbooks_copy.compare(ours, folder)
+    except OSError as error:
+        yield Check(True, "copy", f"{folder} cannot be compared with {ours} ({error})", warning=True)
+        return
+    made = playbooks_copy.Stamp.read(folder).version
+    behind = [difference.path for difference in differences if difference.state in playbooks_copy.BEHIND]
+    text = f"{folder}, made from {f'turbo-hipster {made}' if made else 'a version that is not known'}"
+    edited = len(differences) - len(behind)
+    if behind:
+        most = f"{', '.join(behind[:_NAMED])}{', …' if len(behind) > _NAMED else ''}"
+        many = f"{len(behind)} files are" if len(behind) > 1 else "a file is"
+        yield Check(True, "copy", f"{text}: {many} older than this worker's: {most}", remedy, warning=True)
+    else:
+        yield Check(True, "copy", f"{text}: up to date{f', {edited} edited' if edited else ''}")
 
 
 def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
