@@ -60,7 +60,7 @@ CONTRASTS = """
 
 def page(folder: Path, name: str) -> Path:
     walked = case(name)
-    shutil.copytree(walked.folder / "artifacts", folder / "artifacts")
+    shutil.copytree(walked.artifacts, folder / "artifacts")
     for file in ("task_output.log", "user_001.log", "job.yaml", "reproduce.sh"):
         (folder / file).write_text(f"{file}\n")
     header = render.Header(

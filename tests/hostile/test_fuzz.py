@@ -264,7 +264,7 @@ def test_any_profile_is_read_or_refused(folder: Path, content: bytes, document: 
 def _recorded() -> dict[str, list[Any]]:
     """The artifact files of all recorded cases, by a name that does not tell the dataset."""
     found: dict[str, list[Any]] = {}
-    for path in (path for case in CASES for path in (case.folder / "artifacts").iterdir()):
+    for path in (path for case in CASES for path in (case.artifacts).iterdir()):
         kind = path.name.partition("-")[0] if path.name.startswith(("walk-", "dataset-")) else path.name
         lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
         for line in lines:

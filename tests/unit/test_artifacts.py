@@ -32,7 +32,7 @@ FINAL = {"event": "final", "version": "1", "expected": "1"}
 
 
 def test_a_whole_job() -> None:
-    found = artifacts.read(case("migration_raised").folder / "artifacts")
+    found = artifacts.read(case("migration_raised").artifacts)
     assert found.checkout is not None
     assert [(stage.name, stage.kind) for stage in found.checkout.stages] == [
         ("stable/2.0", "release"), ("master", "tip"), ("change 42,3", "change"),

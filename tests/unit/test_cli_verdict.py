@@ -24,7 +24,7 @@ JOB = {
 
 
 def folder(tmp_path: Path, name: str, job: Any = JOB) -> Path:
-    shutil.copytree(case(name).folder / "artifacts", tmp_path / "artifacts")
+    shutil.copytree(case(name).artifacts, tmp_path / "artifacts")
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     return tmp_path
 

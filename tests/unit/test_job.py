@@ -40,7 +40,7 @@ def leaves(name: str, status: str = "successful") -> Act:
         errors = folder / "artifacts" / "errors.jsonl"
         told = errors.read_text() if errors.exists() else ""
         errors.unlink(missing_ok=True)
-        shutil.copytree(case(name).folder / "artifacts", folder / "artifacts", dirs_exist_ok=True)
+        shutil.copytree(case(name).artifacts, folder / "artifacts", dirs_exist_ok=True)
         errors.write_text(told + (errors.read_text() if errors.exists() else ""))
         (folder / "src").mkdir()
         (folder / "results" / "git_prep.log").write_text(f"{name}\n")

@@ -62,7 +62,7 @@ def test_a_long_detail_is_compared_in_no_time() -> None:
 
 
 def altered(tmp_path: Path, name: str, **checkout: Any) -> Verdict:
-    shutil.copytree(case(name).folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case(name).artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **checkout}))
     return decide.decide(artifacts.read(tmp_path), ["user_001"])
@@ -85,7 +85,7 @@ def test_a_merged_migration_over_its_limit_fails_no_change(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("base", [None, "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00"])
 def test_where_no_change_is_tested_it_counts(tmp_path: Path, base: str | None) -> None:
-    commit = json.loads((case("too_long_in_a_release").folder / "artifacts" / "checkout.json").read_text())["commit"]
+    commit = json.loads((case("too_long_in_a_release").artifacts / "checkout.json").read_text())["commit"]
     found = altered(tmp_path, "too_long_in_a_release", base=base and commit)
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.DATASET)
     assert "The owner of the dataset decides, in user_001.json" in found.messages[0].remedy
@@ -109,7 +109,7 @@ def test_a_merged_migration_fails_no_change_that_merges_the_branchs_heads(
 
 def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_path: Path) -> None:
     failed = case("data_migration_raised")
-    shutil.copytree(failed.folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(failed.artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     document = json.loads(path.read_text())
     document["touched"]["helpers"] = []
@@ -121,7 +121,7 @@ def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_p
 @pytest.mark.parametrize("timer", [False, True])
 def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_path: Path, timer: bool) -> None:
     timed_out = case("job_timed_out")
-    shutil.copytree(timed_out.folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(timed_out.artifacts, tmp_path, dirs_exist_ok=True)
     walk = tmp_path / "walk-user_001.jsonl"
     walk.write_text(walk.read_text().replace('"stage": "change 42,3"', '"stage": "master"'))
     if timer:
@@ -138,7 +138,7 @@ def test_a_job_whose_time_a_merged_migration_has_used_is_not_the_changes(tmp_pat
 
 
 def test_what_an_old_log_does_not_tell_counts_as_it_did(tmp_path: Path) -> None:
-    shutil.copytree(case("too_many_rows").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("too_many_rows").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     document = json.loads(path.read_text())
     del document["touched"]
@@ -158,13 +158,13 @@ def test_a_merged_migration_in_the_changes_stage_counts_where_the_change_alters_
 
 
 def test_a_merged_failure_is_the_datasets_where_it_is_about_data_and_else_the_operators(tmp_path: Path) -> None:
-    base = json.loads((case("walk_failed").folder / "artifacts" / "checkout.json").read_text())["base"]
+    base = json.loads((case("walk_failed").artifacts / "checkout.json").read_text())["base"]
     for name, error, fault in (
         ("env", {"code": "walk_failed", "detail": "KeyError"}, Fault.OPERATOR),
         ("step", {"code": "migration_raised", "detail": "1062", "from": "a", "to": "b"}, Fault.DATASET),
     ):
         folder = tmp_path / name
-        shutil.copytree(case("walk_failed").folder / "artifacts", folder)
+        shutil.copytree(case("walk_failed").artifacts, folder)
         events = [{"event": "restored"}]
         if "to" in error:
             step = {"stage": "change 42,3", "from": "a", "to": "b"}
@@ -179,7 +179,7 @@ def test_a_merged_failure_is_the_datasets_where_it_is_about_data_and_else_the_op
 
 
 def test_one_datasets_control_speaks_for_all_that_fail_alike(tmp_path: Path) -> None:
-    source = case("walk_failed_without_the_change_too").folder / "artifacts"
+    source = case("walk_failed_without_the_change_too").artifacts
     shutil.copytree(source, tmp_path, dirs_exist_ok=True)
     shutil.copy(source / "dataset-user_001.json", tmp_path / "dataset-two.json")
     lines = (source / "walk-user_001.jsonl").read_text().splitlines()
@@ -192,7 +192,7 @@ def test_one_datasets_control_speaks_for_all_that_fail_alike(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["walk_failed", "environment_failed"])
 def test_what_was_found_before_a_control_is_not_taken_for_the_end_of_the_job(tmp_path: Path, name: str) -> None:
-    shutil.copytree(case(name).folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case(name).artifacts, tmp_path, dirs_exist_ok=True)
     errors, walk = tmp_path / "errors.jsonl", tmp_path / "walk-user_001.jsonl"
     begun = json.dumps({"event": "control", "outcome": "begun", "commit": "b" * 40}) + "\n"
     ended = json.dumps({"event": "error", "role": "worker", "code": "worker_stopped", "dataset": ""}) + "\n"

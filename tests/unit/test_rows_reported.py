@@ -19,7 +19,7 @@ BACKGROUND = "\n(Background on this error at: https://sqlalche.me/e/20/gkpj)"
 
 def decided(tmp_path: Path, **more: Any) -> Verdict:
     """The verdict on a migration that has raised, with more in its error."""
-    shutil.copytree(case("migration_raised").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("migration_raised").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "walk-user_001.jsonl"
     events = [json.loads(line) for line in path.read_text().splitlines()]
     for event in events:

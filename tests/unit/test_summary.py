@@ -92,7 +92,7 @@ def test_a_change_without_a_migration_was_tested_all_the_same() -> None:
 
 
 def test_what_is_known_of_a_datasets_dump(tmp_path: Path) -> None:
-    shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("success").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "dataset-user_001.json"
     noted = {"notes": ["seed.sql: it has no end mark.", 5, "a\x1b"]}
     path.write_text(json.dumps({**json.loads(path.read_text()), **noted}))
@@ -101,7 +101,7 @@ def test_what_is_known_of_a_datasets_dump(tmp_path: Path) -> None:
 
 
 def without_a_walk(tmp_path: Path, datasets: list[str], **more: Any) -> list[str]:
-    shutil.copytree(case("success_without_a_migration").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("success_without_a_migration").artifacts, tmp_path, dirs_exist_ok=True)
     (tmp_path / "walk-user_001.jsonl").unlink(missing_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))

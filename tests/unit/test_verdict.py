@@ -95,7 +95,7 @@ def test_a_step_down_is_the_changes_when_what_it_leaves_is() -> None:
 
 
 def test_a_way_down_that_fails_is_not_the_changes_unless_it_touches_what_it_runs_with(tmp_path: Path) -> None:
-    shutil.copytree(case("downgrade_of_the_branch_raised").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("downgrade_of_the_branch_raised").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     document = json.loads(path.read_text())
     for helpers, fault in (([], Fault.OPERATOR), (["catalog/db/env.py"], Fault.CHANGE)):
@@ -175,7 +175,7 @@ def test_details_of_our_own_are_harmless_too() -> None:
 
 
 def test_an_error_at_a_migration_that_ended_well_is_not_lost(tmp_path: Path) -> None:
-    shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("success").artifacts, tmp_path, dirs_exist_ok=True)
     place = {"stage": "change 42,3", "from": "5d17f4c9e6b5", "to": "6e20a5d8f3c6"}
     with (tmp_path / "walk-user_001.jsonl").open("a") as stream:
         stream.write(json.dumps({"event": "error", "code": "walk_failed", "detail": "after it", **place}) + "\n")
@@ -185,7 +185,7 @@ def test_an_error_at_a_migration_that_ended_well_is_not_lost(tmp_path: Path) -> 
 
 def test_what_the_walk_says_of_a_version_is_said_once(tmp_path: Path) -> None:
     for code in ("version_mismatch", "version_unchanged", "version_not_in_tree"):
-        shutil.copytree(case("version_unchanged").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+        shutil.copytree(case("version_unchanged").artifacts, tmp_path, dirs_exist_ok=True)
         place = {"stage": "change 42,3", "from": "5d17f4c9e6b5", "to": "6e20a5d8f3c6"}
         path = tmp_path / "walk-user_001.jsonl"
         kept = [line for line in path.read_text().splitlines() if '"final"' not in line]
@@ -197,14 +197,14 @@ def test_what_the_walk_says_of_a_version_is_said_once(tmp_path: Path) -> None:
 
 def change_of(tmp_path: Path, **fields: Any) -> decide.Verdict:
     """The good case, with other facts about the change."""
-    shutil.copytree(case("success").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("success").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     return decide.decide(artifacts.read(tmp_path), ["user_001"])
 
 
 def test_a_new_migration_below_the_datasets_version_was_not_run(tmp_path: Path) -> None:
-    tree = json.loads((case("success").folder / "artifacts" / "checkout.json").read_text())["revisions"]
+    tree = json.loads((case("success").artifacts / "checkout.json").read_text())["revisions"]
     tree["new"] = {"down": [], "file": "new.py"}
     tree["1f0c6a52be01"]["down"] = ["new"]
     touched = {"added": ["6e20a5d8f3c6", "new"], "altered": ["1f0c6a52be01"], "removed": []}
@@ -231,13 +231,13 @@ def test_without_the_change_in_the_checkout_there_is_no_success(tmp_path: Path) 
 
 
 def test_a_dataset_that_is_named_twice_is_judged_once() -> None:
-    found = decide.decide(artifacts.read(case("success").folder / "artifacts"), ["user_001", "user_001"])
+    found = decide.decide(artifacts.read(case("success").artifacts), ["user_001", "user_001"])
     assert [item.name for item in found.datasets] == ["user_001"]
 
 
 def squashed(tmp_path: Path, replaces: list[str], **more: Any) -> list[str]:
     """What the good case says when the change adds a migration that stands for others."""
-    tree = json.loads((case("success").folder / "artifacts" / "checkout.json").read_text())["revisions"]
+    tree = json.loads((case("success").artifacts / "checkout.json").read_text())["revisions"]
     tree["squash"] = {"down": [], "file": "squash.py", "replaces": replaces}
     tree.update(more)
     touched = {"added": ["6e20a5d8f3c6", "squash", *more], "altered": [], "removed": []}
@@ -322,7 +322,7 @@ def test_versions_that_differ_only_far_behind_differ(tmp_path: Path) -> None:
 
 
 def test_the_number_of_a_failed_step_down_does_not_count_as_run(tmp_path: Path) -> None:
-    shutil.copytree(case("success_down_and_up_again").folder / "artifacts", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(case("success_down_and_up_again").artifacts, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "walk-user_001.jsonl"
     ups = [line for line in path.read_text().splitlines() if '"to": "6e20a5d8f3c6"' not in line]
     path.write_text("\n".join(ups) + "\n")
