@@ -256,6 +256,16 @@ def test_a_squashed_migration_can_replace_another(tmp_path: Path) -> None:
     assert squashed(tmp_path, ["never"], second=second) == ["change_not_run"]
 
 
+@pytest.mark.parametrize(("altered", "codes"), [([], []), (["1f0c6a52be01"], ["change_not_run"])])
+def test_what_a_merged_squash_stands_for_is_past_with_it(tmp_path: Path, altered: list[str], codes: list[str]) -> None:
+    """Unless the change has a hand in it, and may only say so."""
+    tree = json.loads((case("success").artifacts / "checkout.json").read_text())["revisions"]
+    tree["old"] = {"down": [], "file": "old.py"}
+    tree["1f0c6a52be01"]["replaces"] = ["old"]
+    touched = {"added": ["6e20a5d8f3c6"], "altered": ["old", *altered], "removed": []}
+    assert [message.code for message in change_of(tmp_path, revisions=tree, touched=touched).messages] == codes
+
+
 def test_squashed_migrations_that_replace_each_other_prove_nothing(tmp_path: Path) -> None:
     assert squashed(tmp_path, ["other"], other={"down": [], "file": "o.py", "replaces": ["squash"]}) == [
         "change_not_run"

@@ -79,7 +79,10 @@ class Checkout:
         return not self.by_change.isdisjoint((revision, *revision.split(",")))
 
     def behind(self, revisions: Iterable[str]) -> set[str]:
-        """The revisions and all that they build on."""
+        """The revisions and all that they build on, or replace: what a squashed migration stands for is done with it.
+
+        One that the change brings is not believed about what it replaces.
+        """
         seen: set[str] = set()
         queue = list(revisions)
         while queue:
@@ -87,6 +90,7 @@ class Checkout:
             if revision not in seen:
                 seen.add(revision)
                 queue.extend(self.down.get(revision, ()))
+                queue.extend(() if revision in self.by_change else self.replaces.get(revision, ()))
         return seen
 
     def stood_for(self, done: set[str]) -> set[str]:

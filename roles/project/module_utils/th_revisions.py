@@ -118,17 +118,6 @@ class Tree:
             self.unreadable,
         )
 
-    def ancestors(self, names: Iterable[str]) -> set[str]:
-        """The given revisions that are in the tree, and all that must have run before them."""
-        found: set[str] = set()
-        queue = list(names)
-        while queue:
-            name = queue.pop()
-            if name in self.revisions and name not in found:
-                found.add(name)
-                queue.extend(self.revisions[name].before)
-        return found
-
     def order(self) -> list[str]:
         """All revisions, each after those it needs; a tie goes by name, so the order is always the same.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Revisions = Mapping[str, Mapping[str, Any]]
@@ -52,8 +52,8 @@ def overlapping(rows: Iterable[str], prefix: str, revisions: Revisions) -> tuple
     down = {name: set(facts.get("down") or ()) for name, facts in revisions.items()}
     names = {prefixed(row, prefix): row for row in rows}
     for name in sorted(names):
-        if below := sorted((names.keys() & _behind([name], down)) - {name}):
-            return names[name], names[below[0]]
+        if earlier := sorted((names.keys() & below([name], lambda one: down.get(one, ()))) - {name}):
+            return names[name], names[earlier[0]]
     return None
 
 
@@ -90,25 +90,28 @@ def _of_apps(applied: set[str], prefix: str, revisions: Revisions) -> list[str]:
 
     down: dict[str, set[str]] = {}
     for name, facts in revisions.items():
-        below = {now(item) for item in facts.get("down") or ()}
-        down.setdefault(now(name), set()).update(below - {now(name)})
+        parents = {now(item) for item in facts.get("down") or ()}
+        down.setdefault(now(name), set()).update(parents - {now(name)})
+
+    def under(names: Iterable[str]) -> set[str]:
+        return below(names, lambda one: down.get(one, ()))
+
     applied = {now(name) for name in rows}
-    heads = applied - _behind(applied, down)
+    heads = applied - under(applied)
     # a circle has no head: all of it stays, so that nothing of what a database holds is lost
-    return sorted(heads | (applied - _behind(heads, down)))
+    return sorted(heads | (applied - under(heads)))
 
 
 def _app(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _behind(names: Iterable[str], down: Mapping[str, set[str]]) -> set[str]:
-    """All that is below one of the names."""
+def below(names: Iterable[str], next_below: Callable[[str], Iterable[str]]) -> set[str]:
+    """All that is reached from the names by going down; a name itself only where it is below another."""
     seen: set[str] = set()
     queue = list(names)
     while queue:
-        for below in down.get(queue.pop(), ()):
-            if below not in seen:
-                seen.add(below)
-                queue.append(below)
+        more = [name for name in next_below(queue.pop()) if name not in seen]
+        seen.update(more)
+        queue += more
     return seen

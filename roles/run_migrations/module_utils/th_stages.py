@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.th_versions import below
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -60,15 +62,12 @@ class Tree:
 
     def behind(self, revisions: Iterable[str]) -> set[str]:
         """The revisions and everything that they build on, or replace."""
-        seen: set[str] = set()
-        queue = list(revisions)
-        while queue:
-            revision = queue.pop()
-            if revision not in seen:
-                seen.add(revision)
-                facts = self.revisions.get(revision, {})
-                queue.extend([*facts.get("down", ()), *facts.get("replaces", ())])
-        return seen
+        names = set(revisions)
+        return names | below(names, self._before)
+
+    def _before(self, name: str) -> list[str]:
+        facts = self.revisions.get(name, {})
+        return [*facts.get("down", ()), *facts.get("replaces", ())]
 
     def unknown(self, version: Iterable[str]) -> list[str]:
         """Those of a database's versions that no stage's tree has."""
