@@ -172,7 +172,7 @@ class Builds:
                 outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
-            log.exception("the build ended in a way that nobody has thought of")
+            log.exception("the build ended with an unhandled exception")
             account.end(None, "", ["FAILURE - The worker failed"])
         finally:
             with self._lock:
@@ -238,7 +238,7 @@ class Builds:
         outcome: str = result.verdict.outcome.name
         log.info("ended: %s %s", outcome, result.url)
         if task.lost:
-            log.warning("the Gearman server went away meanwhile: nobody is told")
+            log.warning("the Gearman server went away in the meantime: the answer cannot be sent")
         return _End(outcome, result.verdict.gearman_result(), result.url, result.told, result.verdict)
 
     def stop(self, task: Task) -> None:

@@ -72,7 +72,7 @@ class RequestError(TurboHipsterError):
 
 
 class InfrastructureError(TurboHipsterError):
-    """Something of ours failed: the machine, or what its operator set up. `code` is a message code."""
+    """An infrastructure failure: the machine, or what its operator set up. `code` is a message code."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")

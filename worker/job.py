@@ -26,7 +26,7 @@ from worker.verdict.artifacts import Artifacts
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 5.0
-"""Seconds between a first try that trouble of ours has ended and the second: what is restarted needs a moment."""
+"""Seconds between a first try that an infrastructure failure ended and the second: what is restarted needs a moment."""
 
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
@@ -84,8 +84,8 @@ class Job:
         except InfrastructureError as error:
             return result or _failed(Message.of(error.code, detail=error.detail))
         except Exception as error:
-            log.exception("the job failed in a way that nobody has thought of")
-            return result or _failed(job_end.trouble(error))
+            log.exception("the job failed with an unhandled exception")
+            return result or _failed(job_end.failure_of(error))
 
     def _execute(self, folder: JobDir) -> JobResult:
         """Come to a verdict, and publish it. Never raises; what fails after the verdict does not change it."""
@@ -101,7 +101,7 @@ class Job:
             found, url = self._upload(folder, found, url)
         except Exception as error:
             log.exception("the results could not be published")
-            found, url = job_end.add(found, [Message.of("upload_failed", detail=job_end.trouble(error).detail)]), ""
+            found, url = job_end.add(found, [Message.of("upload_failed", detail=job_end.failure_of(error).detail)]), ""
         return JobResult(found, url)
 
     def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
@@ -113,12 +113,12 @@ class Job:
             message = Message.of(error.code, detail=error.detail)
         except Exception as error:
             log.exception("the job could not be done")
-            message = job_end.trouble(error)
+            message = job_end.failure_of(error)
         folder.end_processes()
         return self._variables(folder), decide.of_messages([message])
 
     def _answer(self, found: Verdict, url: str) -> None:
-        """Answer before the results are published: nobody waits for those of a canceled job."""
+        """Answer before the results are published: no author waits for those of a canceled job."""
         self._answered = True
         try:
             self.on_answer(JobResult(found, url, None))
@@ -161,7 +161,7 @@ class Job:
             render.write(folder.begin_again(), first, self._header(variables, ""))
             job_end.write_first_try(folder, first, took)
         except OSError as error:
-            return variables, decide.with_message(first, job_end.trouble(error))
+            return variables, decide.with_message(first, job_end.failure_of(error))
         return self._try(folder, left, "retry_timed_out")
 
     def _header(self, variables: dict[str, Any], url: str) -> render.Header:
@@ -204,7 +204,7 @@ class Job:
         return replace(found, problems=(*found.problems, *self._unwritten))
 
     def _play(self, folder: JobDir, names: Sequence[str] | None, time_limit: int, at_the_end: str) -> None:
-        """Run the plugin's playbook, and put what its artifacts do not tell beside them."""
+        """Run the plugin's playbook, and put what its artifacts do not say beside them."""
         playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
         reader = ProgressReader(folder.artifacts, names or (), self._tell)
         try:
@@ -212,7 +212,7 @@ class Job:
         except OSError as error:
             # what was found out until then is in the artifacts
             end = runner.PlaybookRun("broken", 1)
-            self._report(folder, (message := job_end.trouble(error)).code, message.detail)
+            self._report(folder, (message := job_end.failure_of(error)).code, message.detail)
         folder.end_processes()
         detail = f"{end.task}: {end.message}".strip(": ")
         if end.status == "canceled":

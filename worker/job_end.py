@@ -33,7 +33,7 @@ SHUTDOWN_SECONDS = 12.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def trouble(error: Exception) -> Message:
+def failure_of(error: Exception) -> Message:
     """The message for an error that nothing else explains."""
     if isinstance(error, OSError):
         # what shutil raises for several files has no number of its own
@@ -78,13 +78,13 @@ def _attempt(folder: JobDir, action: Callable[[], None]) -> Message | None:
         try:
             action()
         except OSError as error:
-            if trouble(error).code != "disk_full" or not folder.make_room():
+            if failure_of(error).code != "disk_full" or not folder.make_room():
                 raise
             log.warning("the disk is full (%s): removed what the job no longer needs", error)
             action()
     except Exception as error:
         log.exception("a part of the results could not be written")
-        return trouble(error)
+        return failure_of(error)
     return None
 
 
@@ -100,7 +100,7 @@ def upload_failed(end: PlaybookRun, limit: int) -> Message | None:
 
 
 def write_first_try(folder: JobDir, first: Verdict, seconds: float) -> None:
-    """Tell the second try what has ended the first one, and after how many seconds. Raises OSError."""
+    """Record for the second try what ended the first one, and after how many seconds. Raises OSError."""
     messages = [
         {"code": message.code, "dataset": message.dataset, "detail": message.detail} for message in first.messages
     ]

@@ -109,7 +109,7 @@ class _MovedFile(_ToStderr, logging.handlers.WatchedFileHandler):
         """Write the event, to a new file where the old one is gone."""
         try:
             super().emit(record)
-        except OSError:  # what opens the file anew is outside of what the library guards
+        except OSError:  # reopening the file is outside of what the library guards
             self.handleError(record)
 
 
@@ -128,7 +128,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 def set_up(path: Path | None, form: str = TEXT, max_bytes: int = 0) -> IO[str]:
     """Log to the file at `path`, or to stderr, in one of FORMS; returns the open file.
 
-    A file that was moved away (logrotate) is opened anew by itself; one of `max_bytes`, where that is not 0, is put
+    A file that was moved away (logrotate) is reopened by itself; one of `max_bytes`, where that is not 0, is put
     aside, and KEPT_FILES such files are kept. Raises UsageError when it cannot be written.
     """
     handler = _handler(path, max_bytes)
@@ -155,7 +155,7 @@ def _handler(path: Path | None, max_bytes: int) -> logging.StreamHandler[Any]:
 
 
 def of_threads() -> None:
-    """Log what a thread dies of: Python tells it stderr alone, which a worker in the background does not have."""
+    """Log what a thread dies of: Python writes it to stderr alone, which a worker in the background does not have."""
 
     def told(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
@@ -176,7 +176,7 @@ def to_journal() -> bool:
 
 
 def reopen() -> None:
-    """Open the log's file anew, where it was moved away: at once, not with the next event. For SIGHUP."""
+    """Reopen the log's file, where it was moved away: at once, not with the next event. For SIGHUP."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _MovedFile):
             with handler.lock or contextlib.nullcontext():

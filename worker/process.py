@@ -112,7 +112,7 @@ def adopt_orphans() -> None:
 
 
 class Orphans:
-    """The dead among our children that nobody waits for: those of processes that a job has left behind."""
+    """The dead among our children that no code waits for: those of processes that a job has left behind."""
 
     def __init__(self) -> None:
         self._dead: set[psutil.Process] = set()
@@ -120,7 +120,7 @@ class Orphans:
     def reap(self) -> None:
         """Take those out of the process table that were dead already at the last call.
 
-        Whoever of ours has a child waits for it: call this seldom enough, and none is taken from him.
+        Code that starts a child waits for it: call this rarely enough, and none is taken from it.
         """
         dead = set(filter(_is_dead, psutil.Process().children()))
         for child in dead & self._dead:

@@ -46,7 +46,7 @@ class ProgressReader:
         self._steps: dict[str, tuple[int, int]] = {}
 
     def task(self, role: str, name: str) -> None:
-        """A task of Ansible begins; one without a name counts, and is nothing to tell."""
+        """A task of Ansible begins; one without a name counts, and is not reported."""
         self.tasks += 1
         if name:
             self._say(role, _BEGIN.get(role, 0), name)

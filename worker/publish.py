@@ -50,7 +50,7 @@ def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
 
 
 def _odd(folder: str, names: list[str]) -> list[str]:
-    """What is neither a file nor a folder, and folders in folders: nothing of ours."""
+    """What is neither a file nor a folder, and folders in folders: none of it is a result of a job."""
     kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
     deep = Path(folder).name != "artifacts"
     return [name for name, mode in kinds.items() if not stat.S_ISREG(mode) and (deep or not stat.S_ISDIR(mode))]

@@ -28,7 +28,7 @@ POLL_SECONDS = 1
 BY_HAND = "verdict"
 """The tag of what is only for runs by hand: the worker comes to the verdict by itself, from the same files."""
 TASK_FAILED = 2
-"""The exit status of ansible-playbook when a task has failed; others are trouble with the playbook itself."""
+"""The exit status of ansible-playbook when a task has failed; others are failures of the playbook itself."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Events:
         self.task = self.message = ""
 
     def handle(self, event: Mapping[str, Any]) -> bool:
-        """Log an event's text and tell of tasks; False keeps the event from being stored once more."""
+        """Log an event's text and report tasks; False keeps the event from being stored once more."""
         kind, data = event.get("event"), event.get("event_data", {})
         failed = kind in _FAILURES and not data.get("ignore_errors")
         checks_variables = data.get("task_action") in _OF_VARIABLES

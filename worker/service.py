@@ -95,9 +95,9 @@ class Service:
         log.info("%s takes %s from %s:%d%s", self.manager, " ".join(self.functions), *self.address, by)
 
     def run(self, signals: process.Signals, manager: Manager) -> None:
-        """Serve until a signal ends it, and tell `manager`. What each signal does, in the order in which it counts:"""
+        """Serve until a signal ends it, and report to `manager`. What each signal does, in order of precedence:"""
         manager.ready()
-        # 1. SIGTERM, SIGINT: end. Before all else, as somebody waits for it; `stop` cancels what runs. The second
+        # 1. SIGTERM, SIGINT: end. Before all else, as its sender waits for it; `stop` cancels what runs. The second
         #    one is none of ours: `process.Signals` ends the process with it, whatever this thread is doing.
         while not signals.stop:
             manager.status(self.snapshot().summary)
@@ -105,7 +105,7 @@ class Service:
                 manager.alive()
             signals.wait(min(_DRAIN_SECONDS if self._state == DRAINING else _CHECK_SECONDS, manager.interval))
             # 2. SIGUSR1: take no more, and end once nothing runs; `stop:` is served until then. There is no way
-            #    back: whoever has sent it waits for the end.
+            #    back: its sender waits for the end.
             if signals.drain and self._state == RUNNING:
                 self.drain()
             if self.drained:
@@ -252,13 +252,13 @@ def _warn(config: Config) -> None:
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
     """Run the service until a signal ends it; returns the exit status. Raises UsageError for what is in the way."""
     if background and not config.debug_log:
-        raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one nobody sees errors")
+        raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one, errors are lost")
     config.prepare()
     sandbox.demand(config)
     with contextlib.ExitStack() as owned:
         pid_file = process.PidFile(pid_path) if pid_path else None
         if pid_file:
-            # the very last: whoever waits for it to go may start the next worker
+            # the very last: its removal may be what starts the next worker
             owned.callback(pid_file.remove)
         told = StatusSocket(config.path, config.status_socket)
         owned.callback(told.close)

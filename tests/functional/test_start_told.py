@@ -20,7 +20,7 @@ from worker.config import load
 from worker.service import Service
 
 WORKER = "import sys; from worker.cli.main import th_worker; sys.exit(th_worker())"
-# a worker that dies in the middle of its start, in ways that nobody has thought of
+# a worker that dies in the middle of its start, by unhandled exceptions
 DIES = "from worker import service\nservice.Service.start = lambda self: {}\n" + WORKER
 ROOT = Path(__file__).resolve().parents[2]
 

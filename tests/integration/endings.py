@@ -37,7 +37,7 @@ job.RETRY_PAUSE = 0.0
 verdict.Verdict.may_retry = False
 sys.exit(th())
 """
-"""`th` that tries nothing again: trouble of ours would be the same, a job later."""
+"""`th` that tries nothing again: an infrastructure failure would be the same, a job later."""
 
 
 def documented(code: str) -> Outcome:

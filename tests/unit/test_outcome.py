@@ -128,7 +128,7 @@ def test_a_message_is_filled_in() -> None:
 
 
 def test_a_way_down_has_a_remedy_of_its_own() -> None:
-    assert "way down" in Message.of("migration_raised", "b", "a", step="downgrade").remedy
+    assert "migration's downgrade" in Message.of("migration_raised", "b", "a", step="downgrade").remedy
     assert Message.of("migration_raised", "a", "b").remedy == CODES["migration_raised"].remedy
     assert Message.of("migration_too_long", "b", "a", step="downgrade").remedy == CODES["migration_too_long"].remedy
 

@@ -136,7 +136,8 @@ def test_all_that_was_left_out_is_said_and_has_an_end(tmp_path: Path) -> None:
 
 
 def test_the_second_try_says_so_first() -> None:
-    first = "This is the second try. Trouble of ours ended the first after 12.50 s: The git server does not answer."
+    first = "This is the second try. An infrastructure failure ended the first after 12.50 s: "
+    first += "The git server does not answer."
     assert notes("success_at_the_second_try") == [first]
     assert notes("git_unreachable_twice") == [first]
 

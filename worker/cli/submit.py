@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.job.removeprefix("build:")
     files = _files(args)
     given = arguments.zuul_arguments(args, name)
-    # gear tells of each try with a traceback; whether it succeeded in the end is told below
+    # gear logs each try with a traceback; whether it succeeded in the end is reported below
     logging.getLogger("gear").setLevel(logging.CRITICAL)
     submitter = Submitter(host, port, args.timeout, files)
     try:

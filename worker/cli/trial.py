@@ -29,7 +29,7 @@ _FETCH_SECONDS = 120
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried. `url` is where repositories are, "" when nobody has said so; `quick` leaves out what is slow."""
+    """What is tried. `url` is where repositories are, "" when it is not known; `quick` leaves out what is slow."""
 
     settings: Config
     url: str

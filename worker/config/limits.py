@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dataset allows a migration to do, and which excess somebody has waived (docs/datasets.md)."""
+"""What a dataset allows a migration to do, and which excess was waived (docs/datasets.md)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Waiver:
-    """An excess that somebody has accepted: of one migration (see `keys_of`), for one limit's key or "" for all."""
+    """An excess that was accepted: of one migration (see `keys_of`), for one limit's key or "" for all."""
 
     migration: str
     limit: str

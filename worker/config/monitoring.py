@@ -16,7 +16,7 @@ _LEAST_BYTES, _MOST_BYTES = 64 * 1024, 1 << 40
 
 @dataclass(frozen=True)
 class Monitoring:
-    """`log_format` is one of `logs.FORMS`. `log_max_bytes` 0: the log is somebody else's to rotate.
+    """`log_format` is one of `logs.FORMS`. `log_max_bytes` 0: the log is rotated by another program.
 
     `metrics_port` 0: there are no metrics; `metrics_host` is the address that they are served at.
     """

@@ -64,7 +64,7 @@ class RefusedError(OSError):
 def connect(host: str, port: int, files: Files | None, seconds: float) -> socket.socket:
     """A connection, with TLS where there are files for it; each step may take so many seconds.
 
-    Raises RefusedError for what goes wrong once somebody has answered, any other OSError before that.
+    Raises RefusedError for what goes wrong once the server has answered, any other OSError before that.
     """
     channel = socket.create_connection((host, port), seconds)
     if files is None:
@@ -101,7 +101,7 @@ def certificate(host: str, port: int, files: Files, seconds: float) -> Certifica
 
 
 def _context(files: Files) -> ssl.SSLContext:
-    """What `files` make; read anew for each connection, so that renewed ones are used from the next on."""
+    """What `files` make; read again for each connection, so that renewed ones are used from the next on."""
     import ssl
 
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name

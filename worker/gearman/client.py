@@ -53,7 +53,7 @@ class Task:
 
     @property
     def lost(self) -> bool:
-        """Whether a packet could not be sent, so that nobody waits for this job on this connection any more."""
+        """Whether a packet could not be sent, so that this connection has no client of this job any more."""
         return self._lost
 
     def data(self, payload: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ _TLS_HINT = "perhaps it wants TLS"
 
 
 class Pace:
-    """What connections to one server share: once one has found the server, those that had found nobody try at once."""
+    """What connections to one server share: once one has reached the server, those that had not try at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -77,14 +77,14 @@ class Link(gear.Connection):  # type: ignore[misc]
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection although somebody listens there; "" where that is not so."""
+        """Why there is no connection although a server listens there; ""  where that is not so."""
         return "" if self.connected and time.monotonic() - self._since > CALM else self._trouble
 
     def wait(self, running: Callable[[], bool]) -> None:
         """Wait until it is time for the next try, or no longer `running`.
 
-        The first one after a connection that has lasted is due at once, the others ever more seldom. Whom the server
-        takes and drops waits to the end: that another was answered says nothing about him.
+        The first one after a connection that has lasted is due at once, the others with increasing back-off. Whom the
+        server takes and drops waits to the end: that another was answered says nothing about him.
         """
         taken = bool(self.connected)  # gear leaves it so until it disconnects
         if taken and time.monotonic() - self._since >= CALM:

@@ -17,7 +17,7 @@ from worker.progress import Progress
 from worker.verdict import result_text
 
 TELL_SECONDS = 1.0
-"""Changes of a build are told at most this often, so that a job with many short steps floods nobody."""
+"""Changes of a build are reported at most this often, so that a job with many short steps floods no client."""
 
 _MOST_MESSAGES = 100
 _SUCCESS = "SUCCESS"
@@ -44,7 +44,7 @@ def version() -> str:
 
 
 class Account:
-    """What is told of one build. A thread of its own tells it, so that a slow server never holds up the job."""
+    """What is reported of one build. A thread of its own sends it, so that a slow server never holds up the job."""
 
     def __init__(self, task: Task, facts: Mapping[str, str]) -> None:
         self._task = task

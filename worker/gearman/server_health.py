@@ -46,6 +46,6 @@ class Presence:
         absent = time.monotonic() - self._absent_since > ABSENT_SECONDS
         if state.trouble not in ("", self._told) or (absent and self._told is None):
             why = f": {state.trouble}" if state.trouble else ""
-            text = "no Gearman server at %s:%d%s; trying again, ever more seldom, up to every %d s"
+            text = "no Gearman server at %s:%d%s; trying again with increasing back-off, up to every %d s"
             log.error(text, self._host, self._port, why, LONGEST)
             self._told = state.trouble

@@ -2,7 +2,7 @@
 """gear's worker, as one slot has it: one connection, one job at a time, no function before another for ever.
 
 gearmand hands out the jobs of that function first which a connection has registered last, however long others wait
-(gear's own server: the job that has waited longest). So the functions are registered anew before each job, what was
+(gear's own server: the job that has waited longest). So the functions are registered again before each job, what was
 just served first, and so last in turn. Never while a job runs or may be on its way: gearmand (1.1.20) takes it away
 from a connection that resets its functions, and hands it out once more.
 

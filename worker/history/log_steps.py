@@ -99,7 +99,7 @@ def delta(step: Step, name: str) -> int | None:
         if reading not in step.before or reading not in step.after:
             return None
         deltas.append(step.after[reading] - step.before[reading])
-    # a counter that goes down is another server's, or that of one that was started anew
+    # a counter that goes down is another server's, or that of one that was restarted
     return sum(deltas) if deltas and min(deltas) >= 0 else None
 
 
@@ -109,7 +109,7 @@ def seconds(begun: float | None, ended: float | None) -> float | None:
 
 
 def is_down(from_: str, to: str) -> bool:
-    """Whether a migration goes back, as far as its versions tell."""
+    """Whether a migration goes back, as far as its versions show."""
     (before, _, start), (after, _, end) = from_.rpartition(":"), to.rpartition(":")
     numbers = all(number.isdecimal() and len(number) <= _DIGITS for number in (start, end))
     return to == "base" or (before == after and numbers and int(end) < int(start))

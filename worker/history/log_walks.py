@@ -2,7 +2,7 @@
 """The walks of a text log, put together from what its lines say; what is certain is given as events, in order.
 
 A log can hold several walks at once, when two workers wrote to it. A `done` does not say whose it is, so where several
-migrations run, it is kept until something tells; a time that cannot be known is None.
+migrations run, it is kept until that is known; a time that cannot be known is None.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Walks:
         return any(other.follows == walk.number and walk.touched <= other.since for other in self.all)
 
     def at_version(self, version: str) -> Walk:
-        """The walk whose database is at a version, as somebody has asked it."""
+        """The walk whose database is at a version, as it was asked."""
         if self._ends:
             for walk in self.running:
                 if walk.open and walk.open.to == version:

@@ -238,7 +238,7 @@ class Section:
                 raise self._unknown(name, known)
 
     def done(self) -> None:
-        """Refuse the keys that were not taken, and tell which there are."""
+        """Refuse the keys that were not taken, and name those that there are."""
         for name in self._left:
             raise self._unknown(name, tuple(dict.fromkeys(self._known)))
 

@@ -144,7 +144,7 @@ class _Now:
         self._sources = sources
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand: a worker that is just starting has no moment to tell of."""
+        """Nothing beforehand: a worker that is just starting has no state to report."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
@@ -167,7 +167,7 @@ class _Now:
         yield _gauges("sensor_ok", "Whether a sensor lets the worker take jobs", "sensor", sensors)
         yield _gauges("free_bytes", "Bytes that are free where a folder of the worker is", "folder", self._free())
         queued = self._waiting(now, names)
-        yield _gauges("jobs_waiting", "Jobs at the Gearman server that nobody has taken", "job", queued)
+        yield _gauges("jobs_waiting", "Jobs at the Gearman server that no worker has taken", "job", queued)
 
     def _free(self) -> dict[str, float]:
         free: dict[str, float] = {}

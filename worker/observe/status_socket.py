@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unix socket that tells what a worker is doing: one JSON document a connection, then it is closed.
+"""The unix socket that reports what a worker is doing: one JSON document a connection, then it is closed.
 
 It is for the worker's user alone (0600). A lock beside it says whose it is, so that what a dead worker has left is
 replaced, and what a living one has is not.
@@ -80,7 +80,7 @@ class StatusSocket:
         threading.Thread(target=self._loop, args=(snapshot,), name="status", daemon=True).start()
 
     def close(self) -> None:
-        """Answer nobody any more, and remove the socket."""
+        """Stop answering, and remove the socket."""
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)

@@ -97,7 +97,8 @@ def _second_try(verdict: Verdict) -> list[str]:
         return []
     texts = [CODES[item.code].text if item.code in CODES else item.code for item in first.problems]
     reason = "; ".join(dict.fromkeys(text.partition(" - ")[2] or text for text in texts))
-    return [f"This is the second try. Trouble of ours ended the first after {seconds(first.seconds)}: {reason}."]
+    lasted = seconds(first.seconds)
+    return [f"This is the second try. An infrastructure failure ended the first after {lasted}: {reason}."]
 
 
 def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:

@@ -2,7 +2,7 @@
 """Reading what the playbooks left (docs/artifacts.md): bounded, and never surprised by what is there.
 
 The names, details and versions in these files can come from the change under test. They are cut to a length and
-rid of control characters here, once; whoever shows them has only to escape them for the place.
+rid of control characters here, once; code that shows them has only to escape them for the place.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Database:
 
 @dataclass(frozen=True)
 class FirstTry:
-    """The try before this one, which trouble of ours has ended: what it was, and the seconds that it took."""
+    """The try before this one, which an infrastructure failure ended: what it was, and the seconds that it took."""
 
     problems: tuple[Problem, ...]
     seconds: float

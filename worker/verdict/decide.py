@@ -57,11 +57,11 @@ class Verdict:
 
     @property
     def may_retry(self) -> bool:
-        """Whether the same job, done once more, can come out otherwise: nothing but such trouble of ours ended it."""
+        """Whether the same job may end otherwise when it is run again: only failures of that kind ended it."""
         return self.outcome is Outcome.INFRASTRUCTURE and all(message.kind.retry for message in self.weighty)
 
     def gearman_result(self) -> str | None:
-        """What Zuul is told: None, so that it tries again, when the trouble is ours."""
+        """What Zuul is sent: None, so that it launches the build again, for an infrastructure failure."""
         if self.outcome is Outcome.INFRASTRUCTURE:
             return None
         if self.outcome in (Outcome.SUCCESS, Outcome.CANCELED):

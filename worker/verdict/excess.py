@@ -85,7 +85,7 @@ def _before_too(walk: Walk, limit: Limit, migration: Migration, measured: float,
 
 
 def _cure(file: str, limit: Limit, migration: Migration, measured: float) -> str:
-    """What whoever keeps a dataset can write into its file about a migration that is merged already."""
+    """What the dataset's maintainer can write into its file about a migration that is merged already."""
     step = key_of(migration)
     digits = max(len(str(int(measured))) - 2, 0)
     enough = (int(measured) // 10**digits + 1) * 10**digits

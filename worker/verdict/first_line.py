@@ -18,7 +18,7 @@ from worker.verdict.outcome import Fault, Message, Outcome
 ROOM = 238
 """Characters of the line: with the word and a dash before it, it fits into what Zuul keeps."""
 
-# The messages that one end of one migration can give, the one that tells most first.
+# The messages that one end of one migration can give, the most telling first.
 _OF_AN_END = (
     "import_failed", "over_limit", "migration_raised", "migration_killed", "migration_timed_out", "migration_ended",
     "migration_unfinished",
@@ -38,7 +38,7 @@ _SHORTER = ((0, 0), (2, 0), (2, 24), (1, 12))
 
 @dataclass
 class _Failure:
-    """One thing that went wrong, on one or several datasets: `primary` tells it."""
+    """One thing that went wrong, on one or several datasets: `primary` describes it."""
 
     primary: Message
     datasets: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Failure:
 
 
 def of(messages: Sequence[Message], outcome: Outcome, fault: Fault) -> str:
-    """The line for the verdict `outcome`, that is the `fault` of somebody; "" where no message is about that."""
+    """The line for the verdict `outcome`, that is the `fault` of one party; "" where no message is about that."""
     told = (Outcome.FAILURE, Outcome.WARNING) if outcome in (Outcome.FAILURE, Outcome.WARNING) else (outcome,)
     failures = _failures(message for message in messages if message.counts and message.outcome in told)
     if not failures:
@@ -61,7 +61,7 @@ def _weight(failure: _Failure, outcome: Outcome, fault: Fault) -> tuple[bool, bo
 
 
 def _failures(messages: Iterable[Message]) -> list[_Failure]:
-    """The failures that messages tell of, in their order; what several datasets have in common is one."""
+    """The failures that messages report, in their order; what several datasets have in common is one."""
     ends: dict[tuple[str, ...], list[Message]] = {}
     for number, message in enumerate(messages):
         step = (message.stage, message.from_, message.to, message.step)

@@ -117,7 +117,7 @@ def _of_step(code: str, step: Migration | Problem, fields: Mapping[str, Any]) ->
 
 
 def _take_problem(problems: list[Problem], migration: Migration) -> Problem | None:
-    """Take from `problems` the one that ended a migration; trouble of ours stays there, and speaks for itself."""
+    """Take from `problems` the one that ended a migration; infrastructure failures stay, with messages of their own."""
     step = (migration.stage, migration.from_, migration.to)
     for problem in problems:
         about = not migration.well or problem.code in _VERSION

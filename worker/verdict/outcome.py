@@ -22,8 +22,8 @@ AFTERWARDS = "the verdict was there before it"
 class Outcome(enum.Enum):
     """How a job, or a part of it, came out; the order is that of `worst`.
 
-    INFRASTRUCTURE is trouble of ours, not the change's: Zuul may try again. A definite failure of the change
-    outranks it, because trying again would not help.
+    INFRASTRUCTURE is a failure of the machine or its setup, not of the change: Zuul may launch again. A definite
+    failure of the change outranks it, because trying again would not help.
     """
 
     SUCCESS = 0
@@ -54,7 +54,7 @@ class Fault(enum.Enum):
 
     @property
     def ours(self) -> bool:
-        """Whether it is trouble of those who run this worker, not of the change's author."""
+        """Whether it is for those who run this worker to fix, not for the change's author."""
         return self in (Fault.DATASET, Fault.OPERATOR, Fault.MACHINE)
 
 
@@ -86,9 +86,9 @@ class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
     `step` is the kind of the migration that it is about. `blame` is who can fix it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, somebody has waived it, or it came `AFTERWARDS`.
+    table. `excuse` is why it does not count: the limit only warns, it was waived, or it came `AFTERWARDS`.
     `rows` is what the database says of the rows that are in the way. `cure` is what to do, where that is not as in the
-    table. `alone` is that the job tests no change: then merged trouble fails it as well.
+    table. `alone` is that the job tests no change: then what is merged fails it as well.
     """
 
     code: str
@@ -170,7 +170,7 @@ class Message:
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
 _NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
-_WAY_DOWN = "Mend the migration's way down; where it has none, the project's profile must not ask for downgrades."
+_WAY_DOWN = "Fix the migration's downgrade; where it has none, the project's profile must not ask for downgrades."
 _OF_THE_WAY = ("migration_raised", "migration_ended", "version_unchanged", "version_mismatch")
 _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"
@@ -188,7 +188,7 @@ _TABLE = (
         _CHANGE,
         "A migration was begun on the dataset and did not come to its end. Later migrations were not run.",
         "The message after it, which names the migration and what happened.",
-        "Mend what that message says.",
+        "Fix what that message says.",
     ),
     Code(
         "migration_raised",
@@ -233,7 +233,7 @@ _TABLE = (
         "WARNING - Migration %s->%s took too long",
         _CHANGE,
         "The migration took longer than the dataset's limit allows; in production it would lock out writers.",
-        f"{_ROW}: time beside rows and redo log tells what it was at.",
+        f"{_ROW}: time beside rows and redo log shows what it was doing.",
         f"Split the work, do it in batches outside of the schema migration, or {_EXCUSE}",
     ),
     Code(
@@ -251,7 +251,7 @@ _TABLE = (
         "WARNING - Migration %s->%s read too many rows (%d)",
         _CHANGE,
         "The migration read more rows than the dataset's limit allows.",
-        f"{_ROW}, and the migration's queries: EXPLAIN tells which of them use no index.",
+        f"{_ROW}, and the migration's queries: EXPLAIN shows which of them use no index.",
         f"Narrow its queries or use an index, or {_EXCUSE}",
     ),
     Code(
@@ -399,7 +399,7 @@ _TABLE = (
         _CHANGE,
         "The project's own code around the migrations (alembic's env.py, or the command) failed.",
         f"The end of {_LOG}: the traceback.",
-        "Mend that code; it is run as the project's profile says.",
+        "Fix that code; it is run as the project's profile says.",
     ),
     # the change itself
     Code(
@@ -438,7 +438,7 @@ _TABLE = (
         _CHANGE,
         "Git could not make a work tree of the change or of its submodules.",
         "git_prep.log: every command of git, and what it said.",
-        "Mend what git complains about: most often a submodule's address, or a name that no file can have.",
+        "Fix what git complains about: most often a submodule's address, or a name that no file can have.",
     ),
     Code(
         "job_timed_out",
@@ -456,7 +456,7 @@ _TABLE = (
         _CHANGE,
         "A task of the test's own playbook failed.",
         f"{_DETAIL} names the task; task_output.log has its output.",
-        "Mend what the task complains about.",
+        "Fix what the task complains about.",
     ),
     Code(
         "bad_request",
@@ -547,7 +547,7 @@ _TABLE = (
         _OURS,
         "FAILURE - There is no profile for the project",
         _OPERATOR,
-        "Nothing tells how this project is installed and migrated.",
+        "Nothing says how this project is installed and migrated.",
         f"{_DETAIL} is the path of the profile that is missing.",
         "Write inventory/projects/<org>/<name>.yaml; docs/profiles.md says how.",
     ),
@@ -567,7 +567,7 @@ _TABLE = (
         _OPERATOR,
         "A task of Ansible failed for a reason that the playbooks do not know.",
         f"{_DETAIL} names the task; task_output.log has its output.",
-        "Mend what the task complains about.",
+        "Fix what the task complains about.",
     ),
     Code(
         "sandbox_unavailable",
@@ -634,7 +634,7 @@ _TABLE = (
         _MACHINE,
         "The database server of this job could not be started or asked.",
         f"{_DETAIL} is the end of its error log; all of it is in {_SERVERS_LOG}.",
-        f"Mend what the server complains about. {_AGAIN}",
+        f"Fix what the server complains about. {_AGAIN}",
         retry=True,
     ),
     Code(
@@ -690,7 +690,7 @@ _TABLE = (
         _OURS,
         "FAILURE - The worker failed",
         _MACHINE,
-        "The worker came to a point that nobody has thought of.",
+        "The worker failed with an unhandled exception.",
         "The traceback in the worker's log.",
         "Report it, with that traceback. " + _AGAIN,
     ),
@@ -699,7 +699,7 @@ _TABLE = (
         _OURS,
         "FAILURE - The time limit left too little for a second try",
         _MACHINE,
-        "Trouble of ours ended the first try, and job_time_limit the second one, which had only what was left of it.",
+        "An infrastructure failure ended the first try, and job_time_limit the second, which had what was left of it.",
         "The files below first-try/: what ended the first try.",
         _AGAIN,
     ),

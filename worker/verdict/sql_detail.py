@@ -110,7 +110,7 @@ def statement(detail: str) -> str:
 
 
 def tidy(detail: str) -> str:
-    """A detail without what tells nobody anything: SQLAlchemy's link to its documentation, a statement that is not
+    """A detail without what is of no use to anybody: SQLAlchemy's link to its documentation, a statement that is not
     there."""
     return _BARE_SQL.sub("", _BACKGROUND.sub("", detail))
 

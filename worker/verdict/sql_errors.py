@@ -183,7 +183,7 @@ _TABLE: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
      "Leave out what needs rights on the server (SUPER, GLOBAL variables, DEFINER, other databases).", ""),
     ((1045,),
      "The server refused the migration's account: for LOAD DATA INFILE, which needs the FILE right, or because it "
-     "connected as somebody else.",
+     "connected as another user.",
      "Write the rows with INSERT instead of LOAD DATA, and connect with the URL that the job gives.", ""),
     ((1193, 1231), "There is no such variable, or it cannot have this value, as NO_AUTO_CREATE_USER in newer servers.",
      "Set only what the server of production has.", "sql_mode"),
