@@ -196,7 +196,7 @@ class Builds:
             return error
 
     def _url(self, asked: Request | RequestError | None) -> str:
-        """Where the results will be published. It is told at once: a build that is given back is told no other."""
+        """Where the results will be published. It is reported at once: a build that is given back gets no other."""
         prepend = self._config.publish_logs.prepend_url
         return publish.url_of(prepend, asked.log_path) if isinstance(asked, Request) else ""
 
@@ -225,7 +225,7 @@ class Builds:
     def _job(self, job: Runnable, build: _Build, task: Task, account: Account) -> _End:
         def answer(result: "JobResult") -> None:
             log.info("answered before its results are published: %s", result.verdict.outcome.name)
-            account.end(result.verdict.gearman_result(), result.url, result.told)
+            account.end(result.verdict.gearman_result(), result.url, result.summary_lines)
 
         job.on_answer = answer
         with self._lock:
@@ -239,7 +239,7 @@ class Builds:
         log.info("ended: %s %s", outcome, result.url)
         if task.lost:
             log.warning("the Gearman server went away in the meantime: the answer cannot be sent")
-        return _End(outcome, result.verdict.gearman_result(), result.url, result.told, result.verdict)
+        return _End(outcome, result.verdict.gearman_result(), result.url, result.summary_lines, result.verdict)
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""

@@ -42,9 +42,9 @@ class JobResult:
     seconds: float = 0.0
 
     @property
-    def told(self) -> list[str]:
+    def summary_lines(self) -> list[str]:
         """What it comes to, and all messages, one line each."""
-        return summary.told(self.verdict)
+        return summary.lines(self.verdict)
 
 
 class Job:
@@ -105,7 +105,7 @@ class Job:
         return JobResult(found, url)
 
     def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
-        """Do the work; returns what the playbooks were told, and the verdict."""
+        """Do the work; returns what the playbooks were given, and the verdict."""
         try:
             variables, found = self._try(folder, self._config.job_time_limit, "job_timed_out")
             return self._try_again(folder, variables, found) if found.may_retry else (variables, found)
@@ -172,7 +172,7 @@ class Job:
         return job_datasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
-        """What the playbooks are told beside the datasets: docs/artifacts.md, "job.yaml"."""
+        """What the playbooks are given beside the datasets: docs/artifacts.md, "job.yaml"."""
         config, request = self._config, self._request
         facts = {**asdict(request), "zuul": dict(request.zuul), "name": request.job_name}
         del facts["job_name"]
@@ -283,7 +283,7 @@ class Job:
         try:
             self._observer(replace(progress, percent=self._percent))
         except Exception:
-            log.exception("the progress could not be told")
+            log.exception("the progress could not be reported")
 
 
 def _failed(message: Message) -> JobResult:

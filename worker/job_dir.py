@@ -3,7 +3,7 @@
 
     <jobs_working_dir>/<id>/
       .owner       locked by the worker while it lives
-      job.yaml     what the playbooks are told
+      job.yaml     what the playbooks are given
       src/ venv/ home/ db/<dataset>/
       tmp/         temporary files of the playbooks
       artifacts/   what the playbooks found out
@@ -65,7 +65,7 @@ class JobDir:
 
     @property
     def job_yaml(self) -> Path:
-        """What the playbooks are told (0600)."""
+        """What the playbooks are given (0600)."""
         return self.root / "job.yaml"
 
     @property
@@ -91,7 +91,7 @@ class JobDir:
         return folder
 
     def write_job_yaml(self, variables: dict[str, Any]) -> None:
-        """Write what the playbooks are told."""
+        """Write what the playbooks are given."""
         with open(os.open(self.job_yaml, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             stream.write(documents.ansible_variables(variables))
 
@@ -137,7 +137,7 @@ class JobDir:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # what goes wrong here is told to the log; it never changes a verdict
+        # what goes wrong here is logged; it never changes a verdict
         try:
             self.end_processes()
             if self.keep:
@@ -201,11 +201,11 @@ def _lock(root: Path) -> int:
 def _end_processes(root: Path) -> None:
     for number, patience in ((signal.SIGTERM, TERM_PATIENCE), (signal.SIGKILL, KILL_PATIENCE)):
         deadline = time.monotonic() + patience
-        told: set[int] = set()
+        signaled: set[int] = set()
         while living := _processes(root):
             for process in living:
-                if number == signal.SIGKILL or process.pid not in told:
-                    told.add(process.pid)
+                if number == signal.SIGKILL or process.pid not in signaled:
+                    signaled.add(process.pid)
                     try:
                         process.send_signal(number)
                     except psutil.NoSuchProcess:

@@ -95,7 +95,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 class _ToStderr:
-    """Lets no event get lost, and raise nothing, when the log's file cannot be written: it is told on stderr."""
+    """Lets no event get lost, and raise nothing, when the log's file cannot be written: it is reported on stderr."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         with contextlib.suppress(Exception):
@@ -157,12 +157,12 @@ def _handler(path: Path | None, max_bytes: int) -> logging.StreamHandler[Any]:
 def of_threads() -> None:
     """Log what a thread dies of: Python writes it to stderr alone, which a worker in the background does not have."""
 
-    def told(args: threading.ExceptHookArgs) -> None:
+    def log_uncaught(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
             name = args.thread.name if args.thread else "?"
             log.critical("the thread %s has died", name, exc_info=args.exc_value)
 
-    threading.excepthook = told
+    threading.excepthook = log_uncaught
 
 
 def to_journal() -> bool:

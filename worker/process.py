@@ -66,7 +66,7 @@ class PidFile:
 
 
 class Starter:
-    """The process that has called `th-worker -b`: it ends when it is told how the start went, and says that."""
+    """The process that has called `th-worker -b`: it ends when it has heard how the start went, and says that."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -82,12 +82,12 @@ class Starter:
 
 def go_to_background(keep_open: Sequence[Any]) -> Starter:
     """Go on in a process of its own session, without a terminal. The process that has called waits for the Starter."""
-    told, handle = os.pipe()
+    report, handle = os.pipe()
     if os.fork():
         os.close(handle)
         # not sys.exit: what is open here is the other process's to close
-        os._exit(_wait_for_start(told))
-    os.close(told)
+        os._exit(_wait_for_start(report))
+    os.close(report)
     keep = [*keep_open, handle]
     daemon.DaemonContext(detach_process=True, umask=0o022, files_preserve=keep, signal_map={}).open()
     return Starter(handle)

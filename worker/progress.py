@@ -85,7 +85,7 @@ class ProgressReader:
                 self._passed[dataset] += 1
                 self._stage[dataset] = f"{event['name']}{', down' if down else ''}"
                 self._steps[dataset] = (0, int(event.get("steps", 0)))
-            elif kind in ("begin", "end") and event.get("kind") != "around":  # that is over when it is told
+            elif kind in ("begin", "end") and event.get("kind") != "around":  # that is over when it is reported
                 self._step(dataset, kind, event)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return  # what is written there is read properly, and judged, at the end

@@ -100,5 +100,5 @@ def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:
     try:
         profile = documents.read_mapping(Path(variables["th_projects_dir"], f"{variables['th_job']['project']}.yaml"))
     except (ConfigError, KeyError):
-        return  # what was wrong with it, the job has told
+        return  # the job has reported what was wrong with it
     documents.write_anew(results / "profile.yaml", yaml.safe_dump(_masked(profile), sort_keys=False))

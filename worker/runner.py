@@ -56,7 +56,7 @@ _TAIL = 1500
 _LONGEST_MESSAGE = 4000
 
 
-def told(result: Mapping[str, Any]) -> str:
+def failure_text(result: Mapping[str, Any]) -> str:
     """What a failed task says: its message and, of a program that it has run, the end of what that printed.
 
     The first line says most: of a message such as "non-zero return code", it has the last line that was printed.
@@ -102,7 +102,7 @@ class _Events:
             self._on_task(role, "" if data.get("task_action") in _OF_ORDER else task)
         elif failed:
             task = f"the variables of the role {role}" if checks_variables else task
-            message = told(data.get("res", {}))
+            message = failure_text(data.get("res", {}))
             # behind the failures of its items, a loop fails with a message that says nothing
             if not (self.message and task == self.task and message == _OF_A_LOOP):
                 self.task, self.message = task, message

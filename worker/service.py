@@ -127,7 +127,7 @@ class Service:
         log.info("draining: no job is taken any more, %d are left to end", self.builds.count)
 
     def reload(self) -> None:
-        """Read the configuration again. A wrong one is told in the log, and changes nothing; no job is touched."""
+        """Read the configuration again. A wrong one is logged, and changes nothing; no job is touched."""
         if self._state != RUNNING:
             log.warning("the configuration is not read again: the worker is %s", self._state)
             return
@@ -260,16 +260,16 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
         if pid_file:
             # the very last: its removal may be what starts the next worker
             owned.callback(pid_file.remove)
-        told = StatusSocket(config.path, config.status_socket)
-        owned.callback(told.close)
+        status = StatusSocket(config.path, config.status_socket)
+        owned.callback(status.close)
         # after that: of a worker that runs already, the port is taken as well
         monitoring.demand(config.path, config.monitoring)
         log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
         logs.of_threads()
-        kept = [log_file, *told.files, *([pid_file.file] if pid_file else [])]
+        kept = [log_file, *status.files, *([pid_file.file] if pid_file else [])]
         starter = process.go_to_background(kept) if background else process.Starter(-1)
         try:
-            _run(config, factory, told, pid_file, starter)
+            _run(config, factory, status, pid_file, starter)
         except Exception as error:
             if background:
                 log.exception("the worker ends")
@@ -281,7 +281,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
 
 
 def _run(
-    config: Config, factory: JobFactory, told: StatusSocket, pid_file: process.PidFile | None, starter: process.Starter
+    config: Config, factory: JobFactory, state: StatusSocket, pid_file: process.PidFile | None, starter: process.Starter
 ) -> None:
     """Start, say so, and serve."""
     signals, manager = process.Signals(service=True), Manager()
@@ -295,6 +295,6 @@ def _run(
         log.warning("removed what a worker that died has left of job %s", name)
     service = Service(config, factory)
     service.start()
-    told.serve(service.snapshot)
+    state.serve(service.snapshot)
     starter.tell()
     service.run(signals, manager)

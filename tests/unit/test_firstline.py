@@ -48,7 +48,7 @@ def test_the_line_names_migration_place_cause_and_dataset() -> None:
     found = decide.of_messages(raised())
     assert found.gearman_result() == f"FAILURE - {line} (dataset user_001)"
     assert summary.line(found) == f"FAILURE (change's fault): {line} (dataset user_001)"
-    assert summary.told(found)[0] == render.render_text(found).splitlines()[-1] == summary.line(found)
+    assert summary.lines(found)[0] == render.render_text(found).splitlines()[-1] == summary.line(found)
     document = render.as_document(found, render.Header({}))
     assert document["summary"] == summary.line(found)
     texts = [CODES["migration_unfinished"].text, "WARNING - Migration c3->d4 failed to complete"]

@@ -135,7 +135,7 @@ def test_trouble_of_ours_is_tried_once_more(stage: Stage, name: str, code: str) 
 def test_the_second_try_is_the_last_and_zuul_is_given_no_result(stage: Stage) -> None:
     result = stage.run(leaves("git_unreachable"), leaves("git_unreachable"))
     assert result.verdict.gearman_result() is None
-    assert result.told[0].startswith("INFRASTRUCTURE (not the change's fault, but the machine's): ")
+    assert result.summary_lines[0].startswith("INFRASTRUCTURE (not the change's fault, but the machine's): ")
     assert stage.document()["ours"] is True
     assert len(stage.limits) == 2
 

@@ -60,7 +60,7 @@ def test_a_verdict_is_not_lost_to_what_fails_after_it(
     assert told is not None and told.startswith(zuul)
     late = [message for message in result.verdict.messages if message.excuse == AFTERWARDS]
     assert late and not any(message.counts for message in late)
-    assert set(result.told) >= {message.text for message in late}, "what failed is told as well"
+    assert set(result.summary_lines) >= {message.text for message in late}, "what failed is told as well"
     assert list((stage.root / "jobs").iterdir()) == []
 
 

@@ -94,11 +94,11 @@ def test_variables_that_are_wrong_are_told() -> None:
     ],
 )  # fmt: skip
 def test_a_failed_task_tells_what_its_program_has_printed(result: dict[str, Any], first: str, more: list[str]) -> None:
-    assert runner.told(result).splitlines() == [first, *more] if first else runner.told(result) == ""
+    assert runner.failure_text(result).splitlines() == [first, *more] if first else runner.failure_text(result) == ""
 
 
 def test_of_much_that_was_printed_the_end_is_kept() -> None:
-    said = runner.told({"msg": "no", "stderr": "x" * 100_000 + "\nthe end", "stdout": "y" * 100_000})
+    said = runner.failure_text({"msg": "no", "stderr": "x" * 100_000 + "\nthe end", "stdout": "y" * 100_000})
     assert len(said) <= 4000 and said.startswith("no: the end\n") and "..." in said
 
 

@@ -19,11 +19,11 @@ TOUCHES_NOTHING = "The change touches no migration. Models and helpers matter as
 @pytest.mark.parametrize("walked", CASES, ids=lambda walked: walked.name)
 def test_the_first_line_tells_ours_and_the_changes_apart(walked: Case) -> None:
     found = walked.verdict()
-    first = summary.told(found)[0]
+    first = summary.lines(found)[0]
     assert first.startswith(found.outcome.name)
     assert ("(change's fault)" in first) == (found.fault is Fault.CHANGE)
     assert ("(not the change's fault, but the " in first) == found.fault.ours
-    assert summary.told(found)[1:] == [message.text for message in found.messages]
+    assert summary.lines(found)[1:] == [message.text for message in found.messages]
 
 
 @pytest.mark.parametrize(

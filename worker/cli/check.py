@@ -257,7 +257,7 @@ def _chosen(settings: Config) -> Iterator[Check]:
             try:
                 unknown = datasets.unknown(job.datasets_dir, wanted)
             except DatasetError:
-                return  # told already
+                return  # reported already
             for word in unknown:
                 text = f"{job.name}: {key}: {word!r} is neither a name nor a tag of a dataset in {job.datasets_dir}"
                 yield Check(False, "datasets", text, "correct it, or give a dataset this tag")

@@ -84,9 +84,9 @@ def capacity(settings: Config) -> Iterator[Check]:
         remedy = "what is measured may suffer, and memory run out: fewer slots"
         yield Check(True, "slots", f"{text}; this machine is good for {fitting}", remedy, warning=True)
     for sensor in sensors.of(settings):
-        told = isinstance(sensor, sensors.Sandbox)  # by `isolation`
+        reported = isinstance(sensor, sensors.Sandbox)  # by `isolation`
         will_be_made = isinstance(sensor, sensors.DiskFree) and sensor.missing
-        if not told and not will_be_made:
+        if not reported and not will_be_made:
             state = sensors.ask(sensor)
             text = state.name if state.ok else f"no job would be taken now: {state.reason}"
             yield Check(True, "sensor", text, warning=not state.ok)
@@ -94,9 +94,9 @@ def capacity(settings: Config) -> Iterator[Check]:
 
 def sandboxed(settings: Config) -> Iterator[Check]:
     """What keeps the code of a change in its box, with a box that is made as a job has it."""
-    told, made = isolation(settings), list(limits(settings))
+    isolated, made = isolation(settings), list(limits(settings))
     if all(one.ok for one in made):
-        yield told
+        yield isolated
     yield from made
 
 

@@ -93,10 +93,10 @@ def certificate(host: str, port: int, files: Files, seconds: float) -> Certifica
 
     with connect(host, port, files, seconds) as channel:
         assert isinstance(channel, ssl.SSLSocket), "there are files"
-        told: dict[str, Any] = dict(channel.getpeercert() or {})
-    names = [value for key, value in told.get("subjectAltName", ()) if key in ("DNS", "IP Address")]
-    common = [value for pairs in told.get("subject", ()) for key, value in pairs if key == "commonName"]
-    until = ssl.cert_time_to_seconds(str(told["notAfter"]))
+        peer: dict[str, Any] = dict(channel.getpeercert() or {})
+    names = [value for key, value in peer.get("subjectAltName", ()) if key in ("DNS", "IP Address")]
+    common = [value for pairs in peer.get("subject", ()) for key, value in pairs if key == "commonName"]
+    until = ssl.cert_time_to_seconds(str(peer["notAfter"]))
     return Certificate(str([*names, *common, "?"][0]), datetime.datetime.fromtimestamp(until, datetime.UTC))
 
 

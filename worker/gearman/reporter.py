@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Zuul is told of one build (docs/zuul.md says what it demands, and why).
+"""What Zuul is sent of one build (docs/zuul.md says what it demands, and why).
 
 WORK_DATA with what identifies it, WORK_STATUS, both again as something changes, at the end WORK_DATA with the result
 and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
@@ -50,7 +50,7 @@ class Account:
         self._task = task
         self._data: dict[str, Any] = dict(facts)
         self._percent = 0
-        self._told: tuple[dict[str, Any], int] | None = None
+        self._sent: tuple[dict[str, Any], int] | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -88,11 +88,11 @@ class Account:
 
     def _tell(self) -> None:
         with self._lock:
-            told, now = self._told, (dict(self._data), self._percent)
-            self._told = now
+            sent, now = self._sent, (dict(self._data), self._percent)
+            self._sent = now
             # Sent with the lock held, so that an older packet never overtakes a newer one. Data comes first:
             # a build whose first packet is WORK_STATUS is started twice by Zuul.
-            if told is None or told[0] != now[0]:
+            if sent is None or sent[0] != now[0]:
                 self._task.data(now[0])
-            if told is None or told[1] != now[1]:
+            if sent is None or sent[1] != now[1]:
                 self._task.status(now[1], 100)

@@ -25,7 +25,7 @@ class Presence:
         self._connected = False
         self._since = time.time()
         self._absent_since = time.monotonic()
-        self._told: str | None = None  # what was logged of its absence
+        self._reported: str | None = None  # what was logged of its absence
 
     def state(self, receivers: Sequence[Receiver]) -> GearmanState:
         """How it is now."""
@@ -39,13 +39,13 @@ class Presence:
         """Log when it is not there or does not serve us, once, and when it is there again."""
         state = self.state(receivers)
         if state.connected:
-            if self._told is not None:
+            if self._reported is not None:
                 log.info("the Gearman server %s:%d is there again", self._host, self._port)
-            self._absent_since, self._told = time.monotonic(), None
+            self._absent_since, self._reported = time.monotonic(), None
             return
         absent = time.monotonic() - self._absent_since > ABSENT_SECONDS
-        if state.trouble not in ("", self._told) or (absent and self._told is None):
+        if state.trouble not in ("", self._reported) or (absent and self._reported is None):
             why = f": {state.trouble}" if state.trouble else ""
             text = "no Gearman server at %s:%d%s; trying again with increasing back-off, up to every %d s"
             log.error(text, self._host, self._port, why, LONGEST)
-            self._told = state.trouble
+            self._reported = state.trouble

@@ -192,9 +192,9 @@ class Walks:
         if walk.stage is stage:
             return
         walk.stage = stage
-        told = (stage.name, stage.kind, stage.commit)
-        if told not in walk.stages and len(walk.stages) < _MAX_STAGES:
-            walk.stages.append(told)
+        entry = (stage.name, stage.kind, stage.commit)
+        if entry not in walk.stages and len(walk.stages) < _MAX_STAGES:
+            walk.stages.append(entry)
         facts = {"commit": stage.commit, "target": stage.target, "steps": stage.steps}
         facts["direction"] = "down" if stage.down else ""
         known = {key: value for key, value in facts.items() if value}

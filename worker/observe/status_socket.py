@@ -103,7 +103,7 @@ class StatusSocket:
                 except OSError:
                     pass  # it has gone away, or does not read
                 except Exception:
-                    log.exception("what the worker is doing could not be told")
+                    log.exception("what the worker is doing could not be reported")
 
 
 def ask(path: Path) -> bytes:

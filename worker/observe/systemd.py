@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd is told of the worker, as sd_notify(3) says; nothing, where it is not systemd that has started us."""
+"""What systemd is notified of, as sd_notify(3) says; nothing, where it is not systemd that has started us."""
 
 import logging
 import math
@@ -67,5 +67,5 @@ class Manager:
                     channel.sendto(text.encode(), self._address)
             except OSError as error:
                 # it must not end the worker, and once is enough to find it
-                log.log(logging.DEBUG if self._failed else logging.WARNING, "systemd cannot be told: %s", error)
+                log.log(logging.DEBUG if self._failed else logging.WARNING, "systemd cannot be notified: %s", error)
                 self._failed = True

@@ -38,7 +38,7 @@ FILES = {
     "artifacts/errors.jsonl": "what could not be done",
     "result.json": "this report for scripts",
     "profile.yaml": "how the project is installed and migrated",
-    "job.yaml": "what the job was told",
+    "job.yaml": "what the job was given",
     "reproduce.sh": "does it again",
 }
 OWN = "of a step of the job's own"

@@ -51,7 +51,7 @@ def line(verdict: Verdict) -> str:
 
 
 def whose(fault: Fault) -> str:
-    """Whose fault it is, in brackets: the change's is told apart from ours."""
+    """Whose fault it is, in brackets: the change's is told apart from an infrastructure failure's."""
     if fault is Fault.NONE:
         return ""
     return f" (not the change's fault, but the {fault.value}'s)" if fault.ours else " (change's fault)"
@@ -76,7 +76,7 @@ def reason(verdict: Verdict) -> str:
     return verdict.first_line if verdict.outcome not in (Outcome.SUCCESS, Outcome.CANCELED) else ""
 
 
-def told(verdict: Verdict) -> list[str]:
+def lines(verdict: Verdict) -> list[str]:
     """All messages as one line each, for who cannot have the report; the first says what it is, and whose."""
     return [line(verdict), *(message.text for message in verdict.messages)]
 
@@ -86,9 +86,9 @@ def notes(verdict: Verdict) -> list[str]:
     found = verdict.artifacts
     if found is None:
         return []
-    told = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else [])]
-    told += [*_further(verdict), *_of_datasets(verdict)]
-    return [text_of(note, _LONGEST_NOTE) for note in told[:_MOST_NOTES]]
+    notes = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else [])]
+    notes += [*_further(verdict), *_of_datasets(verdict)]
+    return [text_of(note, _LONGEST_NOTE) for note in notes[:_MOST_NOTES]]
 
 
 def _second_try(verdict: Verdict) -> list[str]:
@@ -102,26 +102,26 @@ def _second_try(verdict: Verdict) -> list[str]:
 
 
 def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
-    told = []
+    notes = []
     change = any(stage.kind == "change" for stage in checkout.stages)
     if change and checkout.touch_known and not checkout.by_change and not checkout.removed:
-        told.append(
+        notes.append(
             "The change touches no migration. Models and helpers matter as well, so it was tested all the same: "
             f"{_walked(verdict, checkout)}, and then with the change's code."
         )
     if checkout.helpers:
-        told.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
+        notes.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
     if checkout.pointers:
-        told.append(
+        notes.append(
             "The checkout has Git LFS pointers in place of files, which the worker does not fetch: "
             f"{_names(checkout.pointers)}. What reads such a file finds the pointer's text."
         )
     if checkout.removed:
-        told.append(f"The change removes {_names(sorted(checkout.removed))}.")
+        notes.append(f"The change removes {_names(sorted(checkout.removed))}.")
     if checkout.tip_left_out:
-        told.append(f"The branch's tip was left out: {checkout.tip_left_out}.")
-    told += [f"{name} was left out: {reason}." for name, reason in checkout.left_out]
-    return told
+        notes.append(f"The branch's tip was left out: {checkout.tip_left_out}.")
+    notes += [f"{name} was left out: {reason}." for name, reason in checkout.left_out]
+    return notes
 
 
 def _walked(verdict: Verdict, checkout: Checkout) -> str:
@@ -141,15 +141,15 @@ def _further(verdict: Verdict) -> list[str]:
     rows = [row.migration for result in verdict.datasets for row in result.migrations]
     data = dict.fromkeys(row.to for row in rows if row.kind == DATA)
     down = dict.fromkeys(row.from_ for row in rows if row.kind == DOWNGRADE)
-    told = []
+    notes = []
     for row in rows:
         if row.kind == AROUND:
-            told.append(f"Outside of its migrations, {brief(row.stage)} {_did(row)}.")
+            notes.append(f"Outside of its migrations, {brief(row.stage)} {_did(row)}.")
     if data:
-        told.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
+        notes.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
     if down:
-        told.append(f"Walked down as well: {_names(list(down))}.")
-    return told
+        notes.append(f"Walked down as well: {_names(list(down))}.")
+    return notes
 
 
 def _did(row: Migration) -> str:

@@ -27,7 +27,7 @@ READERS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz"}
 def options(here):
     text = "Do a job of turbo-hipster again, by hand. What follows -- goes to ansible-playbook."
     parser = argparse.ArgumentParser("reproduce.sh", description=text)
-    parser.add_argument("job", nargs="?", default=os.path.join(here, "job.yaml"), help="what the job was told")
+    parser.add_argument("job", nargs="?", default=os.path.join(here, "job.yaml"), help="what the job was given")
     parser.add_argument("--datasets", metavar="DIR", default=os.environ.get("TH_DATASETS_DIR", ""),
                         help="the folder of the datasets (or TH_DATASETS_DIR)")
     parser.add_argument("--clone", metavar="DIR", default=os.environ.get("TH_CLONE", "."),
@@ -115,7 +115,7 @@ def repository(url, ref, missing):
         missing("git", "it is not installed", "install git")
         return
     whole = f"{url.rstrip('/')}/{JOB['project']}"
-    told = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=15"}
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=15"}
     words = ["git", "ls-remote", "--exit-code", "--", whole, ref]
     try:
         with tempfile.NamedTemporaryFile("w", prefix="th-gitconfig-") as settings:
@@ -123,8 +123,8 @@ def repository(url, ref, missing):
                 # as in a job: a repository of this machine may belong to another user
                 settings.write("[safe]\n\tdirectory = *\n")
                 settings.flush()
-                told["GIT_CONFIG_GLOBAL"] = settings.name
-            done = subprocess.run(words, env=told, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+                environment["GIT_CONFIG_GLOBAL"] = settings.name
+            done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     except subprocess.TimeoutExpired:
         missing("git", f"{whole} does not answer within 60 s", "check the network, or name another place: --url URL")
         return
@@ -180,8 +180,8 @@ def main():
             stream.write(yaml(variables))
         words = [ansible, playbook, "-e", f"@{os.path.abspath(given.job)}", "-e", f"@{names}", *more]
         print("reproduce.sh: in", clone + ":", shlex.join(words), flush=True)
-        told = {**os.environ, "PATH": path, "ANSIBLE_CONFIG": os.path.join(clone, "ansible.cfg")}
-        return subprocess.call(words, cwd=clone, env=told, stdin=subprocess.DEVNULL)
+        environment = {**os.environ, "PATH": path, "ANSIBLE_CONFIG": os.path.join(clone, "ansible.cfg")}
+        return subprocess.call(words, cwd=clone, env=environment, stdin=subprocess.DEVNULL)
 
 
 def yaml(value):

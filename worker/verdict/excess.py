@@ -36,13 +36,13 @@ def merged(migration: Migration, checkout: Checkout) -> bool:
     return bool(migration.subject) and not by_change(migration, checkout) and not checkout.helpers
 
 
-def told(
+def messages(
     migration: Migration, walk: Walk, place: Mapping[str, Any], timed_out: bool, checkout: Checkout
 ) -> tuple[list[Message], frozenset[str], dict[str, str]]:
     """The messages for what is over its limit, the names of those values, and why some of them do not count.
 
-    A time limit is told once, also where the migration was ended by one (`timed_out`). What a migration of others' has
-    over a limit is reported, and does not fail a change.
+    A time limit is reported once, also where the migration was ended by one (`timed_out`). What a migration of others'
+    has over a limit is reported, and does not fail a change.
     """
     messages: list[Message] = []
     over: set[str] = set()

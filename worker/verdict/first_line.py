@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job has found, in one line: what failed, where, why, on which datasets.
 
-The cause, not what came of it: an error in a migration is told by the error, not by the end that was not found. The
+The cause, not what came of it: an error in a migration is reported by the error, not by the end that was not found. The
 line is what Zuul, the report, `result.json` and the terminal begin with.
 """
 
@@ -47,8 +47,8 @@ class _Failure:
 
 def of(messages: Sequence[Message], outcome: Outcome, fault: Fault) -> str:
     """The line for the verdict `outcome`, that is the `fault` of one party; "" where no message is about that."""
-    told = (Outcome.FAILURE, Outcome.WARNING) if outcome in (Outcome.FAILURE, Outcome.WARNING) else (outcome,)
-    failures = _failures(message for message in messages if message.counts and message.outcome in told)
+    outcomes = (Outcome.FAILURE, Outcome.WARNING) if outcome in (Outcome.FAILURE, Outcome.WARNING) else (outcome,)
+    failures = _failures(message for message in messages if message.counts and message.outcome in outcomes)
     if not failures:
         return ""
     first = min(failures, key=lambda failure: _weight(failure, outcome, fault))

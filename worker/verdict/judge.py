@@ -174,10 +174,10 @@ def _migration(
         remarks=remarks_of(walk.remarks, subject or migration.to),
     )
     timed_out = any(message.code == "migration_timed_out" for message in messages)
-    told, over, excused = excess.told(migration, walk, place, timed_out, checkout)
-    if result == "ok" and any(message.counts for message in told):
+    exceeded, over, excused = excess.messages(migration, walk, place, timed_out, checkout)
+    if result == "ok" and any(message.counts for message in exceeded):
         result = "warning"
-    return messages + told, replace(row, result=result, over=over, excused=excused)
+    return messages + exceeded, replace(row, result=result, over=over, excused=excused)
 
 
 def _allowed(walk: Walk, limit: Limit, migration: Migration) -> float | None:
@@ -192,8 +192,8 @@ def _wrong_version(
     step = f"{brief(migration.from_)}->{brief(migration.to)}"
     detail = f"after {step} the database was at {brief(migration.version) or 'no version'}"
     if problem and problem.code in _VERSION:
-        told = {**place, "file": problem.file or place["file"], "line": problem.line}
-        return _of_step(problem.code, migration, {**told, "detail": problem.detail or detail})
+        fields = {**place, "file": problem.file or place["file"], "line": problem.line}
+        return _of_step(problem.code, migration, {**fields, "detail": problem.detail or detail})
     if _at_its_version(migration, before, checkout):
         return None
     code = "version_mismatch"
@@ -228,16 +228,16 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
         return [unfinished, Message.of("migration_killed" if killed else "migration_ended", *step, **place)]
     if _ours(problem):
         return []
-    told = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
-    told["rows"] = problem.rows
+    fields = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
+    fields["rows"] = problem.rows
     if problem.code == "import_failed":
-        return [Message.of("import_failed", **told), unfinished, Message.of("migration_raised", *step, **place)]
+        return [Message.of("import_failed", **fields), unfinished, Message.of("migration_raised", *step, **place)]
     if problem.code == "over_limit":
-        return [Message.of("over_limit", **told), unfinished]
+        return [Message.of("over_limit", **fields), unfinished]
     if problem.code in _VERSION:
-        return [_of_step(problem.code, migration, told)]
+        return [_of_step(problem.code, migration, fields)]
     code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
-    return [unfinished, Message.of(code, *step, **told)]
+    return [unfinished, Message.of(code, *step, **fields)]
 
 
 def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:

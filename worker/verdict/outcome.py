@@ -119,7 +119,7 @@ class Message:
 
     @property
     def counts(self) -> bool:
-        """Whether it fails the job; else it is only told."""
+        """Whether it fails the job; else it is only reported."""
         return not self.excuse
 
     @property

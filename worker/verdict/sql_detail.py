@@ -122,8 +122,8 @@ def cause(detail: str, last: bool = False) -> str:
     error of the server goes first.
     """
     text = tidy(detail[:_READ])
-    if told := revision_id_too_long(text):
-        return told
+    if cause := revision_id_too_long(text):
+        return cause
     if said := find(text):
         return _short(said.text)
     lines = [line.strip() for line in _without_sql(text).splitlines() if line.strip()]
