@@ -18,13 +18,13 @@ from worker.errors import ConfigError, TurboHipsterError
 from worker.gearman import queue
 from worker.gearman.client import EmbeddedServer, Receiver
 from worker.gearman.connection import Pace
-from worker.gearman.reporter import version
 from worker.gearman.server_health import Presence
 from worker.gearman.slots import Slots
 from worker.observe import sensors
 from worker.observe.status_socket import StatusSocket
 from worker.observe.systemd import Manager
 from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
+from worker.version import version
 
 log = logging.getLogger(__name__)
 

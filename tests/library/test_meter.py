@@ -75,16 +75,21 @@ def test_counters_that_were_set_back_measure_nothing() -> None:
     assert counters == {"rows_changed": None, "rows_read": None, "redo_bytes": None, "data_bytes": -4}
 
 
+def private(folder: Path) -> th_mariadb.Server:
+    return th_mariadb.Server(str(folder), "", {"": "a"}, "th")
+
+
 def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
-    (tmp_path / "ibdata1").write_bytes(b"x" * 100)
-    (tmp_path / "ib_logfile0").write_bytes(b"x" * 100)
-    reading = th_meter.read(Fake(("GLOBAL STATUS", [(name, str(value)) for name, value in MYSQL.items()])), tmp_path)
-    assert reading == th_meter.Reading(MYSQL, 100)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ibdata1").write_bytes(b"x" * 100)
+    (tmp_path / "data" / "ib_logfile0").write_bytes(b"x" * 100)
+    status = [(name, str(value)) for name, value in MYSQL.items()]
+    assert th_meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == th_meter.Reading(MYSQL, 100)
 
 
 def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        th_meter.read(Fake(), tmp_path / "data")
+        th_meter.read(Fake(), private(tmp_path))
 
 
 class TestExternal:

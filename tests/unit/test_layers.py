@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = ROOT / "worker"
 ORDER = {
     "errors": "",
+    "version": "",
     "inputs": "git_url parsing untrusted documents",
     "logs": "",
     "request": "",

@@ -12,7 +12,7 @@ from worker.cli import playbooks_copy
 from worker.cli.playbooks_copy import PARTS, Stamp
 from worker.config import default_ansible_dir
 from worker.errors import UsageError
-from worker.gearman.reporter import version
+from worker.version import version
 
 
 def add_parser(subparsers: Any) -> None:

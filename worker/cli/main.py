@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.config import config
 from worker.errors import INTERRUPTED, TurboHipsterError
-from worker.gearman import reporter
+from worker.version import version
 
 
 def th(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def th_worker(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
-    shown = f"turbo-hipster {reporter.version() or 'not installed'}"
+    shown = f"turbo-hipster {version() or 'not installed'}"
     parser.add_argument("--version", action="version", version=shown, help="print the version and exit")
 
 

@@ -9,12 +9,12 @@ import contextvars
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 from worker.gearman.client import Task
 from worker.progress import Progress
 from worker.verdict import result_text
+from worker.version import version
 
 TELL_SECONDS = 1.0
 """Changes of a build are reported at most this often, so that a job with many short steps floods no client."""
@@ -33,14 +33,6 @@ def worker_facts(manager: str) -> dict[str, str]:
         "worker_program": "turbo-hipster",
         "worker_version": version(),
     }
-
-
-def version() -> str:
-    """The version that is installed; "" where none is."""
-    try:
-        return metadata.version("turbo-hipster")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 class Account:

@@ -25,7 +25,6 @@ from worker.verdict.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
 
-STAGES = ("checkout", "build_environment", "restore_datasets", "run_migrations")
 OUTCOMES = (*(outcome.name for outcome in Outcome), "REFUSED", "LOST")
 METHODS = ("reflink", "copy", "import", "reload", "reset")
 SNAPSHOTS = ("hit", "made", "none")

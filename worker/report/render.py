@@ -11,7 +11,6 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from worker.report import formatting, own_files, summary
 from worker.verdict import DatasetResult, Fault, Message, Problem, Verdict
 from worker.verdict.artifacts import FirstTry
 from worker.verdict.judge import MigrationResult
+from worker.version import version
 
 SCHEMA = 1
 JOB_FIELDS = (
@@ -89,7 +89,7 @@ def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
         "first_try": [_problem(problem) for problem in first.problems] if (first := _first_try(verdict)) else [],
         "messages": [_message(message) for message in verdict.messages],
         "datasets": [_dataset(result) for result in verdict.datasets],
-        "worker": {"version": _version(), "host": platform.node()},
+        "worker": {"version": version() or "not installed", "host": platform.node()},
     }
 
 
@@ -111,7 +111,7 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         checkout=verdict.artifacts.checkout if verdict.artifacts else None,
         environments={item.stage: item for item in verdict.artifacts.environments} if verdict.artifacts else {},
         files=files,
-        version=_version(),
+        version=version() or "not installed",
     )
 
 
@@ -282,10 +282,3 @@ def _files(results: Path, verdict: Verdict) -> list[File]:
             found.append(File(name, what, path.stat().st_size))
     known = {file.name for file in found} | {"index.html", "left-out.txt"}
     return found + [File(name, OWN, size) for name, size in own_files.find(results) if name not in known]
-
-
-def _version() -> str:
-    try:
-        return metadata.version("turbo-hipster")
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from worker.config.limits import AROUND, DATA, DOWNGRADE
 from worker.inputs import brief
 from worker.inputs import text as text_of
@@ -12,6 +10,7 @@ from worker.report.formatting import count, seconds, size
 from worker.verdict import AFTERWARDS, CODES, Fault, Outcome, Verdict
 from worker.verdict.artifacts import Migration
 from worker.verdict.checkout import Checkout
+from worker.verdict.judge import some
 
 HEADLINES = {
     Outcome.SUCCESS: "The migrations run on every dataset, within all limits.",
@@ -41,8 +40,8 @@ _LIMITS = (
 # The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
 _TYPICAL = ("migration_unfinished", *_LIMITS)
 _LONGEST_NOTE = 1000
+_NAMES = 5
 _MOST_NOTES = 30
-_MOST_NAMES = 5
 
 
 def line(verdict: Verdict) -> str:
@@ -110,14 +109,14 @@ def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
             f"{_walked(verdict, checkout)}, and then with the change's code."
         )
     if checkout.helpers:
-        notes.append(f"The change touches what the migrations run with: {_names(checkout.helpers)}.")
+        notes.append(f"The change touches what the migrations run with: {some(checkout.helpers, _NAMES)}.")
     if checkout.pointers:
         notes.append(
             "The checkout has Git LFS pointers in place of files, which the worker does not fetch: "
-            f"{_names(checkout.pointers)}. What reads such a file finds the pointer's text."
+            f"{some(checkout.pointers, _NAMES)}. What reads such a file finds the pointer's text."
         )
     if checkout.removed:
-        notes.append(f"The change removes {_names(sorted(checkout.removed))}.")
+        notes.append(f"The change removes {some(sorted(checkout.removed), _NAMES)}.")
     if checkout.tip_left_out:
         notes.append(f"The branch's tip was left out: {checkout.tip_left_out}.")
     notes += [f"{name} was left out: {reason}." for name, reason in checkout.left_out]
@@ -146,9 +145,9 @@ def _further(verdict: Verdict) -> list[str]:
         if row.kind == AROUND:
             notes.append(f"Outside of its migrations, {brief(row.stage)} {_did(row)}.")
     if data:
-        notes.append(f"Data migrations were run after the schema's: {_names(list(data))}.")
+        notes.append(f"Data migrations were run after the schema's: {some(list(data), _NAMES)}.")
     if down:
-        notes.append(f"Walked down as well: {_names(list(down))}.")
+        notes.append(f"Walked down as well: {some(list(down), _NAMES)}.")
     return notes
 
 
@@ -158,8 +157,3 @@ def _did(row: Migration) -> str:
         count(value) if value is not None else "an unknown number of" for value in (row.rows_changed, row.rows_read)
     )
     return f"changed {changed} rows, read {read} and wrote {size(row.redo_bytes)} to the redo log"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(map(brief, names[:_MOST_NAMES])) + more

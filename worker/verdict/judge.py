@@ -251,7 +251,7 @@ def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:
     return found
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], most: int = _MOST_NAMES) -> str:
     """The first of some revisions, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(map(brief, names[:_MOST_NAMES])) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(brief, names[:most])) + more

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +83,18 @@ def unmeasured() -> dict[str, int | None]:
     return dict.fromkeys(NAMES)
 
 
-def read(connection: Any, place: th_mariadb.Server | Path) -> Reading:
-    """Read the counters of a server, or of the private one with this data directory.
+def read(connection: Any, server: th_mariadb.Server) -> Reading:
+    """Read the counters of a server: of a private one all of them, of an external one those of the job's account.
 
-    On a private server the statement itself moves none of them (on MariaDB, not `Rows_read` either).
+    On a private server the statement itself moves none of them (on MariaDB, not `Rows_read` either). Raises
+    FileNotFoundError for a private one whose data directory is not there.
     """
-    if isinstance(place, th_mariadb.Server):
-        if not place.private:
-            busy = _busy(connection, place.user)
-            return Reading(_of_account(connection, place.user), _files(connection, place), account=True, busy=busy)
-        return replace(read(connection, place.datadir), busy=_busy(connection, place.user))
-    if not place.is_dir():
-        raise FileNotFoundError(f"{place} is no data directory of a private server")
-    return Reading(_of_server(connection), _size(place))
+    if not server.private:
+        busy = _busy(connection, server.user)
+        return Reading(_of_account(connection, server.user), _files(connection, server), account=True, busy=busy)
+    if not server.datadir.is_dir():
+        raise FileNotFoundError(f"{server.datadir} is no data directory of a private server")
+    return Reading(_of_server(connection), _size(server.datadir), busy=_busy(connection, server.user))
 
 
 def read_status(connection: Any, server: th_mariadb.Server) -> Mapping[str, int]:
