@@ -682,8 +682,8 @@ _TABLE = (
         "FAILURE - The results could not be published",
         _MACHINE,
         "The job ran, but its results could not be put where people read them. Its verdict stands.",
-        f"{_DETAIL} names the folder.",
-        "Check publish_logs.path: its permissions, and the space on its disk. " + _AGAIN,
+        f"{_DETAIL} names what failed, and where.",
+        "Check publish_logs: of a folder, its permissions and the space on its disk. " + _AGAIN,
     ),
     Code(
         "worker_failed",
