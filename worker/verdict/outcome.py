@@ -459,6 +459,15 @@ _TABLE = (
         "Mend what the task complains about.",
     ),
     Code(
+        "script_failed",
+        _FAILURE,
+        "FAILURE - The script failed",
+        _CHANGE,
+        "The script that tests the change ended with an exit status other than 0, or took longer than it may.",
+        f"{_DETAIL} is what the script has said, or its last line; shell_output.log has all that it has printed.",
+        "Fix what the script complains about.",
+    ),
+    Code(
         "bad_request",
         _FAILURE,
         "FAILURE - Wrong job argument %s",
