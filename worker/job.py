@@ -186,8 +186,7 @@ class Job:
             "th_snapshots_dir": str(config.snapshots_dir),
             "th_pip_download_cache": str(config.pip_download_cache),
             "th_projects_dir": str(config.projects_dir),
-            "th_publish_path": str(config.publish_logs.path),
-            "th_publish_url": config.publish_logs.prepend_url,
+            **publish.variables(config.publish_logs),
             "sandbox": config.sandbox,
         }
 
@@ -219,7 +218,7 @@ class Job:
             self._report(folder, self._canceled.code, "")
         elif end.status == "timeout":
             self._report(folder, at_the_end, f"the job was ended after {time_limit} s")
-        elif names is None and end.rc == runner.TASK_FAILED:
+        elif names is None and end.rc == runner.TASK_FAILED and not _explained(artifacts.read(folder.artifacts)):
             self._report(folder, "test_failed", detail)
         elif names is None and not reader.tasks:
             self._report(folder, "playbook_failed", f"{playbook} has run no task")
@@ -241,12 +240,14 @@ class Job:
             return self._canceled.too_late
 
         limit = self._config.upload_time_limit
+        publish.forget_url(folder)
         end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         if end.status == "failed" and not self._canceled.wait(RETRY_PAUSE):
+            publish.forget_url(folder)
             end = self._run(folder, UPLOAD_PLAYBOOK, limit, given_up, None)
         folder.end_processes()
-        failed = job_end.upload_failed(end, limit)
-        return (job_end.add(found, [failed]), "") if failed else (found, url)
+        failed, where = job_end.published(folder, end, limit, url)
+        return job_end.add(found, failed), where
 
     def _run(
         self,

@@ -40,7 +40,7 @@ MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
 FIRST_TRY = "first-try"
 DETAIL_LIMIT = 4000  # characters; more is not read
-_SHOWN = 100  # as publish_folder shortens the name of a place
+_SHOWN = 100  # as th_place shortens the name of a place
 _LARGE = ("db", "src", "venv", "home")
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 4.0
@@ -263,7 +263,7 @@ def _remove_elsewhere(root: Path) -> None:
     found = list(Path("/tmp").glob(f"th-{mark}-*"))  # noqa: S108 - the name is ours, and nobody can guess the rest
     try:
         variables = documents.read_mapping(root / "job.yaml")
-        place = Path(variables["th_publish_path"], variables["th_job"]["log_path"])
+        place = Path(variables["th_publish_path"] or root, variables["th_job"]["log_path"])
         found += place.parent.glob(f".{glob.escape(place.name[:_SHOWN])}.publishing-{mark}-*")
     except (ConfigError, KeyError, TypeError):
         pass  # it never came so far

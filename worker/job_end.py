@@ -99,6 +99,26 @@ def upload_failed(end: PlaybookRun, limit: int) -> Message | None:
     return Message.of("upload_failed", detail=detail)
 
 
+def published(folder: JobDir, end: PlaybookRun, limit: int, expected: str) -> tuple[list[Message], str]:
+    """What has failed of an upload that ended so, and where the results can be read ("" for nowhere).
+
+    The role says where; one that says nothing, and has not failed, has put them where they are `expected`. A step that
+    failed when the results were published already takes no link away.
+    """
+    failed = upload_failed(end, limit)
+    try:
+        url = publish.handed_back(folder)
+    except publish.WrongUrlError as error:
+        log.error("the results have no link: %s", error)
+        return [failed or Message.of("upload_failed", detail=str(error))], ""
+    if failed or url is not None:
+        return [failed] if failed else [], url or ""
+    if not expected:
+        detail = "the role upload_logs does not say where the results are, nor does publish_logs.prepend_url"
+        return [Message.of("upload_failed", detail=detail)], ""
+    return [], expected
+
+
 def write_first_try(folder: JobDir, first: Verdict, seconds: float) -> None:
     """Record for the second try what ended the first one, and after how many seconds. Raises OSError."""
     messages = [

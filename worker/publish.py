@@ -15,19 +15,57 @@ from urllib.parse import quote
 
 import yaml
 
+from worker.config.publish_logs import PublishLogs
 from worker.errors import ConfigError
-from worker.inputs import documents, git_url
+from worker.inputs import documents, git_url, untrusted
 from worker.job_dir import JobDir
 
 # This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
 _OURS = (
     "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
-    "th_publish_path", "th_publish_url", "sandbox",
+    "th_publish_type", "th_publish_path", "th_publish_url", "th_publish_options", "sandbox",
 )  # fmt: skip
 _SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
 _SECRET_NAME = re.compile(
     r"passw(or)?d|passphrase|db_pass|token|secret|api_?key|access_?key|private_?key|credential", re.IGNORECASE
 )
+
+
+PUBLISHED = "published.json"
+"""What the role upload_logs leaves in the job's folder: the URL of the results."""
+# One line of printable ASCII, with no user and no password. The role has the same rule (`hand_back_url`).
+_URL = re.compile(r"(https?://[^\s\"'<>\\`/?#@]{1,255}|file://)/[^\s\"'<>\\`]{0,2000}")
+
+
+class WrongUrlError(Exception):
+    """What was handed back is not the URL of published results."""
+
+
+def handed_back(folder: JobDir) -> str | None:
+    """Where the role says that the results can be read; None when it says nothing. Raises WrongUrlError."""
+    file = folder.root / PUBLISHED
+    if not os.path.lexists(file):
+        return None
+    url = untrusted.document(file).get("url")
+    if isinstance(url, str) and url.isascii() and url.isprintable() and _URL.fullmatch(url):
+        return url
+    shown = "no URL at all" if url is None else f"{untrusted.name(str(url)[:200])!r}"
+    raise WrongUrlError(f"the role upload_logs says in {PUBLISHED} that the results are at {shown}")
+
+
+def variables(settings: PublishLogs) -> dict[str, Any]:
+    """What the playbooks are told of where results go."""
+    return {
+        "th_publish_type": settings.type,
+        "th_publish_path": str(settings.path or ""),
+        "th_publish_url": settings.prepend_url,
+        "th_publish_options": dict(settings.options),
+    }
+
+
+def forget_url(folder: JobDir) -> None:
+    """Remove what says where results are, before they are published. Raises OSError."""
+    (folder.root / PUBLISHED).unlink(missing_ok=True)
 
 
 def url_of(prepend_url: str, log_path: str) -> str:

@@ -49,7 +49,9 @@ _OF_A_LOOP = "One or more items failed"
 
 
 _OF_VARIABLES = ("validate_argument_spec", "ansible.builtin.validate_argument_spec")
-_OF_ORDER = tuple(f"{space}{name}" for space in ("", "ansible.builtin.") for name in ("meta", "set_fact"))
+_OF_ORDER = tuple(
+    f"{space}{name}" for space in ("", "ansible.builtin.") for name in ("meta", "set_fact", "include_tasks")
+)
 """What tasks do that only arrange the others: no progress of a job."""
 _PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 _TAIL = 1500
@@ -82,7 +84,7 @@ class _Events:
         self._log, self._on_task = log, on_task
         self._unwritten = False
         self._header = ""
-        self.task = self.message = ""
+        self.task = self.message = self.error = ""
 
     def handle(self, event: Mapping[str, Any]) -> bool:
         """Log an event's text and report tasks; False keeps the event from being stored once more."""
@@ -98,7 +100,9 @@ class _Events:
             else:
                 self._header = text
         role, task = str(data.get("role", "")), str(data.get("task", ""))
-        if kind == "playbook_on_task_start" and not checks_variables:
+        if kind == "error":  # of a playbook that is none: there is no task to fail
+            self.error = str(event.get("stdout", "")).strip().removeprefix("[ERROR]: ")[:_LONGEST_MESSAGE]
+        elif kind == "playbook_on_task_start" and not checks_variables:
             self._on_task(role, "" if data.get("task_action") in _OF_ORDER else task)
         elif failed:
             task = f"the variables of the role {role}" if checks_variables else task
@@ -157,8 +161,8 @@ def run(
             cancel_callback=canceled,
         )
     if result.status != "failed":
-        events.task = events.message = ""
-    return PlaybookRun(result.status, result.rc, events.task, events.message)
+        return PlaybookRun(result.status, result.rc)
+    return PlaybookRun(result.status, result.rc, events.task, events.message if events.task else events.error)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class Scenario:
     `limits` are group variables of the playbooks, `gate` further plays of the gate's, `at_first` is a shell script that
     runs before all of them, `at_the_sign` one that runs beside the walk as soon as the change has made a file `SIGN`;
     `blocked` is a path of the installation that a file stands in the way of; `merged` is what the branch has in
-    addition, `advance` what is merged after the change was proposed.
+    addition, `advance` what is merged after the change was proposed; `options` are the job's own keys.
     """
 
     files: Files = field(default_factory=lambda: script("d4", "c3"))
@@ -64,6 +64,7 @@ class Scenario:
     blocked: str = ""
     advance: Files = field(default_factory=dict)
     merged: Files = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _migration(body: str) -> Files:
@@ -238,6 +239,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     "forbidden_here": Scenario(
         _migration("op.execute(\"LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)\")")
     ),
+    "script_failed": Scenario(
+        {"test.sh": "echo 'no such table' >$TH_RESULT_FILE; echo looking; exit 3\n"},
+        dataset=None,
+        profile=None,
+        config={"plugin": "shell_script"},
+        options={"script": "./test.sh"},
+    ),
 }
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py; those of
 changes at fault are run by test_recorded_changes.py."""
@@ -334,7 +342,7 @@ class Installation:
     def _configure(self, code: str, scenario: Scenario, home: Path, more: Mapping[str, Any]) -> Path:
         config = {**scenario.config, **more}
         plugin = config.pop("plugin", "gate_real_db_upgrade")
-        job: dict[str, Any] = {"name": "gate", "plugin": plugin}
+        job: dict[str, Any] = {"name": "gate", "plugin": plugin, **scenario.options}
         if plugin == "gate_real_db_upgrade":
             job["datasets_dir"] = str(home / "datasets")
         shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir", "environments_dir")}

@@ -6,13 +6,14 @@ import random
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.th_place import parts_of
 from ansible.module_utils.th_step import StepError
 
 from worker import publish
 from worker.errors import RequestError
 from worker.request import Request
 
-from .test_upload_logs import Publisher, module
+from .test_upload_logs import Publisher
 from .test_upload_logs import publisher as publisher
 
 ZUUL = {"ZUUL_UUID": "0123456789", "ZUUL_PROJECT": "org/p", "ZUUL_URL": "git://localhost"}
@@ -29,7 +30,7 @@ def requested(**arguments: str) -> str | None:
 
 def published_at(place: str) -> bool:
     try:
-        return module.parts_of(place) == place.split("/")
+        return parts_of(place) == place.split("/")
     except StepError:
         return False
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import th_copy, th_mariadb
+from ansible.module_utils import th_copy, th_mariadb, th_place
 from ansible.module_utils.th_step import StepError
 
 from worker.inputs import documents
 
 from .conftest import ROOT, load_module
 
+collecting = load_module("upload_logs", "collect_results")
 module = load_module("upload_logs", "publish_folder")
 
 PLACE = "7/7/1/check/job/0123456"
@@ -48,7 +49,10 @@ class Publisher:
         }
 
     def run(self) -> dict[str, Any]:
-        return dict(module.publish(self.params))
+        """What the role's two steps return together."""
+        collected = collecting.collect_results(self.params)
+        published = module.publish({**self.params, "folder": collected["folder"]})
+        return {**published, "left_out": collected["left_out"]}
 
     def published(self) -> dict[str, bytes]:
         return {
@@ -103,10 +107,10 @@ def test_a_build_that_is_published_again_is_replaced(
 
         class Libc:
             def renameat2(self, *_: object) -> int:
-                module.ctypes.set_errno(errno.EINVAL)
+                th_place.ctypes.set_errno(errno.EINVAL)
                 return -1
 
-        monkeypatch.setattr(module.ctypes, "CDLL", lambda *_, **__: Libc())
+        monkeypatch.setattr(th_place.ctypes, "CDLL", lambda *_, **__: Libc())
     assert publisher.run()["changed"]
     assert publisher.published() == {"index.html": b"<p>new"}
     assert publisher.beside() == ["0123456"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli import playbooks_copy, surroundings, trial
+from worker.cli.own_steps import own_steps
 from worker.cli.published import published
 from worker.cli.surroundings import Check
 from worker.cli.trial import Trial
@@ -191,6 +192,7 @@ def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
     yield from _chosen(settings)
     for project, tested in projects.items():
         yield from trials.project(project, tested)
+        yield from own_steps(settings, project)
 
 
 def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:

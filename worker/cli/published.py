@@ -23,6 +23,10 @@ _REMEDY = "let a web server serve the folder there (docs/deployment.md), or corr
 def published(settings: Config) -> Iterator[Check]:
     """Whether `prepend_url` leads to what is put below `publish_logs.path`."""
     url, folder = settings.publish_logs.prepend_url, settings.publish_logs.path
+    if folder is None:
+        tasks = f"publish_{settings.publish_logs.type}.yaml of the role upload_logs"
+        yield Check(True, "publish_logs", f"{tasks} publishes, which only a job can try")
+        return
     parts = urlsplit(url)
     if parts.scheme == "file":
         if Path(unquote(parts.path)) == folder:

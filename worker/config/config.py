@@ -7,23 +7,26 @@ The keys of existing installations keep their names and meaning. docs/configurat
 import functools
 import hashlib
 import os
-import re
 import sysconfig
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker.config import monitoring, resources, zuul_server
+from worker.config import monitoring, publish_logs, resources, zuul_server
 from worker.config.job_entry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
 from worker.config.monitoring import Monitoring
+from worker.config.publish_logs import PublishLogs
 from worker.config.resources import SensorLimits
 from worker.config.zuul_server import EMBEDDED, ZuulServer
 from worker.errors import ConfigError
 from worker.inputs import documents
 from worker.inputs.documents import Merged, Section
 
-__all__ = ["ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "ZuulServer", "load", "prepare_dir"]
+__all__ = [
+    "ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "PublishLogs", "ZuulServer", "load",
+    "prepare_dir",
+]  # fmt: skip
 
 DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
 BUBBLEWRAP, UNCONFINED = "bubblewrap", "none"
@@ -32,15 +35,6 @@ KEEP_CHOICES = ("never", "failed", "always")
 _FIXED = ("jobs_working_dir", "debug_log", "status_socket")  # what a worker that runs has open
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 7 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class PublishLogs:
-    """Where results go: copied below `path`, and read below `prepend_url`, which ends with a slash."""
-
-    type: str
-    path: Path
-    prepend_url: str
 
 
 KEYS = (
@@ -94,9 +88,10 @@ class Config:
             "pip_download_cache": (self.pip_download_cache, 0o755),
             "snapshots_dir": (self.snapshots_dir, 0o700),
             "environments_dir": (self.environments_dir, 0o755),
-            "publish_logs.path": (self.publish_logs.path, 0o755),
             "status_socket": (self.status_socket.parent, 0o700),
         }
+        if self.publish_logs.path:
+            dirs["publish_logs.path"] = (self.publish_logs.path, 0o755)
         if self.debug_log:
             dirs["debug_log"] = (self.debug_log.parent, 0o755)
         return dirs
@@ -210,7 +205,9 @@ class _Reader:
                 *(read_plugin(section, around) for section in self.top.sections("plugins")),
                 *(read_entry(section, around) for section in self.top.sections("jobs")),
             ),
-            publish_logs=self._publish_logs(),
+            publish_logs=publish_logs.read(
+                self.top.section("publish_logs"), self.ansible_dir, functools.partial(self._path, default=None)
+            ),
             job_time_limit=self.top.integer("job_time_limit", 14400, 1, _LONGEST),
             upload_time_limit=self.top.integer("upload_time_limit", 600, 1, _LONGEST),
             keep_job_dirs=self.top.choice("keep_job_dirs", KEEP_CHOICES),
@@ -239,20 +236,6 @@ class _Reader:
             problem = f"there is no folder {folder / 'playbooks'} that can be read"
             raise self.top.error("ansible_dir", problem, "'th init DIR' makes one")
         return folder
-
-    def _publish_logs(self) -> PublishLogs:
-        section = self.top.section("publish_logs")
-        section.expect("type", "path", "prepend_url")
-        kind = section.text("type", "local")
-        if kind != "local":
-            remedy = "only 'local' is there: set path and prepend_url"
-            raise section.error("type", f"{kind!r} is not available", remedy)
-        path = self._path(section, "path", None)
-        url = section.text("prepend_url", f"file://{path}/")
-        if not re.fullmatch(r"(https?|file)://[^\s\"'<>]*", url):
-            raise section.error("prepend_url", f"{url!r} is no http, https or file URL")
-        section.done()
-        return PublishLogs(kind, path, url if url.endswith("/") else url + "/")
 
     def _apart(self, config: Config) -> None:
         jobs_dir = os.path.realpath(config.jobs_working_dir)

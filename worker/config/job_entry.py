@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.config import plugin_options
 from worker.inputs.documents import Section
 
 ALL = "all"
@@ -80,7 +81,8 @@ def read_entry(section: Section, around: Surroundings, job_key: str = "name", pl
         if not datasets_dir:
             raise section.missing("datasets_dir", "name the folder with the datasets")
         section.done()
-    return JobEntry(name, plugin, datasets_dir, section.rest(), datasets, pipelines)
+    options = plugin_options.read(section, around.playbooks / plugin)
+    return JobEntry(name, plugin, datasets_dir, options, datasets, pipelines)
 
 
 def _plugin_name(section: Section, playbooks: Path, key: str) -> str:

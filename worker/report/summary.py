@@ -85,7 +85,8 @@ def notes(verdict: Verdict) -> list[str]:
     found = verdict.artifacts
     if found is None:
         return []
-    notes = [*_second_try(verdict), *(_touched(verdict, found.checkout) if found.checkout else [])]
+    said = [f"The test says: {found.message}"] if found.message else []
+    notes = [*_second_try(verdict), *said, *(_touched(verdict, found.checkout) if found.checkout else [])]
     notes += [*_further(verdict), *_of_datasets(verdict)]
     return [text_of(note, _LONGEST_NOTE) for note in notes[:_MOST_NOTES]]
 

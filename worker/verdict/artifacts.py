@@ -117,7 +117,7 @@ class Walk:
 class Artifacts:
     """All that a job left. `problems` and `controls` are those of `errors.jsonl`: before a walk, or beside it.
 
-    `first_try` is there when these are the artifacts of a second one.
+    `first_try` is there when these are the artifacts of a second one. `message` is what a plugin's own test has said.
     """
 
     checkout: Checkout | None
@@ -126,6 +126,7 @@ class Artifacts:
     problems: tuple[Problem, ...]
     first_try: FirstTry | None = None
     controls: tuple[Control, ...] = ()
+    message: str = ""
 
 
 def read(folder: Path) -> Artifacts:
@@ -141,6 +142,7 @@ def read(folder: Path) -> Artifacts:
         problems=tuple(problem_of(event) for event in beside if event.get("event") != "control"),
         first_try=_first_try(safe.document(folder / "first-try.json")),
         controls=tuple(control_of(event) for event in beside if event.get("event") == "control"),
+        message=safe.text(safe.document(folder / "plugin.json").get("message")),
     )
 
 

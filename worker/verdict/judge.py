@@ -20,7 +20,7 @@ from worker.verdict.problems import Problem
 BY_THE_END = (
     "migration_killed", "migration_ended", "walk_failed", "server_died", "server_out_of_memory", "server_failed",
     "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "git_refused",
-    "index_unreachable", "seed_broken", "playbook_failed",
+    "index_unreachable", "seed_broken", "playbook_failed", "script_failed",
 )  # fmt: skip
 # What ended a migration, by the walk's error code; the message that names the migration carries the detail.
 _ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")

@@ -459,6 +459,15 @@ _TABLE = (
         "Fix what the task complains about.",
     ),
     Code(
+        "script_failed",
+        _FAILURE,
+        "FAILURE - The script failed",
+        _CHANGE,
+        "The script that tests the change ended with an exit status other than 0, or took longer than it may.",
+        f"{_DETAIL} is what the script has said, or its last line; shell_output.log has all that it has printed.",
+        "Fix what the script complains about.",
+    ),
+    Code(
         "bad_request",
         _FAILURE,
         "FAILURE - Wrong job argument %s",
@@ -682,8 +691,8 @@ _TABLE = (
         "FAILURE - The results could not be published",
         _MACHINE,
         "The job ran, but its results could not be put where people read them. Its verdict stands.",
-        f"{_DETAIL} names the folder.",
-        "Check publish_logs.path: its permissions, and the space on its disk. " + _AGAIN,
+        f"{_DETAIL} names what failed, and where.",
+        "Check publish_logs: of a folder, its permissions and the space on its disk. " + _AGAIN,
     ),
     Code(
         "worker_failed",

@@ -24,6 +24,10 @@ options:
     description: The job's folder.
     type: path
     required: true
+  needed:
+    description: Whether the profile is read at all; else it has only C(name).
+    type: bool
+    default: true
 author: turbo-hipster
 """
 
@@ -56,11 +60,16 @@ from ansible.module_utils.th_yaml import read_yaml
 PROJECT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 
 
-def load(projects_dir: Path, project: str) -> dict[str, Any]:
-    """A project's profile with all its defaults. Raises StepError ``no_profile`` or ``profile_wrong``."""
+def checked(project: str) -> str:
+    """The name of a project, if it is one. Raises StepError ``no_profile``."""
     if not PROJECT.fullmatch(project):
         raise StepError("no_profile", f"th_job.project: {project!r} is not the name of a project.")
-    path = projects_dir / f"{project}.yaml"
+    return project
+
+
+def load(projects_dir: Path, project: str) -> dict[str, Any]:
+    """A project's profile with all its defaults. Raises StepError ``no_profile`` or ``profile_wrong``."""
+    path = projects_dir / f"{checked(project)}.yaml"
     try:
         document = read_yaml(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -97,6 +106,7 @@ def main() -> None:
             "project": {"type": "str", "required": True},
             "projects_dir": {"type": "path", "required": True},
             "job_dir": {"type": "path", "required": True},
+            "needed": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -111,7 +121,8 @@ def main() -> None:
                 if full(error):
                     raise
                 module.fail_json(msg=f"th_job_dir {job_dir} cannot be made: {error.strerror}.")
-        profile = load(Path(module.params["projects_dir"]), module.params["project"])
+        projects_dir, project = Path(module.params["projects_dir"]), module.params["project"]
+        profile = load(projects_dir, project) if module.params["needed"] else {"name": checked(project)}
         return {"changed": changed, "profile": profile}
 
     run_step(module, "project", str(job_dir), step)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collect what of a job's results may be published, and mask secrets in it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: collect_results
+short_description: Collect what of a job's results may be published, and mask secrets in it
+description:
+  - Copies regular files and folders with harmless names; symbolic links, devices, pipes, files with several
+    names (hard links), hidden files and whatever is beyond a limit are left out and listed in C(left-out.txt).
+  - Names that a web server may act on are left out, too. Secrets are masked in everything, byte for byte.
+  - The copy is a new folder beside the place I(log_path) below I(root), from where one rename puts it there.
+  - When it fails, C(upload_failed) is recorded in C(artifacts/errors.jsonl) and nothing is left behind.
+options:
+  source:
+    description: The folder of the results.
+    type: path
+    required: true
+  root:
+    description: The folder below which the copy is made.
+    type: path
+    required: true
+  log_path:
+    description: The place below I(root) that the copy is for.
+    type: str
+    required: true
+  job_dir:
+    description: The job's folder, for its secrets, and for what goes wrong.
+    type: path
+    required: true
+  file_limit:
+    description: The largest file, in bytes.
+    type: int
+    default: 268435456
+  total_limit:
+    description: All files together, in bytes.
+    type: int
+    default: 1073741824
+  count_limit:
+    description: The number of files and folders.
+    type: int
+    default: 5000
+  time_limit:
+    description: For how long files are copied and secrets masked in them, in seconds; what is left then, is left out.
+    type: float
+    default: 400
+  refused_extensions:
+    description: Parts of a name, after a dot, that a web server may act on. No file or folder with one is published.
+    type: list
+    elements: str
+    default: []
+  datasets:
+    description: The job's datasets, name and config of each. Their passwords are masked.
+    type: list
+    elements: dict
+    default: []
+  addresses:
+    description: URLs whose passwords and tokens are masked, beside those in the job's C(job.yaml).
+    type: list
+    elements: str
+    default: []
+  profile:
+    description: The project's profile, whose secrets are masked where it can be read.
+    type: path
+    default: ""
+  secrets:
+    description: Further secrets to mask.
+    type: list
+    elements: str
+    default: []
+  secret_files:
+    description: Files with further secrets, one a line.
+    type: list
+    elements: path
+    default: []
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Collect the results, leave out what must not be published, and mask secrets
+  collect_results:
+    source: /var/lib/turbo-hipster/jobs/1/results
+    root: /var/www/logs
+    log_path: 7/7/1/check/gate-real-db-upgrade/0123456
+    job_dir: /var/lib/turbo-hipster/jobs/1
+"""
+
+RETURN = r"""
+folder:
+  description: The copy.
+  type: path
+  returned: success
+left_out:
+  description: What was not copied, and why.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_copy import Copy, Limits
+from ansible.module_utils.th_mask import Masker
+from ansible.module_utils.th_place import beside, parts_of, remove
+from ansible.module_utils.th_secrets import collect, read_files, read_variables
+from ansible.module_utils.th_step import StepError, run_step
+
+
+def secrets_of(params: Mapping[str, Any]) -> list[str]:
+    """What is to be masked: a job's secrets, the worker's, and the operator's. Raises StepError ``upload_failed``."""
+    job_dir = Path(params["job_dir"])
+    profile = Path(params["profile"]) if params["profile"] else None
+    known = collect(job_dir, params["datasets"], read_variables(job_dir / "job.yaml"), os.environ, profile)
+    for address in params["addresses"]:
+        known.add_addresses(address)
+    known.operators.update(params["secrets"], read_files(params["secret_files"]))
+    return known.worth_masking()
+
+
+def collect_results(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the copy; the module's result. Raises StepError ``upload_failed``."""
+    place = Path(params["root"], *parts_of(params["log_path"]))
+    limits = Limits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
+    copy = Copy(limits, Masker(secrets_of(params)), frozenset(map(str.lower, params["refused_extensions"])))
+    made: Path | None = None
+    try:
+        made = beside(place)
+        copy.run(Path(params["source"]), made)
+    except BaseException as error:
+        if made is not None:
+            remove(made)
+        if not isinstance(error, OSError):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        problem = f"The results cannot be collected for {place}: {error.strerror}{where}."
+        raise StepError("upload_failed", problem) from None
+    return {"changed": True, "folder": str(made), "left_out": copy.left_out}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "path", "required": True},
+            "root": {"type": "path", "required": True},
+            "log_path": {"type": "str", "required": True},
+            "job_dir": {"type": "path", "required": True},
+            "file_limit": {"type": "int", "default": 256 * 1024 * 1024},
+            "total_limit": {"type": "int", "default": 1024 * 1024 * 1024},
+            "count_limit": {"type": "int", "default": 5000},
+            "time_limit": {"type": "float", "default": 400},
+            "refused_extensions": {"type": "list", "elements": "str", "default": []},
+            "datasets": {"type": "list", "elements": "dict", "default": []},
+            # what is listed here is in no log of the module's calls
+            "addresses": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "profile": {"type": "path", "default": ""},
+            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
+        }
+    )
+    run_step(module, "upload_logs", module.params["job_dir"], lambda: collect_results(module.params))
+
+
+if __name__ == "__main__":
+    main()

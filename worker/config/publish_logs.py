@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`publish_logs` of the configuration: how results are published, and where people read them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker.inputs.documents import Section
+
+LOCAL = "local"
+TASKS = Path("roles") / "upload_logs" / "tasks"
+"""Where the role has one task file for each type, below `ansible_dir`."""
+_NAME = re.compile(r"[a-z0-9_]{1,64}")
+
+
+@dataclass(frozen=True)
+class PublishLogs:
+    """Where results go. The task file of its `type` puts them there.
+
+    `path` is a folder of this machine, None where there is none. `prepend_url` is what people read below it, and ends
+    with a slash; "" where only the task file knows it. `options` are the type's own keys, unchanged.
+    """
+
+    type: str
+    path: Path | None
+    prepend_url: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(section: Section, ansible_dir: Path, path_of: Callable[[Section, str], Path]) -> PublishLogs:
+    """The checked section; `path_of` makes an absolute path of a key. Raises ConfigError."""
+    kind = section.text("type", LOCAL)
+    _check_type(section, kind, ansible_dir / TASKS)
+    if kind == LOCAL:  # the role's own, so its keys are known
+        section.expect("type", "path", "prepend_url")
+    path = path_of(section, "path") if kind == LOCAL or section.has("path") else None
+    url = section.text("prepend_url", f"file://{path}/" if path else "")
+    if url and not re.fullmatch(r"(https?|file)://[^\s\"'<>]*", url):
+        raise section.error("prepend_url", f"{url!r} is no http, https or file URL")
+    options: dict[str, Any] = {}
+    if kind == LOCAL:
+        section.done()
+    else:
+        options = section.rest()
+    return PublishLogs(kind, path, url if url.endswith("/") or not url else url + "/", options)
+
+
+def _check_type(section: Section, kind: str, tasks: Path) -> None:
+    there = sorted(file.stem.removeprefix("publish_") for file in tasks.glob("publish_*.yaml"))
+    if kind in there and _NAME.fullmatch(kind):
+        return
+    if kind == LOCAL and not there and not os.path.isfile(tasks / "publish_local.yaml"):
+        return  # an older copy of the role, which knows no types
+    files = ", ".join(f"publish_{name}.yaml" for name in there) or "none"
+    name = f"publish_{kind if _NAME.fullmatch(kind) else '<type>'}.yaml"
+    raise section.error("type", f"{kind!r} is not available", f"{tasks} has {files}; write {name}, or use one of them")
