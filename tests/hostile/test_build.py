@@ -3,6 +3,7 @@
 installed into the environment. One build tries everything, each thing in a process of its own."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -159,7 +160,10 @@ def boxed(site: Site) -> Iterator[dict[str, str]]:
     assert left_behind(site.world, work.job_dir) == []
     assert site.world.unharmed()
     assert altered(before, site.trees(work)) == []
-    assert {path: path.read_text() for path in (work.job_dir / "artifacts").iterdir()} == mine
+    artifacts = {path: path.read_text() for path in (work.job_dir / "artifacts").iterdir()}
+    document = json.loads(artifacts.pop(written := work.job_dir / "artifacts" / "environment.json"))
+    assert document == {"schema": 1, "environments": [work.entry]}
+    assert artifacts == {path: text for path, text in mine.items() if path != written}
     assert not [path for path in work.src.rglob("*") if path.lstat().st_mode & 0o6000]
     for folder in (work.src, work.job_dir / "venv"):
         assert folder.is_dir() and not folder.is_symlink()

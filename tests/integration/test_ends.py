@@ -100,7 +100,7 @@ def test_a_stop_while_packages_are_waited_for(world: World, impatient: Worker) -
         address = url.replace("git://", "http://")
         change = {**script("d4", "c3"), "requirements.txt": f"--index-url {address}/simple\nabsent==1\n"}
         unique = impatient.launch(world.change(change))
-        impatient.wait_for(unique, "Build the environments")
+        impatient.wait_for(unique, "Install the project, and what has to be built")
         stopped(impatient, unique)
 
 

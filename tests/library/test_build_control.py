@@ -19,8 +19,9 @@ from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
 from .workplace import Workplace
 
-RUN_MODULE = ROOT / "roles" / "project" / "files" / "run_module.py"
-MODULE = ROOT / "roles" / "build_environment" / "library" / "build_environments.py"
+PROGRAM = Path(sys.executable).parent / "ansible-playbook"
+ROLE = {"time_limit", "pass_environment"}
+"""Options that are variables of the role."""
 
 
 @pytest.fixture
@@ -45,16 +46,30 @@ class Job(Workplace):
         told = {"branch": "master", "base": base, "commit": "c" * 40, "stages": stages, "revisions": {}, "touched": {}}
         (self.job_dir / "artifacts" / "checkout.json").write_text(json.dumps(told))
 
-    def run(self) -> subprocess.CompletedProcess[str]:
-        wanted = [{"stage": "change", "kind": "change"}]
-        arguments = {"ANSIBLE_MODULE_ARGS": {**self.params, "wanted": wanted}}
-        words = [sys.executable, "-P", str(RUN_MODULE), str(MODULE)]
-        return subprocess.run(words, input=json.dumps(arguments), capture_output=True, text=True, timeout=900)
+    def run(self, root: Path = ROOT, fails: bool = True) -> str:
+        """Run the role, of the playbooks in a folder; what it says in the end."""
+        names = {"git_working_dir": "mirrors_dir", "environments_dir": "environments_dir"}
+        names |= {"pip_download_cache": "cache_dir", "sandbox": "sandbox", "job_dir": "job_dir", "job": "job"}
+        variables = {f"th_{name}": self.params[option] for name, option in names.items()}
+        variables |= {f"build_environment_{name}": self.params[name] for name in ROLE}
+        variables["th_profile"] = {"name": self.params["job"]["project"], **self.params["profile"]}
+        path = self.job_dir.parent / "variables.json"
+        path.write_text(json.dumps(variables))
+        words = [str(PROGRAM), "playbooks/build-environment.yaml", "-e", f"@{path}"]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "HOME": str(self.job_dir.parent)}
+        done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == (2 if fails else 0), done.stdout + done.stderr
+        return done.stdout.rpartition("TASK [")[2]
 
     def events(self) -> list[dict[str, Any]]:
         path = self.job_dir / "artifacts" / "errors.jsonl"
         events = [json.loads(line) for line in path.read_text().splitlines()]
         return [event for event in events if event.get("outcome") != "begun"]
+
+    def entries(self) -> list[dict[str, Any]]:
+        document = json.loads((self.job_dir / "artifacts" / "environment.json").read_text())
+        entries: list[dict[str, Any]] = document["environments"]
+        return entries
 
     def verdict(self) -> Verdict:
         return decide.decide(artifacts.read(self.job_dir / "artifacts"), ["one"])
@@ -93,8 +108,7 @@ def test_what_fails_without_the_change_is_the_operators(
 ) -> None:
     job.install["project"] = "editable" if "pyproject.toml" in merged else "none"
     job.propose(tmp_path, merged, change)
-    done = json.loads(job.run().stdout)
-    assert done["failed"] and done["code"] == "environment_failed"
+    assert "code: environment_failed" in job.run()
     error, control = job.events()
     assert (error["event"], control["event"], control["outcome"]) == ("error", "control", "failed")
     assert control["commit"] == json.loads((job.job_dir / "artifacts" / "checkout.json").read_text())["base"]
@@ -173,7 +187,7 @@ def test_trouble_of_the_control_changes_nothing(job: Job, tmp_path: Path) -> Non
     job.propose(tmp_path, GONE, {"README": "words"})
     path = job.job_dir / "artifacts" / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base": "b" * 40}))  # the mirror has no such commit
-    assert json.loads(job.run().stdout)["code"] == "environment_failed"
+    assert "code: environment_failed" in job.run()
     assert job.events()[-1]["outcome"] == "unknown"
     assert (job.verdict().outcome, job.verdict().fault) == (Outcome.FAILURE, Fault.CHANGE)
 

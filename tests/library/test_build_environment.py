@@ -10,13 +10,14 @@ import sys
 import time
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
-from ansible.module_utils.th_kept import locked_folder, prune
+from ansible.module_utils.th_kept import find, keep, prune
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import uv_path
 
@@ -25,7 +26,7 @@ from .conftest import ROOT
 from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
 from .proxies import CompanyProxy
-from .workplace import Workplace, module
+from .workplace import Workplace
 
 
 @pytest.fixture
@@ -483,23 +484,24 @@ def test_a_release_that_cannot_be_built_says_which(work: Workplace, commits: lis
 
 BUILD = """
 import json, sys
-from tests.library.workplace import module
-from ansible.module_utils.th_capped import CappedLog
-builder = module.Builder(json.loads(sys.argv[1]), CappedLog(sys.argv[2], 10**6))
-print(builder.build("stable-1", "release", sys.argv[3])["cached"])
+from tests.library.workplace import build
+print(build(json.loads(sys.argv[1]), "stable-1", "release", sys.argv[2])["cached"])
 """
 
 
 def test_two_jobs_build_one_environment_once(work: Workplace, commits: list[str], tmp_path: Path) -> None:
     """Given processes of their own, as jobs are."""
+    folders = [tmp_path / "jobs" / str(number) for number in range(3)]
+    for folder in folders:
+        (folder / "artifacts").mkdir(parents=True)
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", BUILD, json.dumps(work.params), str(tmp_path / f"{number}.log"), commits[0]],
+            [sys.executable, "-c", BUILD, json.dumps({**work.params, "job_dir": str(folder)}), commits[0]],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for number in range(3)
+        for folder in folders
     ]
     assert sorted(one.communicate(timeout=300)[0].strip() for one in running) == ["False", "True", "True"]
 
@@ -519,23 +521,48 @@ def test_environments_that_nobody_used_for_long_are_removed(tmp_path: Path) -> N
     assert sorted(path.name for path in root.iterdir()) == ["now", "yesterday"]
 
 
-def test_an_environment_that_is_held_is_not_removed(tmp_path: Path) -> None:
+def test_an_environment_that_is_being_built_is_not_removed(tmp_path: Path) -> None:
     root = tmp_path / "environments"
-    root.mkdir()
-    with locked_folder(root / "held") as folder:
-        os.utime(folder, (1, 1))
-        prune(root, 0)
-        assert folder.is_dir()
+    folder, there = find(root, "held", 60)
+    assert not there
+    os.utime(folder, (1, 1))
+    prune(root, 0)
+    assert folder.is_dir()
+    (folder / "claim.json").unlink()
     prune(root, 0)
     assert not folder.exists()
 
 
-def test_the_artifact_is_merged_by_stage() -> None:
-    before = [{"stage": "change", "seconds": 1}, {"stage": "stable-1", "seconds": 2}]
-    assert module.merged(before, [{"stage": "change", "seconds": 3}]) == [
-        {"stage": "stable-1", "seconds": 2},
-        {"stage": "change", "seconds": 3},
-    ]
+CLAIM = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import tests.library.conftest
+from ansible.module_utils.th_kept import find
+print(find(Path(sys.argv[1]), "key", float(sys.argv[2]))[0], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nobody_waits_for_a_build_whose_run_is_gone_or_whose_time_is_up(tmp_path: Path) -> None:
+    root, words = tmp_path / "environments", [sys.executable, "-c", CLAIM, str(tmp_path / "environments")]
+    first = subprocess.Popen([*words, "900"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout and first.stdin
+    left = Path(first.stdout.readline().strip())
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(find, root, "key", 0.0)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.5)
+        first.kill()
+        first.communicate()
+        mine, there = waiting.result(30)
+    assert mine != left and not there
+    other, there = find(root, "key", 900.0)  # the time of that one is up
+    assert other != mine and not there
+    (other / "venv" / "bin").mkdir(parents=True)
+    (other / "venv" / "bin" / "python").touch()
+    keep(other, {})
+    assert find(root, "key", 900.0) == (other, True)
 
 
 def test_a_machine_without_uv_is_not_the_changes_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

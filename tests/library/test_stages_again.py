@@ -94,10 +94,10 @@ def test_the_environments(again: Again) -> None:
     options = {"job": again.job["th_job"], "profile": again.profile, "mirrors_dir": again.job["th_git_working_dir"]}
     options |= {"environments_dir": again.job["th_environments_dir"], "cache_dir": str(again.folder / "packages")}
     options |= {"sandbox": boxes.given(), "programs": str(ROOT / "roles" / "build_environment" / "files")}
-    assert "failed" not in again.run("build_environment", "build_environments", wanted=[], **options)
+    answer = again.run("build_environment", "find_environment", stage="other", kind="base", commit="x", **options)
+    assert answer["kept"] is False
     forgotten(again, "build_environment")
-    wanted = [{"stage": "change", "kind": "change"}]
-    failed = again.run("build_environment", "build_environments", wanted=wanted, **options)
+    failed = again.run("build_environment", "find_environment", stage="change", kind="change", **options)
     assert failed["code"] == "playbook_failed"  # there is no checkout
     document = json.loads((again.artifacts / "environment.json").read_text())
     assert [one["stage"] for one in document["environments"]] == ["stable-1"]

@@ -1,19 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job's folder where environments are built, with what it shares with others."""
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import boxes
-from .conftest import ROOT, load_module
+from .conftest import ROOT
 
 # found once conftest is loaded
-from ansible.module_utils.th_capped import CappedLog  # isort: skip
+from ansible.module_utils.th_build_step import carry_on  # isort: skip
+from ansible.module_utils.th_find import check_out, find_or_begin, forget  # isort: skip
 from ansible.module_utils.th_step import StepError  # isort: skip
 
-module = load_module("build_environment", "build_environments")
+
+def build(params: Mapping[str, Any], stage: str, kind: str, commit: str) -> dict[str, Any]:
+    """Take the steps of roles/build_environment/tasks/environment.yaml, each from what the one before has left."""
+    forget(Path(params["job_dir"]), stage)
+    made, kept = find_or_begin(params, stage, kind, commit)
+    if kept:
+        return entry_of(params, stage)
+    install = made.recipe.install
+    files, project = (install["requirements"], install["constraints"]), (install["project"], install["extras"])
+    steps: list[Callable[[Any, Any], Any]] = [
+        check_out,
+        lambda build, log: build.create(log),
+        lambda build, log: build.install_requirements(log, *files, *project),
+        lambda build, log: build.install_packages(log, install["packages"]),
+        lambda build, log: build.install_project(log, *project),
+        lambda build, log: {"environment": build.finish(log)},
+    ]
+    for step in steps:
+        carry_on(type(made).read(made.file), step)
+    return entry_of(params, stage)
+
+
+def entry_of(params: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The entry of environment.json."""
+    document = json.loads((Path(params["job_dir"]) / "artifacts" / "environment.json").read_text())
+    return next(one for one in document["environments"] if one["stage"] == stage)
 
 
 class Workplace:
@@ -24,6 +52,7 @@ class Workplace:
         self.src = job_dir / "src"
         self.log = job_dir / "results" / "environment.log"
         self.place: dict[str, Any] = {}
+        self.entry: dict[str, Any] = {}
         self.install: dict[str, Any] = {
             "requirements": ["requirements.txt"],
             "constraints": [],
@@ -44,6 +73,7 @@ class Workplace:
             "cache_keep": 20,
             "sandbox": boxes.given(),
             "programs": str(ROOT / "roles" / "build_environment" / "files"),
+            "log_limit": 10**6,
             "pass_environment": ["PIP_INDEX_URL", "UV_HTTP_RETRIES", "UV_HTTP_TIMEOUT"],
         }
 
@@ -54,11 +84,8 @@ class Workplace:
             path.write_text(content)
 
     def build(self, stage: str = "change", kind: str = "change", commit: str = "") -> dict[str, Any]:
-        log = CappedLog(self.log, 10**6)
-        try:
-            return dict(module.Builder(self.params, log).build(stage, kind, commit))
-        finally:
-            log.close()
+        self.entry = build(self.params, stage, kind, commit)
+        return self.entry
 
     def fails(self, code: str, words: str) -> str:
         with pytest.raises(StepError) as caught:

@@ -18,7 +18,7 @@ from ansible.module_utils.th_caches import Cache, Caches
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_recipe import Recipe
 from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_source import NotPlainError, Plain, Source, static_dependencies
+from ansible.module_utils.th_source import NotPlainError, Plain, Source
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_uv import Uv, blame
@@ -50,13 +50,6 @@ class Installer:
     caches: Caches
     log: CappedLog
 
-    def source(self, recipe: Recipe, root: Path) -> Source:
-        """What is to be installed of a checkout. Raises StepError."""
-        source = Source.of(recipe.install, root)
-        if source.why:
-            self.log.line(f"The project itself is not installed: {printable(source.why)}")
-        return source
-
     def plain(self, source: Source, root: Path) -> Plain | None:
         """All that is to be installed but the project itself, where it only names packages."""
         try:
@@ -65,77 +58,48 @@ class Installer:
             self.log.line(f"The shared cache is not used: {printable(str(reason))}")
             return None
 
-    def wheels(self, recipe: Recipe, place: Place, source: Source, plain: Plain, root: Path) -> None:
-        """Install the wheels of named packages, and nothing else. Raises StepError."""
-        try:
-            with (
-                self.workplace.uv(recipe, place.venv, place.home, plain.urls) as uv,
-                self.caches.shared.held() as cache,
-            ):
-                _make_venv(uv, recipe, place.venv, place.home, cache)
-                try:
-                    _install_wheels(uv, recipe, place, plain, cache)
-                except StepError as error:
-                    raise self._judged(error, uv, recipe, place, source, root) from None
-        finally:
-            remove(place.home)
-
-    def everything(self, recipe: Recipe, place: Place, source: Source, plain: Plain | None, root: Path) -> None:
-        """Install all of it; a project that says in its build that it is none, without that. Raises StepError."""
-        deadline = time.monotonic() + self.workplace.time_limit
-        try:
-            try:
-                self._attempt(recipe, place, source, plain, root, deadline)
-            except StepError as error:
-                other = source.without_itself(root, error)
-                if other is None:
-                    raise
-                source = other
-                self.log.line(f"The project itself is not installed, only what it needs: {printable(source.why)}")
-                self._attempt(recipe, place, source, self.plain(source, root), root, deadline)
-        finally:
-            remove(place.home)
-
-    def _attempt(
-        self, recipe: Recipe, place: Place, source: Source, plain: Plain | None, root: Path, deadline: float
-    ) -> None:
+    def create(self, recipe: Recipe, place: Place, deadline: float) -> None:
+        """Make an empty environment in the place of whatever is there, and a folder for the build. Raises StepError."""
         remove(place.venv)
         remove(place.home)
-        install = recipe.installing(place.venv)
-        with self.workplace.uv(recipe, place.venv, place.home, source.urls, deadline) as uv:
-            try:
-                complete = self._first(uv, recipe, place, plain)
-            except StepError as error:
-                judged = self._judged(error, uv, recipe, place, source, root)
-                if plain is None or judged.code != "environment_failed":
-                    raise judged from None
-                self._attempt(recipe, place, source, None, root, deadline)
-                return
-            if not complete or (source.project != "none" and not static_dependencies(root)):
-                words = [*install, *source.dependencies(), *source.itself()]
-            elif source.project != "none":
-                words = [*install, "--no-deps", *source.itself()]
-            else:
-                return
-            with _held(place) as own:
-                try:
-                    uv(*words, cwd=root, cache=own, writable=[place.src])
-                except StepError as error:
-                    raise self._judged(error, uv, recipe, place, source, root, built=True) from None
+        uv = self.workplace.uv(recipe, place.venv, place.home, (), deadline, network=False)
+        with uv as run, self.caches.shared.held() as cache:
+            _make_venv(run, recipe, place.venv, place.home, cache)
 
-    def _first(self, uv: Uv, recipe: Recipe, place: Place, plain: Plain | None) -> bool:
-        """Make the environment, and install the wheels of what is only named; whether there is one of each."""
-        with self.caches.shared.held() as cache:
-            _make_venv(uv, recipe, place.venv, place.home, cache)
-            if plain is None:
-                return False
+    def wheels(self, recipe: Recipe, place: Place, source: Source, plain: Plain, root: Path, deadline: float) -> bool:
+        """Install the wheels of named packages, through the shared cache, and nothing else; False when that takes a
+        build. To be called before code of a project has run, with nothing of it in `place`. Raises StepError."""
+        if not plain.requirements:
+            return True
+        with (
+            self.workplace.uv(recipe, place.venv, place.home, plain.urls, deadline) as uv,
+            self.caches.shared.held() as cache,
+        ):
+            # from a list that we have written, and without the checkout in sight: no code of a project runs
+            words = plain.words(place.home)
             try:
-                _install_wheels(uv, recipe, place, plain, cache)
+                uv(*recipe.installing(place.venv), "--no-build", *words, cwd=place.home, cache=cache)
             except StepError as error:
-                if error.code != "environment_failed":
-                    raise
+                if error.code == "environment_failed":
+                    return False
+                judged = self._judged(error, uv, recipe, place, source, root)
+                if judged.code != "environment_failed":
+                    raise judged from None
                 return False
         return True
+
+    def build(
+        self, recipe: Recipe, place: Place, source: Source, words: Sequence[str], root: Path, deadline: float
+    ) -> None:
+        """Install what may run code of the project, with a cache of its own. `words` are uv's. Raises StepError."""
+        with (
+            self.workplace.uv(recipe, place.venv, place.home, source.urls, deadline) as uv,
+            _held(place) as own,
+        ):
+            try:
+                uv(*recipe.installing(place.venv), *words, cwd=root, cache=own, writable=[place.src])
+            except StepError as error:
+                raise self._judged(error, uv, recipe, place, source, root, built=True) from None
 
     def _judged(
         self,
@@ -183,13 +147,6 @@ class Installer:
 def _make_venv(uv: Uv, recipe: Recipe, venv: Path, home: Path, cache: Path) -> None:
     words = ("venv", "--quiet", "--no-project", "--python", recipe.python.path, str(venv))
     uv(*words, cwd=home, cache=cache, network=False)
-
-
-def _install_wheels(uv: Uv, recipe: Recipe, place: Place, plain: Plain, cache: Path) -> None:
-    """Install from a list that we have written, and without the checkout in sight: no code of a project runs."""
-    if plain.requirements:
-        words = plain.words(place.home)
-        uv(*recipe.installing(place.venv), "--no-build", *words, cwd=place.home, cache=cache)
 
 
 def _held(place: Place) -> AbstractContextManager[Path]:

@@ -1,60 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment of the code that a change is based on, built as the change's was: does it fail without the change?"""
+"""Which failures of a build are compared with a build of the code that the change is based on."""
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_artifacts import append_event, read_json
-from ansible.module_utils.th_builder import Builder
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_control import FOLDER, base_of, begin, event_of, prepare
-from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_requirements import absent
-from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import TIME_LIMIT
 
-ROLE = "build_environment"
 CONTROLLED = ("environment_failed", "over_limit")
 """Codes of a build's failure whose cause may be merged already."""
 
 
-def facts_of(error: StepError) -> dict[str, Any]:
-    """What an `error` or a `control` event says of a failed build, with the packages that no index has."""
-    facts = {"code": error.code, "detail": error.detail, **error.more}
-    missing = sorted(absent(error.detail)) if error.code == "environment_failed" else []
-    return {**facts, "missing": missing} if missing else facts
-
-
-def control(params: Mapping[str, Any], log: CappedLog, error: StepError) -> None:
-    """Build the environment without the change, after that of the change has failed, and write down how it went."""
-    job_dir = Path(params["job_dir"])
-    checkout = read_json(job_dir / "artifacts" / "checkout.json")
-    base = base_of(checkout)
-    if not base or not _may_be_merged(error):
-        return
-    events = job_dir / "artifacts" / "errors.jsonl"
-    begun = begin(events, ROLE, checkout, dataset="")
-    log.line(f"Control: the same without the change, at {base}")
-    facts: dict[str, Any] = {"outcome": "passed"}
-    try:
-        folder = prepare(job_dir, checkout)
-        limit = min(params["time_limit"], params["control_time_limit"])
-        Builder({**params, "job_dir": str(folder), "time_limit": limit}, log).build("change", "base", base)
-    except StepError as found:
-        facts = {**facts_of(found), "outcome": "failed" if _may_be_merged(found) else "unknown"}
-    except OSError as found:
-        facts = {"outcome": "unknown", "detail": str(found)}
-    with suppress(StepError, OSError):
-        remove(job_dir / FOLDER)
-    append_event(events, event_of(ROLE, checkout, time.monotonic() - begun, {"dataset": "", **facts}))
-    log.line(f"Control: {facts['outcome']}")
-
-
-def _may_be_merged(error: StepError) -> bool:
+def may_be_merged(failure: Mapping[str, Any]) -> bool:
     """Whether it is worth to look for a failure without the change: not for want of time."""
-    return error.code in CONTROLLED and TIME_LIMIT not in error.detail
+    return failure.get("code") in CONTROLLED and TIME_LIMIT not in str(failure.get("detail", ""))
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    """What the build without the change has come to, of a folder like a job's: the facts of a `control` event."""
+    try:
+        lines = (folder / "artifacts" / "errors.jsonl").read_text("utf-8", "replace").splitlines()
+        event = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        built = (folder / "artifacts" / "environment.json").is_file()
+        return {"outcome": "passed"} if built else {"outcome": "unknown"}
+    facts = {name: value for name, value in event.items() if name not in ("event", "at", "role", "dataset")}
+    return {**facts, "outcome": "failed" if may_be_merged(event) else "unknown"}

@@ -41,10 +41,17 @@ class Workplace:
 
     @contextmanager
     def uv(
-        self, recipe: Recipe, venv: Path, home: Path, urls: Iterable[str], deadline: float | None = None
+        self,
+        recipe: Recipe,
+        venv: Path,
+        home: Path,
+        urls: Iterable[str],
+        deadline: float | None = None,
+        network: bool = True,
     ) -> Iterator[Uv]:
         """uv, which may write to the environment and to `home`. `urls` are what the profile has fetched; `deadline` is
-        when all of it has to be done (monotonic), else the time limit from now."""
+        when all of it has to be done (monotonic), else the time limit from now. Without `network` nothing of it may
+        ask for one."""
         for folder in (venv, home, home / "tmp", home / "cache"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = self._environment(recipe, home)
@@ -54,6 +61,8 @@ class Workplace:
         box = Box(self.sandbox, read_only, [venv, home])
         if self.sandbox.kind == "none":
             yield Uv(self.log, environment, box, self.time_limit, None, deadline)
+        elif not network:
+            yield Uv(self.log, without_proxies(environment), box, self.time_limit, None, deadline)
         elif not self.sandbox.build_network:
             offline = {**without_proxies(environment), "UV_OFFLINE": "1"}
             yield Uv(self.log, offline, box, self.time_limit, None, deadline)

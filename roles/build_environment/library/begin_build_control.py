@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepare to build without the change what could not be built with it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: begin_build_control
+short_description: Prepare to build without the change what could not be built with it
+description:
+  - Makes the folder C(control) in the job's, as a job that builds nothing but the commit which the change is based on,
+    where the failure is one that may be merged already.
+  - An environment for all jobs that is not built after all is removed.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  failed:
+    description: How the task that has failed ended.
+    type: dict
+    required: true
+  task:
+    description: The name of that task.
+    type: str
+    default: ""
+  log:
+    description: The log of the builds.
+    type: path
+    required: true
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Prepare to build without the change what could not be built with it
+  begin_build_control:
+    job_dir: "{{ th_job_dir }}"
+    failed: "{{ ansible_failed_result }}"
+    task: "{{ ansible_failed_task.name }}"
+    log: "{{ th_job_dir }}/results/environment.log"
+  register: control
+"""
+
+RETURN = r"""
+commit:
+  description: What is to be built; nothing when it is empty.
+  type: str
+  returned: always
+job_dir:
+  description: The folder to build it in.
+  type: str
+  returned: always
+begun:
+  description: When it began.
+  type: float
+  returned: always
+failure:
+  description: What has failed, for C(end_build_control).
+  type: dict
+  returned: always
+"""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import append_event, read_json
+from ansible.module_utils.th_build import FILE, Build
+from ansible.module_utils.th_build_step import ROLE
+from ansible.module_utils.th_control import FOLDER, base_of, begin, event_of, prepare
+from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_without_change import may_be_merged
+
+KEPT = ("code", "censored", "stdout", "stderr", "module_stdout", "module_stderr")
+"""What is kept of how a task has ended, for whoever reads why the job failed."""
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "failed": {"type": "dict", "required": True},
+            "task": {"type": "str", "default": ""},
+            "log": {"type": "path", "required": True},
+        }
+    )
+    job_dir, ended = Path(module.params["job_dir"]), module.params["failed"]
+    state = read_json(job_dir / FILE)
+    known = state.get("failure") or {}
+    message = str(ended.get("msg", ""))
+    if not known and not ended.get("code") and module.params["task"]:  # a step of an operator's own
+        message = f"{module.params['task']}: {message}"
+    if not known and "given" in state:
+        with suppress(StepError):
+            Build.read(job_dir / FILE).give_up()
+    failure = {"msg": message, **{name: ended[name] for name in KEPT if ended.get(name)}}
+    checkout = read_json(job_dir / "artifacts" / "checkout.json")
+    commit, folder, begun = base_of(checkout), job_dir / FOLDER, time.monotonic()
+    if not commit or state.get("kind") != "change" or not may_be_merged(known):
+        commit = ""
+    else:
+        events = job_dir / "artifacts" / "errors.jsonl"
+        begin(events, ROLE, checkout, dataset="")
+        with suppress(OSError), open(module.params["log"], "a", encoding="utf-8") as log:
+            log.write(f"Control: the same without the change, at {commit}\n")
+        try:
+            prepare(job_dir, checkout)
+        except (StepError, OSError) as error:
+            facts = {"dataset": "", "outcome": "unknown", "detail": str(error)}
+            append_event(events, event_of(ROLE, checkout, time.monotonic() - begun, facts))
+            commit = ""
+    module.exit_json(changed=bool(commit), commit=commit, job_dir=str(folder), begun=begun, failure=failure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record what the build without the change has come to, and fail as the build with it did."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: end_build_control
+short_description: Record what the build without the change has come to, and fail as the build with it did
+description:
+  - Appends the event C(control) to C(artifacts/errors.jsonl), and removes the folder.
+  - Fails in any case, with what C(begin_build_control) was given.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  control:
+    description: What C(begin_build_control) has returned.
+    type: dict
+    required: true
+  log:
+    description: The log of the builds.
+    type: path
+    required: true
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Record what that has come to, and fail as the build did
+  end_build_control:
+    job_dir: "{{ th_job_dir }}"
+    control: "{{ control }}"
+    log: "{{ th_job_dir }}/results/environment.log"
+"""
+
+RETURN = r"""
+code:
+  description: The code of the failure, where it has one.
+  type: str
+  returned: failure
+"""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import append_event, read_json
+from ansible.module_utils.th_build_step import ROLE
+from ansible.module_utils.th_control import FOLDER, event_of
+from ansible.module_utils.th_remove import remove
+from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_without_change import found_in
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "control": {"type": "dict", "required": True},
+            "log": {"type": "path", "required": True},
+        }
+    )
+    job_dir, control = Path(module.params["job_dir"]), module.params["control"]
+    if control.get("commit"):
+        folder = job_dir / FOLDER
+        facts = found_in(folder)
+        checkout = read_json(job_dir / "artifacts" / "checkout.json")
+        seconds = time.monotonic() - control["begun"]
+        with suppress(OSError):  # a full disk: the failure itself is recorded
+            append_event(
+                job_dir / "artifacts" / "errors.jsonl", event_of(ROLE, checkout, seconds, {"dataset": "", **facts})
+            )
+            with open(module.params["log"], "a", encoding="utf-8") as log:
+                log.write(f"Control: {facts['outcome']}\n")
+        with suppress(StepError, OSError):
+            remove(folder)
+    module.fail_json(**{"msg": "The environment could not be built.", **control.get("failure", {})})
+
+
+if __name__ == "__main__":
+    main()

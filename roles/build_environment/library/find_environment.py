@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look for an environment that is kept, or for where it is to be built."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: find_environment
+short_description: Look for an environment that is kept, or for where it is to be built
+description:
+  - Those of releases and of the target branch's tip, which are merged code, are kept for later jobs; so is that of a
+    change which asks for the same packages as the code that it is based on, and for nothing else.
+  - One that is kept is written to C(artifacts/environment.json), and there is nothing else to do.
+  - Else the other steps build it, in the job's folder, or in a new one of those that are kept. While another run builds
+    the same, it is waited for.
+  - What an earlier run has left of this environment is forgotten.
+options:
+  stage:
+    description: The slug of the stage.
+    type: str
+    required: true
+  kind:
+    description: Whose code it is.
+    type: str
+    choices: [change, release, tip, base]
+    required: true
+  commit:
+    description: The commit, of all but the change.
+    type: str
+    default: ""
+  job:
+    description: The job, C(th_job) of docs/artifacts.md.
+    type: dict
+    required: true
+  profile:
+    description: The project's profile, as C(project_profile) returns it.
+    type: dict
+    required: true
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  mirrors_dir:
+    description: The folder of the mirrors.
+    type: path
+    required: true
+  environments_dir:
+    description: The folder of the environments that are kept.
+    type: path
+    required: true
+  cache_dir:
+    description: The folder of the caches of packages.
+    type: path
+    required: true
+  origin:
+    description: Base URL of the branches and tags; that of the job when empty.
+    type: str
+    default: ""
+  steps:
+    description: A file that says how environments are built. When it changes, no kept environment fits any more.
+    type: path
+  time_limit:
+    description: How long all steps of one environment may take, in seconds.
+    type: float
+    default: 1800
+  cache_keep:
+    description: How many environments are kept. Those used in the last 24 hours are kept in any case.
+    type: int
+    default: 20
+  sandbox:
+    description: What builds run in, C(th_sandbox) of the role C(project).
+    type: dict
+    required: true
+  programs:
+    description: The folder of the role's files.
+    type: path
+    required: true
+  pass_environment:
+    description: Names of environment variables of the worker that the builds get.
+    type: list
+    elements: str
+    default: []
+  log:
+    description: The log of the builds; C(results/environment.log) of the job's folder when not given.
+    type: path
+  log_limit:
+    description: How long the log may become, in bytes.
+    type: int
+    default: 10485760
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Look for an environment that is kept
+  find_environment:
+    stage: stable-3.4
+    kind: release
+    commit: 1f0c0d8a4c6c4f6b9d3a0d7a5c8e1b2f3a4b5c6d
+    job: "{{ th_job }}"
+    profile: "{{ th_profile }}"
+    job_dir: "{{ th_job_dir }}"
+    mirrors_dir: "{{ th_git_working_dir }}"
+    environments_dir: "{{ th_environments_dir }}"
+    cache_dir: "{{ th_pip_download_cache }}"
+    sandbox: "{{ th_sandbox }}"
+    programs: "{{ role_path }}/files"
+  register: found
+"""
+
+RETURN = r"""
+kept:
+  description: Whether the environment is there already, and written down.
+  type: bool
+  returned: success
+build:
+  description: The file that the steps of the build leave to each other.
+  type: str
+  returned: success
+install:
+  description: What is to be installed, C(install) of the profile, of the release where it has its own.
+  type: dict
+  returned: success
+venv:
+  description: The environment, or where it is to be built.
+  type: str
+  returned: success
+src:
+  description: The checkout.
+  type: str
+  returned: success
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import as_text, write_text
+from ansible.module_utils.th_build import FILE
+from ansible.module_utils.th_build_step import ROLE, with_missing
+from ansible.module_utils.th_find import find_or_begin, forget
+from ansible.module_utils.th_step import StepError, run_step
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "stage": {"type": "str", "required": True},
+            "kind": {"type": "str", "choices": ["change", "release", "tip", "base"], "required": True},
+            "commit": {"type": "str", "default": ""},
+            "job": {"type": "dict", "required": True},
+            "profile": {"type": "dict", "required": True},
+            "job_dir": {"type": "path", "required": True},
+            "mirrors_dir": {"type": "path", "required": True},
+            "environments_dir": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "origin": {"type": "str", "default": ""},
+            "steps": {"type": "path"},
+            "time_limit": {"type": "float", "default": 1800},
+            "cache_keep": {"type": "int", "default": 20},
+            "sandbox": {"type": "dict", "required": True},
+            "programs": {"type": "path", "required": True},
+            "pass_environment": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "log": {"type": "path"},
+            "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
+        }
+    )
+    params = module.params
+    stage, kind, job_dir = params["stage"], params["kind"], Path(params["job_dir"])
+
+    def step() -> dict[str, Any]:
+        os.umask(0o077)
+        forget(job_dir, stage)
+        try:
+            build, kept = find_or_begin(params, stage, kind, params["commit"])
+        except StepError as error:
+            found = with_missing(error, kind)
+            failure = {"code": found.code, "detail": found.detail}
+            write_text(job_dir / FILE, as_text({"stage": stage, "kind": kind, "failure": failure}), 0o600)
+            raise found from None
+        return {
+            "changed": not kept,
+            "kept": kept,
+            "build": str(build.file),
+            "install": dict(build.recipe.install),
+            "venv": str(build.venv),
+            "src": str(build.src),
+        }
+
+    run_step(module, ROLE, str(job_dir), step)
+
+
+if __name__ == "__main__":
+    main()
