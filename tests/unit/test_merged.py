@@ -155,6 +155,10 @@ def test_a_merged_migration_in_the_changes_stage_counts_where_the_change_alters_
     assert found.outcome is Outcome.SUCCESS and {one.fault for one in found.messages} == {Fault.DATASET}
     found = altered(tmp_path / "b", "too_many_rows", touched={**touched, "helpers": ["catalog/db/env.py"]})
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
+    # it may import or read any file, wherever that is
+    found = altered(tmp_path / "c", "too_many_rows", touched={**touched, "helpers": [], "others": ["lib/fill.sql"]})
+    assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
+    assert "it ran with what the change alters: lib/fill.sql" in found.messages[0].detail
 
 
 def test_a_merged_failure_is_the_datasets_where_it_is_about_data_and_else_the_operators(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Merged:
             return False
         if not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
             return False
-        return not checkout.helpers and not checkout.brings(message.to)
+        return not checkout.alters_code and not checkout.brings(message.to)
 
     def _by_the_checkout(self, message: Message) -> Message:
         """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are

@@ -90,6 +90,14 @@ class Forest:
             if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
         )
 
+    def others(self, base: str, change: str, touched: Iterable[str]) -> list[str]:
+        """The other files that differ and may be code or data: a migration can use any of them."""
+        known = self.read(base).files(touched) | self.read(change).files(touched)
+        known.update(self.helpers(base, change, touched))
+        return sorted(
+            path for path in differing(self._git, self._repository, base, change)
+            if path not in known and not f"/{path.lower()}".endswith(_TEXT)
+        )  # fmt: skip
 
     def calls_downgrades(self, commit: str) -> bool:
         """Whether what is beside the migrations of a commit, such as an ``env.py``, has the word ``downgrade``."""
@@ -109,6 +117,7 @@ def _up(path: str) -> Iterator[str]:
         path = posixpath.dirname(path)
 
 
+_TEXT = (".md", ".rst", "/readme", "/license", "/changelog", "/authors", "/.gitignore", "/.mailmap")
 _NO_CODE = ("", ".md", ".rst", ".txt", ".mako")
 """Ends of files' names that no migration uses; without one there are README, LICENSE, neutron's EXPAND_HEAD."""
 
