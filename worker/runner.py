@@ -49,7 +49,8 @@ _OF_A_LOOP = "One or more items failed"
 
 
 _OF_VARIABLES = ("validate_argument_spec", "ansible.builtin.validate_argument_spec")
-_OF_ORDER = tuple(f"{space}{name}" for space in ("", "ansible.builtin.") for name in ("meta", "set_fact"))
+_ORDERING = ("meta", "set_fact", "include_tasks")
+_OF_ORDER = tuple(f"{space}{name}" for space in ("", "ansible.builtin.") for name in _ORDERING)
 """What tasks do that only arrange the others: no progress of a job."""
 _PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 _TAIL = 1500

@@ -52,7 +52,8 @@ class Walker:
     def told(self, job_dir: Path) -> dict[str, Any]:
         """What an attack knows."""
         world = self.world
-        number = {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for name in ("add_key", "bpf", "setsockopt")}
+        calls = ("add_key", "bpf", "setsockopt")
+        number = {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for name in calls}
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file, "mark": job_dir.name,
             "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp, "gearman": world.gearman, "key": KEY,

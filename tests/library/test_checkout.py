@@ -544,7 +544,8 @@ def test_several_databases_are_one_forest(work: Workplace, repository: Repositor
         ["api:2", "main:c"],
         ["api:3", "main:d"],
     ]
-    assert document["touched"] == {"added": ["api:3", "main:d"], "altered": [], "removed": [], "helpers": [], "others": []}
+    nothing: dict[str, list[str]] = {kind: [] for kind in ("altered", "removed", "helpers", "others")}
+    assert document["touched"] == {"added": ["api:3", "main:d"], **nothing}
     assert document["revisions"]["api:3"] == {"down": ["api:2"], "file": f"{new}/003_three.py"}
     assert document["revisions"]["main:d"]["down"] == ["main:c"]
     assert [stage["folders"] for stage in document["stages"]][1:3] == [[VERSIONS, old], [VERSIONS, new]]

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_artifacts import append_event, read_json
+from ansible.module_utils.th_artifacts import read_json
 from ansible.module_utils.th_builder import Builder
 from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_control import FOLDER, base_of, begin, event_of, prepare
-from ansible.module_utils.th_remove import remove
+from ansible.module_utils.th_control import base_of, compared, prepare
 from ansible.module_utils.th_requirements import absent
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_uv import TIME_LIMIT
@@ -37,22 +34,17 @@ def control(params: Mapping[str, Any], log: CappedLog, error: StepError) -> None
     base = base_of(checkout)
     if not base or not _may_be_merged(error):
         return
-    events = job_dir / "artifacts" / "errors.jsonl"
-    begun = begin(events, ROLE, checkout, dataset="")
     log.line(f"Control: the same without the change, at {base}")
-    facts: dict[str, Any] = {"outcome": "passed"}
-    try:
+
+    def build() -> None:
         folder = prepare(job_dir, checkout)
         limit = min(params["time_limit"], params["control_time_limit"])
         Builder({**params, "job_dir": str(folder), "time_limit": limit}, log).build("change", "base", base)
-    except StepError as found:
-        facts = {**facts_of(found), "outcome": "failed" if _may_be_merged(found) else "unknown"}
-    except OSError as found:
-        facts = {"outcome": "unknown", "detail": str(found)}
-    with suppress(StepError, OSError):
-        remove(job_dir / FOLDER)
-    append_event(events, event_of(ROLE, checkout, time.monotonic() - begun, {"dataset": "", **facts}))
-    log.line(f"Control: {facts['outcome']}")
+
+    def failed(found: StepError) -> dict[str, Any]:
+        return {**facts_of(found), "outcome": "failed" if _may_be_merged(found) else "unknown"}
+
+    log.line(f"Control: {compared(job_dir, ROLE, checkout, build, failed)}")
 
 
 def _may_be_merged(error: StepError) -> bool:

@@ -175,8 +175,9 @@ class Checkout:
         if unreadable:
             raise StepError("migration_unreadable", printable(unreadable))
         check_trees(reader, self._profile, base if tip else None, commit, branch)
-        if tip is not None:
-            left_out = left_out or reader.outside(tip) or too_many_heads(reader, databases, tip, commit)
+        tip_heads = ""
+        if tip is not None and not (left_out := left_out or reader.outside(tip)):
+            left_out = tip_heads = too_many_heads(reader, databases, tip, commit)
         stages: list[Stage] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
@@ -212,6 +213,7 @@ class Checkout:
             "touched": {**touched, **self._beside(reader, base, commit, touched)},
             "installs": self._install_files(base, commit),
             "tip_left_out": left_out,
+            **({"tip_has_heads": True} if tip_heads else {}),
             "left_out": releases_left_out,
             **({"lfs_pointers": pointers} if pointers else {}),
             "unreadable": [

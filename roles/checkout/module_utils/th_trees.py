@@ -25,13 +25,15 @@ from ansible.module_utils.th_text import printable
 class Places:
     """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use.
 
-    `outside` says of which folder it has them out of the checkout, where nobody can read them.
+    `outside` says of which folder it has them out of the checkout, where nobody can read them. `missing` is the
+    configuration file that the profile names and the commit does not have.
     """
 
     folders: tuple[str, ...] = ()
     recursive: bool = False
     helpers: tuple[str, ...] = ()
     outside: str = ""
+    missing: str = ""
 
 
 class Forest:
@@ -211,7 +213,8 @@ class TreeReader:
             outside = next((self._outside(one) for one, place in places.items() if place is None), "")
             return Places(tuple(place for place in places.values() if place), recursive, helpers, outside)
         folders = (posixpath.join(script_location, "versions"),) if script_location else ()
-        return Places(folders, recursive, helpers)
+        gone = config if config and file(self._git, self._repository, commit, config) is None else ""
+        return Places(folders, recursive, helpers, missing=gone)
 
     def _configuration(self, commit: str, config: str) -> dict[str, Any]:
         """What alembic's files say; the pyproject.toml is the one where alembic is run, else the one beside the ini."""

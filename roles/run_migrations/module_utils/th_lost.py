@@ -68,7 +68,7 @@ def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) 
     total = 0
     for old, there in groups:
         had, has = sum(gone[part] for part in old), sum(now[part] for part in there)
-        # they may be estimates: what is near enough is the same, unless the history is gone, for which nothing is copied
+        # they may be estimates: what is near enough is the same, but where a history is gone, which nobody counts
         total += had - has if 2 * has < had or (has < had and table in before.histories - after.histories) else 0
     return total
 
