@@ -15,7 +15,6 @@ from .changes import ENV_PY, MIGRATION, PACKAGE
 MOUNTS = "its mount namespace"
 PROCESSES = "its process namespace"
 NETWORK = "its network namespace"
-IPC = "its ipc namespace"
 READ_ONLY = "a read-only mount"
 SECCOMP = "the filter of system calls"
 CAPABILITIES = "having no capability"
@@ -199,11 +198,29 @@ WRITING = (
            _write("W['bytecode'] + '/th_attack.pyc'")),
     Attack("to leave something in /tmp", MOUNTS, "open('/tmp/' + W['mark'], 'w').close()"),
     Attack("to leave something in /dev/shm", MOUNTS, "open('/dev/shm/' + W['mark'], 'w').close()", ENV_PY),
-    Attack("to leave a segment of shared memory", IPC, """
+    Attack("to leave a segment of shared memory", SECCOMP, """
         import ctypes
         libc = ctypes.CDLL(None, use_errno=True)
         number = libc.shmget(W['key'], 4096, 0o1600)
         print('made' if number >= 0 else ctypes.get_errno())
+    """),
+    Attack("to keep memory where nobody outside can count it", SECCOMP, """
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        got = {'a queue': libc.msgget(0, 0o1600), 'semaphores': libc.semget(0, 32000, 0o1600),
+               'a segment': libc.shmget(0, 4096, 0o1600), 'secret memory': libc.syscall(447, 0)}
+        if any(number >= 0 for number in got.values()): print('STOLEN', got)
+    """, shown=False),
+    Attack("to have a socket hold more than it counts for", SECCOMP, """
+        import ctypes, socket
+        libc = ctypes.CDLL(None, use_errno=True)
+        high, wanted = 1 << 32, ctypes.c_int(4 << 20)  # the kernel looks at the lower half of a number alone
+        for level, option in ((0, 0), (high, 0), (0, high), (high, high)):
+            one = socket.socketpair()[0]
+            before = one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            arguments = (one.fileno(), level | socket.SOL_SOCKET, option | socket.SO_SNDBUF)
+            libc.syscall(W['setsockopt'], *map(ctypes.c_long, arguments), ctypes.byref(wanted), 4)
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > before: print('STOLEN')
     """),
     Attack("to make a program that runs as the worker", SECCOMP, """
         import os

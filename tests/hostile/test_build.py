@@ -68,7 +68,7 @@ class Site:
         """What an attack knows."""
         world, folder = self.world, str(work.job_dir)
         number = pyseccomp.resolve_syscall
-        calls = {"add_key": "add_key", "bpf": "bpf", "perf": "perf_event_open"}
+        calls = {"add_key": "add_key", "bpf": "bpf", "perf": "perf_event_open", "setsockopt": "setsockopt"}
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file,
             "mark": work.job_dir.name, "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp,

@@ -72,7 +72,7 @@ def work(tmp_path: Path, mirrors: Path, url: str) -> Workplace:
     made.mirrors = mirrors
     made.described["releases"] = ["stable/1"]
     made.patience = Patience(attempts=1, time_limit=300, backoff=0.01)
-    made.limits = Limits(made.src(), 1000, 8 << 20, 1 << 30)
+    made.limits = Limits(made.src(), 1000, 8 << 20, 1 << 30, cpu=2)
     return made
 
 
@@ -659,11 +659,22 @@ def _random(repository: Repository) -> str:
     return tree(repository, *(("100644", f"r{number}", blob(repository, os.urandom(3 << 20))) for number in range(3)))
 
 
+def _slow(repository: Repository) -> str:
+    """A pattern that git tries to match with a path in more ways than it could ever count."""
+    below = tree(repository, ("100644", "c", blob(repository, b"x")))
+    for _ in range(100):
+        below = tree(repository, ("40000", "a", below))
+    pattern = "/".join(["**", "a"] * 12)
+    attributes = blob(repository, f"{pattern}/**/b more\n".encode())
+    return tree(repository, ("40000", "a", below), ("100644", ".gitattributes", attributes), base=True)
+
+
 BOMBS = {
     "ten thousand million files": (_many, "files_limit"),
     "two thousand files": (_several, "files_limit"),
     "zeros": (_large, "bytes_limit"),
     "a large pack": (_random, "bytes_limit"),
+    "a pattern of attributes": (_slow, "cpu_limit"),
 }
 
 
@@ -682,7 +693,8 @@ def test_a_bomb_in_a_submodule_is_stopped(work: Workplace, repository: Repositor
     library = Repository(repository.folder.parent / "bomb")
     library.commit({"x": "1"})
     zeros = blob(library, bytes(9 << 20))
-    commit = git(library.folder, "commit-tree", tree(library, ("100644", "zeros", zeros)), "-m", "x")
-    git(library.folder, "update-ref", "refs/heads/master", commit)
-    with_submodule(repository, f"{url}/org/bomb", commit=commit)
-    refused(work, "checkout_bytes_limit", "over_limit")
+    for bomb, limit in ((tree(library, ("100644", "zeros", zeros)), "bytes"), (_slow(library), "cpu")):
+        commit = git(library.folder, "commit-tree", bomb, "-m", "x")
+        git(library.folder, "update-ref", "refs/heads/master", commit)
+        with_submodule(repository, f"{url}/org/bomb", commit=commit)
+        refused(work, f"checkout_{limit}_limit", "over_limit")

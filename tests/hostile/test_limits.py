@@ -314,6 +314,22 @@ IN_PIPES = """
             pass
     time.sleep(hold)
 """
+TABLES_OF_PAGES_THAT_ARE_NONE = """
+    import ctypes
+    libc, size, step = ctypes.CDLL(None), 50 << 30, 2 << 20
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.mmap.restype = ctypes.c_void_p
+    place = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, -1, 0)
+    libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(size), 15)  # by pages, not by large ones
+    for address in range(place, place + size, step):
+        ctypes.c_ubyte.from_address(address).value
+    time.sleep(hold)
+"""
+FILES_WITHOUT_CONTENT_IN_MEMORY = """
+    for number in range(100_000):
+        os.close(os.open(f'/dev/shm/{number}', os.O_CREAT))
+    time.sleep(hold)
+"""
 CHILDREN_THAT_NOBODY_WAITS_FOR = """
     import signal
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -367,6 +383,8 @@ TOGETHER: dict[str, tuple[str, str, Any, Any]] = {
     "keeps lists in a process that looks dead": (LISTS_OF_A_PROCESS_THAT_LOOKS_DEAD, "memory", "64M", "256M"),
     "fills sockets": (IN_SOCKETS, "memory", "64M", "512M"),
     "fills pipes": (IN_PIPES, "memory", "64M", "512M"),
+    "reads where there is nothing": (TABLES_OF_PAGES_THAT_ARE_NONE, "memory", "64M", "512M"),
+    "makes files in memory without content": (FILES_WITHOUT_CONTENT_IN_MEMORY, "memory", "64M", "512M"),
     "has children that nobody waits for": (CHILDREN_THAT_NOBODY_WAITS_FOR, "cpu_seconds", 1, 10),
     "is several that burn processor time": (SEVERAL_BUSY, "cpu_seconds", 1, 10),
 }

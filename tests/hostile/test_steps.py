@@ -71,6 +71,11 @@ PARTED = [
     f"CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, v INT) {PARTS}",
     f"INSERT INTO t SELECT seq, 0 FROM seq_1_to_{N + 9}",
 ]
+HISTORY = [
+    "CREATE OR REPLACE TABLE h (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING",
+    f"INSERT INTO h SELECT seq, 0 FROM seq_1_to_{N}",
+]
+KEEP = "SET system_versioning_alter_history = KEEP"
 OFF, ON = "SET foreign_key_checks = 0", "SET foreign_key_checks = 1"
 BENEATH: dict[str, tuple[list[str], list[str]]] = {
     "rows that a foreign key deletes": (family("CASCADE"), ["DELETE FROM parent WHERE id = 1"]),
@@ -119,6 +124,16 @@ BENEATH: dict[str, tuple[list[str], list[str]]] = {
         ["DELETE FROM m"],
     ),
     "a table whose file is discarded": (FILLED, ["ALTER TABLE t DISCARD TABLESPACE"]),
+    "the history of a table": (
+        [*HISTORY, "UPDATE h SET v = 1"], [KEEP, "ALTER TABLE h DROP SYSTEM VERSIONING"]
+    ),
+    "rows that are deleted and still in a history": (
+        [*HISTORY, "DELETE FROM h"], [KEEP, "ALTER TABLE h DROP SYSTEM VERSIONING"]
+    ),
+    "a table with nothing but a history": ([*HISTORY, "DELETE FROM h"], ["DROP TABLE h"]),
+    "a history in a table of another engine": (
+        [*(one.replace("WITH", "ENGINE=Aria WITH") for one in HISTORY), "DELETE FROM h"], ["DROP TABLE h"]
+    ),
     "a table of another engine": (
         [
             "CREATE OR REPLACE TABLE m (id INT) ENGINE=Aria",

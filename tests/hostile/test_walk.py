@@ -52,14 +52,15 @@ class Walker:
     def told(self, job_dir: Path) -> dict[str, Any]:
         """What an attack knows."""
         world = self.world
-        number = {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for name in ("add_key", "bpf")}
+        calls = ("add_key", "bpf", "setsockopt")
+        number = {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for name in calls}
         return {
             "root": str(world.root), "pid": world.neighbour.pid, "file": world.neighbour_file, "mark": job_dir.name,
             "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp, "gearman": world.gearman, "key": KEY,
             "abstract": world.abstract,
             "folder": str(job_dir), "src": str(job_dir / "src"), "venv": str(self.venv),
             "bytecode": str(self.bytecode), "programs": str(self.programs),
-            "add_key": number["add_key"], "bpf": number["bpf"],
+            **number,
             "perf": pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "perf_event_open"),
         }  # fmt: skip
 

@@ -131,7 +131,7 @@ def test_a_change_and_its_stages(work: Workplace, repository: Repository) -> Non
     assert document["commit"] == commit
     assert document["base"] == tip
     assert document["subject"] == "Add d"
-    assert document["touched"] == {"added": ["d"], "altered": [], "removed": [], "helpers": []}
+    assert document["touched"] == {"added": ["d"], "altered": [], "removed": [], "helpers": [], "others": []}
     assert document["revisions"]["d"] == {"down": ["c"], "file": f"{VERSIONS}/d.py"}
     assert sorted(document["revisions"]) == ["a", "b", "c", "d"]
     src = work.src()
@@ -182,7 +182,7 @@ def test_a_change_behind_the_branch_leaves_the_tip_out(work: Workplace, reposito
     repository.change(ZUUL_REF, {f"{VERSIONS}/x.py": script("x", "b")}, on="master~1")
     document = work.run()
     assert "does not have c" in document["tip_left_out"]
-    assert document["touched"] == {"added": ["x"], "altered": [], "removed": [], "helpers": []}
+    assert document["touched"] == {"added": ["x"], "altered": [], "removed": [], "helpers": [], "others": []}
 
 
 def test_a_timer_takes_the_default_branch(work: Workplace, repository: Repository) -> None:
@@ -544,12 +544,13 @@ def test_several_databases_are_one_forest(work: Workplace, repository: Repositor
         ["api:2", "main:c"],
         ["api:3", "main:d"],
     ]
-    assert document["touched"] == {"added": ["api:3", "main:d"], "altered": [], "removed": [], "helpers": []}
+    nothing: dict[str, list[str]] = {kind: [] for kind in ("altered", "removed", "helpers", "others")}
+    assert document["touched"] == {"added": ["api:3", "main:d"], **nothing}
     assert document["revisions"]["api:3"] == {"down": ["api:2"], "file": f"{new}/003_three.py"}
     assert document["revisions"]["main:d"]["down"] == ["main:c"]
     assert [stage["folders"] for stage in document["stages"]][1:3] == [[VERSIONS, old], [VERSIONS, new]]
     repository.change(ZUUL_REF, {f"{new}/002_mysql_upgrade.sql": "DROP"})
-    assert work.run()["touched"] == {"added": [], "altered": ["api:2"], "removed": [], "helpers": []}
+    assert work.run()["touched"] == {"added": [], "altered": ["api:2"], "removed": [], "helpers": [], "others": []}
     repository.change(ZUUL_REF, {f"{new}/002_sqlite_upgrade.sql": "DROP", f"{new}/helper.py": "x", f"{new}/x.txt": ""})
     document = work.run()
     assert document["touched"] == {
@@ -557,6 +558,7 @@ def test_several_databases_are_one_forest(work: Workplace, repository: Repositor
         "altered": [],
         "removed": [],
         "helpers": [f"{new}/002_sqlite_upgrade.sql", f"{new}/helper.py"],
+        "others": [f"{new}/x.txt"],
     }
     assert [stage["name"] for stage in document["stages"]][2:] == ["master", "change 7,1"]
 
@@ -582,6 +584,7 @@ def test_what_the_migrations_use_beside_themselves(work: Workplace, repository: 
         "altered": [],
         "removed": [],
         "helpers": ["alembic.ini", "app/migrations/env.py", f"{VERSIONS}/data/words.json"],
+        "others": ["app/migrations/script.py.mako", f"{VERSIONS}/EXPAND_HEAD", "app/models.py"],
     }
 
 

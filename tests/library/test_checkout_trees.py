@@ -254,7 +254,7 @@ def test_a_change_that_heals_the_branch_goes_past_its_tip(work: Workplace, repos
     repository.change(ZUUL_REF, {f"{VERSIONS}/m.py": "revision = 'm'\ndown_revision = ('c', 'x')\n"})
     document = work.run()
     assert names(document)[-2:] == [("stable/2", "release"), ("change 7,1", "change")]
-    assert document["tip_left_out"] == "it has the heads c, x"
+    assert document["tip_left_out"] == "it has the heads c, x" and document["tip_has_heads"] is True
 
 
 def test_an_unrelated_change_beside_new_syntax_is_walked(work: Workplace, repository: Repository) -> None:  # noqa: F811
@@ -273,8 +273,12 @@ def test_a_script_location_that_nothing_names(
     if config:
         repository.commit({"alembic.ini": config})
     repository.change(ZUUL_REF, {"README": "more"})
-    detail = work.fails("profile_wrong", "/profiles/project.yaml: migrations.script_location: is not set")
-    assert "alembic.ini" in detail
+    place = "/profiles/project.yaml: migrations."
+    if config:
+        work.fails("profile_wrong", f"{place}script_location: is not set, and alembic.ini does not name it")
+    else:
+        detail = work.fails("profile_wrong", f"{place}config: master has no file alembic.ini, which is to name")
+        assert "or set migrations.script_location" in detail
 
 
 def test_a_branch_over_a_limit_is_not_the_changes(work: Workplace, repository: Repository) -> None:  # noqa: F811

@@ -103,8 +103,11 @@ def test_a_merged_migration_fails_no_change_that_merges_the_branchs_heads(
     tmp_path: Path, left_out: str, helpers: list[str], fault: Fault
 ) -> None:
     touched = {"added": ["the_merge"], "altered": [], "removed": [], "helpers": helpers}
-    found = altered(tmp_path, "migration_raised", touched=touched, tip_left_out=left_out)
+    several = left_out.startswith("it has the heads")
+    facts = {"touched": touched, "tip_left_out": left_out}
+    found = altered(tmp_path / "a", "migration_raised", **facts, tip_has_heads=several)
     assert found.fault is fault and {one.fault for one in found.messages} == {fault}
+    assert altered(tmp_path / "b", "migration_raised", **facts).fault is Fault.CHANGE, "words tell nothing"
 
 
 def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_moving_data_is_the_changes_also_where_it_merges_the_branchs_heads(tmp_p
     path = tmp_path / "checkout.json"
     document = json.loads(path.read_text())
     document["touched"]["helpers"] = []
-    path.write_text(json.dumps({**document, "tip_left_out": "it has the heads c, x"}))
+    path.write_text(json.dumps({**document, "tip_left_out": "it has the heads c, x", "tip_has_heads": True}))
     found = decide.decide(artifacts.read(tmp_path), ["user_001"])
     assert found.fault is Fault.CHANGE and "migration_raised" in {one.code for one in found.messages}
 
@@ -155,6 +158,10 @@ def test_a_merged_migration_in_the_changes_stage_counts_where_the_change_alters_
     assert found.outcome is Outcome.SUCCESS and {one.fault for one in found.messages} == {Fault.DATASET}
     found = altered(tmp_path / "b", "too_many_rows", touched={**touched, "helpers": ["catalog/db/env.py"]})
     assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
+    # it may import or read any file, wherever that is
+    found = altered(tmp_path / "c", "too_many_rows", touched={**touched, "helpers": [], "others": ["lib/fill.sql"]})
+    assert (found.outcome, found.fault) == (Outcome.WARNING, Fault.CHANGE)
+    assert "it ran with what the change alters: lib/fill.sql" in found.messages[0].detail
 
 
 def test_a_merged_failure_is_the_datasets_where_it_is_about_data_and_else_the_operators(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def test_no_line_ends_with_what_the_terminal_has_made_of_it(printed: str, clean:
     assert Log().handle(event("verbose", printed)) == clean
 
 
-@pytest.mark.parametrize("action", ["meta", "ansible.builtin.meta", "set_fact", "ansible.builtin.set_fact"])
+@pytest.mark.parametrize(
+    "action", ["meta", "ansible.builtin.meta", "set_fact", "ansible.builtin.set_fact", "ansible.builtin.include_tasks"]
+)
 def test_what_only_arranges_tasks_is_no_progress(action: str) -> None:
     log = Log()
     text = log.handle(event("playbook_on_task_start", "TASK [x] ***", task="x", role="project", task_action=action))

@@ -28,10 +28,11 @@ class Checkout:
 
     `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
     adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the
-    other files of the migrations' that it touches. `pointers` are the files of the checkout that hold a pointer of
-    Git LFS. The revisions of a database with
+    other files of the migrations' that it touches, `others` all the rest, but for plain text. `pointers` are the files
+    of the checkout that hold a pointer of Git LFS. The revisions of a database with
     a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
     not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
+    `tip_has_heads` is whether the branch's tip is left out because it has several heads.
     `merged_packages` are migrations of packages that run after the branch's tip and that the change has not brought.
     """
 
@@ -47,9 +48,11 @@ class Checkout:
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     helpers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     touch_known: bool = True
     left_out: tuple[tuple[str, str], ...] = ()
     tip_left_out: str = ""
+    tip_has_heads: bool = False
     pointers: tuple[str, ...] = ()
     seconds: float = 0.0
     merged_packages: frozenset[str] = frozenset()
@@ -73,6 +76,11 @@ class Checkout:
     def before_the_change(self, stage: str) -> bool:
         """Whether a stage, by its name or slug, is a release or the branch's tip."""
         return any(stage in (one.name, one.slug) for one in self.stages if one.kind != "change")
+
+    @property
+    def alters_code(self) -> bool:
+        """Whether the change touches anything that a migration of others' can use in the change's stage."""
+        return bool(self.helpers or self.others)
 
     def brings(self, revision: str) -> bool:
         """Whether the change adds or alters a migration, named by its revision, or by several joined by commas."""
@@ -151,12 +159,14 @@ def read(folder: Path) -> Checkout | None:
         added=frozenset(_versions(touched.get("added"))),
         removed=frozenset(_versions(touched.get("removed"))),
         helpers=tuple(safe.name(path) for path in safe.sequence(touched.get("helpers"))),
+        others=tuple(safe.name(path) for path in safe.sequence(touched.get("others"))),
         touch_known="touched" in document,
         left_out=tuple(
             (safe.name(item.get("name")), safe.name(item.get("reason")))
             for item in safe.mappings(document.get("left_out"))
         ),
         tip_left_out=safe.name(document.get("tip_left_out")),
+        tip_has_heads=document.get("tip_has_heads") is True,
         pointers=tuple(safe.name(path) for path in safe.sequence(document.get("lfs_pointers"))),
         seconds=safe.number(document.get("seconds")) or 0.0,
     )

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.config.limits import AROUND, LIMITS, Limit, keys_of, plain
+from worker.config.limits import AROUND, DOWNGRADE, LIMITS, SCHEMA, Limit, keys_of, plain
 from worker.inputs import brief
 from worker.verdict.artifacts import Migration, Walk
 from worker.verdict.checkout import Checkout
@@ -15,6 +15,8 @@ from worker.verdict.outcome import Fault, Message
 
 BEFORE_TOO = "a stage before the change does as much"
 """Why what the change's stage does outside of its migrations does not count."""
+SHOWN = 3
+"""Files that are named."""
 MERGED = "the migration is merged already: no change is refused for it"
 """Why what a migration of others' has over a limit does not count."""
 
@@ -33,7 +35,15 @@ def merged(migration: Migration, checkout: Checkout) -> bool:
         return False
     if checkout.before_the_change(migration.stage):
         return True
-    return bool(migration.subject) and not by_change(migration, checkout) and not checkout.helpers
+    return bool(migration.subject) and not by_change(migration, checkout) and not _used(migration, checkout)
+
+
+def _used(migration: Migration, checkout: Checkout) -> tuple[str, ...]:
+    """What the change alters of what a migration of others' may use. Those that always run in the change's stage would
+    fail every change: a downgrade, and a package's, which none of the project's other files alter."""
+    if migration.kind == DOWNGRADE or migration.subject in checkout.merged_packages:
+        return checkout.helpers
+    return (*checkout.helpers, *checkout.others)
 
 
 def messages(
@@ -66,6 +76,9 @@ def messages(
             excuse = BEFORE_TOO
             about = {"blame": Fault.DATASET, **place}
             about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
+        elif not excuse and _with_the_change(migration, checkout):
+            used = _names(_used(migration, checkout))
+            detail += f"; the migration is merged already, but it ran with what the change alters: {used}"
         if excuse:
             excused[limit.value] = excuse
             detail += f"; {excuse}"
@@ -74,6 +87,17 @@ def messages(
             messages.append(Message.of(limit.code, *step, *counted, detail=detail, excuse=excuse, **about))
         over.add(limit.value)
     return messages, frozenset(over), excused
+
+
+def _with_the_change(migration: Migration, checkout: Checkout) -> bool:
+    """Whether a migration that is merged already ran with other code of the change's."""
+    known = checkout.touch_known and checkout.tests_a_change and migration.kind == SCHEMA
+    return known and not by_change(migration, checkout) and bool(_used(migration, checkout))
+
+
+def _names(files: Sequence[str]) -> str:
+    shown = ", ".join(map(brief, files[:SHOWN]))
+    return f"{shown} and {len(files) - SHOWN} more" if len(files) > SHOWN else shown
 
 
 def _before_too(walk: Walk, limit: Limit, migration: Migration, measured: float, checkout: Checkout) -> bool:

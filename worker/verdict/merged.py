@@ -15,7 +15,6 @@ from worker.verdict.problems import Control, Problem
 
 _OF_FILES = ("migration_raised", "walk_failed", "import_failed")
 _WORDS = re.compile(r"[\s'\"(),:;/\[\]]+")
-_HEADS = "it has the heads "
 _OVER = tuple(limit.code for limit in LIMITS)
 
 
@@ -62,9 +61,9 @@ class Merged:
         checkout = self.checkout
         if not message.to or message.step in (DATA, AROUND):  # what else runs in the change's stage is the change's
             return False
-        if not checkout.touch_known or not checkout.tip_left_out.startswith(_HEADS):
+        if not checkout.touch_known or not checkout.tip_has_heads:
             return False
-        return not checkout.helpers and not checkout.brings(message.to)
+        return not checkout.alters_code and not checkout.brings(message.to)
 
     def _by_the_checkout(self, message: Message) -> Message:
         """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are

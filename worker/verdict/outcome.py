@@ -159,6 +159,8 @@ class Message:
             return self.cure
         if self.step == "downgrade" and self.code in _OF_THE_WAY:
             return _WAY_DOWN
+        if self.code == "several_heads" and self.fault.ours:
+            return _MERGE_HEADS
         advised = self._advice
         return advised.remedy if advised else self.kind.remedy
 
@@ -170,7 +172,11 @@ class Message:
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
 _NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
-_WAY_DOWN = "Fix the migration's downgrade; where it has none, the project's profile must not ask for downgrades."
+_WAY_DOWN = "Mend the migration's way down; where it has none, the project's profile must not ask for downgrades."
+_MERGE_HEADS = (
+    "The heads are merged already: add a merge migration to the branch by a change of its own (alembic: merge heads; "
+    "Django: makemigrations --merge), and then test this change again."
+)
 _OF_THE_WAY = ("migration_raised", "migration_ended", "version_unchanged", "version_mismatch")
 _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"

@@ -57,6 +57,10 @@ options:
     description: How much memory one process of git may take for what is not merged yet, in bytes.
     type: int
     default: 2147483648
+  cpu_limit:
+    description: How much processor time one process of git may take for what is not merged yet, in seconds.
+    type: int
+    default: 120
   log_limit:
     description: How long the log may become, in bytes.
     type: int
@@ -110,6 +114,7 @@ def main() -> None:
             "files_limit": {"type": "int", "default": 500_000},
             "bytes_limit": {"type": "int", "default": 8 * 1024**3},
             "memory_limit": {"type": "int", "default": 2 * 1024**3},
+            "cpu_limit": {"type": "int", "default": 120},
             "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
         }
     )
@@ -125,7 +130,8 @@ def main() -> None:
         try:
             patience = Patience(params["fetch_attempts"], params["fetch_time_limit"], params["fetch_backoff"])
             src = job_dir / "src"
-            limits = Limits(src, params["files_limit"], params["bytes_limit"], params["memory_limit"])
+            most = (params[f"{what}_limit"] for what in ("files", "bytes", "memory", "cpu"))
+            limits = Limits(src, *most)
             git = Git(log, (request.url, request.origin), patience, limits)
             mirrors, origin = Path(params["mirrors_dir"]), join_url(request.origin, request.project)
             mirror = Mirror(git, mirrors, request.project, origin)

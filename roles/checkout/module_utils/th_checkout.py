@@ -175,8 +175,9 @@ class Checkout:
         if unreadable:
             raise StepError("migration_unreadable", printable(unreadable))
         check_trees(reader, self._profile, base if tip else None, commit, branch)
-        if tip is not None:
-            left_out = left_out or reader.outside(tip) or too_many_heads(reader, databases, tip, commit)
+        tip_heads = ""
+        if tip is not None and not (left_out := left_out or reader.outside(tip)):
+            left_out = tip_heads = too_many_heads(reader, databases, tip, commit)
         stages: list[Stage] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
@@ -209,9 +210,10 @@ class Checkout:
             "revisions": {
                 name: facts_of(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
             },
-            "touched": {**touched, "helpers": self._helpers(reader, base, commit, touched)},
+            "touched": {**touched, **self._beside(reader, base, commit, touched)},
             "installs": self._install_files(base, commit),
             "tip_left_out": left_out,
+            **({"tip_has_heads": True} if tip_heads else {}),
             "left_out": releases_left_out,
             **({"lfs_pointers": pointers} if pointers else {}),
             "unreadable": [
@@ -238,12 +240,16 @@ class Checkout:
             origin = join_url(self._request.origin, self._request.project)
             self._git.clone_mirror(self._mirror.path, target, origin)
 
-    def _helpers(
+    def _beside(
         self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
-    ) -> list[str]:
+    ) -> dict[str, list[str]]:
+        """What else differs: `helpers` beside the migrations, and the `others`."""
         names = {name for kind in touched.values() for name in kind}
-        found = reader.helpers(base, commit, names) if base else []
-        return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
+        found = {"helpers": reader.helpers, "others": reader.others}
+        return {
+            kind: [printable(path[:NAME_LIMIT]) for path in find(base, commit, names)[:HELPERS_LIMIT]] if base else []
+            for kind, find in found.items()
+        }
 
     def _install_files(self, base: str | None, commit: str) -> list[str]:
         """The files that differ and say what is installed."""

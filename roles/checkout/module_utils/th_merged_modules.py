@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible.module_utils.th_artifacts import append_event
-from ansible.module_utils.th_control import FOLDER, begin, event_of
+from ansible.module_utils.th_control import FOLDER, compared
 from ansible.module_utils.th_git import Git, GitError
 from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_step import StepError
@@ -44,20 +42,17 @@ def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path
 
     `told` has its `base`, the change's `commit` and the `branch`; `clone` makes a clone of the mirror.
     """
-    events, src = job_dir / "artifacts" / "errors.jsonl", job_dir / FOLDER / "src"
-    begin(events, ROLE, told, dataset="")
-    facts: dict[str, Any] = {"outcome": "passed"}
-    try:
+    src = job_dir / FOLDER / "src"
+
+    def check_out() -> None:
         remove(job_dir / FOLDER)
         src.parent.mkdir(mode=0o700, parents=True)
         clone(src)
         git.checkout(src, told["base"])
         check_out_submodules(git, src, [told["base"]], excused=False)
-    except StepError as found:
+
+    def failed(found: StepError) -> dict[str, Any]:
         outcome = "failed" if found.code in CONTROLLED else "unknown"
-        facts = {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
-    except (GitError, OSError) as found:
-        facts = {"outcome": "unknown", "detail": str(found)}
-    with suppress(StepError, OSError):
-        remove(job_dir / FOLDER)
-    append_event(events, event_of(ROLE, told, 0.0, {"dataset": "", **facts}))
+        return {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
+
+    compared(job_dir, ROLE, told, check_out, failed, (GitError,))

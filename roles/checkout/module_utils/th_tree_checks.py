@@ -95,10 +95,15 @@ def _check_scripts(it: Compared, places: Places) -> None:
         raise _broken(it, "no migration script can be read")
     if it.settings["tool"] == "django" and not it.settings["apps"]:
         return  # a site whose apps are all packages: what they bring is found in its environment
-    key = f"{_section(it)}.{_key(it, folders)}"
+    key_of = _key(it, folders)
+    key = f"{_section(it)}.{key_of}"
     if folders:
         raise StepError("profile_wrong", f"{it.profile}: {key}: {it.merged} has no migration script in {folders}.")
     reason = "names no folder with migration scripts"
+    if it.places.missing:
+        lacks = f"{it.merged} has no file {printable(it.places.missing)}, which is to name the scripts' folder"
+        cure = f"name alembic's configuration file as it lies in the repository, or set {_section(it)}.{key_of}"
+        raise StepError("profile_wrong", f"{it.profile}: {_section(it)}.config: {lacks}: {cure}.")
     if it.settings["tool"] == "alembic":
         config = it.settings["config"]
         reason = f"is not set, and {config or 'no configuration file'} does not name it in {it.merged}"

@@ -25,13 +25,15 @@ from ansible.module_utils.th_text import printable
 class Places:
     """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use.
 
-    `outside` says of which folder it has them out of the checkout, where nobody can read them.
+    `outside` says of which folder it has them out of the checkout, where nobody can read them. `missing` is the
+    configuration file that the profile names and the commit does not have.
     """
 
     folders: tuple[str, ...] = ()
     recursive: bool = False
     helpers: tuple[str, ...] = ()
     outside: str = ""
+    missing: str = ""
 
 
 class Forest:
@@ -90,6 +92,14 @@ class Forest:
             if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
         )
 
+    def others(self, base: str, change: str, touched: Iterable[str]) -> list[str]:
+        """The other files that differ and may be code or data: a migration can use any of them."""
+        known = self.read(base).files(touched) | self.read(change).files(touched)
+        known.update(self.helpers(base, change, touched))
+        return sorted(
+            path for path in differing(self._git, self._repository, base, change)
+            if path not in known and not f"/{path.lower()}".endswith(_TEXT)
+        )  # fmt: skip
 
     def calls_downgrades(self, commit: str) -> bool:
         """Whether what is beside the migrations of a commit, such as an ``env.py``, has the word ``downgrade``."""
@@ -109,6 +119,7 @@ def _up(path: str) -> Iterator[str]:
         path = posixpath.dirname(path)
 
 
+_TEXT = (".md", ".rst", "/readme", "/license", "/changelog", "/authors", "/.gitignore", "/.mailmap")
 _NO_CODE = ("", ".md", ".rst", ".txt", ".mako")
 """Ends of files' names that no migration uses; without one there are README, LICENSE, neutron's EXPAND_HEAD."""
 
@@ -202,7 +213,8 @@ class TreeReader:
             outside = next((self._outside(one) for one, place in places.items() if place is None), "")
             return Places(tuple(place for place in places.values() if place), recursive, helpers, outside)
         folders = (posixpath.join(script_location, "versions"),) if script_location else ()
-        return Places(folders, recursive, helpers)
+        gone = config if config and file(self._git, self._repository, commit, config) is None else ""
+        return Places(folders, recursive, helpers, missing=gone)
 
     def _configuration(self, commit: str, config: str) -> dict[str, Any]:
         """What alembic's files say; the pyproject.toml is the one where alembic is run, else the one beside the ini."""

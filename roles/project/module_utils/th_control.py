@@ -8,12 +8,14 @@ is read. What comes of it is a `control` event (docs/artifacts.md); the verdict 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_artifacts import append_event, write_json
 from ansible.module_utils.th_remove import remove
+from ansible.module_utils.th_step import StepError
 
 FOLDER = "control"
 """Where below the job's folder the code without the change lies, and what is made of it."""
@@ -34,6 +36,34 @@ def prepare(job_dir: Path, checkout: Mapping[str, Any]) -> Path:
     told = {name: value for name, value in checkout.items() if name != "schema"}
     write_json(folder / "artifacts" / "checkout.json", told)
     return folder
+
+
+def compared(
+    job_dir: Path,
+    role: str,
+    checkout: Mapping[str, Any],
+    do: Callable[[], object],
+    facts_of: Callable[[StepError], dict[str, Any]],
+    others: tuple[type[Exception], ...] = (),
+) -> str:
+    """Do something once more without the change, and write down how it went; returns the outcome.
+
+    `facts_of` says what an error is, with the ``outcome``: ``failed`` where it is one of those that a change is blamed
+    for, else ``unknown``. `others` are errors that tell nothing.
+    """
+    events = job_dir / "artifacts" / "errors.jsonl"
+    begun = begin(events, role, checkout, dataset="")
+    facts: dict[str, Any] = {"outcome": "passed"}
+    try:
+        do()
+    except StepError as error:
+        facts = facts_of(error)
+    except (OSError, *others) as error:
+        facts = {"outcome": "unknown", "detail": str(error)}
+    with suppress(StepError, OSError):
+        remove(job_dir / FOLDER)
+    append_event(events, event_of(role, checkout, time.monotonic() - begun, {"dataset": "", **facts}))
+    return str(facts["outcome"])
 
 
 def begin(events: Path, role: str, checkout: Mapping[str, Any], **more: Any) -> float:

@@ -48,6 +48,8 @@ _OVER = {
     "Out of memory": "more than {0.memory:,} bytes of memory (checkout_memory_limit)",
 }
 """What git says when a limit of the system has stopped it; or, of a file, when the disk is full."""
+_NAMES_FILES = ("checkout", "submodule")
+_OF_A_SERVER = re.compile(r"remote: |(?:fatal|error): remote error: ")
 _FULL = 16 * 1024 * 1024  # bytes that are free on a disk that is full
 
 _USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last "@": a password may have one as it is
@@ -71,6 +73,13 @@ def join_url(base: str, project: str) -> str:
 def _over(limits: Limits | None, said: str) -> str:
     """Which limit of the system has stopped a command; "" for none."""
     return next((text.format(limits) for sign, text in _OVER.items() if limits and sign in said), "")
+
+
+def _says(command: str, said: str, error: str) -> bool:
+    """Whether git has met an error of the system. Such a line ends with it; others may hold what a server says, and
+    names of a commit's files, of which the last line has the end in front of the error."""
+    lines = [line.rstrip() for line in said.strip().split("\n") if not _OF_A_SERVER.match(line)]
+    return any(line.endswith(error) for line in (lines[-1:] if command in _NAMES_FILES else lines))
 
 
 class GitError(Exception):
@@ -102,7 +111,8 @@ class GitError(Exception):
     @property
     def ours(self) -> bool:
         """Whether a local command failed for this machine's sake: its time limit, or permissions."""
-        return (self.exit is None and self.command in ("clone", "checkout")) or "Permission denied" in self.said
+        timed_out = self.exit is None and self.command in ("clone", "checkout")
+        return timed_out or _says(self.command, self.said, "Permission denied")
 
 
 @dataclass(frozen=True)
@@ -188,7 +198,8 @@ class Git:
             if line.strip():
                 self._log.line(f"    {printable(line)}")
         if ended.exit != 0:
-            if "No space left on device" in said or (limits and disk_usage(limits.folder.parent).free < _FULL):
+            full = limits and disk_usage(limits.folder.parent).free < _FULL
+            if full or _says(words[0], said, "No space left on device"):
                 raise StepError("disk_full", f"The disk is full: git {words[0]} could not write.")
             over = ended.over or _over(limits, said)
             if over:

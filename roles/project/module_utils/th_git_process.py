@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OUTPUT_LIMIT = 128 * 1024 * 1024
@@ -21,6 +21,7 @@ ERRORS_LIMIT = 256 * 1024
 
 _CHUNK = 1 << 16
 _LOOK = 0.5  # seconds between two looks at how much there is on the disk
+_NEARLY = 0.8  # the kernel counts by ticks what it ends a process for
 _SHARE = 10  # of the time, at most this part is spent on looking
 
 
@@ -28,13 +29,14 @@ _SHARE = 10  # of the time, at most this part is spent on looking
 class Limits:
     """How much may come of a repository that nobody has merged: files of a commit, bytes on the disk, bytes of memory.
 
-    The first two are for all of `folder`; the memory is each process's.
+    The first two are for all of `folder`; the memory, and the seconds of processor time, are each process's.
     """
 
     folder: Path
     files: int
     bytes: int
     memory: int
+    cpu: int = 120
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def run_git(
     output_limit: int = OUTPUT_LIMIT,
 ) -> Ended:
     """Run git to its end, or to the first of its limits; then all that it has started is ended."""
+    begun = _processor_time()
     with tempfile.TemporaryFile() as told:
         if given is not None:
             told.write(given)
@@ -81,13 +84,25 @@ def run_git(
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+    if limits and ended.exit != 0 and not ended.over and _processor_time() - begun > _NEARLY * limits.cpu:
+        return replace(ended, over=f"more than {limits.cpu:,} s of processor time (checkout_cpu_limit)")
     return ended
+
+
+def _processor_time() -> float:
+    """The processor time of all processes that this one, and those below it, have started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _limiter(limits: Limits) -> Callable[[], None]:
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then git says "File too large"
-        for kind, most in ((resource.RLIMIT_FSIZE, limits.bytes), (resource.RLIMIT_DATA, limits.memory)):
+        bounds = (
+            (resource.RLIMIT_FSIZE, limits.bytes), (resource.RLIMIT_DATA, limits.memory),
+            (resource.RLIMIT_CPU, limits.cpu),
+        )  # fmt: skip
+        for kind, most in bounds:
             _, hard = resource.getrlimit(kind)
             least = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (least, hard))

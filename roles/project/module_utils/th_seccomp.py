@@ -31,9 +31,14 @@ FORBIDDEN = (
     "vhangup", "nfsservctl", "uselib", "personality", "modify_ldt",
     # asks the kernel to do what no filter sees
     "io_uring_setup", "io_uring_enter", "io_uring_register",
+    # memory that nobody outside can see or count
+    "memfd_secret",
     # where memory lies
     "mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node",
 )  # fmt: skip
+
+SYSTEM_V = ("shmget", "msgget", "semget")
+"""Memory of the kernel's that belongs to no process: nobody outside of the namespace can see how much it is."""
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 """The kinds of sockets that there are in a box. The others (virtual machines', Bluetooth's, raw ones, the kernel's
@@ -47,7 +52,8 @@ _OPENING = {"open": (1, 2), "openat": (2, 3)}
 
 _TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 _CLONE_NEWUSER = 0x10000000  # clone(2)
-_SNDBUF, _SETPIPE = 7, 1031  # socket(7), fcntl(2)
+_BUFFER, _SETPIPE = (socket.SOL_SOCKET, socket.SO_SNDBUF), 1031  # setsockopt(2), fcntl(2)
+_INT = 0xFFFFFFFF
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): typing for who has the terminal
 
 
@@ -59,13 +65,14 @@ def program() -> bytes:
     for name in FORBIDDEN:
         if _known(name):
             rules.add_rule(refused, name)
-    # their flags are in memory, where a filter cannot look: callers fall back on clone and openat
-    for name in ("clone3", "openat2"):
+    # their flags are in memory, where a filter cannot look: callers fall back on clone and openat; and what a kernel
+    # may be built without
+    for name in ("clone3", "openat2", *SYSTEM_V):
         if _known(name):
             rules.add_rule(unknown, name)
     rules.add_rule(refused, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_NEWUSER, _CLONE_NEWUSER))
     for request in (_TIOCSTI, _TIOCLINUX):
-        rules.add_rule(refused, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
+        rules.add_rule(refused, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, request))
     for bit in (stat.S_ISUID, stat.S_ISGID):
         for name, argument in _MODES.items():
             if _known(name):
@@ -83,9 +90,10 @@ def program() -> bytes:
         rules.add_rule(beyond, call, pyseccomp.Arg(0, pyseccomp.GT, highest))
     # what a socket or a pipe can hold stays what the system gives, which is what it counts for (th_usage): who asks for
     # more is not refused, and does not get it
-    level = pyseccomp.Arg(1, pyseccomp.EQ, socket.SOL_SOCKET)
-    rules.add_rule(pyseccomp.ERRNO(0), "setsockopt", level, pyseccomp.Arg(2, pyseccomp.EQ, _SNDBUF))
-    rules.add_rule(refused, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, _SETPIPE))
+    # (the kernel looks at the lower half of an argument alone)
+    level, option = (pyseccomp.Arg(at, pyseccomp.MASKED_EQ, _INT, what) for at, what in enumerate(_BUFFER, 1))
+    rules.add_rule(pyseccomp.ERRNO(0), "setsockopt", level, option)
+    rules.add_rule(refused, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, _SETPIPE))
     handle = os.memfd_create("seccomp")
     with os.fdopen(handle, "r+b") as file:
         rules.export_bpf(file)

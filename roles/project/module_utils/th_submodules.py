@@ -75,7 +75,14 @@ def check_out_submodules(
     known = {one.path for one in found if one.named}
     _update(git, repository, [path for path in modules if path in known], [], excused=excused)
     others = [one for one in found if not one.named]
-    _update(git.anonymous(), repository, [path for path in modules if path not in known], others, excused=excused)
+    foreign = [one for one in others if not _below(one.url, git.bases)] if excused else []
+    apart = {one.path for one in foreign}
+    anonymous = git.anonymous()
+    paths = [path for path in modules if path not in known]
+    _update(anonymous, repository, [path for path in paths if path not in apart],
+            [one for one in others if one not in foreign], excused=excused)
+    # of a server that the change has chosen nothing is the worker's, and what it says is what it wants to be believed
+    _update(anonymous, repository, [path for path in paths if path in apart], foreign, excused=excused, chosen=True)
     for path in modules:
         below = repository / path
         if (below / ".git").is_file() and not below.is_symlink():
@@ -85,9 +92,10 @@ def check_out_submodules(
 
 
 def _update(
-    git: Git, repository: Path, paths: Sequence[str], brought: Sequence[Submodule], excused: bool
+    git: Git, repository: Path, paths: Sequence[str], brought: Sequence[Submodule], excused: bool, chosen: bool = False
 ) -> None:
-    """Fetch and check out some submodules; `brought` are those of them that merged code does not name."""
+    """Fetch and check out some submodules; `brought` are those of them that merged code does not name, and `chosen` is
+    whether all are on servers that the change has chosen."""
     if not paths:
         return
     local = next(filter(is_local, git.bases), "")
@@ -102,7 +110,8 @@ def _update(
             named = _urls(git, repository, "--local").values()
             foreign = [url for url in named if not _below(url, git.bases)]
         private = len(foreign) < len(brought) and not error.transient
-        by_change = error.gone or error.refused or private or any(git.trouble(url) for url in foreign[:_ASKED])
+        by_change = error.gone or error.refused or private or chosen
+        by_change = by_change or any(git.trouble(url) for url in foreign[:_ASKED])
         code = "checkout_failed" if by_change else "git_unreachable" if error.transient else "git_refused"
         why = _WITHOUT if private and not error.gone and not error.refused else ""
         raise StepError(code, f"The submodules cannot be fetched: {error.reason}{why}.") from None

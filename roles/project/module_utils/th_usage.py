@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 PIPE = 64 << 10
 """Bytes that a pipe can hold: in a box it stays as large as it is made (th_seccomp)."""
 _DATAGRAM, _QUEUE = b"0002", 11  # messages that wait for one socket: net.unix.max_dgram_qlen of a new network
+_VMPTE = re.compile(rb"^VmPTE:[ \t]{1,9}(\d{1,15}) kB$", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
+_INODE = 1024  # what a file in memory takes of it without any content
 BLOCK = 512
 """Bytes of what stat(2) calls a block (`st_blocks`)."""
 
@@ -105,6 +108,7 @@ def _in_memory(processes: Sequence[Process], folders: Iterable[Path]) -> int:
         with contextlib.suppress(OSError):
             status = os.statvfs(place)
             used += (status.f_blocks - status.f_bfree) * status.f_frsize
+            used += (status.f_files - status.f_ffree) * _INODE
     return used
 
 
@@ -136,6 +140,21 @@ def buffers(processes: Sequence[Process]) -> int:
             for words in _rows(f"{folder}/net/unix"):
                 used += _send_buffer() * (_QUEUE if words[4] == _DATAGRAM else 1)
             break
+    return used
+
+
+def page_tables(processes: Sequence[Process]) -> int:
+    """The bytes of the tables that say where the processes' pages are: even of pages that take no memory, as those that
+    were only read, they take some."""
+    used = 0
+    for process in processes:
+        for place in (f"/proc/{process.pid}", *_threads(process.pid)):
+            found = None
+            with contextlib.suppress(OSError), open(f"{place}/status", "rb") as file:
+                found = _VMPTE.search(file.read())
+            if found:
+                used += int(found[1]) * 1024
+                break
     return used
 
 

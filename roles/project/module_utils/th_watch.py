@@ -129,7 +129,7 @@ class Watch:
         used = sum(found.used.values())
         if found.hidden:
             used = max(used, th_usage.shared_memory() - self._shared_memory)
-        kernels = th_usage.buffers(processes) + len(found.pipes) * th_usage.PIPE
+        kernels = th_usage.buffers(processes) + len(found.pipes) * th_usage.PIPE + th_usage.page_tables(processes)
         return th_usage.memory(processes, self._box.memory_folders, limit, used, kernels)
 
     def _disks(self, final: bool = False) -> Exceeded | None:

@@ -155,6 +155,8 @@ def _judged(facts: Facts, database: str) -> tuple[str, str]:
     """The state and its reason."""
     if facts.kind == "PostgreSQL":
         return BROKEN, "it is a dump of PostgreSQL: only those of MySQL and MariaDB can be loaded"
+    if facts.commands:
+        return BROKEN, _of_the_client(*facts.commands[0])
     marked = facts.headers > 0 and facts.kind in _MARKS
     if (facts.first and not _is_sql(facts.first)) or (
         facts.open and not facts.statements and not _is_sql(facts.open.head)
@@ -176,6 +178,14 @@ def _judged(facts: Facts, database: str) -> tuple[str, str]:
             return BROKEN, f"it is cut off: its last line, '{_MARKS[facts.kind]}', is missing. Make it again"
         return WHOLE, ""
     return _by_what_is_open(facts)
+
+
+def _of_the_client(line: int, word: str) -> str:
+    what = "of another file" if word.lower() in ("source", "\\.") else "of a dump"
+    return (
+        f"line {line} is a command of the client's ({word}), which is not run: put the statements {what} there"
+        " themselves, or take the line out"
+    )
 
 
 def _by_what_is_open(facts: Facts) -> tuple[str, str]:

@@ -58,6 +58,7 @@ _MARKED = frozenset(kind for _, kind in _MARKS)
 class Facts:
     """What is known of a dump when it has been read to its end.
 
+    `commands` are those for the client, which is not one here that runs them: their lines and words.
     `kind` is the program whose header it has, "" for none. `headers` and `marks` count the headers and end marks, and
     `cut_before` is the line of a header before which a mark is missing. `saved` and `restored` are the settings that it
     keeps in ``@OLD_…`` and gives back, `transaction` and `locked` what is open at the end. `uses`, `databases` and
@@ -83,6 +84,7 @@ class Facts:
     databases: list[tuple[int, str]] = field(default_factory=list)
     accounts: list[tuple[int, str]] = field(default_factory=list)
     definers: set[str] = field(default_factory=set)
+    commands: list[tuple[int, str]] = field(default_factory=list)
     open: Open | None = None
     lines: int = 0
 
@@ -101,6 +103,8 @@ class FactsReader:
     def close(self) -> Facts:
         """The dump ends here."""
         self.facts.open = self._lexer.close()
+        if self.facts.open:
+            self._command(self.facts.open.line, self.facts.open.head)
         self.facts.lines = self._lexer.line
         return self.facts
 
@@ -124,10 +128,15 @@ class FactsReader:
         if prefix := _PREFIX.match(head):
             head = head[prefix.end() :]
         facts.first = facts.first or head
+        self._command(line, head)
         word = _FIRST_WORD.match(head)
         reader = _READERS.get(word[0].upper()) if word else None
         if reader:
             reader(self, line, head)
+
+    def _command(self, line: int, head: bytes) -> None:
+        if found := _COMMAND.match(head):
+            _note(self.facts.commands, line, _text(found[0]))
 
     def _rows(self, line: int, head: bytes) -> None:
         self.facts.keys_back = False
@@ -177,6 +186,9 @@ class FactsReader:
     def _unlock(self, line: int, head: bytes) -> None:
         self.facts.locked = False
 
+
+_COMMAND = re.compile(rb"(?:source|system|tee|pager|edit|connect)(?=[ \t\r\n]|$)|\\[.!a-z]", re.IGNORECASE)
+"""What the client takes for a command of its own, where a statement begins."""
 
 _READERS = {
     b"INSERT": FactsReader._rows, b"REPLACE": FactsReader._rows, b"CREATE": FactsReader._create,

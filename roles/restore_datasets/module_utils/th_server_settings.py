@@ -58,7 +58,11 @@ def fitting(given: Given) -> dict[str, str]:
         flags = dict(flag.split("=") for flag in values["optimizer_switch"].split(",") if flag)
         here = {flag.split("=")[0] for flag in known["optimizer_switch"].split(",")}
         if (unknown := sorted(flags.keys() - here)) and "optimizer_switch" not in given.printed:
-            raise SeedError("seed_broken", f"server_settings.optimizer_switch: the server does not know {unknown[0]}")
+            raise SeedError(
+                "seed_broken",
+                f"server_settings.optimizer_switch: the installed server does not know {unknown[0]}: take it out, or"
+                " give the settings as a server has printed them (server_settings_file): its own flags are left out",
+            )
         if not (here & flags.keys()):
             del values["optimizer_switch"]
         else:

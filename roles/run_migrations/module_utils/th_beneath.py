@@ -42,14 +42,16 @@ class Beneath:
     """What there is to see at one moment. Tables are named as the server names their files, without the partition.
 
     `tables` are those of InnoDB: by table and partition the server's number, and how many rows it takes it to have;
-    None where this account may not see it. `others` are the rows of other engines' tables. `touched` are the rows that
-    statements have changed in each table, `cascades` the tables whose rows a foreign key changes, by the table that it
-    leads to, each None where it cannot be told. `cleaned` is how many rows InnoDB has cleaned up, `left` how many
-    transactions it has yet to clean up after, `ddl` how many statements were about tables.
+    None where this account may not see it. `others` are the rows of other engines' tables, `histories` the tables that
+    keep what their rows were before. `touched` are the rows that statements have changed in each table, `cascades` the
+    tables whose rows a foreign key changes, by the table that it leads to, each None where it cannot be told. `cleaned`
+    is how many rows InnoDB has cleaned up, `left` how many transactions it has yet to clean up after, `ddl` how many
+    statements were about tables.
     """
 
     tables: Mapping[str, tuple[int, int]] | None = None
     others: Mapping[str, int] = field(default_factory=dict)
+    histories: frozenset[str] = frozenset()
     touched: Mapping[str, int] | None = None
     cascades: Mapping[str, frozenset[str]] | None = None
     cleaned: int | None = None
@@ -106,9 +108,11 @@ def look(connection: Any, server: th_mariadb.Server) -> Beneath:
     asked(connection, "SET SESSION lock_wait_timeout = 1")
     databases = list(server.databases.values())
     status = _status(connection) if server.private else {}
+    others, histories = _others(connection, databases)
     return Beneath(
         tables=_tables(connection, databases),
-        others=_others(connection, databases),
+        others=others,
+        histories=histories,
         touched=_touched(connection, databases),
         cascades=_cascades(connection, databases),
         cleaned=_cleaned(connection) if server.private else None,
@@ -170,10 +174,14 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
     return tables
 
 
-def _others(connection: Any, databases: list[str]) -> dict[str, int]:
-    sql = "SELECT table_schema, table_name, table_rows FROM information_schema.tables"
-    sql += " WHERE table_type = 'BASE TABLE' AND engine <> 'InnoDB' AND table_rows > 0 AND table_schema IN (DATABASES)"
-    return _by_table(_of(connection, sql, databases) or ())
+def _others(connection: Any, databases: list[str]) -> tuple[dict[str, int], frozenset[str]]:
+    """The rows of other engines' tables; the tables that keep their history."""
+    kept = "table_type = 'SYSTEM VERSIONED'"
+    sql = f"SELECT table_schema, table_name, table_rows, engine = 'InnoDB', {kept} FROM information_schema.tables"  # noqa: S608
+    sql += f" WHERE (table_type = 'BASE TABLE' AND engine <> 'InnoDB' AND table_rows > 0 OR {kept})"
+    rows = _of(connection, f"{sql} AND table_schema IN (DATABASES)", databases) or ()
+    others = _by_table((schema, name, count) for schema, name, count, ours, _ in rows if not ours and count)
+    return others, frozenset(file_name(str(schema), str(name)) for schema, name, *_, history in rows if history)
 
 
 def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:

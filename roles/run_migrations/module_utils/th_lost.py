@@ -12,7 +12,7 @@ from dataclasses import replace
 import pymysql
 from ansible.module_utils import th_mariadb
 from ansible.module_utils.th_accounts import identifier
-from ansible.module_utils.th_beneath import PART, Beneath, plain, table_of
+from ansible.module_utils.th_beneath import PART, Beneath, asked, plain, table_of
 
 COUNT_PATIENCE = 60.0
 """Seconds that counting the rows of one table may take."""
@@ -30,7 +30,8 @@ def surer(server: th_mariadb.Server, before: Beneath, now: Beneath, known: dict[
         changed = _statements(table, before, now) if was == number else (now.touched or {}).get(table, 0)
         rows = known.get(number, rows)
         others = sum(count for other, count in gone.items() if table_of(other) == table) if was != number else 0
-        if changed >= max(_FEW_ROWS, rows // 10) or 2 * rows < max(others, had if was != number else 0):
+        less = 2 * rows < max(others, had if was != number else 0) or table in before.histories - now.histories
+        if changed >= max(_FEW_ROWS, rows // 10) or less:
             rows = _counted(server, part, rows)
             read += rows
             known[number] = rows
@@ -67,13 +68,16 @@ def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) 
     total = 0
     for old, there in groups:
         had, has = sum(gone[part] for part in old), sum(now[part] for part in there)
-        # they may be estimates: what is near enough is the same
-        total += had - has if 2 * has < had else 0
+        # they may be estimates: what is near enough is the same, but where a history is gone, which nobody counts
+        total += had - has if 2 * has < had or (has < had and table in before.histories - after.histories) else 0
     return total
 
 
 def _counted(server: th_mariadb.Server, part: str, estimate: int) -> int:
-    """The rows of a part of a table, read with the job's own account: by that name there may be anything by now."""
+    """The rows of a part of a table, read with the job's own account: by that name there may be anything by now.
+
+    Where a table keeps its history, that counts as well: it goes with the table, and a plain question leaves it out.
+    """
     schema, _, name = plain(table_of(part)).partition("/")
     found = PART.search(part)
     chosen = f" PARTITION ({identifier(plain(found[1]))})" if found else ""
@@ -83,7 +87,7 @@ def _counted(server: th_mariadb.Server, part: str, estimate: int) -> int:
             # what is not committed counts, too, and nobody's lock is waited for
             th_mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
             th_mariadb.query(connection, "SET SESSION lock_wait_timeout = 1")
-            rows = int(th_mariadb.query(connection, sql)[0][0])
+            rows = int((asked(connection, f"{sql} FOR SYSTEM_TIME ALL") or th_mariadb.query(connection, sql))[0][0])
             connection.ping(reconnect=False)
             return rows
     except (pymysql.Error, OSError):
