@@ -245,10 +245,10 @@ changes at fault are run by test_recorded_changes.py."""
 
 class Installation:
     """The installation of the recorded jobs in `root`, with its repositories served at `url`; `packages` is uv's
-    cache."""
+    cache, `environments` where environments are kept."""
 
-    def __init__(self, root: Path, url: str, packages: Path) -> None:
-        self.root, self.url, self.packages = root, url, packages
+    def __init__(self, root: Path, url: str, packages: Path, environments: Path) -> None:
+        self.root, self.url, self.packages, self.environments = root, url, packages, environments
         self._external: Any = None
         (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
@@ -337,11 +337,12 @@ class Installation:
         job: dict[str, Any] = {"name": "gate", "plugin": plugin}
         if plugin == "gate_real_db_upgrade":
             job["datasets_dir"] = str(home / "datasets")
-        shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir", "environments_dir")}
+        shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir")}
         document = {
             "zuul_server": {"gearman_host": "embedded", "git_url": self.url},
             "jobs_working_dir": str(home / "jobs"),
             "pip_download_cache": str(self.packages),
+            "environments_dir": str(self.environments),
             "projects_dir": str(home / "projects"),
             "jobs": [job],
             "publish_logs": {"path": str(home / "logs"), "prepend_url": (home / "logs").as_uri()},
@@ -434,7 +435,7 @@ def main() -> None:
     root = Path(sys.argv[1]).absolute()
     (root / "served").mkdir(parents=True)
     with daemon(root / "served") as url:
-        installation = Installation(root, url, root / "packages")
+        installation = Installation(root, url, root / "packages", root / "environments")
         for code in SCENARIOS:
             print(f"{code}:\n    {program('th')} run {' '.join(installation.add(code))}")
         print("Serving until interrupted.")
