@@ -4,7 +4,6 @@
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,16 +33,6 @@ ALONE = [
     if code not in SPECIAL and not any(code in together for together in TOGETHER.values())
 ]  # fmt: skip
 """Those that a job of its own is run for."""
-ONE_TRY = """
-import sys
-from worker import job, verdict
-from worker.cli.main import th
-
-job.RETRY_PAUSE = 0.0
-verdict.Verdict.may_retry = False
-sys.exit(th())
-"""
-"""`th` that tries nothing again: trouble of ours would be the same, a job later."""
 
 
 def documented(code: str) -> Outcome:
@@ -54,16 +43,15 @@ def documented(code: str) -> Outcome:
     return Outcome[found[1]]
 
 
-def run(words: list[str], status: int, once: bool) -> dict[str, Any]:
-    """Run the job to its end; what it prints as JSON."""
-    th = [sys.executable, "-c", ONE_TRY] if once else [program("th")]
-    done = subprocess.run(
-        [*th, "run", *words, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        stdin=subprocess.DEVNULL,
-    )
+def run(installation: Installation, words: list[str], status: int, again: bool = False) -> dict[str, Any]:
+    """Run the job to its end, which may try it again; what it prints as JSON."""
+    words = ["run", *words, "--json"]
+    if again:
+        done = subprocess.run(
+            [program("th"), *words], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+        )
+    else:
+        done = installation.copies.run(words)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -74,7 +62,7 @@ def several_times_a_try(installation: Installation) -> int:
     """A time limit for a job of which a first try ends soon and a second one never: by what a try takes now."""
     words = installation.add("git_unreachable", "measured")
     begun = time.monotonic()
-    run(words, documented("git_unreachable").exit_code, True)
+    run(installation, words, documented("git_unreachable").exit_code)
     return int(RETRY_PAUSE + 5 * (time.monotonic() - begun))
 
 
@@ -84,7 +72,7 @@ def check_ends(installation: Installation, name: str) -> None:
     codes = TOGETHER[name]
     together = {code: {code, *BESIDE.get(code, ())} for code in codes}
     outcomes = {code: worst(map(documented, together[code])) for code in codes}
-    document = run(installation.add_together(name), worst(outcomes.values()).exit_code, True)
+    document = run(installation, installation.add_together(name), worst(outcomes.values()).exit_code)
     assert document["result"] == worst(outcomes.values()).name
     assert document["fault"] == document["messages"][0]["fault"]
     assert {row["name"]: row["result"] for row in document["datasets"]} == {
@@ -121,7 +109,7 @@ def check_end(installation: Installation, code: str) -> None:
         words = installation.add(code, job_time_limit=several_times_a_try(installation))
     else:
         words = installation.add(code)
-    document = run(words, outcome.exit_code, code != "retry_timed_out")
+    document = run(installation, words, outcome.exit_code, again=code == "retry_timed_out")
     assert document["result"] == outcome.name
     codes = [message["code"] for message in document["messages"]]
     assert sorted(codes) == sorted(together)

@@ -20,6 +20,7 @@ import yaml
 from tests.library.gitserver import Repository, daemon
 from tests.library.toy import ENV_PY
 
+from .copies import Copies
 from .world import DATASET, INDEX, PROFILE, ROOT, TABLE, program, script
 
 JOBS = ROOT / "tests" / "data" / "jobs"
@@ -157,7 +158,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "migration_killed": Scenario(_migration("import os, signal; os.killpg(0, signal.SIGKILL)")),
     "migration_ended": Scenario(_migration("import os; os._exit(0)")),
     "migration_timed_out": Scenario(
-        _migration("op.execute('SELECT SLEEP(900)')"), limits={"run_migrations_time_limit": 2}
+        _migration("op.execute('SELECT SLEEP(900)')"), limits={"run_migrations_time_limit": 15}
     ),
     "migration_too_long": _limited("maximum_migration_times", "op.execute('SELECT SLEEP(0.4)')", 0.1),
     "migration_changed_rows": _limited("XInnodb_rows_changed", _EVERY_ROW, 500),
@@ -260,7 +261,7 @@ changes at fault are run by test_recorded_changes.py."""
 TOGETHER: Mapping[str, tuple[str, ...]] = {
     "ends": (
         "migration_unfinished", "migration_raised", "migration_killed", "migration_ended", "import_failed",
-        "version_mismatch", "walk_failed",
+        "migration_timed_out", "over_limit", "version_mismatch", "walk_failed",
     ),
     "limits": (
         "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
@@ -282,6 +283,7 @@ class Installation:
     def __init__(self, root: Path, url: str, packages: Path, environments: Path) -> None:
         self.root, self.url, self.packages, self.environments = root, url, packages, environments
         self._external: Any = None
+        self._copies: Copies | None = None
         (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
         self._base.commit(
@@ -316,7 +318,8 @@ class Installation:
         self._profile(home, PROJECT, {})
         for code in codes:
             self._dataset(home / "datasets", code, PROJECT, SCENARIOS[code], {"db_user": code})
-        config = self._configure(codes[0], Scenario(), home, {})
+        limits = {key: value for code in codes for key, value in SCENARIOS[code].limits.items()}
+        config = self._configure(codes[0], Scenario(limits=limits), home, {})
         return ["-c", str(config), "--params", str(JOBS / f"{codes[0]}.json"), "--url", self.url, "--ref", ref]
 
     def add(self, code: str, folder: str = "", **config: Any) -> list[str]:
@@ -363,8 +366,16 @@ class Installation:
             self._external = External(self.root / "external")
         return int(self._external.port)
 
+    @property
+    def copies(self) -> Copies:
+        """What runs `th`; started for the first job that needs it."""
+        self._copies = self._copies or Copies()
+        return self._copies
+
     def close(self) -> None:
         """Stop what was started."""
+        if self._copies is not None:
+            self._copies.close()
         if self._external is not None:
             self._external.stop()
 

@@ -11,10 +11,7 @@ import pytest
 from tests.library import toy
 
 from . import world as worlds
-from .world import DUMP, JOB, PROFILE, World, script
-
-TIP = DUMP.replace("('a1')", "('c3')").replace("name varchar(50))", "name varchar(50), note varchar(9))")
-"""A dump of a database at the branch's tip: no stage before the change is walked."""
+from .world import DUMP, JOB, PROFILE, TIP, World, script
 
 
 @pytest.fixture(scope="module")

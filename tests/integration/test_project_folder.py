@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.library import toy
 
 from . import world as worlds
-from .test_controls import TIP, run
-from .world import INDEX, PROFILE, TABLE, script
+from .test_controls import run
+from .world import INDEX, PROFILE, TABLE, TIP, script
 
 
 def test_a_project_below_the_top_of_its_repository(tmp_path: Path, packages: Path, kept: Path) -> None:

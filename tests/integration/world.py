@@ -41,6 +41,8 @@ CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50));
 INSERT INTO t (name) SELECT CONCAT('name', seq % 500) FROM seq_1_to_1000;
 -- Dump completed on 2026-01-01  0:00:00
 """
+TIP = DUMP.replace("('a1')", "('c3')").replace("name varchar(50))", "name varchar(50), note varchar(9))")
+"""A dump of a database at the branch's tip: no stage before the change is walked."""
 PROFILE: dict[str, Any] = {
     "install": {
         "requirements": ["requirements.txt"],
@@ -152,10 +154,11 @@ class World:
         jobs = [
             {"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "datasets")},
             {"name": "gate-three", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "three")},
+            {"name": "gate-ways", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "ways")},
             {"name": "gate-dumps", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "dumps")},
             {"name": "gate-none", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "no-datasets")},
         ]
-        for folder in ("three", "dumps", "no-datasets"):
+        for folder in ("three", "ways", "dumps", "no-datasets"):
             (root / folder).mkdir(exist_ok=True)
         document = {
             "zuul_server": {"gearman_host": "embedded", "gearman_port": self.port},
