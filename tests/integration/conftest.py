@@ -29,8 +29,16 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[worlds.World]:
-    with worlds.made(tmp_path_factory.mktemp("world"), packages) as made:
+def kept(packages: Path) -> Path:
+    """A folder of environments, one for all processes of the tests, as workers on one machine share them."""
+    folder = packages.with_name("kept")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, packages: Path, kept: Path) -> Iterator[worlds.World]:
+    with worlds.made(tmp_path_factory.mktemp("world"), packages, kept) as made:
         yield made
 
 
@@ -41,10 +49,10 @@ def worker(world: worlds.World) -> Iterator[worlds.Worker]:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Installation]:
+def installation(tmp_path_factory: pytest.TempPathFactory, packages: Path, kept: Path) -> Iterator[Installation]:
     root = tmp_path_factory.mktemp("recorded")
     (root / "served").mkdir()
     with daemon(root / "served") as url:
-        made = Installation(root, url, packages)
+        made = Installation(root, url, packages, kept / "environments")
         yield made
         made.close()

@@ -4,15 +4,15 @@
 import json
 import re
 import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from worker.job import RETRY_PAUSE
 from worker.verdict.outcome import CODES, Outcome, worst
 
-from .recorded import Installation
+from .recorded import SCENARIOS, TOGETHER, Installation
 from .world import PATIENCE, ROOT, program
 
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
@@ -28,16 +28,11 @@ AFTER_THE_VERDICT = {"upload_failed"}
 """What never takes a verdict back."""
 SPECIAL = {"disk_full", "job_folder", "canceled", "bad_request"}
 """Those that no `th run` alone is enough for."""
-ONE_TRY = """
-import sys
-from worker import job, verdict
-from worker.cli.main import th
-
-job.RETRY_PAUSE = 0.0
-verdict.Verdict.may_retry = False
-sys.exit(th())
-"""
-"""`th` that tries nothing again: an infrastructure failure would be the same, a job later."""
+ALONE = [
+    code for code in SCENARIOS
+    if code not in SPECIAL and not any(code in together for together in TOGETHER.values())
+]  # fmt: skip
+"""Those that a job of its own is run for."""
 
 
 def documented(code: str) -> Outcome:
@@ -48,16 +43,15 @@ def documented(code: str) -> Outcome:
     return Outcome[found[1]]
 
 
-def run(words: list[str], status: int, once: bool) -> dict[str, Any]:
-    """Run the job to its end; what it prints as JSON."""
-    th = [sys.executable, "-c", ONE_TRY] if once else [program("th")]
-    done = subprocess.run(
-        [*th, "run", *words, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        stdin=subprocess.DEVNULL,
-    )
+def run(installation: Installation, words: list[str], status: int, again: bool = False) -> dict[str, Any]:
+    """Run the job to its end, which may try it again; what it prints as JSON."""
+    words = ["run", *words, "--json"]
+    if again:
+        done = subprocess.run(
+            [program("th"), *words], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+        )
+    else:
+        done = installation.copies.run(words)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -68,8 +62,42 @@ def several_times_a_try(installation: Installation) -> int:
     """A time limit for a job of which a first try ends soon and a second one never: by what a try takes now."""
     words = installation.add("git_unreachable", "measured")
     begun = time.monotonic()
-    run(words, documented("git_unreachable").exit_code, True)
+    run(installation, words, documented("git_unreachable").exit_code)
     return int(RETRY_PAUSE + 5 * (time.monotonic() - begun))
+
+
+def check_ends(installation: Installation, name: str) -> None:
+    """Run the job that has several codes, each in a dataset of its own, and compare what is said of each with what is
+    documented."""
+    codes = TOGETHER[name]
+    together = {code: {code, *BESIDE.get(code, ())} for code in codes}
+    outcomes = {code: worst(map(documented, together[code])) for code in codes}
+    document = run(installation, installation.add_together(name), worst(outcomes.values()).exit_code)
+    assert document["result"] == worst(outcomes.values()).name
+    assert document["fault"] == document["messages"][0]["fault"]
+    assert {row["name"]: row["result"] for row in document["datasets"]} == {
+        code: outcome.name for code, outcome in outcomes.items()
+    }
+    assert {message["dataset"] for message in document["messages"]} == set(codes)
+    for code in codes:
+        of_it = [message for message in document["messages"] if message["dataset"] == code]
+        assert sorted(message["code"] for message in of_it) == sorted(together[code])
+        check_message(code, next(message for message in of_it if message["code"] == code), True)
+    check_published(document)
+
+
+def check_message(code: str, message: Mapping[str, Any], counts: bool) -> None:
+    """Compare a message with what is documented of its code."""
+    assert message["fault"] == CODES[code].fault.value
+    assert message["counts"] == counts
+    assert message["explanation"] and message["remedy"]
+
+
+def check_published(document: Mapping[str, Any]) -> None:
+    """See that what is published says the same."""
+    if document["url"]:
+        published = json.loads((Path(document["url"].removeprefix("file://")) / "result.json").read_text())
+        assert published["messages"] == document["messages"] and published["result"] == document["result"]
 
 
 def check_end(installation: Installation, code: str) -> None:
@@ -81,15 +109,11 @@ def check_end(installation: Installation, code: str) -> None:
         words = installation.add(code, job_time_limit=several_times_a_try(installation))
     else:
         words = installation.add(code)
-    document = run(words, outcome.exit_code, code != "retry_timed_out")
+    document = run(installation, words, outcome.exit_code, again=code == "retry_timed_out")
     assert document["result"] == outcome.name
     codes = [message["code"] for message in document["messages"]]
     assert sorted(codes) == sorted(together)
     message = document["messages"][codes.index(code)]
-    assert message["fault"] == CODES[code].fault.value
+    check_message(code, message, code not in AFTER_THE_VERDICT)
     assert document["fault"] == ("none" if code in AFTER_THE_VERDICT else message["fault"])
-    assert message["counts"] == (code not in AFTER_THE_VERDICT)
-    assert message["explanation"] and message["remedy"]
-    if document["url"]:
-        published = json.loads((Path(document["url"].removeprefix("file://")) / "result.json").read_text())
-        assert published["messages"] == document["messages"] and published["result"] == document["result"]
+    check_published(document)

@@ -20,6 +20,7 @@ import yaml
 from tests.library.gitserver import Repository, daemon
 from tests.library.toy import ENV_PY
 
+from .copies import Copies
 from .world import DATASET, INDEX, PROFILE, ROOT, TABLE, program, script
 
 JOBS = ROOT / "tests" / "data" / "jobs"
@@ -133,6 +134,21 @@ _AT_FIRST = """
         {script}
       changed_when: false
 """
+_OWN_ENV_PY = """from pathlib import Path
+from alembic import context
+from sqlalchemy import make_url
+
+path = Path("own/env", f"{make_url(context.config.get_main_option('sqlalchemy.url')).username}.py")
+exec(compile((path if path.exists() else path.with_name("other.py")).read_text(), str(path), "exec"))
+"""
+_OWN_MIGRATION = """
+import pathlib
+path = pathlib.Path("own/d4", f"{op.get_bind().engine.url.username}.py")
+if path.exists():
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    names["upgrade"]()
+"""
 _EXTERNAL = {"host": "127.0.0.1", "user": "th", "password_file": "password"}
 _NO_ACCOUNT: Mapping[str, None] = dict.fromkeys(("db_user", "db_pass"))
 _SPOILT = "context.configure(connection=connection)"
@@ -143,7 +159,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "migration_killed": Scenario(_migration("import os, signal; os.killpg(0, signal.SIGKILL)")),
     "migration_ended": Scenario(_migration("import os; os._exit(0)")),
     "migration_timed_out": Scenario(
-        _migration("op.execute('SELECT SLEEP(900)')"), limits={"run_migrations_time_limit": 2}
+        _migration("op.execute('SELECT SLEEP(900)')"), limits={"run_migrations_time_limit": 15}
     ),
     "migration_too_long": _limited("maximum_migration_times", "op.execute('SELECT SLEEP(0.4)')", 0.1),
     "migration_changed_rows": _limited("XInnodb_rows_changed", _EVERY_ROW, 500),
@@ -250,14 +266,32 @@ SCENARIOS: Mapping[str, Scenario] = {
 """By code. Which codes have none, and why, is in tests/integration/test_recorded_jobs.py; those of
 changes at fault are run by test_recorded_changes.py."""
 
+TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "ends": (
+        "migration_unfinished", "migration_raised", "migration_killed", "migration_ended", "import_failed",
+        "migration_timed_out", "over_limit", "version_mismatch", "walk_failed",
+    ),
+    "limits": (
+        "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
+        "migration_data_growth", "version_unchanged", "version_not_in_tree",
+    ),
+    "datasets": (
+        "seed_missing", "seed_broken", "version_unknown", "server_unreachable", "limit_not_measurable",
+        "seed_changed", "forbidden_here",
+    ),
+}  # fmt: skip
+"""The codes that one job has all of, each for a dataset of its own: what is special about them is the dataset, or what
+the change does while it is walked."""
+
 
 class Installation:
     """The installation of the recorded jobs in `root`, with its repositories served at `url`; `packages` is uv's
-    cache."""
+    cache, `environments` where environments are kept."""
 
-    def __init__(self, root: Path, url: str, packages: Path) -> None:
-        self.root, self.url, self.packages = root, url, packages
+    def __init__(self, root: Path, url: str, packages: Path, environments: Path) -> None:
+        self.root, self.url, self.packages, self.environments = root, url, packages, environments
         self._external: Any = None
+        self._copies: Copies | None = None
         (root / "seed.sql").write_text(DUMP)
         self._base = Repository(root / "base")
         self._base.commit(
@@ -274,32 +308,62 @@ class Installation:
         self._base.git("branch", "stable/1")
         self._base.commit(script("c3", "b2", INDEX), "Index the names")
 
+    def add_together(self, name: str) -> list[str]:
+        """Make a job that does what those of several codes do, for each in a dataset that is named after it.
+
+        Its change has the files of all of them. Which it runs, it sees by the account that it is given.
+        """
+        codes = TOGETHER[name]
+        home, ref = self.root / name, f"refs/zuul/master/Z{name.encode().hex()}"
+        repository = self._repository_of(PROJECT)
+        files = {"migrations/env.py": _OWN_ENV_PY, "own/env/other.py": ENV_PY, **_migration(_OWN_MIGRATION)}
+        for code in codes:
+            own = SCENARIOS[code].files
+            files[f"own/env/{code}.py"] = own.get("migrations/env.py", ENV_PY)
+            files[f"own/d4/{code}.py"] = own["migrations/versions/d4_.py"]
+        repository.change(ref, files)
+        (home / "datasets").mkdir(parents=True)
+        self._profile(home, PROJECT, {})
+        for code in codes:
+            self._dataset(home / "datasets", code, PROJECT, SCENARIOS[code], {"db_user": code})
+        limits = {key: value for code in codes for key, value in SCENARIOS[code].limits.items()}
+        config = self._configure(codes[0], Scenario(limits=limits), home, {})
+        return ["-c", str(config), "--params", str(JOBS / f"{codes[0]}.json"), "--url", self.url, "--ref", ref]
+
     def add(self, code: str, folder: str = "", **config: Any) -> list[str]:
         """Make what the job of a code needs in `folder`, with further keys; the words after ``th run`` that run it."""
         scenario, arguments = SCENARIOS[code], recorded(code)
         self._repository(scenario, arguments)
         project, home = arguments["ZUUL_PROJECT"], self.root / (folder or code)
         if scenario.profile is not None:
-            path = home / "projects" / f"{project}.yaml"
-            path.parent.mkdir(parents=True)
-            path.write_text(yaml.safe_dump({**PROFILE, **scenario.profile}))
-        datasets = home / "datasets"
-        datasets.mkdir(parents=True)
+            self._profile(home, project, scenario.profile)
+        (home / "datasets").mkdir(parents=True)
         if scenario.dataset is not None:
-            document = {key: value for key, value in DATASET.items() if isinstance(value, str)}
-            # one dump for most, so that it is imported once
-            seed = "../../seed.sql" if scenario.dump == DUMP else "seed.sql"
-            document |= {"project": project, "seed_data": seed, **scenario.dataset}
-            if "server" in document:
-                document["server"] = {"port": self._external_port(), **document["server"]}
-            given = {key: value for key, value in document.items() if value is not None}
-            (datasets / "first.json").write_text(json.dumps(given))
-            (datasets / "password").touch(0o600)
-            (datasets / "password").write_text("secret word\n")
-            if scenario.dump not in (None, DUMP):
-                (datasets / "seed.sql").write_text(str(scenario.dump))
+            self._dataset(home / "datasets", "first", project, scenario, {})
         words = ["-c", str(self._configure(code, scenario, home, config)), "--params", str(JOBS / f"{code}.json")]
         return words if NOWHERE in arguments["ZUUL_URL"] else [*words, "--url", self.url]
+
+    @staticmethod
+    def _profile(home: Path, project: str, more: Mapping[str, Any]) -> None:
+        path = home / "projects" / f"{project}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump({**PROFILE, **more}))
+
+    def _dataset(
+        self, datasets: Path, name: str, project: str, scenario: Scenario, more: Mapping[str, Any]
+    ) -> None:
+        document = {key: value for key, value in DATASET.items() if isinstance(value, str)}
+        # one dump for most, so that it is imported once
+        seed = "../../seed.sql" if scenario.dump == DUMP else f"{name}.sql"
+        document |= {"project": project, "seed_data": seed, **more, **(scenario.dataset or {})}
+        if "server" in document:
+            document["server"] = {"port": self._external_port(), **document["server"]}
+        given = {key: value for key, value in document.items() if value is not None}
+        (datasets / f"{name}.json").write_text(json.dumps(given))
+        (datasets / "password").touch(0o600)
+        (datasets / "password").write_text("secret word\n")
+        if scenario.dump not in (None, DUMP):
+            (datasets / f"{name}.sql").write_text(str(scenario.dump))
 
     def _external_port(self) -> int:
         """The port of the external server, which is started for the first job that needs it."""
@@ -310,18 +374,23 @@ class Installation:
             self._external = External(self.root / "external")
         return int(self._external.port)
 
+    @property
+    def copies(self) -> Copies:
+        """What runs `th`; started for the first job that needs it."""
+        self._copies = self._copies or Copies()
+        return self._copies
+
     def close(self) -> None:
         """Stop what was started."""
+        if self._copies is not None:
+            self._copies.close()
         if self._external is not None:
             self._external.stop()
 
     def _repository(self, scenario: Scenario, arguments: Mapping[str, str]) -> None:
-        folder = self.root / "served" / arguments["ZUUL_PROJECT"]
-        if folder.name == REFUSED:
+        if arguments["ZUUL_PROJECT"].endswith(REFUSED):
             return
-        if not folder.exists():  # most share one, and so the environments of its releases
-            shutil.copytree(self._base.folder, folder, symlinks=True)
-        repository = Repository(folder)
+        repository = self._repository_of(arguments["ZUUL_PROJECT"])
         if scenario.merged:
             repository.commit(scenario.merged, "What was merged before")
         if "gone" not in arguments["ZUUL_REF"] and not arguments["ZUUL_REF"].startswith("-"):
@@ -330,6 +399,12 @@ class Installation:
             self._add_submodule(repository, arguments["ZUUL_REF"])
         if scenario.advance:
             repository.commit(scenario.advance, "What was merged in the meantime")
+
+    def _repository_of(self, project: str) -> Repository:
+        folder = self.root / "served" / project
+        if not folder.exists():  # most share one, and so the environments of its releases
+            shutil.copytree(self._base.folder, folder, symlinks=True)
+        return Repository(folder)
 
     @staticmethod
     def _add_submodule(repository: Repository, ref: str) -> None:
@@ -345,11 +420,12 @@ class Installation:
         job: dict[str, Any] = {"name": "gate", "plugin": plugin, **scenario.options}
         if plugin == "gate_real_db_upgrade":
             job["datasets_dir"] = str(home / "datasets")
-        shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir", "environments_dir")}
+        shared = {key: str(self.root / key) for key in ("git_working_dir", "snapshots_dir")}
         document = {
             "zuul_server": {"gearman_host": "embedded", "git_url": self.url},
             "jobs_working_dir": str(home / "jobs"),
             "pip_download_cache": str(self.packages),
+            "environments_dir": str(self.environments),
             "projects_dir": str(home / "projects"),
             "jobs": [job],
             "publish_logs": {"path": str(home / "logs"), "prepend_url": (home / "logs").as_uri()},
@@ -442,7 +518,7 @@ def main() -> None:
     root = Path(sys.argv[1]).absolute()
     (root / "served").mkdir(parents=True)
     with daemon(root / "served") as url:
-        installation = Installation(root, url, root / "packages")
+        installation = Installation(root, url, root / "packages", root / "environments")
         for code in SCENARIOS:
             print(f"{code}:\n    {program('th')} run {' '.join(installation.add(code))}")
         print("Serving until interrupted.")

@@ -11,17 +11,23 @@ import pytest
 from tests.library import toy
 
 from . import world as worlds
-from .world import DUMP, JOB, PROFILE, World, script
+from .world import DUMP, JOB, PROFILE, TIP, World, script
 
-TIP = DUMP.replace("('a1')", "('c3')").replace("name varchar(50))", "name varchar(50), note varchar(9))")
-"""A dump of a database at the branch's tip: no stage before the change is walked."""
+
+@pytest.fixture(scope="module")
+def own_world(tmp_path_factory: pytest.TempPathFactory, packages: Path, kept: Path) -> Iterator[World]:
+    with worlds.made(tmp_path_factory.mktemp("world"), packages, kept) as made:
+        yield made
 
 
 @pytest.fixture
-def world(tmp_path: Path, packages: Path) -> Iterator[World]:
-    with worlds.made(tmp_path / "world", packages) as made:
-        made.dataset("first", dump=TIP.encode())
-        yield made
+def world(own_world: World) -> Iterator[World]:
+    """The world, whose branch, profile and dataset a test may alter."""
+    own_world.dataset("first", dump=TIP.encode())
+    tip = own_world.repository.git("rev-parse", "master")
+    yield own_world
+    own_world.repository.git("reset", "--quiet", "--hard", tip)
+    own_world.profile(PROFILE)
 
 
 def run(world: World, arguments: Mapping[str, str]) -> dict[str, Any]:

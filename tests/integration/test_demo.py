@@ -11,7 +11,7 @@ from .world import ROOT
 
 def test_three_changes_have_the_three_expected_verdicts(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "demo", "--work", str(tmp_path / "work"), "--scale", "0.2"],
+        [sys.executable, "-m", "demo", "--work", str(tmp_path / "work"), "--scale", "0.02"],
         cwd=ROOT,
         capture_output=True,
         text=True,

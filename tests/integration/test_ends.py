@@ -13,7 +13,7 @@ import pytest
 from tests.functional.support import wait_until
 from tests.library.gitserver import daemon, free_port, silence
 
-from .world import DUMP, JOB, PATIENCE, Worker, World, script, slowness, working
+from .world import DUMP, JOB, PATIENCE, TIP, Worker, World, script, slowness, working
 
 HANGS = """
 - name: Publish the results on a server that hangs
@@ -25,6 +25,23 @@ HANGS = """
       changed_when: false
 """
 SLEEP = "op.execute('SELECT SLEEP(900)')"
+PASSES = """
+- name: Pass
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Pass
+      ansible.builtin.command: "true"
+      changed_when: false
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def at_the_tip(world: World) -> Iterator[None]:
+    """Most jobs have only the change to walk."""
+    world.dataset("first", dump=TIP.encode())
+    yield
+    world.dataset("first")
 
 
 def stop(worker: Worker, unique: str) -> None:
@@ -42,6 +59,7 @@ def impatient(world: World) -> Iterator[Worker]:
 
 
 def test_a_stop_in_the_middle_of_a_migration(world: World, impatient: Worker) -> None:
+    world.dataset("first")
     unique = impatient.launch(world.migration(SLEEP))
     impatient.wait_for(unique, "c3 -> d4")
     slow, begun = slowness(), time.monotonic()
@@ -50,6 +68,7 @@ def test_a_stop_in_the_middle_of_a_migration(world: World, impatient: Worker) ->
     assert time.monotonic() - begun < 10 * slow
     answer = impatient.answer(unique)
     assert answer.finals == ["fail"] and answer.result == "CANCELED"
+    world.dataset("first", dump=TIP.encode())
     steps = answer.document["datasets"][0]["migrations"]
     assert [step["to"] for step in steps][:2] == ["b2", "c3"], "what was measured so far is published"
 
@@ -117,9 +136,11 @@ def test_a_stop_while_the_upload_hangs(world: World) -> None:
     """It holds up neither the answer nor the worker's end, and takes no verdict back."""
     ansible = Path(world.ansible())
     (ansible / "playbooks" / "upload-logs.yaml").write_text(HANGS)
+    (ansible / "playbooks" / "passes").mkdir()
+    (ansible / "playbooks" / "passes" / "run.yaml").write_text(PASSES)
     for end in ("stop", "shutdown"):
-        with working(world, ansible_dir=str(ansible)) as worker:
-            unique = worker.launch(world.migration("pass"))
+        with working(world, ansible_dir=str(ansible), jobs=[{"name": JOB, "plugin": "passes"}]) as worker:
+            unique = worker.launch(world.arguments())
             worker.wait_for(unique, "publishing the results")
             slow, begun = slowness(), time.monotonic()
             if end == "stop":

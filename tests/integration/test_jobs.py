@@ -13,7 +13,7 @@ import pytest
 from tests.functional.support import scrape
 from worker.inputs import documents
 
-from .world import DUMP, INDEX, JOB, PROFILE, ROOT, Answer, Worker, World, program, script
+from .world import DUMP, INDEX, JOB, PROFILE, ROOT, TIP, Answer, Worker, World, program, script
 
 EVIL = "{{{{ lookup('pipe', 'touch {}') }}}}{{% x %}}{{{{ no_such_variable }}}}"
 """Ansible would run a lookup in a variable's text."""
@@ -95,8 +95,11 @@ def test_a_jobs_arguments_are_data_and_no_templates(world: World, worker: Worker
 
 @pytest.fixture(scope="module")
 def duplicates(world: World, worker: Worker) -> Answer:
-    """A change that makes an index unique over names that are not."""
-    return worker.run(world.migration("op.create_index('uq', 't', ['name'], unique=True)"))
+    """A change that makes an index unique over names that are not in one dataset, are in a second; a third is none."""
+    world.dataset("one", "three", dump=TIP.encode())
+    world.dataset("two", "three", dump=TIP.replace("% 500", "").encode())
+    world.dataset("zero", "three", dump=None)
+    return worker.run(world.migration("op.create_index('uq', 't', ['name'], unique=True)"), "gate-three")
 
 
 def test_a_unique_index_over_duplicates(duplicates: Answer) -> None:
@@ -106,10 +109,16 @@ def test_a_unique_index_over_duplicates(duplicates: Answer) -> None:
         "FAILURE - Migration c3->d4 failed to complete: migrations/versions/d4_.py:10: Duplicate entry name"
     )
     assert duplicates.data[0]["url"] == duplicates.data[-1]["url"] != "", "the link is there from the beginning"
-    assert duplicates.codes == ["migration_unfinished", "migration_raised"]
     failed = duplicates.document["messages"][1]
     assert failed["file"] == "migrations/versions/d4_.py" and failed["line"] == 10
     assert failed["fault"] == "change"
+
+
+def test_three_datasets_are_three_tests(duplicates: Answer) -> None:
+    results = {dataset["name"]: dataset["result"] for dataset in duplicates.document["datasets"]}
+    assert results == {"one": "FAILURE", "two": "SUCCESS", "zero": "INFRASTRUCTURE"}
+    assert duplicates.codes == ["migration_unfinished", "migration_raised", "seed_missing"]
+    assert duplicates.document["result"] == "FAILURE"
 
 
 def test_a_published_job_done_again_by_hand(world: World, duplicates: Answer, tmp_path: Path) -> None:
@@ -133,6 +142,7 @@ def test_a_published_job_done_again_by_hand(world: World, duplicates: Answer, tm
 def test_an_excess_that_is_waived_or_only_warns_is_told_and_fails_nothing(world: World, worker: Worker) -> None:
     world.dataset(
         "first",
+        dump=TIP.encode(),
         Innodb_rows_read={"default": 900, "warn_only": True},
         waivers=[{"migration": "c3->d4", "limit": "XInnodb_rows_changed", "reason": "filled once", "bug": "bug 7"}],
     )
@@ -148,18 +158,6 @@ def test_an_excess_that_is_waived_or_only_warns_is_told_and_fails_nothing(world:
     }
     assert answer.data[-1]["messages"][0].startswith("SUCCESS: The migrations run on every dataset. What is over")
     assert not any(message["counts"] for message in answer.document["messages"])
-
-
-def test_three_datasets_are_three_tests(world: World, worker: Worker) -> None:
-    world.dataset("one", "three")
-    world.dataset("two", "three", dump=DUMP.replace("% 500", "").encode())
-    world.dataset("zero", "three", dump=None)
-    arguments = world.migration("op.create_index('uq', 't', ['name'], unique=True)")
-    answer = worker.run(arguments, "gate-three")
-    results = {dataset["name"]: dataset["result"] for dataset in answer.document["datasets"]}
-    assert results == {"one": "FAILURE", "two": "SUCCESS", "zero": "INFRASTRUCTURE"}
-    assert answer.codes == ["migration_unfinished", "migration_raised", "seed_missing"]
-    assert answer.document["result"] == "FAILURE"
 
 
 def test_a_change_without_migrations_walks_to_the_branchs_tip(world: World, worker: Worker) -> None:
@@ -281,20 +279,22 @@ def test_down_to_the_last_release_and_up_again_with_data_migrations(world: World
     )
 
 
-@pytest.mark.parametrize(
-    ("downgrade", "fault", "step"),
-    [("raise RuntimeError('never down')", "change", ("d4", "c3")), ("pass", "operator", ("c3", "b2"))],
-)
-def test_a_way_down_that_fails(
-    world: World, worker: Worker, downgrade: str, fault: str, step: tuple[str, str]
-) -> None:
+def test_ways_down_that_fail(world: World, worker: Worker) -> None:
+    """In a migration of the change's, and in one that is merged: for each dataset its own."""
     world.profile({**PROFILE, "downgrade": True})
+    for name in ("raises", "passes"):
+        world.dataset(name, "ways", TIP.encode(), db_user=name)
+    body = "if op.get_bind().engine.url.username == 'raises':\n    raise RuntimeError('never down')"
     try:
-        answer = worker.run(world.change(script("d4", "c3", "pass", downgrade)))
+        answer = worker.run(world.change(script("d4", "c3", "pass", body)), "gate-ways")
     finally:
         world.profile(PROFILE)
-    assert answer.codes == ["migration_unfinished", "migration_raised"], answer.said()
-    failed = answer.document["messages"][1]
-    assert (failed["kind"], failed["from"], failed["to"], failed["fault"]) == ("downgrade", *step, fault)
-    assert (answer.document["fault"], answer.document["ours"]) == (fault, fault != "change")
-    assert "way down" in failed["remedy"]
+    for name, fault, step in (("raises", "change", ("d4", "c3")), ("passes", "operator", ("c3", "b2"))):
+        messages = [message for message in answer.document["messages"] if message["dataset"] == name]
+        assert [message["code"] for message in messages] == ["migration_unfinished", "migration_raised"]
+        failed = messages[1]
+        assert (failed["kind"], failed["from"], failed["to"], failed["fault"]) == ("downgrade", *step, fault)
+        assert failed["ours"] == (fault != "change")
+        assert "way down" in failed["remedy"]
+    results = {dataset["name"]: dataset["result"] for dataset in answer.document["datasets"]}
+    assert results == {"raises": "FAILURE", "passes": "INFRASTRUCTURE"}

@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.library import toy
 
 from . import world as worlds
-from .test_controls import TIP, run
-from .world import INDEX, PROFILE, TABLE, script
+from .test_controls import run
+from .world import INDEX, PROFILE, TABLE, TIP, script
 
 
-def test_a_project_below_the_top_of_its_repository(tmp_path: Path, packages: Path) -> None:
-    with worlds.made(tmp_path / "world", packages) as world:
+def test_a_project_below_the_top_of_its_repository(tmp_path: Path, packages: Path, kept: Path) -> None:
+    with worlds.made(tmp_path / "world", packages, kept) as world:
         files = {
             "alembic.ini": "[alembic]\nscript_location = migrations\nsqlalchemy.url =\n",
             "migrations/env.py": f"import toy_settings\n{toy.ENV_PY}",

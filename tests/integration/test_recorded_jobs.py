@@ -10,8 +10,8 @@ import pytest
 from tests.functional.support import heard
 from worker.verdict import CODES, Fault
 
-from .endings import SPECIAL, check_end, documented
-from .recorded import JOBS, SCENARIOS, Installation, arguments_of, recorded
+from .endings import ALONE, SPECIAL, check_end, check_ends, documented
+from .recorded import JOBS, SCENARIOS, TOGETHER, Installation, arguments_of, recorded
 from .world import PATIENCE, ROOT, leftovers, program
 
 # What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours.
@@ -34,9 +34,16 @@ def test_what_is_recorded_is_what_zuul_would_send(number: int, code: str) -> Non
     assert recorded(code) == arguments_of(number, code)
 
 
-@pytest.mark.parametrize(
-    "code", [code for code in SCENARIOS if code not in SPECIAL and CODES[code].fault is not Fault.CHANGE]
-)
+def test_every_recorded_job_is_run_alone_or_together_with_others() -> None:
+    together = [code for codes in TOGETHER.values() for code in codes]
+    assert sorted([*ALONE, *SPECIAL, *together]) == sorted(SCENARIOS)
+
+
+def test_datasets_that_no_change_is_to_blame_for(installation: Installation) -> None:
+    check_ends(installation, "datasets")
+
+
+@pytest.mark.parametrize("code", [code for code in ALONE if CODES[code].fault is not Fault.CHANGE])
 def test_a_job_that_no_change_is_to_blame_for(installation: Installation, code: str) -> None:
     check_end(installation, code)
 

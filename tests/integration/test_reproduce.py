@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.hostile import machine
 
-from .world import JOB, PATIENCE, ROOT, World
+from .world import JOB, PATIENCE, ROOT, TIP, World
 
 NO_PATH = {"PATH": "/usr/bin:/bin"}
 
@@ -61,8 +62,10 @@ def downgrade():
 
 
 @pytest.fixture(scope="module")
-def published(world: World, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return Published(world, tmp_path_factory.mktemp("home"))
+def published(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    world.dataset("first", dump=TIP.encode())
+    yield Published(world, tmp_path_factory.mktemp("home"))
+    world.dataset("first")
 
 
 def test_another_user_with_another_clone_comes_to_the_same_verdict(published: Published) -> None:

@@ -27,16 +27,17 @@ class Project:
         self.repository.git("branch", "stable/1")
         world.profile({"releases": ["stable/1"], **profile}, self.name)
 
-    def dataset(self, dumps: Mapping[str, str], **keys: Any) -> None:
-        """Write its dataset `<project>`: a dump for each database, "" for the only one."""
-        home = self.world.root / "datasets" / self.name.replace("/", "-")
+    def dataset(self, dumps: Mapping[str, str], name: str = "", **keys: Any) -> None:
+        """Write a dataset, `<project>` if it has no name: a dump for each database, "" for the only one."""
+        home = self.world.root / "datasets" / (name or self.name.replace("/", "-"))
         home.mkdir()
         for name, text in dumps.items():
             (home / f"seed{name}.sql").write_text(f"{text}-- Dump completed on 2026-01-01  0:00:00\n")
         parts = {name: {"database": f"shop_{name}", "seed_data": f"seed{name}.sql"} for name in dumps}
         alone = {"database": "shop", "seed_data": "seed.sql"}
         part: dict[str, Any] = alone if "" in dumps else {"databases": parts}
-        document = {"project": self.name, "type": "mysql", "db_user": "shop", "db_pass": PASSWORD, **part, **keys}
+        account = {"db_user": "shop", "db_pass": PASSWORD}
+        document = {"project": self.name, "type": "mysql", **account, **part, **keys}
         (home / "config.json").write_text(json.dumps(document))
 
     def job(self, files: Mapping[str, str], status: int = 0, *more: str) -> dict[str, Any]:
@@ -142,10 +143,11 @@ def test_two_django_migrations_on_the_same_one(shop: Project) -> None:
 
 
 def alembic_script(revision: str, down: str | None, up: str, back: str) -> str:
-    """A migration with a way down."""
+    """A migration with a way down, which may have the name of the account in it."""
     return (
         f"from alembic import op\n\nrevision = {revision!r}\ndown_revision = {down!r}\n\n\n"
-        f"def upgrade():\n    op.execute({up!r})\n\n\ndef downgrade():\n    op.execute({back!r})\n"
+        f"def upgrade():\n    op.execute({up!r})\n\n\n"
+        f"def downgrade():\n    op.execute({back!r}.format(op.get_bind().engine.url.username))\n"
     )
 
 
@@ -210,20 +212,23 @@ def test_two_databases_their_data_and_the_way_down(world: World) -> None:
             "downgrade": True,
         },
     )
-    project.dataset(
-        {
-            "api": version("a1") + "CREATE TABLE k (id int);\n",
-            "main": version("m1")
-            + "CREATE TABLE t (name varchar(9));\nINSERT INTO t SELECT seq FROM seq_1_to_1000;\n",
-        },
-        XInnodb_rows_changed={"default": 5, "data->move": 1000},
-    )
+    dumps = {
+        "api": version("a1") + "CREATE TABLE k (id int);\n",
+        "main": version("m1")
+        + "CREATE TABLE t (name varchar(9));\nINSERT INTO t SELECT seq FROM seq_1_to_1000;\n",
+    }
+    for name in ("good", "bad"):
+        project.dataset(dumps, name, db_user=name, XInnodb_rows_changed={"default": 5, "data->move": 1000})
     added = {
-        "api/versions/a2_.py": alembic_script("a2", "a1", "ALTER TABLE k ADD y int", "ALTER TABLE k DROP COLUMN y"),
+        "api/versions/a2_.py": alembic_script(
+            "a2", "a1", "ALTER TABLE k ADD good int", "ALTER TABLE k DROP COLUMN {}"
+        ),
         "main/versions/m3_.py": alembic_script("m3", "m2", "ALTER TABLE t ADD y int", "ALTER TABLE t DROP COLUMN y"),
     }
-    document = project.job(added)
-    assert rows(document) == [
+    document = project.job(added, 1)
+    bad, good = document["datasets"]
+    assert (bad["name"], bad["result"], good["name"], good["result"]) == ("bad", "FAILURE", "good", "SUCCESS")
+    assert rows({"datasets": [good]}) == [
         ("stable/1", "main:m1", "main:m2"),
         ("stable/1", "data", "move"),
         ("change", "api:a1", "api:a2"),
@@ -234,13 +239,11 @@ def test_two_databases_their_data_and_the_way_down(world: World) -> None:
         ("change", "api:a1", "api:a2"),
         ("change", "main:m2", "main:m3"),
     ]
-    (dataset,) = document["datasets"]
-    assert dataset["final"] == dataset["expected"] == "api:a2,main:m3"
-    moved = dataset["migrations"][1]
+    assert good["final"] == good["expected"] == "api:a2,main:m3"
+    moved = good["migrations"][1]
     assert (moved["rows_changed"], moved["rounds"]) == (1000, 2)
-    broken = {**added, "api/versions/a2_.py": added["api/versions/a2_.py"].replace("DROP COLUMN y", "DROP COLUMN z")}
-    document = project.job(broken, 1)
     failed = next(message for message in document["messages"] if message["code"] == "migration_raised")
+    assert failed["dataset"] == "bad"
     assert (failed["from"], failed["to"], failed["file"]) == ("api:a2", "api:a1", "api/versions/a2_.py")
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole installation on loopback: a git server, datasets, a profile, a configuration, and th-worker itself."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +41,8 @@ CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50));
 INSERT INTO t (name) SELECT CONCAT('name', seq % 500) FROM seq_1_to_1000;
 -- Dump completed on 2026-01-01  0:00:00
 """
+TIP = DUMP.replace("('a1')", "('c3')").replace("name varchar(50))", "name varchar(50), note varchar(9))")
+"""A dump of a database at the branch's tip: no stage before the change is walked."""
 PROFILE: dict[str, Any] = {
     "install": {
         "requirements": ["requirements.txt"],
@@ -102,27 +106,47 @@ class Answer:
         return json.dumps(self.document["messages"])
 
 
-class World:
-    """The installation. `root` holds all of it but `packages`, uv's cache."""
+def project(folder: Path) -> Repository:
+    """The project's repository, made in a folder."""
+    repository = Repository(folder)
+    base = {
+        "alembic.ini": "[alembic]\nscript_location = migrations\nsqlalchemy.url =\n",
+        "migrations/env.py": toy.ENV_PY,
+        "requirements.txt": "",
+    }
+    repository.commit({**base, **script("a1", None, TABLE)}, "The beginning")
+    repository.commit(script("b2", "a1", "op.add_column('t', sa.Column('note', sa.String(9)))"), "Add notes")
+    repository.git("branch", "stable/1")
+    no_way_back = "raise NotImplementedError('no way back')"
+    repository.commit(script("c3", "b2", INDEX, no_way_back), "Index the names")
+    return repository
 
-    def __init__(self, root: Path, url: str, packages: Path) -> None:
+
+class World:
+    """The installation. `root` holds all of it but `packages`, uv's cache, and the environments in `kept`."""
+
+    def __init__(self, root: Path, url: str, packages: Path, kept: Path | None = None) -> None:
         self.root, self.url, self.packages, self._number = root, url, packages, 0
-        self.repository = Repository(root / "served" / PROJECT)
-        base = {
-            "alembic.ini": "[alembic]\nscript_location = migrations\nsqlalchemy.url =\n",
-            "migrations/env.py": toy.ENV_PY,
-            "requirements.txt": "",
-        }
-        self.repository.commit({**base, **script("a1", None, TABLE)}, "The beginning")
-        self.repository.commit(script("b2", "a1", "op.add_column('t', sa.Column('note', sa.String(9)))"), "Add notes")
-        self.repository.git("branch", "stable/1")
-        no_way_back = "raise NotImplementedError('no way back')"
-        self.repository.commit(script("c3", "b2", INDEX, no_way_back), "Index the names")
+        self.environments = (kept or root) / "environments"
+        self.repository = project(root / "served" / PROJECT) if kept is None else self._copied(kept / "project")
         self.profile(PROFILE)
         self.dataset("first")
         self.config_path = root / "config.yaml"
         self.port = free_port()
         self.configure()
+
+    def _copied(self, made: Path) -> Repository:
+        """A copy of the one repository of all processes of the tests: its commits, and so their environments, are the
+        same."""
+        with open(made.with_name("project.lock"), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                fresh = made.with_name("project.new")
+                project(fresh)
+                fresh.rename(made)
+        folder = self.root / "served" / PROJECT
+        shutil.copytree(made, folder, symlinks=True)
+        return Repository(folder)
 
     def configure(self, **keys: Any) -> Path:
         """Write the configuration, with further keys."""
@@ -130,10 +154,11 @@ class World:
         jobs = [
             {"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "datasets")},
             {"name": "gate-three", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "three")},
+            {"name": "gate-ways", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "ways")},
             {"name": "gate-dumps", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "dumps")},
             {"name": "gate-none", "plugin": "gate_real_db_upgrade", "datasets_dir": str(root / "no-datasets")},
         ]
-        for folder in ("three", "dumps", "no-datasets"):
+        for folder in ("three", "ways", "dumps", "no-datasets"):
             (root / folder).mkdir(exist_ok=True)
         document = {
             "zuul_server": {"gearman_host": "embedded", "gearman_port": self.port},
@@ -141,6 +166,7 @@ class World:
             "jobs_working_dir": str(root / "jobs"),
             "projects_dir": str(root / "projects"),
             "pip_download_cache": str(self.packages),
+            "environments_dir": str(self.environments),
             "jobs": jobs,
             "slots": 1,
             "sensors": {"load": 0},  # tests run on busy machines
@@ -302,11 +328,11 @@ class Worker:
 
 
 @contextmanager
-def made(root: Path, packages: Path) -> Iterator[World]:
-    """A world with its git server."""
+def made(root: Path, packages: Path, kept: Path | None = None) -> Iterator[World]:
+    """A world with its git server; with others it shares what is in `kept`."""
     (root / "served").mkdir(parents=True)
     with daemon(root / "served") as url:
-        yield World(root, url, packages)
+        yield World(root, url, packages, kept)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ansible.module_utils.th_box import Box
@@ -20,10 +21,12 @@ from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_cause import cause
 from ansible.module_utils.th_contain import run_contained
 from ansible.module_utils.th_outside import address_of
-from ansible.module_utils.th_proxy import Proxy
 from ansible.module_utils.th_requirements import FILE_LIMIT, absent, file_in, named, normal, places
 from ansible.module_utils.th_source import Source
 from ansible.module_utils.th_step import StepError
+
+if TYPE_CHECKING:
+    from ansible.module_utils.th_proxy import Proxy
 
 TIME_LIMIT = "build_environment_time_limit"
 """The variable that raises the time limit of a build."""

@@ -13,7 +13,6 @@ from ansible.module_utils.th_box import SYSTEM_FILES, Box, Settings
 from ansible.module_utils.th_capped import CappedLog
 from ansible.module_utils.th_contain import base_environment, run_contained
 from ansible.module_utils.th_outside import Rules, index_values, local_folders
-from ansible.module_utils.th_proxy import Proxy
 from ansible.module_utils.th_recipe import Recipe
 from ansible.module_utils.th_upstream import Upstreams, without_proxies
 from ansible.module_utils.th_uv import PIP_NAMES, Uv, WayOut, uv_path
@@ -67,6 +66,9 @@ class Workplace:
             offline = {**without_proxies(environment), "UV_OFFLINE": "1"}
             yield Uv(self.log, offline, box, self.time_limit, None, deadline)
         else:
+            # most jobs build nothing, and asyncio takes a while to be imported
+            from ansible.module_utils.th_proxy import Proxy
+
             rules = Rules.of(self.sandbox.build_hosts, [*indexes, *urls])
             with Proxy(rules, Upstreams.of(environment), self.log.line) as proxy:
                 way_out = WayOut(proxy, recipe.python.path, self.programs / PROGRAM)
