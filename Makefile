@@ -11,6 +11,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # some thousand processes are started: none has to compile again what another one has compiled
 export PYTHONDONTWRITEBYTECODE :=
+# nor to begin with a finder of setuptools' own, which doubles the start of each: a line in a .pth file does the same
+EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: demo test tests lint benchmarks host host-development clean
 
@@ -45,11 +47,11 @@ host-development: $(VENV)/installed
 $(VENV)/installed: setup.cfg setup.py constraints.txt
 	$(PYTHON) -c 'import ensurepip' || $(ROOT) apt-get install --yes python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) '.[test]'
 	touch $@
 
 clean:
