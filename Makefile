@@ -24,8 +24,12 @@ test: $(VENV)/installed-test host-development
 	$(MAKE) --jobs=2 lint tests
 
 # four more than there are cores, for the same reason
-tests: $(VENV)/installed-test
+tests: $(VENV)/installed-test | tests/__pycache__
 	$(BIN)/python -m pytest --numprocesses $(shell expr $$(nproc) + 4) --dist loadfile --no-loadscope-reorder
+
+# the first time, one process compiles what each of those would compile for itself
+tests/__pycache__: | $(VENV)/installed-test
+	$(BIN)/python -m pytest --collect-only -qq
 
 # nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test
