@@ -11,6 +11,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # some thousand processes are started: none has to compile again what another one has compiled
 export PYTHONDONTWRITEBYTECODE :=
+# nor to begin with a finder of setuptools' own, which doubles the start of each: a line in a .pth file does the same
+EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: demo test tests lint benchmarks host host-development clean
 
@@ -22,8 +24,12 @@ test: $(VENV)/installed-test host-development
 	$(MAKE) --jobs=2 lint tests
 
 # four more than there are cores, for the same reason
-tests: $(VENV)/installed-test
+tests: $(VENV)/installed-test | tests/__pycache__
 	$(BIN)/python -m pytest --numprocesses $(shell expr $$(nproc) + 4) --dist loadfile --no-loadscope-reorder
+
+# the first time, one process compiles what each of those would compile for itself
+tests/__pycache__: | $(VENV)/installed-test
+	$(BIN)/python -m pytest --collect-only -qq
 
 # nice: tests with a time limit may run at the same time
 lint: $(VENV)/installed-test
@@ -45,11 +51,11 @@ host-development: $(VENV)/installed
 $(VENV)/installed: setup.cfg setup.py constraints.txt
 	$(PYTHON) -c 'import ensurepip' || $(ROOT) apt-get install --yes python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) '.[test]'
 	touch $@
 
 clean:

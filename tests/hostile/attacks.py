@@ -75,7 +75,8 @@ _DATAGRAM = """
     import socket
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.settimeout(60)
-        other.sendto({payload}, ('127.0.0.1', W['udp']))
+        other.connect(('127.0.0.1', W['udp']))  # where nobody listens, it is told so at once
+        other.send({payload})
         print('STOLEN', other.recv(100))
 """
 _QUESTION = "123401000001000000000000046c65616b076578616d706c650000010001"

@@ -333,7 +333,7 @@ FILES_WITHOUT_CONTENT_IN_MEMORY = """
 CHILDREN_THAT_NOBODY_WAITS_FOR = """
     import signal
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for _ in range(2):
+    for _ in range(20 if hold else 2):  # none of which is seen when a busy machine looks seldom
         if not (child := os.fork()):
             while time.process_time() < 0.7:
                 pass

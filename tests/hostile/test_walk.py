@@ -23,6 +23,7 @@ from tests.library import boxes, bytecode, toy
 
 from . import changes
 from .attacks import ATTACKS, Attack
+from .build_attacks import RUNNER
 from .world import STOLEN, TOKEN, World, is_root
 
 GOT = re.compile(rf"(^|\] ){STOLEN}( |$)", re.MULTILINE)
@@ -136,33 +137,66 @@ def targets(attack: Attack) -> bool:
     return attack.shown and (is_root() or not attack.root)
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.tries)
-def test_a_change_tries(walker: Walker, attack: Attack, stopped_by: Callable[[str], None]) -> None:
-    world = walker.world
-    number = ATTACKS.index(attack)
-    if targets(attack):
-        job_dir = walker.job(f"open-{number}")
-        (job_dir / "artifacts" / "walk-toy.jsonl").touch()
-        said = walker.plainly(job_dir, attack.body)
-        assert has_worked(world, job_dir, said), f"it does not work at all: {said}"
-        shutil.rmtree(job_dir)
-        world.restore()
-        for path in walker.spoilt():
-            path.unlink()
-    job_dir = walker.job(f"boxed-{number}")
-    layout = changes.LAYOUTS[number % len(changes.LAYOUTS)]
-    before = world.digest(job_dir)
-    events = walker.walk(job_dir, layout, attack.by, attack.body)
+def show(walker: Walker, attack: Attack, job_dir: Path) -> None:
+    """Show that it works as a program of this user; nothing of it is left."""
+    (job_dir / "artifacts" / "walk-toy.jsonl").touch()
+    said = walker.plainly(job_dir, attack.body)
+    assert has_worked(walker.world, job_dir, said), f"it does not work at all: {attack.tries}: {said}"
+    walker.world.restore()
+    for path in walker.spoilt():
+        path.unlink()
+
+
+def hold(walker: Walker, job_dir: Path, layout: changes.Layout, by: str, body: str) -> str:
+    """Walk a change that does `body`, and see that it gets nowhere and is reported; what it has said."""
+    before = walker.world.digest(job_dir)
+    events = walker.walk(job_dir, layout, by, body)
     said = (job_dir / "results" / "toy.log").read_text()
-    assert not has_worked(world, job_dir, said), said
+    assert not has_worked(walker.world, job_dir, said), said
     assert TOKEN not in said
-    assert world.digest(job_dir) == before
+    assert walker.world.digest(job_dir) == before
     # it is reported: the walk has come to an end, with a reason or at the change's version
     assert events[-1]["event"] in ("final", "error"), events
     assert not (job_dir / "results" / "result.json").exists()
     assert not walker.spoilt()
+    return said
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.tries)
+def test_a_change_tries(walker: Walker, attack: Attack, stopped_by: Callable[[str], None]) -> None:
+    number = ATTACKS.index(attack)
+    if targets(attack):
+        job_dir = walker.job(f"open-{number}")
+        show(walker, attack, job_dir)
+        shutil.rmtree(job_dir)
+    job_dir = walker.job(f"boxed-{number}")
+    hold(walker, job_dir, changes.LAYOUTS[number % len(changes.LAYOUTS)], attack.by, attack.body)
     shutil.rmtree(job_dir)
     stopped_by(attack.stopped)
+
+
+TOGETHER = [attack for attack in ATTACKS if attack.tries != "to kill everything that it can"]
+"""What can be tried by one change: that one ends the walk."""
+
+if not is_root():
+
+    @pytest.mark.parametrize("by", [changes.MIGRATION, changes.ENV_PY, changes.PACKAGE])
+    def test_a_change_that_tries_everything(walker: Walker, by: str, stopped_by: Callable[[str], None]) -> None:
+        """For who cannot wait for a walk of each: all that is tried from one place, each in a process of its own."""
+        attacks = [attack for attack in TOGETHER if attack.by == by]
+        for attack in filter(targets, attacks):
+            job_dir = walker.job(f"open-{ATTACKS.index(attack)}")
+            show(walker, attack, job_dir)
+            shutil.rmtree(job_dir)
+        job_dir = walker.job(f"boxed-{by}")
+        bodies = [textwrap.dedent(attack.body).strip() for attack in attacks]
+        place = job_dir / "src" / "said"
+        hold(walker, job_dir, changes.FLAT, by, f"{RUNNER}\nrun({str(place)!r}, {bodies!r}, W)")
+        for number, attack in enumerate(attacks):
+            said = (place / str(number)).read_text()
+            assert not GOT.search(said) and TOKEN not in said, f"{attack.tries}: {said}"
+        shutil.rmtree(job_dir)
+        stopped_by(", ".join(sorted({attack.stopped for attack in attacks})))
 
 
 def test_the_next_job_is_unharmed(walker: Walker) -> None:
