@@ -15,8 +15,8 @@ ORDER = {
     "inputs": "git_url parsing untrusted documents",
     "logs": "",
     "request": "",
-    "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry config "
-    "dump_expectations dataset_file datasets job_datasets",
+    "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry "
+    "config dump_expectations dataset_file datasets job_datasets",
     "job_dir": "",
     "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems artifacts excess judge "
     "merged decide",
@@ -34,8 +34,8 @@ ORDER = {
     "process": "",
     "observe": "metrics sensors status_socket systemd",
     "service": "",
-    "cli": "playbooks_copy surroundings arguments display published own_steps trial check history init run status submit verdict "
-    "main",
+    "cli": "playbooks_copy surroundings arguments display published own_steps trial check history init run status "
+    "submit verdict main",
 }
 """The packages and modules of the worker, each with the order inside of it."""
 ONLY_USERS = {"gear": ("gearman",), "ansible_runner": ("runner",), "ansible": ()}

@@ -172,7 +172,7 @@ class Message:
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
 _FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
 _NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
-_WAY_DOWN = "Mend the migration's way down; where it has none, the project's profile must not ask for downgrades."
+_WAY_DOWN = "Fix the migration's downgrade; where it has none, the project's profile must not ask for downgrades."
 _MERGE_HEADS = (
     "The heads are merged already: add a merge migration to the branch by a change of its own (alembic: merge heads; "
     "Django: makemigrations --merge), and then test this change again."
