@@ -8,6 +8,7 @@ in the environment, the examples are the same each time.
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+PROGRAMS = Path(sys.executable).parent
+INTERPRETER = Path(os.path.realpath(sys.executable)).parent
+# the interpreter itself is found before a script of pyenv's that has its name, and starts twenty programs each time
+os.environ["PATH"] = os.pathsep.join([str(PROGRAMS), str(INTERPRETER), os.environ.get("PATH", os.defpath)])
 
 LONGEST_FIRST = (
     "integration/test_recorded", "hostile/test_unprivileged.py", "integration/test_jobs.py",

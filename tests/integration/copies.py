@@ -17,7 +17,9 @@ import ansible_runner
 from worker import job, verdict
 from worker.cli import check, history, init, run, status, submit, trial
 from worker.cli.main import th
+from worker.report import render
 
+render._template()
 job.RETRY_PAUSE = 0.0
 verdict.Verdict.may_retry = False
 for line in sys.stdin:

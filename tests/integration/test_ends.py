@@ -64,7 +64,7 @@ def test_a_stop_in_the_middle_of_a_migration(world: World, impatient: Worker) ->
     impatient.wait_for(unique, "c3 -> d4")
     slow, begun = slowness(), time.monotonic()
     stop(impatient, unique)
-    wait_until(lambda: not [left for left in world.leftovers() if "publish" not in left and "mariadbd" in left])
+    wait_until(lambda: not [left for left in world.left_soon() if "publish" not in left and "mariadbd" in left])
     assert time.monotonic() - begun < 10 * slow
     answer = impatient.answer(unique)
     assert answer.finals == ["fail"] and answer.result == "CANCELED"
@@ -127,7 +127,7 @@ def test_a_stop_while_a_dump_is_imported(world: World, impatient: Worker) -> Non
     world.dataset("slow", "dumps", f"{DUMP}\nDO SLEEP(900);\n".encode())
     unique = impatient.launch(world.migration("pass"), "gate-dumps")
     impatient.wait_for(unique, "Restore")
-    wait_until(lambda: any("mariadbd" in left for left in world.leftovers()))
+    wait_until(lambda: any("mariadbd" in left for left in world.left_soon()))
     stopped(impatient, unique)
     assert not list((world.root / "snapshots").glob("slow-*")), "what is half there is none"
 
