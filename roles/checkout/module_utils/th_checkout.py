@@ -263,7 +263,8 @@ class Checkout:
             return [file(self._git, self._src, one, path) for one in (base, commit)]
 
         paths = differing(self._git, self._src, base, commit)
-        found = says_what_is_installed(paths, named(self._profile), read) if paths else []
+        folder = self._profile.get("folder", "")
+        found = says_what_is_installed(paths, named(self._profile), read, folder) if paths else []
         return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
