@@ -46,7 +46,8 @@ def says_what_is_installed(
             for line in (content or b"").splitlines():
                 if include := _INCLUDE.match(line):
                     queue.append(posixpath.normpath(posixpath.join(posixpath.dirname(name), include[1].decode())))
-    found, others = [], []
+    found: list[str] = []
+    others: list[str] = []
     for path in paths:
         (found if path in known or _looks_like_it(posixpath.basename(path)) else others).append(path)
     own = [posixpath.join(folder, name) for name in READ] if others else []
