@@ -327,7 +327,9 @@ def test_pointers_of_git_lfs_are_listed(work: Workplace, repository: Repository)
         "other/new.csv": "1,2\n",
     }
     repository.change(ZUUL_REF, files)
-    assert work.run()["lfs_pointers"] == ["data/new.csv", "data/old.csv"]
+    document = work.run()
+    assert document["lfs_pointers"] == ["data/new.csv", "data/old.csv"]
+    assert document["lfs_pointers_brought"] == ["data/new.csv"]
     repository.change(ZUUL_REF, {"README": "x"})
     assert "lfs_pointers" not in work.run("without")
 

@@ -22,6 +22,7 @@ FILES = {
     "requirements/base.in": b"  -r../deep.txt\n-r /etc/passwd\n-r ../../out.txt\n",
     "deep.txt": b"-r requirements.txt\n",
     "old.txt": b"",
+    "setup.py": b"from _needs import NEEDS\nsetup(description=open('README.md').read(), x=open('all/of-it.txt'))",
 }
 NAMES = ["requirements.txt", "old.txt"]
 
@@ -40,6 +41,13 @@ NAMES = ["requirements.txt", "old.txt"]
         ("shop/settings.py", False),
         ("other.txt", False),
         ("passwd", False),
+        ("all/of-it.txt", True),
+        ("_needs.py", True),
+        ("README.md", False),
+        ("requirements-prod.txt", True),
+        ("requirements/test.in", False),
+        ("etc/constraints.txt", True),
+        ("deps.py", False),
     ],
 )
 def test_what_is_named_included_and_of_pythons_packaging(path: str, says: bool) -> None:

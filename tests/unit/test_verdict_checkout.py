@@ -30,6 +30,8 @@ def decided(folder: Path, event: dict[str, Any], **checkout: Any) -> Verdict:
         ({"added": ["shop.0002"]}, Fault.CHANGE),
         ({"altered": ["shop.0002"]}, Fault.CHANGE),
         ({"removed": ["shop.0001"]}, Fault.CHANGE),
+        ({"helpers": ["shop/settings.py"]}, Fault.CHANGE),
+        ({"others": ["site/wsgi.py"]}, Fault.CHANGE),
     ],
 )
 def test_several_heads_are_not_those_of_a_change_that_touches_no_migration(
@@ -58,6 +60,12 @@ def test_a_pointer_of_git_lfs_is_named_where_it_was_read(tmp_path: Path, event: 
     assert (message.fault is Fault.OPERATOR) == bool(named)
     assert message.detail.startswith(f"{named} is a Git LFS pointer" if named else event["detail"])
     assert any("Git LFS pointers" in note and "data/prices.csv" in note for note in summary.notes(found))
+
+
+def test_a_pointer_that_the_change_brings_is_its_own_matter(tmp_path: Path) -> None:
+    event = {"code": "walk_failed", "detail": "ValueError: 'data/prices.csv': no rows"}
+    found = decided(tmp_path, event, lfs_pointers=POINTERS, lfs_pointers_brought=POINTERS[:1])
+    assert found.fault is Fault.CHANGE and found.messages[0].detail.startswith("data/prices.csv is a Git LFS pointer")
 
 
 def test_without_pointers_nothing_is_said_of_them(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ class Checkout:
     """What was checked out; `files` maps a revision to its file, `down` to those that must have run before it.
 
     `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
-    adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the
-    other files of the migrations' that it touches, `others` all the rest, but for plain text. `pointers` are the files
-    of the checkout that hold a pointer of Git LFS. The revisions of a database with
-    a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an old log does
-    not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
-    `tip_has_heads` is whether the branch's tip is left out because it has several heads.
-    `merged_packages` are migrations of packages that run after the branch's tip and that the change has not brought.
+    adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the other files of the
+    migrations' that it touches, `others` all the rest, but for plain text. `pointers` are the files of the checkout
+    that hold a pointer of Git LFS, `pointers_brought` those that differ from what is merged. The revisions of a
+    database with a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an
+    old log does not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
+    `tip_has_heads` is whether the branch's tip is left out because it has several heads. `merged_packages` are
+    migrations of packages that run after the branch's tip and that the change has not brought.
     """
 
     commit: str = ""
@@ -54,6 +54,7 @@ class Checkout:
     tip_left_out: str = ""
     tip_has_heads: bool = False
     pointers: tuple[str, ...] = ()
+    pointers_brought: frozenset[str] = frozenset()
     seconds: float = 0.0
     merged_packages: frozenset[str] = frozenset()
 
@@ -168,6 +169,9 @@ def read(folder: Path) -> Checkout | None:
         tip_left_out=safe.name(document.get("tip_left_out")),
         tip_has_heads=document.get("tip_has_heads") is True,
         pointers=tuple(safe.name(path) for path in safe.sequence(document.get("lfs_pointers"))),
+        pointers_brought=frozenset(
+            safe.name(path) for path in safe.sequence(document.get("lfs_pointers_brought"))
+        ),
         seconds=safe.number(document.get("seconds")) or 0.0,
     )
 

@@ -71,14 +71,17 @@ class Merged:
         checkout = self.checkout
         alone = not checkout.tests_a_change
         if message.code == "several_heads" and checkout.touch_known and checkout.stages:
-            brought = checkout.by_change or checkout.removed
+            brought = checkout.by_change or checkout.removed or checkout.alters_code
             return message if brought else replace(message, blame=Fault.OPERATOR, alone=alone)
         if message.code in _OF_FILES:
             names = {path.rpartition("/")[2]: path for path in checkout.pointers}
             words = {*_WORDS.split(message.detail), message.file.rpartition("/")[2]}
             if found := sorted(words & names.keys()):
                 hint = f"{names[found[0]]} is a Git LFS pointer, which the worker does not fetch"
-                return replace(message, blame=Fault.OPERATOR, detail=f"{hint}: {message.detail}", alone=alone)
+                message = replace(message, detail=f"{hint}: {message.detail}")
+                if not checkout.pointers_brought.isdisjoint(names[name] for name in found):
+                    return message
+                return replace(message, blame=Fault.OPERATOR, alone=alone)
         return message
 
     def _control(self, message: Message) -> Control | None:

@@ -193,6 +193,8 @@ class Checkout:
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
         stages.append(Stage(name, "change", "change", commit))
         pointers = [printable(path[:NAME_LIMIT]) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
+        differ = set(differing(git, self._src, base, commit)) if base and pointers else set()
+        brought = [path for path in pointers if path in {printable(one[:NAME_LIMIT]) for one in differ}]
         trees = {stage.commit: reader.read(stage.commit) for stage in stages}
         document = {
             "project": request.project,
@@ -216,6 +218,7 @@ class Checkout:
             **({"tip_has_heads": True} if tip_heads else {}),
             "left_out": releases_left_out,
             **({"lfs_pointers": pointers} if pointers else {}),
+            **({"lfs_pointers_brought": brought} if brought else {}),
             "unreadable": [
                 {"stage": stage.slug, "file": printable(item.file[:NAME_LIMIT]), "reason": printable(item.reason)}
                 for stage in stages
@@ -260,7 +263,8 @@ class Checkout:
             return [file(self._git, self._src, one, path) for one in (base, commit)]
 
         paths = differing(self._git, self._src, base, commit)
-        found = says_what_is_installed(paths, named(self._profile), read) if paths else []
+        folder = self._profile.get("folder", "")
+        found = says_what_is_installed(paths, named(self._profile), read, folder) if paths else []
         return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:

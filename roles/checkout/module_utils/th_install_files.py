@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files say what is installed: those that the profile names, what they include, and Python's own."""
+"""Which files say what is installed: those that the profile names, what they include, Python's own, and those that look
+like it or are named in these, as a ``setup.py`` reads its requirements from wherever it likes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ PACKAGING = frozenset(
     "setup.py setup.cfg pyproject.toml uv.lock poetry.lock pdm.lock pylock.toml Pipfile Pipfile.lock".split()
 )
 FILES_LIMIT = 100
+READ = ("setup.py", "setup.cfg", "pyproject.toml")
+"""Files of Python's own that may name others."""
 
+_LOOKS_LIKE_IT = re.compile(
+    r"(?:[\w-]{0,50}[._-])?(?:requirements?|constraints?|dependencies|deps|versions)(?:[._-][\w.-]{0,50})?\.(?:txt|in|pip)"
+)
+_DESCRIBES = (".md", ".rst", "README", "LICENSE", "CHANGELOG")
 _INCLUDE = re.compile(rb"[ \t]{0,20}(?:-r|-c|--requirement|--constraint)[ \t=]{0,20}([A-Za-z0-9_./-]{1,500})")
 
 
@@ -24,10 +31,10 @@ def named(profile: Mapping[str, Any]) -> list[str]:
 
 
 def says_what_is_installed(
-    paths: Iterable[str], names: Iterable[str], read: Callable[[str], Iterable[bytes | None]]
+    paths: Iterable[str], names: Iterable[str], read: Callable[[str], Iterable[bytes | None]], folder: str = ""
 ) -> list[str]:
     """Those of some paths that say what is installed; `names` are the profile's files, `read` gives what a path holds
-    in each of the commits that are compared."""
+    in each of the commits that are compared, `folder` is where the project is in its repository."""
     known: dict[str, None] = {}
     queue = [posixpath.normpath(name) for name in names]
     while queue and len(known) < FILES_LIMIT:
@@ -39,4 +46,23 @@ def says_what_is_installed(
             for line in (content or b"").splitlines():
                 if include := _INCLUDE.match(line):
                     queue.append(posixpath.normpath(posixpath.join(posixpath.dirname(name), include[1].decode())))
-    return sorted(path for path in paths if path in known or posixpath.basename(path) in PACKAGING)
+    found: list[str] = []
+    others: list[str] = []
+    for path in paths:
+        (found if path in known or _looks_like_it(posixpath.basename(path)) else others).append(path)
+    own = [posixpath.join(folder, name) for name in READ] if others else []
+    told = [(content or b"").decode("utf-8", "replace") for name in own for content in read(name)]
+    return sorted([*found, *(path for path in others if _is_named(posixpath.basename(path), told))])
+
+
+def _looks_like_it(name: str) -> bool:
+    return name in PACKAGING or bool(_LOOKS_LIKE_IT.fullmatch(name))
+
+
+def _is_named(name: str, told: Iterable[str]) -> bool:
+    """Whether one of some texts has a file's name; of a module, which is imported by it, the name without its end."""
+    word = name.removesuffix(".py")
+    if word == "__init__" or name.endswith(_DESCRIBES):  # a package is imported for much else
+        return False
+    whole = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+    return any(whole.search(text) for text in told)

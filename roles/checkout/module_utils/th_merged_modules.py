@@ -55,4 +55,4 @@ def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path
         outcome = "failed" if found.code in CONTROLLED else "unknown"
         return {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
 
-    compared(job_dir, ROLE, told, check_out, failed, GitError)
+    compared(job_dir, ROLE, told, check_out, failed, (GitError, OSError))

@@ -44,12 +44,12 @@ def compared(
     checkout: Mapping[str, Any],
     do: Callable[[], object],
     facts_of: Callable[[StepError], dict[str, Any]],
-    others: type[Exception] = OSError,
+    unknown: tuple[type[Exception], ...] = (OSError,),
 ) -> str:
     """Do something once more without the change, and write down how it went; returns the outcome.
 
     `facts_of` says what an error is, with the ``outcome``: ``failed`` where it is one of those that a change is blamed
-    for, else ``unknown``. `others` are errors that say nothing of it, as OSError does not.
+    for, else ``unknown``. `unknown` are errors that tell nothing.
     """
     events = job_dir / "artifacts" / "errors.jsonl"
     begun = begin(events, role, checkout, dataset="")
@@ -58,7 +58,7 @@ def compared(
         do()
     except StepError as error:
         facts = facts_of(error)
-    except (OSError, others) as error:
+    except unknown as error:
         facts = {"outcome": "unknown", "detail": str(error)}
     with suppress(StepError, OSError):
         remove(job_dir / FOLDER)

@@ -10,6 +10,7 @@ way that does not name it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,14 +21,20 @@ DOWNGRADE = "downgrade"
 
 _ANYTHING = frozenset(
     """
-    _current_frames _getframe ag_frame attrgetter builtins cloudpickle codeop compile cr_frame ctypes currentframe dill
-    dir doctest eval exec exec_module execfile f_back f_builtins f_globals f_locals gc get_objects get_referents
-    get_referrers getattr getattr_static getmembers gi_frame globals imp import_module importlib inspect load_module
-    load_module_py load_python_file load_source locals marshal methodcaller modules multiprocessing pdb pickle pkgutil
-    popen run_module run_path runpy setprofile settrace subprocess system tb_frame timeit unittest vars zipimport
+    DriverManager EntryPoint ExtensionManager Formatter ForwardRef ScriptDirectory Template _current_frames
+    _getframe ag_frame attrgetter bdb builtins cProfile cloudpickle code codeop compile cr_frame ctypes currentframe
+    dictConfig dill dir doctest eval exec exec_module execfile f_back f_builtins f_globals f_locals fileConfig gc
+    get_field get_module get_objects get_referents get_referrers get_revision get_revisions get_type_hints getattr
+    getattr_static getmembers gi_frame globals imp import_module importlib inspect iterate_revisions jinja2
+    load_module load_module_py load_python_file load_source locals mako marshal methodcaller module modules
+    multiprocessing pdb pickle pkgutil popen profile pydoc run_module run_path runctx runpy runsource setprofile
+    settrace shelve stevedore subprocess system tb_frame timeit trace unittest vars vformat walk_revisions yaml
+    zipimport
     """.split()
 )
 """Names by which a module may reach what it does not name."""
+_FINDS = re.compile(r"import|locate|resolve|evaluat|interpret|pickle|unsafe", re.IGNORECASE)
+"""What is in names of others that do so: of functions that find something by a text, of programs within a program."""
 _SAFE = frozenset(
     """
     __abstract__ __all__ __enter__ __exit__ __future__ __init__ __mapper_args__ __str__ __table__ __table_args__
@@ -36,8 +43,10 @@ _SAFE = frozenset(
 )
 _OWN_TEXT = frozenset(
     """
-    __file__ __loader__ __spec__ co_filename co_firstlineno co_lines f_code f_lineno findsource get_data get_source
-    getcomments getfile getsource getsourcefile getsourcelines inspect linecache py tb_lineno tokenize
+    __file__ __loader__ __spec__ co_filename co_firstlineno co_lines f_code f_lineno findsource fwalk get_data
+    get_source getcomments getfile getsource getsourcefile getsourcelines glob iglob inspect iterdir linecache
+    listdir open py read_binary read_bytes read_text resource_filename resource_stream resource_string rglob scandir
+    tb_lineno tokenize walk
     """.split()
 )
 """Names by which a module may read its own text, with comments and all."""
@@ -54,7 +63,7 @@ def what_runs(module: ast.Module, content: bytes) -> dict[str, Any]:
     if not names.isdisjoint(_OWN_TEXT) or any(".py" in text for text in texts):
         own = sha256(content)
         return {"digest": own, "whole": own, "refers": refers}
-    hidden = any(name in _ANYTHING or _is_magic(name) for name in names) or any("__" in text for text in texts)
+    hidden = any(map(_may_reach, names)) or any("__" in text for text in texts)
     both = module.body if hidden else [one for one, note in zip(module.body, notes, strict=True) if not note]
     whole = _digest(both)
     return {"digest": whole if refers or hidden else _digest(up), "whole": whole, "refers": refers}
@@ -78,6 +87,10 @@ def _is_plain_downgrade(statement: ast.stmt) -> bool:
         and not getattr(statement, "type_params", [])
         and all(one is None or isinstance(one, ast.Constant | ast.Name) for one in annotations)
     )
+
+
+def _may_reach(name: str) -> bool:
+    return name in _ANYTHING or _is_magic(name) or bool(_FINDS.search(name))
 
 
 def _is_magic(name: str) -> bool:
