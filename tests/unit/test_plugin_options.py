@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of a plugin's jobs: a plugin that says which it takes has them checked when the worker starts."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ import pytest
 import yaml
 
 from tests.functional.support import write_config
+from tests.unit.test_job import Stage
 from worker.config import config
 from worker.errors import ConfigError
+from worker.report import summary
+from worker.runner import PlaybookRun
+from worker.verdict import artifacts, decide
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ROOT / "playbooks" / "shell_script" / "options.yaml"
@@ -87,3 +92,39 @@ def test_a_file_of_a_plugin_that_is_wrong_is_named(tmp_path: Path, plugin: Path,
 def test_what_is_known_of_its_keys_is_documented() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert [name for name in yaml.safe_load(OPTIONS.read_text()) if f"| `{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "notes"),
+    [
+        ("all of 3 passed", ["The test says: all of 3 passed"]),
+        ("\x1b[2J\u202ered", ["The test says: \ufffd[2J\ufffdred"]),
+        ("", []), (5, []), (None, []), (["x"], []),
+    ],
+)  # fmt: skip
+def test_what_a_plugin_says_is_a_note_and_no_evidence(tmp_path: Path, message: Any, notes: list[str]) -> None:
+    (tmp_path / "plugin.json").write_text(json.dumps({"schema": 1, "message": message}))
+    found = decide.decide(artifacts.read(tmp_path), None)
+    assert found.gearman_result() == "SUCCESS" and summary.notes(found) == notes
+    (tmp_path / "errors.jsonl").write_text('{"event": "error", "code": "script_failed", "detail": "no"}\n')
+    failed = decide.decide(artifacts.read(tmp_path), None)
+    assert failed.gearman_result() == "FAILURE - The script failed: no"
+
+
+@pytest.mark.parametrize("code", ["script_failed", "playbook_failed", "git_unreachable", ""])
+def test_a_task_that_fails_for_a_recorded_reason_is_not_told_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """What a step has recorded is the reason; only without one is a failing task the test's."""
+    stage = Stage(tmp_path, monkeypatch)
+
+    def act(folder: Path) -> PlaybookRun:
+        if code:
+            event = {"event": "error", "role": "x", "code": code, "detail": "because", "dataset": ""}
+            (folder / "artifacts" / "errors.jsonl").write_text(json.dumps(event) + "\n")
+        return PlaybookRun("failed", 2, "Run it", "because")
+
+    made = stage.job(act, act, jobs=[{"name": "gate", "plugin": "shell_script", "script": "x"}])
+    found = made.run().verdict
+    assert [message.code for message in found.messages] == [code or "test_failed"]
+    assert (found.gearman_result() is None) == (code in ("playbook_failed", "git_unreachable"))
