@@ -218,8 +218,9 @@ class Job:
             self._report(folder, self._canceled.code, "")
         elif end.status == "timeout":
             self._report(folder, at_the_end, f"the job was ended after {time_limit} s")
-        elif names is None and end.rc == runner.TASK_FAILED and not _explained(artifacts.read(folder.artifacts)):
-            self._report(folder, "test_failed", detail)
+        elif names is None and end.rc == runner.TASK_FAILED:
+            if not _explained(artifacts.read(folder.artifacts)):
+                self._report(folder, "test_failed", detail)
         elif names is None and not reader.tasks:
             self._report(folder, "playbook_failed", f"{playbook} has run no task")
         elif end.status != "successful" and not _explained(artifacts.read(folder.artifacts)):

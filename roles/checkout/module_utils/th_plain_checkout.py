@@ -13,7 +13,7 @@ from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_text import printable
 
 
-class PlainCheckout(Checkout):
+class PlainCheckout(Checkout):  # type: ignore[misc]
     """One job's checkout, without stages to walk through."""
 
     def _look(self, commit: str) -> dict[str, Any]:

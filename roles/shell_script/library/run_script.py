@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: run_script
 short_description: Run a script on the checkout of a change, in a box
 description:
-  - Runs it in the checkout, by C(/bin/sh) where it is not executable. It may write there and to a folder of its own;
-    it has no network.
+  - Runs it with the checkout as its present folder, by C(/bin/sh) where it is not executable. It may write to that and
+    to a folder of its own; it has no network.
   - Its arguments are the checkout, that folder and the build's id, then I(arguments). Its environment has
     C(TH_JOB_NAME), C(TH_RESULT_FILE) and the job's C(ZUUL_*).
   - What it prints goes to C(results/shell_output.log). What it writes to C(TH_RESULT_FILE) is its message.

@@ -84,10 +84,10 @@ def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
         return StepError("over_limit", f"the script: {ended.exceeded}")
     if ended.exit == 0 and not ended.timed_out:
         return None
-    how = f"was ended after {time_limit:g} s ({TIME_LIMIT})" if ended.timed_out else _how(ended.exit or 0)
+    how = f"ended after {time_limit:g} s ({TIME_LIMIT})" if ended.timed_out else _how(ended.exit or 0)
     last = next((line.strip() for line in reversed(ended.tail) if line.strip()), "")
     first, _, rest = (said or last).partition("\n")
-    return StepError("script_failed", f"{first} ({how})\n{rest}".strip() if first else f"it {how}, and said nothing")
+    return StepError("script_failed", f"{first} ({how})\n{rest}".strip() if first else f"{how}; it said nothing")
 
 
 def _how(status: int) -> str:
