@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring the local copy of a project's branches and tags up to date."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: update_mirror
+short_description: Bring the local copy of a project's branches and tags up to date
+description:
+  - Fetches all that is merged into the project's mirror, which all jobs share, under a lock. One that git cannot use is
+    made from nothing.
+  - What an earlier run has left in the job's folder is forgotten.
+  - Every git command of this and the following steps is logged to C(results/git_prep.log).
+options:
+  job:
+    description: The job, C(th_job) of docs/artifacts.md.
+    type: dict
+    required: true
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  mirrors_dir:
+    description: The folder of the mirrors.
+    type: path
+    required: true
+  origin:
+    description: Base URL of the branches and tags; that of the job when empty.
+    type: str
+    default: ""
+  fetch_attempts:
+    description: How often a server is tried.
+    type: int
+    default: 3
+  fetch_time_limit:
+    description: How long one try may take, in seconds.
+    type: float
+    default: 300
+  fetch_backoff:
+    description: How long to wait after the first failed try, in seconds; longer after each further one.
+    type: float
+    default: 1
+  files_limit:
+    description: How many files the checkout may hold.
+    type: int
+    default: 500000
+  bytes_limit:
+    description: How much the checkout may take on the disk, with git's own files and the submodules, in bytes.
+    type: int
+    default: 8589934592
+  memory_limit:
+    description: How much memory one process of git may take for what is not merged yet, in bytes.
+    type: int
+    default: 2147483648
+  log_limit:
+    description: How long the log may become, in bytes.
+    type: int
+    default: 10485760
+author: turbo-hipster
+"""
+
+EXAMPLES = r"""
+- name: Update the project's mirror
+  update_mirror:
+    job: "{{ th_job }}"
+    job_dir: "{{ th_job_dir }}"
+    mirrors_dir: "{{ th_git_working_dir }}"
+  register: mirror
+"""
+
+RETURN = r"""
+state:
+  description: The file that the steps leave to each other.
+  type: str
+  returned: success
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_artifacts import forget_walks
+from ansible.module_utils.th_checkout_step import FILE, run_checkout_step
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "job": {"type": "dict", "required": True},
+            "job_dir": {"type": "path", "required": True},
+            "mirrors_dir": {"type": "path", "required": True},
+            "origin": {"type": "str", "default": ""},
+            "fetch_attempts": {"type": "int", "default": 3},
+            "fetch_time_limit": {"type": "float", "default": 300},
+            "fetch_backoff": {"type": "float", "default": 1},
+            "files_limit": {"type": "int", "default": 500_000},
+            "bytes_limit": {"type": "int", "default": 8 * 1024**3},
+            "memory_limit": {"type": "int", "default": 2 * 1024**3},
+            "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
+        }
+    )
+    job_dir = Path(module.params["job_dir"])
+
+    def begin() -> dict[str, Any]:
+        for name in ("artifacts/checkout.json", FILE):
+            (job_dir / name).unlink(missing_ok=True)
+        forget_walks(job_dir)
+        return {"given": dict(module.params), "begun": time.monotonic(), "point": {}}
+
+    run_checkout_step(module, job_dir / FILE, begin, lambda checkout, point, begun: checkout.update())
+
+
+if __name__ == "__main__":
+    main()
