@@ -14,19 +14,18 @@ from unittest.mock import Mock
 import pytest
 from ansible.module_utils.th_artifacts import report_error
 from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_checkout import Checkout
 from ansible.module_utils.th_git import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git_process import Limits
 from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_profile import check_profile
+from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_step import StepError
 from ansible.module_utils.th_submodules import submodule_problem
 
 from worker.verdict import Fault, Outcome, artifacts, decide
 
-from .conftest import load_module
 from .gitserver import Repository, daemon, free_port, git, script, silence
-
-module = load_module("checkout", "checkout_change")
 
 PROJECT = "org/project"
 VERSIONS = "app/migrations/versions"
@@ -83,13 +82,13 @@ class Workplace:
             "patchset": "1",
             **fields,
         }
-        request = module.Request.of(job, origin)
+        request = Request.of(job, origin)
         profile = {"file": "/profiles/project.yaml", **check_profile(self.described)}
         log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
         try:
             tool = Git(log, (request.url, request.origin), self.patience, self.limits)
             mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
-            return dict(module.Checkout(tool, mirror, request, profile, self.src(name)).run())
+            return dict(Checkout(tool, mirror, request, profile, self.src(name)).run())
         finally:
             log.close()
 

@@ -16,7 +16,7 @@ from .conftest import ROOT, load_module
 from .gitserver import Repository, script
 from .toy import PROGRAMS
 
-load_module("checkout", "checkout_change")
+load_module("checkout", "read_migrations")
 from ansible.module_utils.th_ini import TOML_LIMIT, read_toml  # noqa: E402
 from ansible.module_utils.th_trees import Forest  # noqa: E402
 

@@ -16,7 +16,7 @@ from .conftest import load_module
 from .gitserver import Repository, script
 from .test_checkout import VERSIONS, ZUUL_REF, Workplace, names, repository, root, url, work  # noqa: F401 - fixtures
 
-load_module("checkout", "checkout_change")
+load_module("checkout", "read_migrations")
 from ansible.module_utils.th_tree_checks import check_trees, too_many_heads  # noqa: E402
 
 Files = dict[str, str | None]

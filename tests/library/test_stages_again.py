@@ -44,9 +44,13 @@ class Again:
         (self.artifacts / name).write_text(text)
 
     def run(self, role: str, module_name: str, /, **options: Any) -> dict[str, Any]:
+        """Run a role's module that is told of the job's folder; what it answers."""
+        return self.step(role, module_name, job_dir=str(self.job_dir), **options)
+
+    def step(self, role: str, module_name: str, /, **options: Any) -> dict[str, Any]:
         """Run a role's module; what it answers."""
         module = ROOT / "roles" / role / "library" / f"{module_name}.py"
-        told = {"ANSIBLE_MODULE_ARGS": {"job_dir": str(self.job_dir), **options}}
+        told = {"ANSIBLE_MODULE_ARGS": options}
         words = [sys.executable, "-P", str(ROOT / "roles" / "project" / "files" / "run_module.py"), str(module)]
         done = subprocess.run(words, input=json.dumps(told), capture_output=True, text=True)
         answer: dict[str, Any] = json.loads(done.stdout or json.dumps({"failed": True, "msg": done.stderr}))
@@ -80,13 +84,21 @@ def test_the_checkout(again: Again) -> None:
     walked = json.dumps({"event": "restored"}) + "\n"
     again.write("walk-first.jsonl", walked + json.dumps({"event": "final", "version": "c", "expected": "c"}) + "\n")
     again.write("checkout.json", "{}")
-    options = {"job": again.job["th_job"], "profile": again.profile, "mirrors_dir": again.job["th_git_working_dir"]}
     gone = {**again.job["th_job"], "ref": "refs/zuul/master/Z2"}
-    assert again.run("checkout", "checkout_change", **{**options, "job": gone})["code"] == "checkout_ref_gone"
+    assert check_out(again, gone)["code"] == "checkout_ref_gone"
     assert not (again.artifacts / "checkout.json").exists()
     assert (again.artifacts / "walk-first.jsonl").read_text() == walked
-    assert "failed" not in again.run("checkout", "checkout_change", **options)
+    assert "failed" not in check_out(again, again.job["th_job"])
     forgotten(again, "checkout")
+
+
+def check_out(again: Again, job: dict[str, Any]) -> dict[str, Any]:
+    """Take the steps of the checkout, until one fails."""
+    answer = again.run("checkout", "update_mirror", job=job, mirrors_dir=again.job["th_git_working_dir"])
+    for name, more in (("fetch_change", {}), ("check_out_change", {}), ("read_migrations", {"profile": again.profile})):
+        if "failed" not in answer:
+            answer = again.step("checkout", name, state=str(again.job_dir / "checkout-steps.json"), **more)
+    return answer
 
 
 def test_the_environments(again: Again) -> None:

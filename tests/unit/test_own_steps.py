@@ -63,7 +63,7 @@ def test_that_variables_are_right_is_not_told() -> None:
               task_action=VALIDATE),
         event("runner_on_ok", "ok: [localhost]", task=TASK, role="checkout", task_action=VALIDATE),
         event("playbook_on_task_start", "\r\nTASK [checkout : Check out] ***", task="Check out", role="checkout",
-              task_action="checkout_change"),
+              task_action="check_out_change"),
     )  # fmt: skip
     assert told == "\nTASK [checkout : Check out] ***\n"
     assert log.tasks == [("checkout", "Check out")]

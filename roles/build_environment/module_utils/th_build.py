@@ -18,7 +18,7 @@ from typing import Any
 from ansible.module_utils.th_artifacts import as_text, read_json, write_json, write_text
 from ansible.module_utils.th_box import Settings
 from ansible.module_utils.th_caches import Caches
-from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_capped import CappedLog, carried_on
 from ansible.module_utils.th_install import Installer, Place
 from ansible.module_utils.th_kept import abandon, keep, prune
 from ansible.module_utils.th_recipe import Python, Recipe
@@ -31,7 +31,6 @@ from ansible.module_utils.th_workplace import Workplace
 
 FILE = "environment-build.json"
 NOTHING = Source((), (), (), "none", ())
-LEAST_LOG = 32 << 10
 MERGED = ("release", "tip")
 """Kinds of code that is merged: what they build has a cache that is kept."""
 
@@ -57,10 +56,8 @@ class Given:
     log_limit: int
 
     def open_log(self) -> CappedLog:
-        """The log of the builds. What earlier steps have written counts: together they stay below the limit."""
-        path = Path(self.log)
-        written = path.stat().st_size if path.exists() else 0
-        return CappedLog(path, min(self.log_limit, max(2 * (self.log_limit - written), LEAST_LOG)))
+        """The log of the builds."""
+        return carried_on(self.log, self.log_limit)
 
 
 @dataclass

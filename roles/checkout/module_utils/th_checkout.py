@@ -12,23 +12,20 @@ from typing import Any
 
 from ansible.module_utils.th_artifacts import NAME_LIMIT
 from ansible.module_utils.th_facts import facts_of, refuse_too_much
-from ansible.module_utils.th_git import Git, GitError, join_url, mask
-from ansible.module_utils.th_git_files import differing, file, lfs_pointers, survey
-from ansible.module_utils.th_history import History
+from ansible.module_utils.th_fetch import Fetch, Point
+from ansible.module_utils.th_git import Git, join_url, mask
+from ansible.module_utils.th_git_files import differing, file, lfs_pointers
 from ansible.module_utils.th_install_files import named, says_what_is_installed
-from ansible.module_utils.th_merged_modules import CONTROLLED, control, unless_merged
-from ansible.module_utils.th_mirror import Mirror, unreachable
+from ansible.module_utils.th_merged_modules import unless_merged
+from ansible.module_utils.th_mirror import Mirror
 from ansible.module_utils.th_new_syntax import recall, remember
-from ansible.module_utils.th_remove import remove
 from ansible.module_utils.th_request import Request
 from ansible.module_utils.th_shared_tree import refuse_shared_trees
 from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_submodules import check_out_submodules
 from ansible.module_utils.th_text import printable
 from ansible.module_utils.th_tree_checks import check_trees, too_many_heads
 from ansible.module_utils.th_trees import Forest, compare, newly_unreadable, reason_to_leave_out
 
-NO_COMMIT = re.compile(r"0{40,64}")
 SUBJECT_LIMIT = 200
 HELPERS_LIMIT = 100
 POINTERS_LIMIT = 100
@@ -44,123 +41,36 @@ class Stage:
     commit: str
 
 
-class Checkout:
+class Checkout(Fetch):  # type: ignore[misc]
     """One job's checkout."""
 
     def __init__(self, git: Git, mirror: Mirror, request: Request, profile: Mapping[str, Any], src: Path) -> None:
-        self._git = git
-        self._mirror = mirror
-        self._request = request
+        super().__init__(git, mirror, request, src)
         self._profile = profile
-        self._src = src
-        self._history = History(git, src)
 
     def run(self) -> dict[str, Any]:
-        """Do all of it; returns the document of checkout.json. Raises StepError."""
+        """Take all steps; returns the document of checkout.json. Raises StepError."""
         begun = time.monotonic()
+        self.update()
+        return self.read(self.check_out(self.fetch()), begun)
+
+    def read(self, point: Point, begun: float) -> dict[str, Any]:
+        """Read the migrations of the releases, the tip and the change; the document of checkout.json. `begun` is when
+        the first step began. Raises StepError."""
         kept = Path(f"{self._mirror.path}.scripts.json")
         recall(kept)
-        with self._mirror.locked():
-            self._mirror.update()
-        try:
-            try:
-                document = self._check_out()
-            except GitError:
-                with self._mirror.locked():
-                    if not self._mirror.broken():
-                        raise
-                    self._mirror.renew()
-                document = self._check_out()
-        except GitError as error:
-            if error.command == "fetch":
-                raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
-            code = "playbook_failed" if error.ours else "checkout_failed"
-            raise StepError(code, f"The change cannot be checked out: {error}.") from None
+
+        def again() -> None:
+            point.__dict__.update(self._check_out(self._fetch()).__dict__)
+
+        document = self._healed(lambda: self._look(point), again)
         remember(kept)
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
 
-    def _check_out(self) -> dict[str, Any]:
-        remove(self._src)
-        self._clone(self._src)
-        return self._look(self._fetch_change())
-
-    def _fetch_change(self) -> str:
-        """Fetch what is under test, and say which commit it is."""
-        request = self._request
-        expected = request.commit or request.newrev
-        if NO_COMMIT.fullmatch(expected):
-            raise StepError("checkout_ref_gone", f"{request.ref} has been deleted.")
-        if not request.ref:
-            return self._without_ref(expected)
-        if request.newrev and request.newrev == expected and self._git.commit(self._src, expected):
-            return self._git.commit(self._src, expected) or ""
-        url = mask(join_url(request.url, request.project))
-        try:
-            self._git.fetch(url, request.ref, "refs/turbo-hipster/change", self._src)
-        except GitError as error:
-            if error.gone:
-                raise StepError("checkout_ref_gone", f"{url} has no {request.ref} (any more).") from None
-            if error.refused:
-                raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
-            if trouble := error if error.exit is None else self._git.trouble(url):
-                raise unreachable(self._git, url, trouble) from None
-            raise
-        fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")
-        if fetched is None:
-            raise StepError("checkout_ref_gone", f"{request.ref} at {url} is not a commit.")
-        if not expected:
-            return fetched
-        commit: str | None = self._git.commit(self._src, expected)
-        if commit is None or not self._history.contains(fetched, commit):
-            raise StepError(
-                "checkout_ref_gone",
-                f"{request.ref} at {url} is {fetched} now and does not hold {expected}.",
-            )
-        return commit
-
-    def _without_ref(self, expected: str) -> str:
-        request = self._request
-        if expected:
-            wanted, name = expected, expected
-        elif request.branch:
-            wanted, name = f"refs/remotes/origin/{request.branch}", f"branch {request.branch}"
-        else:
-            branch = self._mirror.default_branch()
-            wanted, name = f"refs/remotes/origin/{branch}", f"branch {branch}" if branch else "HEAD"
-        commit: str | None = self._git.commit(self._src, wanted)
-        if commit is None:
-            raise StepError("checkout_ref_gone", f"{mask(join_url(request.origin, request.project))} has no {name}.")
-        return commit
-
-    def _branch(self) -> str:
-        """The target branch; "" when what is under test has none, such as a tag."""
-        request = self._request
-        if request.branch:
-            return request.branch
-        name = request.ref.removeprefix("refs/heads/")
-        if name and self._git.commit(self._src, f"refs/remotes/origin/{name}"):
-            return name
-        tag = request.ref.removeprefix("refs/tags/")
-        if tag and self._git.commit(self._src, f"refs/tags/{tag}"):
-            return ""
-        return str(self._mirror.default_branch())
-
-    def _look(self, commit: str) -> dict[str, Any]:
-        """Check the commit out and find the stages and what it touches."""
+    def _look(self, point: Point) -> dict[str, Any]:
+        """Find the stages and what the change touches."""
         git, request = self._git, self._request
-        branch = self._branch()
-        tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
-        base = self._history.merge_base(commit, tip) if tip else None
-        unless_merged(lambda one: survey(git, self._src, one), commit, base, branch)
-        git.checkout(self._src, commit)
-        self._check_out_submodules(commit, tip, branch)
-        if branch and tip is None:
-            raise StepError(
-                "checkout_ref_gone",
-                f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
-            )
-        if tip:
-            self._history.refuse_conflicts(commit, tip, base, branch)
+        commit, branch, tip, base = point.commit, point.branch, point.tip, point.base
         databases = self._profile["databases"]
         reader = Forest(git, self._src, databases)
         change_tree = unless_merged(reader.read, commit, base, branch)
@@ -227,21 +137,6 @@ class Checkout:
         }
         refuse_too_much(document, before, change_tree, branch)
         return document
-
-    def _check_out_submodules(self, commit: str, tip: str | None, branch: str) -> None:
-        """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
-        base = self._history.merge_base(commit, tip) if tip else None
-        try:
-            check_out_submodules(self._git, self._src, [one for one in (base, tip) if one] or [commit])
-        except StepError as error:
-            if base and base != commit and error.code in CONTROLLED:
-                control(self._git, self._src.parent, {"base": base, "commit": commit, "branch": branch}, self._clone)
-            raise
-
-    def _clone(self, target: Path) -> None:
-        with self._mirror.locked():
-            origin = join_url(self._request.origin, self._request.project)
-            self._git.clone_mirror(self._mirror.path, target, origin)
 
     def _beside(
         self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]

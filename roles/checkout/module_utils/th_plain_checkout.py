@@ -3,43 +3,41 @@
 
 from __future__ import annotations
 
+import posixpath
+import time
 from typing import Any
 
-from ansible.module_utils.th_checkout import SUBJECT_LIMIT, Checkout
+from ansible.module_utils.th_checkout import SUBJECT_LIMIT
+from ansible.module_utils.th_fetch import Fetch, Point
 from ansible.module_utils.th_git import join_url, mask
-from ansible.module_utils.th_git_files import survey
-from ansible.module_utils.th_merged_modules import unless_merged
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_git_files import file
 from ansible.module_utils.th_text import printable
 
 
-class PlainCheckout(Checkout):  # type: ignore[misc]
+class PlainCheckout(Fetch):  # type: ignore[misc]
     """One job's checkout, without stages to walk through."""
 
-    def _look(self, commit: str) -> dict[str, Any]:
-        """Check the commit out, with its submodules."""
-        git, request = self._git, self._request
-        branch = self._branch()
-        tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
-        base = self._history.merge_base(commit, tip) if tip else None
-        unless_merged(lambda one: survey(git, self._src, one), commit, base, branch)
-        git.checkout(self._src, commit)
-        self._check_out_submodules(commit, tip, branch)
-        url = mask(join_url(request.url, request.project))
-        if branch and tip is None:
-            raise StepError("checkout_ref_gone", f"{url} has no branch {branch}.")
-        if tip:
-            self._history.refuse_conflicts(commit, tip, base, branch)
+    def read(self, point: Point, begun: float) -> dict[str, Any]:
+        """The document of checkout.json: the change is the only stage. `begun` is when the first step began."""
+        request, commit = self._request, point.commit
+        subject = self._git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src)
         name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
         return {
             "project": request.project,
-            "url": url,
+            "url": mask(join_url(request.url, request.project)),
             "ref": request.ref,
             "commit": commit,
-            "subject": printable(git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src))[:SUBJECT_LIMIT],
-            "branch": branch,
-            "base": base,
+            "subject": printable(subject)[:SUBJECT_LIMIT],
+            "branch": point.branch,
+            "base": point.base,
             "stages": [
                 {"name": name, "slug": "change", "kind": "change", "commit": commit, "heads": [], "folders": []}
             ],
+            "seconds": round(time.monotonic() - begun, 3),
         }
+
+    def merged(self, point: Point, path: str) -> bool:
+        """Whether the code that the change is based on has a file, by its path in the checkout."""
+        path = posixpath.normpath(path)
+        outside = path == "." or path.startswith(("/", "../"))
+        return bool(point.base and not outside and file(self._git, self._src, point.base, path) is not None)

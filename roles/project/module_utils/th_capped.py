@@ -15,6 +15,7 @@ _SHARES = 16  # of the limit: 8 for the beginning, 2 for what is kept of the mid
 _CHUNK = 64 << 10
 _NOTE = 48  # bytes that the line about what is left out takes at most
 _MARKS = 10_000  # lines to keep that are remembered of one part of the end
+_LEAST = 32 << 10  # bytes of a log that is carried on when it is full already
 
 
 class CappedLog:
@@ -130,6 +131,15 @@ class CappedLog:
             if error.errno not in NO_SPACE:
                 raise
             return 0  # a full disk is found and reported by what needs the space
+
+
+def carried_on(path: Path | str, limit: int, stamp: bool = False) -> CappedLog:
+    """The log that several processes write one after the other, which stays below the limit with what is there."""
+    try:
+        written = os.stat(path).st_size
+    except FileNotFoundError:
+        written = 0
+    return CappedLog(path, min(limit, max(2 * (limit - written), _LEAST)), stamp)
 
 
 def _note(left_out: int) -> bytes:

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check out a change, and find out what it means for the walk."""
+"""Bring the local copy of a project's branches and tags up to date."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: checkout_change
-short_description: Check out a change, and find out what it means for the walk
+module: update_mirror
+short_description: Bring the local copy of a project's branches and tags up to date
 description:
-  - Brings the project's mirror up to date, clones it to C(<job_dir>/src), fetches the change there and checks
-    it out with its submodules.
-  - Reads the trees of migrations of the releases, of the target branch's tip and of the change from git, without
-    running any of the project's code, and writes C(artifacts/checkout.json).
-  - Every git command is logged to C(results/git_prep.log).
+  - Fetches all that is merged into the project's mirror, which all jobs share, under a lock. One that git cannot use is
+    made from nothing.
+  - What an earlier run has left in the job's folder is forgotten.
+  - Every git command of this and the following steps is logged to C(results/git_prep.log).
 options:
   job:
     description: The job, C(th_job) of docs/artifacts.md.
-    type: dict
-    required: true
-  profile:
-    description: The project's profile, as C(project_profile) returns it.
     type: dict
     required: true
   job_dir:
@@ -69,34 +64,28 @@ author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Check out the change
-  checkout_change:
+- name: Update the project's mirror
+  update_mirror:
     job: "{{ th_job }}"
-    profile: "{{ th_profile }}"
     job_dir: "{{ th_job_dir }}"
     mirrors_dir: "{{ th_git_working_dir }}"
+  register: mirror
 """
 
 RETURN = r"""
-checkout:
-  description: What C(artifacts/checkout.json) holds, without C(revisions).
-  type: dict
+state:
+  description: The file that the steps leave to each other.
+  type: str
   returned: success
 """
 
-import os
+import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_walks, write_json
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_checkout import Checkout
-from ansible.module_utils.th_git import Git, Patience, join_url
-from ansible.module_utils.th_git_process import Limits
-from ansible.module_utils.th_mirror import Mirror
-from ansible.module_utils.th_request import Request
-from ansible.module_utils.th_step import run_step
+from ansible.module_utils.th_artifacts import forget_walks
+from ansible.module_utils.th_checkout_step import FILE, run_checkout_step
 
 
 def main() -> None:
@@ -104,7 +93,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "job": {"type": "dict", "required": True},
-            "profile": {"type": "dict", "required": True},
             "job_dir": {"type": "path", "required": True},
             "mirrors_dir": {"type": "path", "required": True},
             "origin": {"type": "str", "default": ""},
@@ -118,30 +106,15 @@ def main() -> None:
             "log_limit": {"type": "int", "default": 10 * 1024 * 1024},
         }
     )
-    params = module.params
-    job_dir = Path(params["job_dir"])
+    job_dir = Path(module.params["job_dir"])
 
-    def step() -> dict[str, Any]:
-        os.umask(0o077)
-        (job_dir / "artifacts" / "checkout.json").unlink(missing_ok=True)
+    def begin() -> dict[str, Any]:
+        for name in ("artifacts/checkout.json", FILE):
+            (job_dir / name).unlink(missing_ok=True)
         forget_walks(job_dir)
-        request = Request.of(params["job"], params["origin"])
-        log = CappedLog(job_dir / "results" / "git_prep.log", params["log_limit"], stamp=True)
-        try:
-            patience = Patience(params["fetch_attempts"], params["fetch_time_limit"], params["fetch_backoff"])
-            src = job_dir / "src"
-            most = (params[f"{what}_limit"] for what in ("files", "bytes", "memory", "cpu"))
-            limits = Limits(src, *most)
-            git = Git(log, (request.url, request.origin), patience, limits)
-            mirrors, origin = Path(params["mirrors_dir"]), join_url(request.origin, request.project)
-            mirror = Mirror(git, mirrors, request.project, origin)
-            document = Checkout(git, mirror, request, params["profile"], src).run()
-        finally:
-            log.close()
-        write_json(job_dir / "artifacts" / "checkout.json", document)
-        return {"changed": True, "checkout": {key: value for key, value in document.items() if key != "revisions"}}
+        return {"given": dict(module.params), "begun": time.monotonic(), "point": {}}
 
-    run_step(module, "checkout", str(job_dir), step)
+    run_checkout_step(module, job_dir / FILE, begin, lambda checkout, point, begun: checkout.update())
 
 
 if __name__ == "__main__":
