@@ -38,7 +38,7 @@ NOTHING = 4_000_000
 END = "\n\0"
 """What hardly any pattern goes on with."""
 GIVEN_TO = {
-    "logline.py:_OUTPUT": {"match"}, "logline.py:_OURS": {"match"}, "logline.py:_ROWS": {"match"},
+    "log_line.py:_OUTPUT": {"match"}, "log_line.py:_OURS": {"match"}, "log_line.py:_ROWS": {"match"},
     "th_profile.py:REF": {"fullmatch"}, "th_sql_lexer.py:_ROWS": {"match"},
     "th_scripts.py:_NUMBERED_FILE": {"fullmatch"}, "th_scripts.py:_SQLALCHEMY_MIGRATE_FILE": {"fullmatch"},
 }  # fmt: skip
