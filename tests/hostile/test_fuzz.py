@@ -301,7 +301,7 @@ def judged(folder: Path, content: object) -> None:
         assert pages[0] == pages[1], "the same files are the same verdict"
 
 
-@fuzz(120)
+@fuzz(60)
 @given(
     walk=lines_of("walk"),
     errors=lines_of("errors.jsonl"),
@@ -426,7 +426,7 @@ def sound(tree: Tree) -> None:
         assert sorted(tree.order()) == sorted(tree.revisions)
 
 
-@fuzz(200)
+@fuzz(80)
 @given(st.dictionaries(st.builds("{}/{}".format, FOLDERS, NAMES), python(), max_size=5), st.text(max_size=5))
 @example({"m/migrations/a.py": b"revision = 'a'\nx = 0x" + b"f" * 5000 + b"\n"}, "")
 @example({"m/migrations/a.py": b"revision = {0x" + b"f" * 5000 + b"}\n"}, "")

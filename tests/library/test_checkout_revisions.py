@@ -169,7 +169,7 @@ GRAPHS = st.lists(
 """For each revision how many places before it those are that it comes after, and those that it depends on."""
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(GRAPHS)
 def test_the_heads_are_what_alembics_table_holds(graph: list[tuple[list[int], list[int]]]) -> None:
     """Given any tree with branches, merges and dependencies, walked to its heads by alembic itself."""

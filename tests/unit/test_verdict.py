@@ -373,7 +373,7 @@ def any_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     walk=lines,
     errors=lines,
