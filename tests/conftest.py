@@ -8,6 +8,7 @@ in the environment, the examples are the same each time.
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,18 @@ settings.load_profile("any machine")
 
 # six processes, each with all tests and what they import: nothing of it is ever garbage, so nothing looks for any in it
 gc.disable()
+
+
+def before_shims(path: str) -> str:
+    """A PATH with this Python's own folder before those of pyenv and others like it: what they have by the name of
+    python3 starts a dozen of shells to find out where that is, and uv keeps nothing of what it has learned so."""
+    folders = path.split(os.pathsep)
+    first = next((number for number, folder in enumerate(folders) if Path(folder).name == "shims"), len(folders))
+    own = [str(Path(sys.base_prefix, "bin"))] if folders[first:] else []
+    return os.pathsep.join([*folders[:first], *own, *folders[first:]])
+
+
+os.environ["PATH"] = before_shims(os.environ.get("PATH", os.defpath))
 
 
 @pytest.hookimpl(tryfirst=True)
