@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ ROLE = Path(__file__).resolve().parents[2] / "roles" / "project"
 
 def given(**changed: Any) -> dict[str, Any]:
     """The option ``sandbox`` of modules; `changed` are variables without their prefix, `kind` among them."""
-    variables = yaml.safe_load((ROLE / "defaults" / "main.yaml").read_text())
+    variables = dict(_read("defaults"))
     variables["sandbox"] = changed.pop("kind", variables["sandbox"])
     unknown = {f"sandbox_{name}" for name in changed} - set(variables)
     assert not unknown, unknown
@@ -27,8 +28,15 @@ def given(**changed: Any) -> dict[str, Any]:
             return {name: fill(value) for name, value in template.items()}
         return variables[template.strip("{} ")]
 
-    filled: dict[str, Any] = fill(yaml.safe_load((ROLE / "vars" / "main.yaml").read_text())["th_sandbox"])
+    filled: dict[str, Any] = fill(_read("vars")["th_sandbox"])
     return filled
+
+
+@functools.cache
+def _read(kind: str) -> dict[str, Any]:
+    """The role's variables of a kind; nobody may alter them."""
+    read: dict[str, Any] = yaml.safe_load((ROLE / kind / "main.yaml").read_text())
+    return read
 
 
 def settings(**changed: Any) -> Settings:

@@ -29,7 +29,7 @@ GRANTS = [
 class External:
     """Somebody's server: reached by network, without rights for us but those that docs/datasets.md asks for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         folder.mkdir()
@@ -40,7 +40,7 @@ class External:
             databases={"": "shop", "others": "others"},
             user="somebody",
             password="x",
-            options=[*OPTIONS, *network],
+            options=[*OPTIONS, *network, *more],
             time_limit=300,
             sandbox=boxes.settings(kind="none"),
         )

@@ -19,6 +19,7 @@ import pymysql
 import pymysql.cursors
 from ansible.module_utils import th_cgroups
 from ansible.module_utils.th_artifacts import write_text
+from ansible.module_utils.th_connection import Connection
 from ansible.module_utils.th_text import printable
 
 ERROR_LOG_TAIL = 20
@@ -178,7 +179,7 @@ def connect(
     """A connection with the account of an option file; rows come as tuples, autocommit is on, no mode of SQL is."""
     account = read_account(option_file)
     try:
-        connection = pymysql.connect(
+        connection = Connection(
             user=account["user"],
             password=account["password"],
             **connect_arguments(server),
