@@ -47,7 +47,7 @@ class Site:
 
     def job(self, name: str, kind: str = "bubblewrap") -> Workplace:
         """A job that is about to be built, its folder as that of any other."""
-        job_dir = self.world.root / "jobs" / name
+        job_dir = self.world.root / "jobs" / f"{name}-{os.getpid()}"  # a name that is in no other run of these tests
         for folder in (job_dir, job_dir / "src", job_dir / "artifacts", job_dir / "results", job_dir / "db" / "toy"):
             folder.mkdir(mode=0o700, parents=True)
         (job_dir / "job.yaml").write_text(TOKEN)

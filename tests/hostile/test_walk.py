@@ -72,7 +72,7 @@ class Walker:
 
     def job(self, name: str) -> Path:
         """The folder of a job that is about to walk."""
-        job_dir = self.world.root / "jobs" / name
+        job_dir = self.world.root / "jobs" / f"{name}-{os.getpid()}"  # a name that is in no other run of these tests
         for folder in (job_dir, job_dir / "src", job_dir / "artifacts", job_dir / "results"):
             folder.mkdir(mode=0o700)
         toy.emptied(self.server, job_dir)
