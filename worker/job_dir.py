@@ -238,7 +238,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def mark_of(root: Path) -> str:
-    """What the names of a job's files outside of its folder have in them; the roles' `th_mark` is the same."""
+    """What the names of a job's files outside of its folder have in them; the roles' `th_core.mark` is the same."""
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 

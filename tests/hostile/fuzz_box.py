@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible.module_utils.th_artifacts import append_event
-from ansible.module_utils.th_channel import Channel
-from ansible.module_utils.th_in_process import InProcessWalker
-from ansible.module_utils.th_mask import Masker, Stream
-from ansible.module_utils.th_versions import heads_of, overlapping
-from ansible.module_utils.th_walkers import Step, Surroundings, Target, WalkError, told
+from ansible.module_utils.th_core.artifacts import append_event
+from ansible.module_utils.th_mask.mask import Masker, Stream
+from ansible.module_utils.th_tools.versions import heads_of, overlapping
+from ansible.module_utils.th_walk.channel import Channel
+from ansible.module_utils.th_walk.in_process import InProcessWalker
+from ansible.module_utils.th_walk.walkers import Step, Surroundings, Target, WalkError, told
 from hypothesis import example, given
 from hypothesis import strategies as st
 

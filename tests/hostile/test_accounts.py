@@ -13,7 +13,8 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_external, th_lent, th_mariadb
+from ansible.module_utils.th_dataset import lent_rights
+from ansible.module_utils.th_server import external_server, mariadb
 
 from tests.library.conftest import load_module
 from tests.library.external import External
@@ -67,35 +68,35 @@ def dump() -> str:
 def refused(connection: Any, statement: str) -> bool:
     """Whether the server lets nobody do what the statement comes to."""
     try:
-        th_mariadb.query(connection, statement)
+        mariadb.query(connection, statement)
     except pymysql.err.MySQLError as error:
         return error.args[0] in (1044, 1045, 1142, 1227, 1356, 1370)
     return False
 
 
 @pytest.fixture(scope="module")
-def restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     home = Home(tmp_path_factory.mktemp("home"))
     home.dump.write_text(dump())
     _, server = home.restore()
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 def test_to_borrow_the_rights_of_a_dumps_definers(
-    restored: th_mariadb.Server, stopped_by: Callable[[str], None]
+    restored: mariadb.Server, stopped_by: Callable[[str], None]
 ) -> None:
     """What each of its objects uses is replaced by something that has the rights of whoever uses it."""
     numbers = range(len(DEFINERS))
-    with th_mariadb.connect(restored, restored.job_file, database="toy_db") as job:
+    with mariadb.connect(restored, restored.job_file, database="toy_db") as job:
         for number in numbers:
-            th_mariadb.query(job, f"ALTER PROCEDURE altered{number} SQL SECURITY DEFINER")
-        th_mariadb.query(job, "DROP TABLE below")
-        th_mariadb.query(job, "CREATE SQL SECURITY INVOKER VIEW below AS SELECT under() AS id")
+            mariadb.query(job, f"ALTER PROCEDURE altered{number} SQL SECURITY DEFINER")
+        mariadb.query(job, "DROP TABLE below")
+        mariadb.query(job, "CREATE SQL SECURITY INVOKER VIEW below AS SELECT under() AS id")
         for goal in IN_A_FUNCTION:
             body = f"BEGIN DECLARE n int DEFAULT 0; {goal}; RETURN n; END"
-            th_mariadb.query(job, "DROP FUNCTION under")
-            th_mariadb.query(job, f"CREATE FUNCTION under() RETURNS int SQL SECURITY INVOKER {body}")
+            mariadb.query(job, "DROP FUNCTION under")
+            mariadb.query(job, f"CREATE FUNCTION under() RETURNS int SQL SECURITY INVOKER {body}")
             for number in numbers:
                 for use in (
                     f"SELECT * FROM view{number}", f"SELECT * FROM invoker{number}", f"SELECT function{number}()",
@@ -103,63 +104,63 @@ def test_to_borrow_the_rights_of_a_dumps_definers(
                 ):  # fmt: skip
                     assert refused(job, use), f"{DEFINERS[number]} lends to {use}: {goal}"
         for goal in IN_A_PROCEDURE:
-            th_mariadb.query(job, "DROP PROCEDURE inside")
-            th_mariadb.query(job, f"CREATE PROCEDURE inside() SQL SECURITY INVOKER {goal}")
+            mariadb.query(job, "DROP PROCEDURE inside")
+            mariadb.query(job, f"CREATE PROCEDURE inside() SQL SECURITY INVOKER {goal}")
             for number in numbers:
                 for use in (f"CALL procedure{number}()", f"CALL altered{number}()"):
                     assert refused(job, use), f"{DEFINERS[number]} lends to {use}: {goal}"
-        with th_mariadb.connect(restored, restored.admin_file, database="toy_db") as admin:
-            assert th_mariadb.query(admin, "SHOW GRANTS FOR toy@localhost")[1:] == [
+        with mariadb.connect(restored, restored.admin_file, database="toy_db") as admin:
+            assert mariadb.query(admin, "SHOW GRANTS FOR toy@localhost")[1:] == [
                 ("GRANT ALL PRIVILEGES ON `toy\\_db`.* TO `toy`@`localhost`",)
             ]
-            th_mariadb.query(job, "CREATE OR REPLACE PROCEDURE inside() SQL SECURITY INVOKER SELECT 1 FROM mysql.db")
-            assert th_mariadb.query(admin, "CALL inside()"), "who has the right gets there"
+            mariadb.query(job, "CREATE OR REPLACE PROCEDURE inside() SQL SECURITY INVOKER SELECT 1 FROM mysql.db")
+            assert mariadb.query(admin, "CALL inside()"), "who has the right gets there"
     stopped_by("definers that are locked accounts with the job's rights")
 
 
-def test_to_know_the_administrators_name(restored: th_mariadb.Server, stopped_by: Callable[[str], None]) -> None:
+def test_to_know_the_administrators_name(restored: mariadb.Server, stopped_by: Callable[[str], None]) -> None:
     """There is no account with more rights than the job's whose name a dump or a change could write."""
-    name = th_mariadb.read_account(restored.admin_file)["user"]
+    name = mariadb.read_account(restored.admin_file)["user"]
     with (
-        th_mariadb.connect(restored, restored.admin_file) as admin,
-        th_mariadb.connect(restored, restored.job_file, database="toy_db") as job,
+        mariadb.connect(restored, restored.admin_file) as admin,
+        mariadb.connect(restored, restored.job_file, database="toy_db") as job,
     ):
-        rows = th_mariadb.query(admin, "SELECT User, Host, Priv FROM mysql.global_priv")
+        rows = mariadb.query(admin, "SELECT User, Host, Priv FROM mysql.global_priv")
         accounts = {f"{user}@{host}": json.loads(priv) for user, host, priv in rows}
         assert [who for who, priv in accounts.items() if priv["access"]] == [f"{name}@localhost"]
         unlocked = {who for who, priv in accounts.items() if not priv.get("account_locked")}
         assert unlocked == {f"{name}@localhost", "toy@localhost"}
         assert accounts.keys() > {"root@localhost", "root@%", "mariadb.sys@localhost", "app@10.0.%"}
-        assert {row[0] for row in th_mariadb.query(admin, "SELECT Db FROM mysql.db")} == {"toy\\_db"}
+        assert {row[0] for row in mariadb.query(admin, "SELECT Db FROM mysql.db")} == {"toy\\_db"}
         for table in ("tables_priv", "columns_priv", "procs_priv", "roles_mapping"):
-            assert not th_mariadb.query(admin, f"SELECT * FROM mysql.{table}"), table
-        seen = th_mariadb.query(job, "SELECT user FROM information_schema.processlist")
-        seen += th_mariadb.query(job, "SELECT grantee FROM information_schema.user_privileges")
-        seen += th_mariadb.query(job, "SELECT DISTINCT definer FROM information_schema.routines")
+            assert not mariadb.query(admin, f"SELECT * FROM mysql.{table}"), table
+        seen = mariadb.query(job, "SELECT user FROM information_schema.processlist")
+        seen += mariadb.query(job, "SELECT grantee FROM information_schema.user_privileges")
+        seen += mariadb.query(job, "SELECT DISTINCT definer FROM information_schema.routines")
         assert not [row for row in seen if name in row[0]]
     assert len(name) > 24
     stopped_by("an administrator with a random name, another on each server")
 
 
-def test_to_have_rows_written_after_the_step(restored: th_mariadb.Server, stopped_by: Callable[[str], None]) -> None:
+def test_to_have_rows_written_after_the_step(restored: mariadb.Server, stopped_by: Callable[[str], None]) -> None:
     with (
-        th_mariadb.connect(restored, restored.admin_file) as admin,
-        th_mariadb.connect(restored, restored.job_file, database="toy_db") as job,
+        mariadb.connect(restored, restored.admin_file) as admin,
+        mariadb.connect(restored, restored.job_file, database="toy_db") as job,
     ):
-        th_mariadb.query(job, "CREATE OR REPLACE TABLE later (id int) ENGINE=MyISAM")
-        with th_mariadb.connect(restored, restored.job_file, database="toy_db") as other:
-            th_mariadb.query(other, "LOCK TABLES later READ")  # a thread of the server's would wait, and say it is done
-            th_mariadb.query(job, "SET SESSION lock_wait_timeout = 1")
+        mariadb.query(job, "CREATE OR REPLACE TABLE later (id int) ENGINE=MyISAM")
+        with mariadb.connect(restored, restored.job_file, database="toy_db") as other:
+            mariadb.query(other, "LOCK TABLES later READ")  # a thread of the server's would wait, and say it is done
+            mariadb.query(job, "SET SESSION lock_wait_timeout = 1")
             for before in ("DO 0", "SET SESSION max_delayed_threads = 20", "SET GLOBAL max_delayed_threads = 20"):
                 if before != "DO 0":
                     with pytest.raises(pymysql.err.MySQLError):
-                        th_mariadb.query(job, before)
+                        mariadb.query(job, before)
                 with pytest.raises(pymysql.err.OperationalError, match="Lock wait timeout"):
-                    th_mariadb.query(job, "INSERT DELAYED INTO later VALUES (1)")
-        th_mariadb.query(job, "INSERT DELAYED INTO later SELECT 2")
+                    mariadb.query(job, "INSERT DELAYED INTO later VALUES (1)")
+        mariadb.query(job, "INSERT DELAYED INTO later SELECT 2")
         threads = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'DELAYED'"
-        assert th_mariadb.query(admin, threads) == [(0,)]
-        assert th_mariadb.query(job, "SELECT id FROM later") == [(2,)]
+        assert mariadb.query(admin, threads) == [(0,)]
+        assert mariadb.query(job, "SELECT id FROM later") == [(2,)]
     stopped_by("a server without threads for delayed rows")
 
 
@@ -178,7 +179,7 @@ def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
         external.ask(statement)
     yield made
     for server in made.started:
-        th_external.release(server)
+        external_server.release(server)
 
 
 LENDERS = (
@@ -219,13 +220,13 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
             ask("DROP VIEW IF EXISTS shop.v")
             for kind, name in (("FUNCTION", "f"), ("PROCEDURE", "p"), ("TRIGGER", "g"), ("EVENT", "e")):
                 ask(f"DROP {kind} IF EXISTS shop.{name}")
-        with th_mariadb.connect(jobs.external.server, jobs.external.server.admin_file) as admin:
+        with mariadb.connect(jobs.external.server, jobs.external.server.admin_file) as admin:
             for definer, grant, said in ACCOUNTS:  # of each account, as the operator's account sees them
                 ask(f"CREATE OR REPLACE USER {definer}")
                 ask(grant)
                 named = definer.replace("`%`", "'10.0.0.1'")
                 ask(f"CREATE OR REPLACE DEFINER={named} VIEW shop.v AS SELECT id FROM shop.below")
-                (found,) = th_lent.lenders(admin, ["shop"], "")
+                (found,) = lent_rights.lenders(admin, ["shop"], "")
                 assert said in found and found.startswith("the view v (shop) has the definer"), found
             for definer, grant in (
                 ("plain@localhost", r"GRANT ALL ON shop.* TO plain@localhost"),
@@ -235,9 +236,9 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
                 ask(f"CREATE OR REPLACE USER {definer} IDENTIFIED BY 'x' ACCOUNT LOCK")
                 ask(grant)
                 ask(f"CREATE OR REPLACE DEFINER={definer} VIEW shop.v AS SELECT id FROM shop.below")
-                assert th_lent.lenders(admin, ["shop"], "") == []
+                assert lent_rights.lenders(admin, ["shop"], "") == []
             ask("DROP USER plain@localhost")
-            assert th_lent.lenders(admin, ["shop"], "") == [], "nobody of that name: it lends nothing"
+            assert lent_rights.lenders(admin, ["shop"], "") == [], "nobody of that name: it lends nothing"
     finally:
         ask("REVOKE SELECT ON mysql.* FROM th@localhost")
         for name in {definer for definer, _, _ in ACCOUNTS}:
@@ -263,7 +264,7 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
     ],
 )
 def test_rights_are_read_in_the_words_of_every_server(grant: str, more: str) -> None:
-    assert th_lent._more(grant, th_lent._Own(["my_shop"], caseless=False)) == more
+    assert lent_rights._more(grant, lent_rights._Own(["my_shop"], caseless=False)) == more
 
 
 def test_th_check_names_what_a_preloaded_database_would_lend(
@@ -317,11 +318,11 @@ def test_to_leave_something_for_the_operators_own_account(jobs: Jobs, stopped_by
         "DROP VIEW IF EXISTS below; CREATE OR REPLACE TABLE below (id int); DROP FUNCTION IF EXISTS leave_it;"
         " DROP PROCEDURE IF EXISTS more; DROP EVENT IF EXISTS later;"
     )
-    jobs.keys["reset"] = ["/bin/sh", "-c", f"{th_mariadb.tool('mariadb')} --defaults-file={external.server.admin_file}"
-                          f" --force shop -e 'SELECT * FROM below'; {th_mariadb.tool('mariadb')}"
+    jobs.keys["reset"] = ["/bin/sh", "-c", f"{mariadb.tool('mariadb')} --defaults-file={external.server.admin_file}"
+                          f" --force shop -e 'SELECT * FROM below'; {mariadb.tool('mariadb')}"
                           f" --defaults-file={external.server.admin_file} shop < {seed}"]  # fmt: skip
     _, server = jobs.restore()
-    with th_mariadb.connect(server, server.job_file, database="shop") as job:
+    with mariadb.connect(server, server.job_file, database="shop") as job:
         for statement in (
             "DROP TABLE below",
             "CREATE FUNCTION leave_it() RETURNS int MODIFIES SQL DATA SQL SECURITY INVOKER"
@@ -331,8 +332,8 @@ def test_to_leave_something_for_the_operators_own_account(jobs: Jobs, stopped_by
             "CREATE EVENT later ON SCHEDULE EVERY 1 DAY DO SELECT 1",
             "CREATE TRIGGER g BEFORE INSERT ON alembic_version FOR EACH ROW SET NEW.version_num = 'x'",
         ):
-            th_mariadb.query(job, statement)
-    th_external.release(server)
+            mariadb.query(job, statement)
+    external_server.release(server)
     try:
         assert jobs.restore()[0]["version"] == ["a1"]
         assert ask("SELECT * FROM others.t") == [(1,)]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_facts
-from ansible.module_utils.th_artifacts import append_event, report_error, write_json
-from ansible.module_utils.th_facts import refuse_too_much
-from ansible.module_utils.th_revisions import Revision, Tree
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_checkout import facts
+from ansible.module_utils.th_checkout.facts import refuse_too_much
+from ansible.module_utils.th_core.artifacts import append_event, report_error, write_json
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_tools.revisions import Revision, Tree
 
 from worker.inputs import untrusted
 from worker.verdict import Fault, Outcome, artifacts, decide
@@ -105,9 +105,9 @@ def test_a_walk_of_more_lines_than_are_read_is_the_changes(job_dir: Path) -> Non
 
 
 def test_trees_of_more_names_than_are_read_are_the_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_facts, "DOCUMENT_LIMIT", 100_000)
+    monkeypatch.setattr(facts, "DOCUMENT_LIMIT", 100_000)
     tree = Tree({name: Revision(name, (), "x" * 4000, "") for name in NAMES[:300]})
-    document = {"revisions": {name: th_facts.facts_of(one) for name, one in tree.revisions.items()}}
+    document = {"revisions": {name: facts.facts_of(one) for name, one in tree.revisions.items()}}
     with pytest.raises(StepError, match="give them shorter ones") as caught:
         refuse_too_much(document, Tree(), tree, "master")
     assert caught.value.code == "over_limit"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
 
 from tests.library.packages import add_wheel, project
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import pyseccomp
 import pytest
-from ansible.module_utils import th_uv
-from ansible.module_utils.th_box import Box
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_contain import run_contained
-from ansible.module_utils.th_recipe import find_python
-from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment import uv
+from ansible.module_utils.th_environment.recipe import find_python
+from ansible.module_utils.th_sandbox.box import Box
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_sandbox.contain import run_contained
 
 from tests.library import boxes
 from tests.library.gitserver import Repository, git
@@ -74,7 +74,7 @@ class Site:
             "mark": work.job_dir.name, "tcp": world.tcp, "tcp6": world.tcp6, "udp": world.udp,
             "gearman": world.gearman, "key": KEY, "abstract": world.abstract,
             "folder": folder, "src": f"{folder}/src", "venv": f"{folder}/venv",
-            "programs": work.params["programs"], "prefix": self.python.prefix, "uv": th_uv.uv_path(),
+            "programs": work.params["programs"], "prefix": self.python.prefix, "uv": uv.uv_path(),
             **{name: number(pyseccomp.Arch.NATIVE, call) for name, call in calls.items()},
         }  # fmt: skip
 
@@ -409,7 +409,7 @@ def test_a_build_leaves_what_is_hard_to_read_and_to_remove(
     (outside / "kept").write_text("x")
     venv = work.job_dir / "venv"
     packages = venv / "lib" / f"python{'.'.join(site.python.version.split('.')[:2])}" / "site-packages"
-    monkeypatch.setattr(th_uv, "PACKAGES_SHOWN", 100)
+    monkeypatch.setattr(uv, "PACKAGES_SHOWN", 100)
     request.addfinalizer(lambda: remove(work.job_dir))  # pytest itself cannot remove it
     work.write(project(evil=LITTER.format(venv=str(venv), outside=str(outside), packages=str(packages))))
     found = work.build()["packages"]

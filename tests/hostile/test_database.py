@@ -17,10 +17,11 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server
-from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_mariadb import Server
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.mariadb import Server
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from tests.functional.support import wait_until
 from tests.library import boxes, toy
@@ -125,7 +126,7 @@ class Bench:
         self.root = root
         made = root / "made"
         made.mkdir()
-        th_private_server.install(made, toy.OPTIONS, 300, boxes.settings())
+        private_server.install(made, toy.OPTIONS, 300, boxes.settings())
         self.empty = made / "data"
         self.server = self.start("one", "x")
         self.tmp = Path(self.server.folder) / "tmp"
@@ -135,7 +136,7 @@ class Bench:
         folder = self.root / name / toy.NAME
         folder.mkdir(parents=True)
         shutil.copytree(self.empty, folder / "data")
-        return th_private_server.start(
+        return private_server.start(
             folder, databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=300,
             sandbox=sandbox or boxes.settings(),
         )  # fmt: skip
@@ -143,10 +144,10 @@ class Bench:
     def ask(self, account: Path, *statements: str, server: Server | None = None, database: str | None = "toy") -> Any:
         """The last statement's rows."""
         server, rows = server or self.server, None
-        with th_mariadb.connect(server, account, database=database) as connection:
-            th_mariadb.query(connection, "SET SESSION sql_mode = @@GLOBAL.sql_mode")  # as the project's code has it
+        with mariadb.connect(server, account, database=database) as connection:
+            mariadb.query(connection, "SET SESSION sql_mode = @@GLOBAL.sql_mode")  # as the project's code has it
             for statement in filter(None, statements):
-                rows = th_mariadb.query(connection, statement)
+                rows = mariadb.query(connection, statement)
         return rows
 
     def admin(self, *statements: str) -> Any:
@@ -195,7 +196,7 @@ class Bench:
             folder.symlink_to(server.folder)
             yield
         finally:
-            th_mariadb.stop(server, 0)
+            mariadb.stop(server, 0)
             shutil.rmtree(self.root / "limited")
 
 
@@ -203,7 +204,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"))
     yield made
-    th_mariadb.stop(made.server, 0)
+    mariadb.stop(made.server, 0)
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.tries)
@@ -211,7 +212,7 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
     bench.clean()
     bench.admin("CREATE TABLE t (id int, name varchar(99))")
     server, told = bench.server, {"tmp": bench.tmp, "data": bench.server.datadir}
-    with th_mariadb.connect(server, server.admin_file) as measuring:
+    with mariadb.connect(server, server.admin_file) as measuring:
         sql = attempt.sql.format(**told, measuring=measuring.thread_id())
         if attempt.works and "{measuring}" not in attempt.sql:
             if attempt.expected is None:
@@ -224,11 +225,11 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
         else:
             with pytest.raises(pymysql.err.MySQLError, match=attempt.refused):
                 bench.user(sql)
-        assert th_mariadb.query(measuring, "SELECT 1") == [(1,)]
+        assert mariadb.query(measuring, "SELECT 1") == [(1,)]
         if attempt.works and "{measuring}" in attempt.sql:
             bench.admin(sql)
             with pytest.raises(pymysql.err.MySQLError):
-                th_mariadb.query(measuring, "SELECT 1")
+                mariadb.query(measuring, "SELECT 1")
     assert not (bench.tmp / "out").exists()
     stopped_by(attempt.stopped)
 
@@ -236,7 +237,7 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
 def test_a_file_of_the_clients_is_not_loaded(bench: Bench, stopped_by: Callable[[str], None], tmp_path: Path) -> None:
     bench.clean()
     (tmp_path / "secret").write_text(SECRET)
-    account = th_mariadb.read_account(bench.server.job_file)
+    account = mariadb.read_account(bench.server.job_file)
 
     def load() -> None:
         client = pymysql.connect(
@@ -323,18 +324,18 @@ def test_a_version_table_that_is_a_trap(
     )
     assert event["code"] == "walk_failed" or "migration_ended" in event["code"], event
     with (
-        th_mariadb.connect(bench.server, bench.server.job_file, database="toy") as connection,
-        pytest.raises((th_mariadb.ServerError, pymysql.err.MySQLError), match=words),
+        mariadb.connect(bench.server, bench.server.job_file, database="toy") as connection,
+        pytest.raises((mariadb.ServerError, pymysql.err.MySQLError), match=words),
     ):
-        th_mariadb.read_version(connection, "SELECT version_num FROM alembic_version")
+        mariadb.read_version(connection, "SELECT version_num FROM alembic_version")
     assert bench.server.running()
     stopped_by("a limit on what is read as a version")
 
 
 def test_a_version_table_that_is_locked(bench: Bench, stopped_by: Callable[[str], None], monkeypatch: Any) -> None:
-    from ansible.module_utils import th_evidence
+    from ansible.module_utils.th_walk import server_probe
 
-    monkeypatch.setattr(th_evidence, "READ_PATIENCE", 1.0)
+    monkeypatch.setattr(server_probe, "READ_PATIENCE", 1.0)
     event = bench.walk("op.execute('LOCK TABLES t WRITE, alembic_version WRITE')")
     assert event["code"] == "walk_failed" and "cannot be read" in event["detail"], event
     assert bench.user("SELECT COUNT(*) FROM information_schema.processlist") == [(1,)]
@@ -353,8 +354,8 @@ def test_two_jobs_side_by_side(bench: Bench, stopped_by: Callable[[str], None]) 
     with ExitStack() as stack:
         other = bench.start("two", "another")
         stack.callback(shutil.rmtree, bench.root / "two")
-        stack.callback(th_mariadb.stop, other, 0)
-        account = th_mariadb.read_account(bench.server.job_file)
+        stack.callback(mariadb.stop, other, 0)
+        account = mariadb.read_account(bench.server.job_file)
         reach = (
             "import os, socket\n"
             "there = socket.socket(socket.AF_UNIX)\n"
@@ -390,7 +391,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
     here = Path(bench.server.folder).relative_to("/")
     assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "mariadbd.log", "run", "tmp"]
     assert (inside / here / "init.sql").read_text() == "" and not (Path(bench.server.folder) / "init.sql").exists()
-    secrets = [th_mariadb.read_account(file)["password"] for file in (bench.server.admin_file, bench.server.job_file)]
+    secrets = [mariadb.read_account(file)["password"] for file in (bench.server.admin_file, bench.server.job_file)]
     assert secrets == [secret for secret in secrets if secret]
     for path in filter(Path.is_file, (inside / here).rglob("*")):
         assert secrets[0].encode() not in path.read_bytes(), path

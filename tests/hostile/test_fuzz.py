@@ -20,21 +20,21 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible.module_utils import th_downlevel, th_new_syntax  # noqa: F401 - the first is imported once, not often
-from ansible.module_utils.th_checks import WrongKey
-from ansible.module_utils.th_dataset import read_dataset
-from ansible.module_utils.th_django_trees import read_django_tree
-from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_ini import VALUE_LIMIT, read_ini, read_toml, split_locations
-from ansible.module_utils.th_install_files import says_what_is_installed
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_requirements import absent, places
-from ansible.module_utils.th_revisions import Tree
-from ansible.module_utils.th_scripts import read_tree
-from ansible.module_utils.th_secrets import collect
-from ansible.module_utils.th_source import NotPlainError, Plain, Source
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_unpackaged import needed
+from ansible.module_utils.th_checkout.ini import VALUE_LIMIT, read_ini, read_toml, split_locations
+from ansible.module_utils.th_checkout.install_files import says_what_is_installed
+from ansible.module_utils.th_core.checks import WrongKey
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_dataset.dataset import read_dataset
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_environment.requirements import absent, places
+from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source
+from ansible.module_utils.th_environment.unpackaged import needed
+from ansible.module_utils.th_mask.secrets import collect
+from ansible.module_utils.th_parse import downlevel, new_syntax  # noqa: F401 - the first is imported once, not often
+from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.revisions import Tree
+from ansible.module_utils.th_tools.scripts import read_tree
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -433,7 +433,7 @@ def sound(tree: Tree) -> None:
 @example({"a\x1b[2J/migrations/__init__.py": b"", "a\x1b[2J/migrations/a.py": SCRIPTS[2]}, "")
 def test_any_python_is_a_tree_of_migrations(files: dict[str, bytes], other: str) -> None:
     with bounded(files), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(th_new_syntax, "SECONDS", 1)  # what libcst needs ten for, it is not given here
+        patch.setattr(new_syntax, "SECONDS", 1)  # what libcst needs ten for, it is not given here
         for style in ("alembic", "numbered", "sqlalchemy_migrate"):
             sound(read_tree(files.items(), style))
         sound(read_django_tree(files.items())[0])

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_git import Git, GitError, Patience, mask
-from ansible.module_utils.th_git_files import differing, file
-from ansible.module_utils.th_git_process import Limits
-from ansible.module_utils.th_requirements import file_in, places
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_uv import Source
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.requirements import file_in, places
+from ansible.module_utils.th_environment.uv import Source
+from ansible.module_utils.th_git.client import Git, GitError, Patience, mask
+from ansible.module_utils.th_git.files import differing, file
+from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 from tests.library.conftest import ROOT
 from tests.library.gitserver import ENVIRONMENT, Repository, daemon, git, script
@@ -317,11 +317,12 @@ def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
     """Git is run by the checkout, by what builds merged code, which it clones itself, and by what `th check` asks a
     repository: never by what runs once the change's code has run."""
     imports: dict[str, set[str]] = {}
-    for path in (ROOT / "roles").glob("*/*/*.py"):
+    for path in (ROOT / "roles").rglob("*.py"):
         found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         names = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
-        imports[path.stem] = set(re.findall(r"module_utils\.(th_\w+)", " ".join(names)))
-    users = {"th_git_process"}
+        own = f"{path.parent.name}.{path.stem}" if path.parent.name.startswith("th_") else path.stem
+        imports[own] = set(re.findall(r"module_utils\.(th_\w+\.\w+)", " ".join(names)))
+    users = {"th_git.process"}
     while more := {name for name, used in imports.items() if used & users} - users:
         users |= more
     modules = {path.stem for path in (ROOT / "roles").glob("*/library/*.py")}
@@ -329,8 +330,8 @@ def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
         "update_mirror", "fetch_change", "check_out_change", "read_migrations",  # the checkout
         "find_environment", "check_out_commit", "check_repository",
     }  # fmt: skip
-    runs = [path.name for path in (ROOT / "roles").glob("*/*/*.py") if '["git"' in path.read_text()]
-    assert runs == ["th_git_process.py"]
+    runs = [path for path in (ROOT / "roles").rglob("*.py") if '["git"' in path.read_text()]
+    assert [f"{path.parent.name}/{path.name}" for path in runs] == ["th_git/process.py"]
 
 
 def test_git_is_not_looked_for_in_the_checkout(

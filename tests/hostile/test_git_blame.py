@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from ansible.module_utils import th_git
+from ansible.module_utils.th_git import client
 
 from tests.library.gitserver import Repository
 
@@ -73,7 +73,7 @@ def test_a_server_of_the_changes_own_says_that_the_machine_is_to_blame(
 
 def test_what_git_says_of_the_system_is_believed() -> None:
     full = "No space left on device"
-    assert th_git._says("fetch", f"fatal: write error: {full}\nfatal: fetch-pack: invalid index-pack output", full)
-    assert th_git._says("checkout", f"error: x\nfatal: cannot create directory at 'x': {full}\n", full)
-    assert not th_git._says("fetch", f"remote: {full}\nfatal: x", full)
-    assert th_git.GitError("checkout", 128, "fatal: could not open 'x': Permission denied", 1).ours
+    assert client._says("fetch", f"fatal: write error: {full}\nfatal: fetch-pack: invalid index-pack output", full)
+    assert client._says("checkout", f"error: x\nfatal: cannot create directory at 'x': {full}\n", full)
+    assert not client._says("fetch", f"remote: {full}\nfatal: x", full)
+    assert client.GitError("checkout", 128, "fatal: could not open 'x': Permission denied", 1).ours

@@ -18,13 +18,13 @@ from typing import Any
 import psutil
 import pyseccomp
 import pytest
-from ansible.module_utils.th_box import Box
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_contain import Ended, base_environment, run_contained
-from ansible.module_utils.th_disk import Disk
-from ansible.module_utils.th_hierarchy import Places
-from ansible.module_utils.th_nameless import Nameless
-from ansible.module_utils.th_usage import Ledger, Process
+from ansible.module_utils.th_sandbox.box import Box
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.contain import Ended, base_environment, run_contained
+from ansible.module_utils.th_sandbox.disk import Disk
+from ansible.module_utils.th_sandbox.unnamed_files import Nameless
+from ansible.module_utils.th_sandbox.usage import Ledger, Process
 
 from tests.library import boxes
 

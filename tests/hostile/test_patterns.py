@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("roles/*/module_utils/*.py", "roles/*/library/*.py", "worker/**/*.py")
+PLACES = ("roles/*/module_utils/*/*.py", "roles/*/library/*.py", "worker/**/*.py")
 SOURCES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 METHODS = ("compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
 ANCHORED = {"match", "fullmatch"}
@@ -39,13 +39,13 @@ END = "\n\0"
 """What hardly any pattern goes on with."""
 GIVEN_TO = {
     "log_line.py:_OUTPUT": {"match"}, "log_line.py:_OURS": {"match"}, "log_line.py:_ROWS": {"match"},
-    "th_profile.py:REF": {"fullmatch"}, "th_sql_lexer.py:_ROWS": {"match"},
-    "th_scripts.py:_NUMBERED_FILE": {"fullmatch"}, "th_scripts.py:_SQLALCHEMY_MIGRATE_FILE": {"fullmatch"},
+    "profile.py:REF": {"fullmatch"}, "sql_lexer.py:_ROWS": {"match"},
+    "scripts.py:_NUMBERED_FILE": {"fullmatch"}, "scripts.py:_SQLALCHEMY_MIGRATE_FILE": {"fullmatch"},
 }  # fmt: skip
 """How those are applied that a function is given, or that stand in a table."""
-COMPUTED = {"th_ini.py:otherwise": r", *|(?: +)|:"}
+COMPUTED = {"ini.py:otherwise": r", *|(?: +)|:"}
 """Patterns that a function is given, in one."""
-MADE = {"th_sql_lexer.py": "_patterns"}
+MADE = {"sql_lexer.py": "_patterns"}
 """Functions that make patterns, which are asked for some: see `made`."""
 
 
@@ -64,7 +64,7 @@ def module_of(path: Path) -> ModuleType:
     if parts[0] == "worker":
         return importlib.import_module(".".join(part for part in parts if part != "__init__"))
     if parts[2] == "module_utils":
-        return importlib.import_module(f"ansible.module_utils.{path.stem}")
+        return importlib.import_module(f"ansible.module_utils.{path.parent.name}.{path.stem}")
     spec = importlib.util.spec_from_file_location(f"th_library_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,11 +9,11 @@ from typing import Any
 
 import packaging.requirements
 import pytest
-from ansible.module_utils import th_toml
-from ansible.module_utils.th_requirements import FILES_LIMIT, ROWS_LIMIT, places
-from ansible.module_utils.th_source import NotPlainError, Plain, Source, static_dependencies
-from ansible.module_utils.th_toml import read_toml
-from ansible.module_utils.th_unpackaged import needed, unpackaged
+from ansible.module_utils.th_environment.requirements import FILES_LIMIT, ROWS_LIMIT, places
+from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source, static_dependencies
+from ansible.module_utils.th_environment.unpackaged import needed, unpackaged
+from ansible.module_utils.th_parse import toml
+from ansible.module_utils.th_parse.toml import read_toml
 
 from .mutations import bounded
 
@@ -135,7 +135,7 @@ def test_a_document_that_is_read_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stopped_by: Callable[[str], None]
 ) -> None:
     """Given keys for which the time that is taken grows with the square of their length."""
-    monkeypatch.setattr(th_toml, "BOUNDS", replace(th_toml.BOUNDS, seconds=0))
+    monkeypatch.setattr(toml, "BOUNDS", replace(toml.BOUNDS, seconds=0))
     text = DOCUMENTS[name]
     with pytest.raises(ValueError):
         read_toml(text)

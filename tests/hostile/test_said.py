@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_cause, th_git_errors, th_requirements, th_seed_errors, th_sql_lexer, th_statement
-from ansible.module_utils.th_channel import MESSAGE_LIMIT, Channel, line_number, text
-from ansible.module_utils.th_follow import Follower
-from ansible.module_utils.th_limits import Limits, by_words
-from ansible.module_utils.th_mask import Masker
-from ansible.module_utils.th_said import said
-from ansible.module_utils.th_text import printable
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_dump import seed_errors, sql_lexer
+from ansible.module_utils.th_environment import requirements, uv_errors
+from ansible.module_utils.th_git import errors
+from ansible.module_utils.th_mask.mask import Masker
+from ansible.module_utils.th_measure import sql_statement
+from ansible.module_utils.th_sandbox.limits import Limits, by_words
+from ansible.module_utils.th_walk.channel import MESSAGE_LIMIT, Channel, line_number, text
+from ansible.module_utils.th_walk.follow import Follower
+from ansible.module_utils.th_walk.last_output import said
 
 from worker.history import text_walks
 from worker.inputs import untrusted
@@ -46,7 +49,7 @@ def follow(folder: Path) -> Callable[[str], object]:
 
 def lexed(words: str) -> None:
     """Read a text as a dump."""
-    lexer = th_sql_lexer.Lexer(lambda *_: None, lambda *_: None)
+    lexer = sql_lexer.Lexer(lambda *_: None, lambda *_: None)
     raw = words.encode("utf-8", "replace")
     for start in range(0, len(raw), 4096):
         lexer.feed(raw[start : start + 4096])
@@ -73,11 +76,11 @@ READERS: dict[str, Callable[[str], object]] = {
     "the last words of a command": lambda words: said(words.split("\n")),
     "the words of a text that is shown": printable,
     "the secrets in a text": lambda words: MASKER.text(words),
-    "the question about rows": th_statement.questions,
-    "why uv has failed": lambda words: th_cause.cause(words.split("\n")),
-    "the packages that uv names": lambda words: (th_requirements.named(words), th_requirements.absent(words)),
-    "what git says": lambda words: (th_git_errors.is_transient(words, 1), th_git_errors.reason(words, 1, 1.0)),
-    "what the client of a server says": lambda words: th_seed_errors.read_error(words).said,
+    "the question about rows": sql_statement.questions,
+    "why uv has failed": lambda words: uv_errors.cause(words.split("\n")),
+    "the packages that uv names": lambda words: (requirements.named(words), requirements.absent(words)),
+    "what git says": lambda words: (errors.is_transient(words, 1), errors.reason(words, 1, 1.0)),
+    "what the client of a server says": lambda words: seed_errors.read_error(words).said,
     "a dump": lexed,
     "an old log": old_log,
     "the server's error in a detail": lambda words: (sql_detail.find(words), sql_detail.cause(words, last=True)),

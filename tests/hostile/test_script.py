@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
 
 from tests.library import boxes
 from tests.library.conftest import load_module

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils import th_logs
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_mask import REACH, Masker, Stream
-from ansible.module_utils.th_secrets import collect
+from ansible.module_utils.th_mask.mask import REACH, Masker, Stream
+from ansible.module_utils.th_mask.secrets import collect
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_walk import logs
 
 SECRET = "s3cr3tOfTheIndex99"
 
 
-def walk_log(path: Path, *, say: Callable[[th_logs.WalkLog, str], None]) -> bytes:
+def walk_log(path: Path, *, say: Callable[[logs.WalkLog, str], None]) -> bytes:
     """A walk's log in which a secret was said character by character."""
-    log = th_logs.WalkLog(CappedLog(path, 10**6, stamp=True))
+    log = logs.WalkLog(CappedLog(path, 10**6, stamp=True))
     log.line("change 7,1 (c0ffee12): a to b")
     for char in SECRET:
         say(log, char)
@@ -26,7 +26,7 @@ def walk_log(path: Path, *, say: Callable[[th_logs.WalkLog, str], None]) -> byte
     return path.read_bytes()
 
 
-WAYS: dict[str, Callable[[th_logs.WalkLog, str], None]] = {
+WAYS: dict[str, Callable[[logs.WalkLog, str], None]] = {
     "one character a line": lambda log, char: log.output(char),
     "with signs around": lambda log, char: log.output(f"['{char}',"),
     "escaped": lambda log, char: log.output(f"\\x{ord(char):02x}"),

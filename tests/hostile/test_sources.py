@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_limited, th_python
-from ansible.module_utils.th_django_trees import read_django_tree
-from ansible.module_utils.th_limited import Bounds
-from ansible.module_utils.th_scripts import read_tree
-from ansible.module_utils.th_trees import compare
+from ansible.module_utils.th_checkout.comparison import compare
+from ansible.module_utils.th_parse import limited, python
+from ansible.module_utils.th_parse.limited import Bounds
+from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.scripts import read_tree
 
 from tests.library.gitserver import Repository, git, script
 from tests.library.test_checkout import VERSIONS, ZUUL_REF, Workplace
@@ -255,9 +255,9 @@ LONG = b"revision = 'long'\nx = " + b"9" * 5000 + b"\n"
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small limits, and nothing that was read before."""
-    monkeypatch.setattr(th_python, "_kept", {})
-    monkeypatch.setattr(th_python, "BOUNDS", Bounds(seconds=1))
-    monkeypatch.setattr(th_limited, "Bounds", partial(Bounds, seconds=1))
+    monkeypatch.setattr(python, "_kept", {})
+    monkeypatch.setattr(python, "BOUNDS", Bounds(seconds=1))
+    monkeypatch.setattr(limited, "Bounds", partial(Bounds, seconds=1))
 
 
 @pytest.mark.usefixtures("strict")
@@ -273,7 +273,7 @@ def test_scripts_that_take_too_much_to_parse_cost_themselves(
     assert said.keys() == scripts.keys()
     assert said["v/slow.py"] == "it takes more than 1 s of the processor to read: make it smaller"
     assert "nested too deeply" in said["v/deep.py"]
-    monkeypatch.setattr(th_python, "BOUNDS", Bounds(memory=32 << 20))
+    monkeypatch.setattr(python, "BOUNDS", Bounds(memory=32 << 20))
     (item,) = read_tree([("v/large.py", LARGE), ("v/a.py", GOOD)]).unreadable
     assert item.file == "v/large.py" and "takes more than 32 MiB" in item.reason
     assert all(clear(reason) for reason in said.values())
@@ -291,9 +291,9 @@ def test_scripts_that_crash_their_reader_are_given_up_and_all_together_have_a_li
         return "read"
 
     scripts = {f"{n}.py": (b"bad%d" if n % 2 else b"good%d") % n for n in range(60)}
-    found = th_python.read_each(scripts, crash)
+    found = python.read_each(scripts, crash)
     said = [str(one) for one in found.values()]
-    assert said.count("read") == th_limited.CRASHES_LIMIT + 1
+    assert said.count("read") == limited.CRASHES_LIMIT + 1
     assert "nested too deeply" in said[1] and "no more are tried" in said[-1]
 
     def busy(module: Any, content: bytes) -> str:
@@ -301,8 +301,8 @@ def test_scripts_that_crash_their_reader_are_given_up_and_all_together_have_a_li
             pass
         return "read"
 
-    monkeypatch.setattr(th_python, "BOUNDS", Bounds(seconds=10, total=0.5, each=0))
-    said = [str(one) for one in th_python.read_each({f"{n}.py": b"%d" % n for n in range(99)}, busy).values()]
+    monkeypatch.setattr(python, "BOUNDS", Bounds(seconds=10, total=0.5, each=0))
+    said = [str(one) for one in python.read_each({f"{n}.py": b"%d" % n for n in range(99)}, busy).values()]
     assert said[0] == "read" and all("together take too much of the processor" in one for one in said[1:])
 
 

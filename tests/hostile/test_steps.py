@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from tests.library import toy
 from tests.unit.logs import meaning
@@ -174,7 +174,7 @@ def in_turn(cases: Mapping[str, tuple[list[str], list[str]]]) -> dict[str, tuple
     return tree
 
 
-def test_rows_that_change_beneath_the_statements_are_counted(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_rows_that_change_beneath_the_statements_are_counted(job_dir: Path, server: mariadb.Server) -> None:
     found = ends(walk(job_dir, in_turn(BENEATH)))
     counted = {name: found[f"b{number}"]["counters"]["rows_changed"] for number, name in enumerate(BENEATH)}
     assert {name: rows for name, rows in counted.items() if rows is None or not N <= rows <= 2 * N + 500} == {}
@@ -183,13 +183,13 @@ def test_rows_that_change_beneath_the_statements_are_counted(job_dir: Path, serv
     assert {f"b{number}" for number in range(len(BENEATH))} <= told and result.outcome is Outcome.WARNING
 
 
-def test_what_only_changes_tables_changes_no_rows(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_what_only_changes_tables_changes_no_rows(job_dir: Path, server: mariadb.Server) -> None:
     found = ends(walk(job_dir, in_turn(INNOCENT)))
     counted = {name: found[f"b{number}"]["counters"]["rows_changed"] for number, name in enumerate(INNOCENT)}
     assert {name: rows for name, rows in counted.items() if rows is None or rows > 100} == {}
 
 
-def test_what_cannot_be_counted_is_no_success(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_what_cannot_be_counted_is_no_success(job_dir: Path, server: mariadb.Server) -> None:
     """While another transaction may still look at them, InnoDB keeps the rows that a foreign key has deleted."""
     holds = """
     kept = op.get_bind().engine.connect()
@@ -254,13 +254,13 @@ QUIET = {"a1": (None, toy.FIRST), "b2": ("a1", ""), "c3": ("b2", "")}
     ids=["after the last of them", "between two of them", "in a thread of its own"],
 )
 def test_rows_that_are_written_outside_of_the_migrations_have_a_row_of_their_own(
-    job_dir: Path, server: th_mariadb.Server, env_py: str
+    job_dir: Path, server: mariadb.Server, env_py: str
 ) -> None:
     events = walk(job_dir, QUIET, env_py=env_py)
     around = next(event for event in events if event["event"] == "end" and event.get("kind") == "around")
     assert (around["stage"], around["from"], around["to"], around["exit"]) == ("change 1,1", "around", "change", 0)
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        written = int(th_mariadb.query(connection, "SELECT COUNT(*) FROM toy.t")[0][0])
+    with mariadb.connect(server, server.admin_file) as connection:
+        written = int(mariadb.query(connection, "SELECT COUNT(*) FROM toy.t")[0][0])
     every = [event["counters"]["rows_changed"] for event in events if event["event"] == "end"]
     # the version's rows are the others, and what a thread was at in the end is taken back; nothing is in none of them
     assert written + 3 <= sum(every) <= written + 3 + N // 2
@@ -271,7 +271,7 @@ def test_rows_that_are_written_outside_of_the_migrations_have_a_row_of_their_own
     assert allowed.outcome is Outcome.SUCCESS, allowed.messages
 
 
-def test_tables_that_are_rebuilt_before_the_first_migration(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_tables_that_are_rebuilt_before_the_first_migration(job_dir: Path, server: mariadb.Server) -> None:
     """No row changes, but the redo log is written."""
     walk(job_dir, {"a1": (None, toy.FIRST), "b2": ("a1", toy.ROWS)})
     (job_dir / "artifacts" / f"walk-{toy.NAME}.jsonl").unlink()
@@ -285,7 +285,7 @@ def test_tables_that_are_rebuilt_before_the_first_migration(job_dir: Path, serve
     assert ("migration_redo_bytes", "around") in [(one.code, one.step) for one in result.messages if one.counts]
 
 
-def test_a_walk_that_does_nothing_else_has_no_such_row(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_walk_that_does_nothing_else_has_no_such_row(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, toy.CHAIN)
     assert toy.kinds(events) == ["stage", *["begin", "end"] * 3, "final"]
 
@@ -308,7 +308,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_code_that_names_its_steps_itself_names(job_dir: Path, server: th_mariadb.Server, lie: str) -> None:
+def test_code_that_names_its_steps_itself_names(job_dir: Path, server: mariadb.Server, lie: str) -> None:
     lies, words = LIES[lie]
     events = walk(job_dir, QUIET, env_py=lies + toy.ENV_PY)
     found = toy.error(events)
@@ -316,7 +316,7 @@ def test_code_that_names_its_steps_itself_names(job_dir: Path, server: th_mariad
     assert not {found.get("to"), *ends(events)} & {"waived", "c3", "z0"}
 
 
-def test_a_step_has_the_name_that_the_trees_give_it(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_step_has_the_name_that_the_trees_give_it(job_dir: Path, server: mariadb.Server) -> None:
     lies = NAMES + "talk.plan = lambda steps, **more: plan([('waived', b) for a, b in steps], **more)\n"
     events = walk(job_dir, QUIET, env_py=lies + toy.ENV_PY)
     assert [(event["from"], event["to"]) for event in events if event["event"] == "end"] == [
@@ -325,7 +325,7 @@ def test_a_step_has_the_name_that_the_trees_give_it(job_dir: Path, server: th_ma
     assert events[-1]["event"] == "final"
 
 
-def test_a_step_is_run_once(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_step_is_run_once(job_dir: Path, server: mariadb.Server) -> None:
     again = """
 with engine.connect() as connection:
     connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'b2'")
@@ -340,13 +340,13 @@ with talk.step(talk.plan([("b2", "c3")])):
     assert "runs c3 a second time" in toy.error(events)["detail"]
 
 
-def test_announcing_nothing_prolongs_no_limit(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_announcing_nothing_prolongs_no_limit(job_dir: Path, server: mariadb.Server) -> None:
     idle = TALK + "import time\nwhile True:\n    talk.plan([])\n    time.sleep(0.05)\n"
     found = toy.error(walk(job_dir, QUIET, env_py=idle, start_time_limit=4))
     assert found["code"] == "walk_failed" and "more than 4 s (run_migrations_start_time_limit)" in found["detail"]
 
 
-def test_the_log_tells_of_it_as_well(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_log_tells_of_it_as_well(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, QUIET, env_py=toy.ENV_PY + AFTER)
     told = meaning((job_dir / "results" / f"{toy.NAME}.log").read_bytes())
     (found,) = [event for event in told.walks[0] if event["event"] == "end" and event.get("kind") == "around"]
@@ -354,7 +354,7 @@ def test_the_log_tells_of_it_as_well(job_dir: Path, server: th_mariadb.Server) -
     assert found["counters"] == written["counters"] and (found["from"], found["to"]) == ("around", "change")
 
 
-def test_a_table_that_is_locked_keeps_nobody_from_counting(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_table_that_is_locked_keeps_nobody_from_counting(job_dir: Path, server: mariadb.Server) -> None:
     """While a table is made of a query that never ends, nobody else gets to it; that is no fault of the server's."""
     locks = """
 import threading
@@ -384,7 +384,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("where", HIDDEN)
-def test_what_a_foreign_key_changes(job_dir: Path, server: th_mariadb.Server, where: str) -> None:
+def test_what_a_foreign_key_changes(job_dir: Path, server: mariadb.Server, where: str) -> None:
     env_py, before, attack = HIDDEN[where]
     tree = {"a1": (None, executed(*before)), "b2": ("a1", executed(*attack)), "c3": ("b2", "")}
     events = walk(job_dir, tree, env_py=env_py)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_git import Git, Patience, mask
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_submodules import check_out_submodules, resolved
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_git.client import Git, Patience, mask
+from ansible.module_utils.th_git.submodules import check_out_submodules, resolved
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 from tests.library.gitserver import Repository, git
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_evidence, th_external, th_left, th_mariadb, th_prepared
-from ansible.module_utils.th_plain_table import not_plain, tables_of
-from ansible.module_utils.th_walkers import WalkError
+from ansible.module_utils.th_server import external_server, mariadb, prepared
+from ansible.module_utils.th_server.plain_table import not_plain, tables_of
+from ansible.module_utils.th_walk import leftovers, server_probe
+from ansible.module_utils.th_walk.walkers import WalkError
 
 from tests.library import toy
 from tests.library.external import External
@@ -123,7 +124,7 @@ def test_a_version_that_is_never_committed(
     ends = [event["version"] for event in events if event["event"] == "end"]
     assert ends == ["a1", "b2"], "what is seen within the step"
     assert (events[-1]["event"], events[-1]["version"], events[-1]["expected"]) == ("final", "a1", "b2")
-    monkeypatch.setattr(th_evidence, "KILL_PATIENCE", 0)
+    monkeypatch.setattr(server_probe, "KILL_PATIENCE", 0)
     detail = failed(bench, ROLLED_BACK.replace("ROWS", "300000"))
     assert "still being rolled back after 0 s (connection" in detail and "Commit what a migration does" in detail
     stopped_by("a final version that is committed, and a walk that waits or fails")
@@ -171,27 +172,27 @@ def test_every_tools_version_table(bench: Bench, query: str) -> None:  # noqa: F
         "CREATE TABLE other (id int)", "CREATE TABLE kept (version_num varchar(32))",
         f"CREATE TABLE below ({column} varchar(32)) ENGINE=MyISAM",
     )  # fmt: skip
-    with th_mariadb.connect(bench.server, bench.server.job_file, database="toy") as connection:
+    with mariadb.connect(bench.server, bench.server.job_file, database="toy") as connection:
         assert not_plain(connection, "toy", query) == "", "what is not there is no lie"
         for what, lie in LIES.items():
             lie = lie.replace("alembic_version", table).replace("version_num", column)
             if what == "a view of the merge kind":
                 lie = lie.replace(f"SELECT {column}", f"SELECT version_num AS {column}")
-            th_mariadb.query(connection, lie)
+            mariadb.query(connection, lie)
             found = not_plain(connection, "toy", query)
             kind = "computes its column" if "column" in what else "is a " if "view" in what else "is kept by the engine"
             assert found.startswith(f"{table} {kind}"), (what, found)
-            th_mariadb.query(connection, f"DROP {'VIEW' if 'view' in what else 'TABLE'} {table}")
-        th_mariadb.query(
+            mariadb.query(connection, f"DROP {'VIEW' if 'view' in what else 'TABLE'} {table}")
+        mariadb.query(
             connection,
             f"CREATE TABLE {table} (id int PRIMARY KEY, {column} varchar(32) DEFAULT (UUID()), at timestamp, KEY (at),"
             " CHECK (id > 0))",
         )
         assert not_plain(connection, "toy", query) == ""
         for trigger in TRIGGERS:
-            th_mariadb.query(connection, trigger.replace("alembic_version", table))
+            mariadb.query(connection, trigger.replace("alembic_version", table))
             assert not_plain(connection, "toy", query).startswith(f"{table} has the trigger g"), trigger
-            th_mariadb.query(connection, "DROP TRIGGER g")
+            mariadb.query(connection, "DROP TRIGGER g")
 
 
 def test_tables_are_found_in_a_query() -> None:
@@ -215,39 +216,39 @@ def test_a_dump_whose_version_table_makes_up_its_version(
 
 def test_to_prepare_or_delay_on_an_external_server(external: External, stopped_by: Callable[[str], None]) -> None:
     """Other people's transactions are none of the change's; what holds a lock in its databases is."""
-    with th_mariadb.connect(external.server, external.server.admin_file) as admin:
+    with mariadb.connect(external.server, external.server.admin_file) as admin:
         server = replace(external.server, private=False, databases={"": "shop"})
         assert server.user == "somebody"
 
         def prepare(name: str, table: str) -> None:
-            with th_mariadb.connect(external.server, external.server.job_file) as job:
+            with mariadb.connect(external.server, external.server.job_file) as job:
                 for statement in ("START", f"INSERT INTO {table} VALUES (7)", "END", "PREPARE"):
-                    th_mariadb.query(job, statement if " " in statement else f"XA {statement} '{name}'")
+                    mariadb.query(job, statement if " " in statement else f"XA {statement} '{name}'")
 
-        th_mariadb.query(admin, "CREATE TABLE shop.a (id int PRIMARY KEY)")
-        th_mariadb.query(admin, "CREATE TABLE shop.m (id int) ENGINE=MyISAM")
-        th_left.nothing_prepared(admin, server)
+        mariadb.query(admin, "CREATE TABLE shop.a (id int PRIMARY KEY)")
+        mariadb.query(admin, "CREATE TABLE shop.m (id int) ENGINE=MyISAM")
+        leftovers.nothing_prepared(admin, server)
         prepare("theirs", "others.t")
         try:
-            th_left.end_connections(admin, server, toy.PATIENCE)
-            th_left.nothing_prepared(admin, server)
+            leftovers.end_connections(admin, server, toy.PATIENCE)
+            leftovers.nothing_prepared(admin, server)
             prepare("ours", "shop.a")
-            th_left.end_connections(admin, server, toy.PATIENCE)
+            leftovers.end_connections(admin, server, toy.PATIENCE)
             with pytest.raises(WalkError, match=r"left a transaction .* which locks the table shop\.a") as caught:
-                th_left.nothing_prepared(admin, server)
+                leftovers.nothing_prepared(admin, server)
             assert caught.value.code == "walk_failed"
         finally:
-            for *_, name in th_mariadb.query(admin, "XA RECOVER FORMAT='SQL'"):
-                th_mariadb.query(admin, f"XA ROLLBACK {name}")
-        th_mariadb.query(admin, "SET GLOBAL max_delayed_threads = 20")
-        with th_mariadb.connect(external.server, external.server.job_file, database="shop") as job:
-            th_left.delayed(admin, server)
-            th_mariadb.query(job, "SET SESSION max_delayed_threads = 20")
-            th_mariadb.query(job, "INSERT DELAYED INTO m VALUES (1)")
+            for *_, name in mariadb.query(admin, "XA RECOVER FORMAT='SQL'"):
+                mariadb.query(admin, f"XA ROLLBACK {name}")
+        mariadb.query(admin, "SET GLOBAL max_delayed_threads = 20")
+        with mariadb.connect(external.server, external.server.job_file, database="shop") as job:
+            leftovers.delayed(admin, server)
+            mariadb.query(job, "SET SESSION max_delayed_threads = 20")
+            mariadb.query(job, "INSERT DELAYED INTO m VALUES (1)")
             with pytest.raises(WalkError, match="INSERT DELAYED") as caught:
-                th_left.delayed(admin, server)
+                leftovers.delayed(admin, server)
             assert advice.of(caught.value.code, caught.value.detail)
-            th_left.delayed(admin, external.server)
+            leftovers.delayed(admin, external.server)
     stopped_by("a look at what locks the job's tables, and at the server's threads for delayed rows")
 
 
@@ -257,11 +258,11 @@ def test_to_lock_an_external_server_for_the_next_job(
     """However the job ends: by itself, canceled, or with its worker."""
     jobs = Jobs(tmp_path, external)
 
-    def prepare(name: str, table: str, server: th_mariadb.Server, account: Path) -> None:
-        with th_mariadb.connect(server, account) as job:
+    def prepare(name: str, table: str, server: mariadb.Server, account: Path) -> None:
+        with mariadb.connect(server, account) as job:
             insert = f"INSERT INTO {table} VALUES (CRC32('{name}') % 1000)"
             for statement in ("XA START", insert, "XA END", "XA PREPARE"):
-                th_mariadb.query(job, statement if "INSERT" in statement else f"{statement} '{name}'")
+                mariadb.query(job, statement if "INSERT" in statement else f"{statement} '{name}'")
 
     def recover() -> set[str]:
         return {name for *_, name in external.ask("XA RECOVER FORMAT='SQL'")}
@@ -274,7 +275,7 @@ def test_to_lock_an_external_server_for_the_next_job(
                 prepare(f"{end} {name}", f"{server.database}.alembic_version", server, server.job_file)
             assert len(recover()) == 3
             if end == "released":
-                th_external.release(server)
+                external_server.release(server)
             else:
                 os.kill(server.pid, signal.SIGTERM if end == "canceled" else signal.SIGKILL)
                 os.waitpid(server.pid, 0)
@@ -287,7 +288,7 @@ def test_to_lock_an_external_server_for_the_next_job(
         for name in recover():
             external.ask(f"XA ROLLBACK {name}")
     for server in jobs.started:
-        th_external.release(server)
+        external_server.release(server)
     stopped_by("a job's end that rolls back what locks its tables")
 
 
@@ -317,22 +318,22 @@ def test_the_names_of_transactions_as_mysql_has_them() -> None:
         def fetchall(self) -> list[tuple[Any, ...]]:
             return self.answer
 
-    assert th_prepared.prepared(Fake([(7, 2, 1, "0x00ff27")])) == ["X'00ff',X'27',7"]
-    assert th_prepared.prepared(Fake([])) == [] and th_prepared.prepared(Fake(None)) is None
+    assert prepared.prepared(Fake([(7, 2, 1, "0x00ff27")])) == ["X'00ff',X'27',7"]
+    assert prepared.prepared(Fake([])) == [] and prepared.prepared(Fake(None)) is None
 
 
 def test_a_server_that_lets_nobody_end_connections(external: External, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the operator's account that lacks a right, not the change that is at fault."""
     with (
-        th_mariadb.connect(external.server, external.server.admin_file) as admin,
-        th_mariadb.connect(external.server, external.server.job_file) as job,
+        mariadb.connect(external.server, external.server.admin_file) as admin,
+        mariadb.connect(external.server, external.server.job_file) as job,
     ):
-        th_mariadb.query(admin, "CREATE OR REPLACE USER looks@localhost IDENTIFIED BY 'x'")
-        th_mariadb.query(admin, "GRANT PROCESS ON *.* TO looks@localhost")
+        mariadb.query(admin, "CREATE OR REPLACE USER looks@localhost IDENTIFIED BY 'x'")
+        mariadb.query(admin, "GRANT PROCESS ON *.* TO looks@localhost")
         with (
             pymysql.connect(user="looks", password="x", unix_socket=external.server.socket) as looks,
             pytest.raises(WalkError, match="does not let connections be ended") as caught,
         ):
-            th_left.end_connections(looks, external.server, toy.PATIENCE)
+            leftovers.end_connections(looks, external.server, toy.PATIENCE)
         assert caught.value.code == "server_unreachable"
-        assert th_mariadb.query(job, "SELECT 1") == [(1,)]
+        assert mariadb.query(job, "SELECT 1") == [(1,)]

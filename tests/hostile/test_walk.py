@@ -16,8 +16,9 @@ from typing import Any
 
 import pyseccomp
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from tests.library import boxes, bytecode, toy
 
@@ -35,7 +36,7 @@ IPC_RMID = 0  # shmctl(2)
 class Walker:
     """Walks changes on one server, each in a job's folder of its own."""
 
-    def __init__(self, world: World, server: th_mariadb.Server) -> None:
+    def __init__(self, world: World, server: mariadb.Server) -> None:
         self.world, self.server = world, server
         self.programs = world.root / "programs"
         shutil.copytree(toy.PROGRAMS, self.programs)
@@ -109,7 +110,7 @@ def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
         with world.living():
             yield Walker(world, server)
     finally:
-        th_mariadb.stop(server, 0)
+        mariadb.stop(server, 0)
 
 
 def left_behind(world: World, job_dir: Path) -> list[str]:

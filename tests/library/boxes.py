@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from ansible.module_utils.th_box import Settings
+    from ansible.module_utils.th_sandbox.box import Settings
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "project"
 
@@ -41,6 +41,6 @@ def _read(kind: str) -> dict[str, Any]:
 
 def settings(**changed: Any) -> Settings:
     """The same, read."""
-    from ansible.module_utils.th_box import Settings  # found once tests/library/conftest.py is loaded
+    from ansible.module_utils.th_sandbox.box import Settings  # found once tests/library/conftest.py is loaded
 
     return Settings.of(given(**changed))

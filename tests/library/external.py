@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import th_mariadb, th_private_server
+from ansible.module_utils.th_server import mariadb, private_server
 
 from . import boxes
 
@@ -33,9 +33,9 @@ class External:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         folder.mkdir()
-        th_private_server.install(folder, OPTIONS, 300, boxes.settings(kind="none"))
+        private_server.install(folder, OPTIONS, 300, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
-        self.server = th_private_server.start(
+        self.server = private_server.start(
             folder,
             databases={"": "shop", "others": "others"},
             user="somebody",
@@ -48,8 +48,8 @@ class External:
             self.ask(statement)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
-        with th_mariadb.connect(self.server, self.server.admin_file) as connection:
-            return th_mariadb.query(connection, statement)
+        with mariadb.connect(self.server, self.server.admin_file) as connection:
+            return mariadb.query(connection, statement)
 
     def ours(self) -> list[str]:
         """What jobs have on it: databases and accounts."""
@@ -58,4 +58,4 @@ class External:
 
     def stop(self) -> None:
         """Stop it."""
-        th_mariadb.stop(self.server)
+        mariadb.stop(self.server)

@@ -5,22 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from . import toy
 from .external import External
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     """A private server."""
     server = toy.start(tmp_path_factory.mktemp("server") / "toy")
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 @pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
+def server(job_dir: Path, running: mariadb.Server) -> mariadb.Server:
     """The same with an empty database, as a job's."""
     return toy.emptied(running, job_dir)
 
@@ -30,4 +30,4 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
     """An external server, with other people's data on it."""
     made = External(tmp_path_factory.mktemp("external") / "server")
     yield made
-    th_mariadb.stop(made.server, 0)
+    mariadb.stop(made.server, 0)

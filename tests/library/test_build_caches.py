@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_caches import Cache, Caches
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.package_caches import Cache, Caches
 
 from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
@@ -134,7 +134,7 @@ def test_caches_are_removed_by_their_size_and_use(tmp_path: Path) -> None:
 
 
 def test_a_cache_in_use_is_left_for_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible.module_utils.th_caches.PATIENCE", 0.1)
+    monkeypatch.setattr("ansible.module_utils.th_environment.package_caches.PATIENCE", 0.1)
     caches = Caches(tmp_path / "cache")
     files = [aged(one, 100, begun=50) for one in (caches.shared, caches.of_project("org/project"))]
     with caches.of_project("org/project").held(), caches.shared.held():

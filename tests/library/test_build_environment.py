@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from ansible.module_utils.th_kept import find, keep, prune
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_uv import uv_path
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.kept import find, keep, prune
+from ansible.module_utils.th_environment.uv import uv_path
 
 from . import boxes
 from .conftest import ROOT
@@ -538,7 +538,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import tests.library.conftest
-from ansible.module_utils.th_kept import find
+from ansible.module_utils.th_environment.kept import find
 print(find(Path(sys.argv[1]), "key", float(sys.argv[2]))[0], flush=True)
 sys.stdin.read()
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_source import NotPlainError, Plain, Source
+from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source
 
 HASH = "sha256:" + "a" * 64
 PROJECT = {"pyproject.toml": '[project]\nname = "Thing"\ndependencies = ["alpha>=1"]\n'}

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_cause import cause
-from ansible.module_utils.th_recipe import find_python
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_unpackaged import REFUSED, needed, unpackaged
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.recipe import find_python
+from ansible.module_utils.th_environment.unpackaged import REFUSED, needed, unpackaged
+from ansible.module_utils.th_environment.uv_errors import cause
 from packaging.requirements import Requirement
 
 from .packages import add_sdist, add_wheel, project, serve

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_http import Request
-from ansible.module_utils.th_outside import Named, RefusedError, Rules, index_values, local_folders, own_addresses
-from ansible.module_utils.th_proxy import Proxy
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_upstream import Upstream, Upstreams
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_egress.http import Request
+from ansible.module_utils.th_egress.proxy import Proxy
+from ansible.module_utils.th_egress.rules import Named, RefusedError, Rules, index_values, local_folders, own_addresses
+from ansible.module_utils.th_egress.upstream import Upstream, Upstreams
 
 from .gitserver import free_port
 from .proxies import CompanyProxy, Listener

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,7 +76,7 @@ def test_what_matters_has_a_bounded_share(tmp_path: Path) -> None:
 
 def test_the_file_is_whole_without_having_been_closed(tmp_path: Path) -> None:
     program = (
-        "import os\nfrom ansible.module_utils.th_capped import CappedLog\n"
+        "import os\nfrom ansible.module_utils.th_sandbox.capped_log import CappedLog\n"
         "log = CappedLog(sys.argv[1], 20_000)\n"
         "for number in range(10_000):\n    log.line(str(number))\n"
         "os.kill(os.getpid(), 9)\n"
@@ -89,7 +89,7 @@ def test_the_file_is_whole_without_having_been_closed(tmp_path: Path) -> None:
 
 def test_two_gigabytes_take_no_memory(tmp_path: Path) -> None:
     program = (
-        "from ansible.module_utils.th_capped import CappedLog\n"
+        "from ansible.module_utils.th_sandbox.capped_log import CappedLog\n"
         "log = CappedLog(sys.argv[1], 10_000_000)\n"
         "line = 'x' * 8191\n"
         "for _ in range(100):\n    log.line(line)\n"

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_cgroups
-from ansible.module_utils.th_cgroups import PREFIX, Group, remove_left
-from ansible.module_utils.th_hierarchy import LEAF, Places
-from ansible.module_utils.th_limits import Exceeded, Limits
+from ansible.module_utils.th_sandbox import cgroups
+from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places
+from ansible.module_utils.th_sandbox.cgroups import PREFIX, Group, remove_left
+from ansible.module_utils.th_sandbox.limits import Exceeded, Limits
 
 LIMITS = Limits(memory=64 << 20, processes=20, cpu_seconds=10)
 V2 = "25 20 0:22 {root} {at} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -164,7 +164,7 @@ def test_what_is_in_the_way_is_moved_to_a_leaf(tmp_path: Path, monkeypatch: pyte
     for name in ("cgroup.subtree_control", "cgroup.procs", "cgroup.type"):
         (tmp_path / name).write_text("")
     there = [[7, 8], [9], []]
-    monkeypatch.setattr(th_cgroups, "_processes", lambda _: there.pop(0))
+    monkeypatch.setattr(cgroups, "_processes", lambda _: there.pop(0))
     with Group(Places(2, dict.fromkeys(("memory", "cpu"), tmp_path)), LIMITS):
         assert (tmp_path / LEAF / "cgroup.procs").read_text() == "9", "the last of three"
         assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
@@ -194,7 +194,7 @@ def test_a_group_that_cannot_be_made(tmp_path: Path) -> None:
 def test_groups_of_the_dead_are_removed(tmp_path: Path) -> None:
     """A number that is another process's now is that of a dead one as well."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        alive = f"{PREFIX}{process.pid}-{th_cgroups._begun(process.pid)}-0"
+        alive = f"{PREFIX}{process.pid}-{cgroups._begun(process.pid)}-0"
         dead = f"{PREFIX}{process.pid}-1-0"
         for name in (alive, dead, "another"):
             (tmp_path / name).mkdir()

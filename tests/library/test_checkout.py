@@ -12,16 +12,16 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible.module_utils.th_artifacts import report_error
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_checkout import Checkout
-from ansible.module_utils.th_git import Git, GitError, Patience, join_url
-from ansible.module_utils.th_git_process import Limits
-from ansible.module_utils.th_mirror import Mirror
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_request import Request
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_submodules import submodule_problem
+from ansible.module_utils.th_checkout.checkout import Checkout
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_core.artifacts import report_error
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git.mirror import Mirror
+from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_git.submodules import submodule_problem
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 from worker.verdict import Fault, Outcome, artifacts, decide
 

@@ -2,9 +2,9 @@
 """Django's migrations are read from their text, whatever the text holds."""
 
 import pytest
-from ansible.module_utils.th_django_trees import may_matter, read_django_tree
-from ansible.module_utils.th_revisions import Tree
-from ansible.module_utils.th_trees import compare
+from ansible.module_utils.th_checkout.comparison import compare
+from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
+from ansible.module_utils.th_tools.revisions import Tree
 from hypothesis import given
 from hypothesis import strategies as st
 

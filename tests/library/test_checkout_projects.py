@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_git import Git, Patience
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_revisions import Tree
-from ansible.module_utils.th_trees import Forest
-from ansible.module_utils.th_uv import uv_path
+from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_environment.uv import uv_path
+from ansible.module_utils.th_git.client import Git, Patience
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_tools.revisions import Tree
 
 from .gitserver import Repository
 

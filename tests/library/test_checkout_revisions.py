@@ -8,9 +8,9 @@ import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ansible.module_utils.th_python import SCRIPT_LIMIT
-from ansible.module_utils.th_revisions import Revision, Tree
-from ansible.module_utils.th_scripts import read_tree
+from ansible.module_utils.th_parse.python import SCRIPT_LIMIT
+from ansible.module_utils.th_tools.revisions import Revision, Tree
+from ansible.module_utils.th_tools.scripts import read_tree
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine

@@ -12,11 +12,11 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from ansible.module_utils import th_git_errors
-from ansible.module_utils.th_git import GitError
-from ansible.module_utils.th_git_errors import folder_problem
-from ansible.module_utils.th_mirror import unreachable
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_git import errors
+from ansible.module_utils.th_git.client import GitError
+from ansible.module_utils.th_git.errors import folder_problem
+from ansible.module_utils.th_git.mirror import unreachable
 
 from .gitserver import Repository, git
 from .test_checkout import PROJECT, ZUUL_REF, Workplace, repository, root, url, work  # noqa: F401 - fixtures
@@ -198,7 +198,7 @@ def test_a_name_that_curl_cannot_resolve(monkeypatch: pytest.MonkeyPatch, number
             return []
         raise socket.gaierror(number, "whatever")
 
-    monkeypatch.setattr(th_git_errors.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(errors.socket, "getaddrinfo", lookup)
     said = "fatal: unable to access 'http://git.example.org/x/': Could not resolve host: git.example.org"
     assert GitError("fetch", 128, said, 0).transient is transient
 

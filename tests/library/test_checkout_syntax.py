@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_new_syntax, th_python
-from ansible.module_utils.th_django_trees import read_django_tree
-from ansible.module_utils.th_revisions import Revision
-from ansible.module_utils.th_scripts import read_tree
+from ansible.module_utils.th_parse import new_syntax, python
+from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.revisions import Revision
+from ansible.module_utils.th_tools.scripts import read_tree
 
 NEWER = {
     "quotes within an f-string": 'x = f"{d["x"]}"\n',
@@ -138,29 +138,29 @@ def test_an_app_label_beside_new_syntax() -> None:
 @needs_a_rewrite
 @pytest.mark.parametrize("bomb", ["x = " + "(" * 90_000 + ")" * 90_000, "x = " + "-" * 90_000 + "1", "x = 1"])
 def test_a_script_that_ends_the_parser_spoils_no_other(monkeypatch: pytest.MonkeyPatch, bomb: str) -> None:
-    monkeypatch.setattr(th_new_syntax, "_kept", {})
+    monkeypatch.setattr(new_syntax, "_kept", {})
     good, bad = b"type X = int\n", bomb.encode() + b"\ntype Y = int\n"
-    before, died, after = th_new_syntax.in_older_words([good + b"# 1", bad, good + b"# 2"])
+    before, died, after = new_syntax.in_older_words([good + b"# 1", bad, good + b"# 2"])
     assert before and after and ast.parse(before) and ast.parse(after)
     assert (died is None) == (bomb != "x = 1")
 
 
 @needs_a_rewrite
 def test_a_script_that_keeps_the_parser_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_new_syntax, "_kept", {})
-    monkeypatch.setattr(th_new_syntax, "SECONDS", 1)
+    monkeypatch.setattr(new_syntax, "_kept", {})
+    monkeypatch.setattr(new_syntax, "SECONDS", 1)
     busy = b"x = " + b"+".join([b"'a'"] * 200_000) + b"\ntype X = int\n"
-    assert th_new_syntax.in_older_words([busy, b"type X = int\n"])[0] is None
+    assert new_syntax.in_older_words([busy, b"type X = int\n"])[0] is None
 
 
 @needs_a_rewrite
 def test_what_was_rewritten_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_new_syntax, "_kept", {})
+    monkeypatch.setattr(new_syntax, "_kept", {})
     content = b"type X = int\n"
-    first = th_new_syntax.in_older_words([content])
-    assert th_new_syntax._kept == {hashlib.sha256(content).hexdigest(): first[0]}
-    monkeypatch.setattr(th_new_syntax, "in_a_process", None)
-    assert th_new_syntax.in_older_words([content, content]) == first * 2
+    first = new_syntax.in_older_words([content])
+    assert new_syntax._kept == {hashlib.sha256(content).hexdigest(): first[0]}
+    monkeypatch.setattr(new_syntax, "in_a_process", None)
+    assert new_syntax.in_older_words([content, content]) == first * 2
 
 
 @needs_a_rewrite
@@ -168,30 +168,30 @@ def test_what_one_job_has_rewritten_the_next_one_finds(tmp_path: Path, monkeypat
     kept = tmp_path / "project.git.scripts.json"
     content = [b"type X = int\n", b"x = (\n"]
     for name in ("_kept", "_new"):
-        monkeypatch.setattr(th_new_syntax, name, type(getattr(th_new_syntax, name))())
-    th_new_syntax.recall(kept)
-    first = th_new_syntax.in_older_words(content)
-    th_new_syntax.remember(kept)
-    th_new_syntax._kept.clear()
-    th_new_syntax.recall(kept)
-    assert list(th_new_syntax._kept.values()) == [first[0]], "what could not be read is tried again"
-    monkeypatch.setattr(th_new_syntax, "in_a_process", None)
-    assert th_new_syntax.in_older_words(content[:1]) == first[:1]
+        monkeypatch.setattr(new_syntax, name, type(getattr(new_syntax, name))())
+    new_syntax.recall(kept)
+    first = new_syntax.in_older_words(content)
+    new_syntax.remember(kept)
+    new_syntax._kept.clear()
+    new_syntax.recall(kept)
+    assert list(new_syntax._kept.values()) == [first[0]], "what could not be read is tried again"
+    monkeypatch.setattr(new_syntax, "in_a_process", None)
+    assert new_syntax.in_older_words(content[:1]) == first[:1]
     before = kept.stat().st_mtime_ns
-    th_new_syntax.remember(kept)
+    new_syntax.remember(kept)
     assert kept.stat().st_mtime_ns == before, "there was nothing new"
     for damage in ("[", "[]", '{"by": "another", "texts": {"a": "b"}}', '{"texts": 7}', kept.read_text()[:-40]):
-        th_new_syntax._kept.clear()
+        new_syntax._kept.clear()
         kept.write_text(damage)
-        th_new_syntax.recall(kept)
-        assert not th_new_syntax._kept
+        new_syntax.recall(kept)
+        assert not new_syntax._kept
 
 
 @needs_a_rewrite
 def test_without_libcst_the_reason_is_the_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_new_syntax, "_kept", {})
-    monkeypatch.setattr(th_python, "_kept", {})
-    monkeypatch.setattr(th_new_syntax.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(new_syntax, "_kept", {})
+    monkeypatch.setattr(python, "_kept", {})
+    monkeypatch.setattr(new_syntax.importlib.util, "find_spec", lambda name: None)
     (item,) = read_tree([("v/a.py", b"revision = 'a'\ntype X = int\n")]).unreadable
     assert "not Python" in item.reason
 

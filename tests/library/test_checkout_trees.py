@@ -4,20 +4,20 @@
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_django_trees import read_django_tree
-from ansible.module_utils.th_git_process import Limits
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_revisions import Tree
-from ansible.module_utils.th_scripts import read_tree
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_trees import Places
+from ansible.module_utils.th_checkout.trees import Places
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.revisions import Tree
+from ansible.module_utils.th_tools.scripts import read_tree
 
 from .conftest import load_module
 from .gitserver import Repository, script
 from .test_checkout import VERSIONS, ZUUL_REF, Workplace, names, repository, root, url, work  # noqa: F401 - fixtures
 
 load_module("checkout", "read_migrations")
-from ansible.module_utils.th_tree_checks import check_trees, too_many_heads  # noqa: E402
+from ansible.module_utils.th_checkout.tree_checks import check_trees, too_many_heads  # noqa: E402
 
 Files = dict[str, str | None]
 BASE: Files = {"v/a.py": script("a", None), "v/b.py": script("b", "a"), "v/c.py": script("c", "b")}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from .certificates import Authority
 from .external import External
@@ -20,7 +20,7 @@ def encrypting(tmp_path: Path) -> Iterator[External]:
     files = Authority(tmp_path / "ca").issue("server")
     made = External(tmp_path / "server", f"--ssl-cert={files.cert}", f"--ssl-key={files.key}")
     yield made
-    th_mariadb.stop(made.server, 0)
+    mariadb.stop(made.server, 0)
 
 
 def test_it_is_encrypted_where_the_server_can_and_reads_no_certificates(
@@ -35,8 +35,8 @@ def test_it_is_encrypted_where_the_server_can_and_reads_no_certificates(
     contexts = set()
     for there, encrypted in ((encrypting, True), (external, False), (encrypting, True)):
         server = replace(there.server, socket="", host="127.0.0.1", port=there.port)
-        with th_mariadb.connect(server, account) as connection:
-            ((_, cipher),) = th_mariadb.query(connection, "SHOW STATUS LIKE 'Ssl_cipher'")
+        with mariadb.connect(server, account) as connection:
+            ((_, cipher),) = mariadb.query(connection, "SHOW STATUS LIKE 'Ssl_cipher'")
             assert bool(cipher) == encrypted
             contexts.add(connection.ctx)  # type: ignore[attr-defined]
     assert len(contexts) == 1

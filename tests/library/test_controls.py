@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_controls import asked, failure_of, shown, without_change
+from ansible.module_utils.th_walk.controls import asked, failure_of, shown, without_change
 
 CHECKOUT: dict[str, Any] = {
     "project": "org/toy",

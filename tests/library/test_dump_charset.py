@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_dataset import Part
-from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_dump_charset import Charset, declared, head, of_part
+from ansible.module_utils.th_dataset.charset import Charset, declared, head, of_part
+from ansible.module_utils.th_dataset.dataset import Part
+from ansible.module_utils.th_dump.seed_errors import SeedError
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 

@@ -2,8 +2,8 @@
 """Commands of the client's in a dump."""
 
 import pytest
-from ansible.module_utils.th_dump_end import BROKEN, _judged
-from ansible.module_utils.th_dump_facts import FactsReader
+from ansible.module_utils.th_dump.completeness import BROKEN, _judged
+from ansible.module_utils.th_dump.facts import FactsReader
 
 DUMP = "CREATE TABLE t (id INT);\n"
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_dump_end import inspect
+from ansible.module_utils.th_dump.completeness import inspect
+from ansible.module_utils.th_server import mariadb
 
 from .test_restore import Home
 
@@ -38,20 +38,20 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made.dump.write_text(DUMP)
     yield made
     for server in made.started:
-        th_mariadb.stop(server, 0)
+        mariadb.stop(server, 0)
 
 
 def test_a_view_of_a_view_and_a_trigger_that_rows_set_off(home: Home) -> None:
     _, server = home.restore()
-    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
-        assert th_mariadb.query(connection, "SELECT COUNT(*) FROM b") == [(2,)]
-        assert th_mariadb.query(connection, "SELECT COUNT(*) FROM log") == [(2,)]
-        th_mariadb.query(connection, "INSERT INTO t (name) VALUES ('three')")
-        assert th_mariadb.query(connection, "SELECT COUNT(*) FROM log") == [(3,)]
-    with th_mariadb.connect(server, server.admin_file) as connection:
+    with mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        assert mariadb.query(connection, "SELECT COUNT(*) FROM b") == [(2,)]
+        assert mariadb.query(connection, "SELECT COUNT(*) FROM log") == [(2,)]
+        mariadb.query(connection, "INSERT INTO t (name) VALUES ('three')")
+        assert mariadb.query(connection, "SELECT COUNT(*) FROM log") == [(3,)]
+    with mariadb.connect(server, server.admin_file) as connection:
         query = "SELECT CONCAT(user, '@', host) FROM mysql.user WHERE user NOT IN ('mariadb.sys', 'toy')"
-        (administrator,) = th_mariadb.query(connection, "SELECT CURRENT_USER()")[0]
-        assert {name for (name,) in th_mariadb.query(connection, query)} == {*NAMED, administrator}
+        (administrator,) = mariadb.query(connection, "SELECT CURRENT_USER()")[0]
+        assert {name for (name,) in mariadb.query(connection, query)} == {*NAMED, administrator}
 
 
 @pytest.mark.parametrize(

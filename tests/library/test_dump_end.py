@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_dump_end import BROKEN, UNKNOWN, WHOLE, Finding, inspect
-from ansible.module_utils.th_sql_lexer import Lexer
+from ansible.module_utils.th_dump.completeness import BROKEN, UNKNOWN, WHOLE, Finding, inspect
+from ansible.module_utils.th_dump.sql_lexer import Lexer
 
 from . import dumps
 from .conftest import ROOT

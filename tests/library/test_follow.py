@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_follow import DISK_LIMIT, LINE_LIMIT, POLL_LIMIT, Follower, moment
-from ansible.module_utils.th_text import printable
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_walk.follow import DISK_LIMIT, LINE_LIMIT, POLL_LIMIT, Follower, moment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,7 +120,7 @@ def test_a_file_that_grows_in_one_go_is_read_at_both_ends(tmp_path: Path) -> Non
 def test_two_gigabytes_between_two_looks_take_no_memory(tmp_path: Path) -> None:
     program = """
 import os, time
-from ansible.module_utils.th_follow import Follower
+from ansible.module_utils.th_walk.follow import Follower
 path = sys.argv[1]
 follower = Follower(path)
 def look():

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_artifacts, th_mariadb
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_evidence import Evidence
-from ansible.module_utils.th_limits import DatabaseLimits
-from ansible.module_utils.th_walkers import WalkError
+from ansible.module_utils.th_core import artifacts as th_artifacts
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_sandbox.limits import DatabaseLimits
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.server_probe import Evidence
+from ansible.module_utils.th_walk.walkers import WalkError
 
 from worker.verdict import Fault, Outcome, artifacts, decide
 
@@ -69,13 +70,13 @@ def test_a_log_on_a_full_disk_loses_lines_and_no_more(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     server = toy.start(tmp_path_factory.mktemp("server") / "db")
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
-def walk(job_dir: Path, running: th_mariadb.Server, *bodies: str, limit: int = 0) -> dict[str, Any]:
+def walk(job_dir: Path, running: mariadb.Server, *bodies: str, limit: int = 0) -> dict[str, Any]:
     """Walk migrations with the real module; what it answers. No file may grow beyond the limit."""
     toy.emptied(running, job_dir)
     (Path(running.folder) / "walked").unlink(missing_ok=True)
@@ -113,7 +114,7 @@ def judged(job_dir: Path) -> decide.Verdict:
 
 
 @pytest.mark.parametrize("size", [100, 250, 400])
-def test_a_diary_that_cannot_grow(job_dir: Path, running: th_mariadb.Server, size: int) -> None:
+def test_a_diary_that_cannot_grow(job_dir: Path, running: mariadb.Server, size: int) -> None:
     pad(job_dir, LIMIT - size)
     answer = walk(job_dir, running, toy.FIRST, limit=LIMIT)
     assert answer["failed"] and answer["code"] == "disk_full"
@@ -138,7 +139,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_migration_that_fills_the_disk(small: Path, running: th_mariadb.Server) -> None:
+def test_a_migration_that_fills_the_disk(small: Path, running: mariadb.Server) -> None:
     job_dir = small / "job"
     for folder in (job_dir, job_dir / "artifacts", job_dir / "results"):
         folder.mkdir(mode=0o700)
@@ -187,9 +188,9 @@ Resource Limits (excludes unlimited resources):
 """ + "Max open files 20000 20000 files\n" * 20
 
 
-def of_log(folder: Path, text: str) -> th_mariadb.Server:
+def of_log(folder: Path, text: str) -> mariadb.Server:
     (folder / "mariadbd.log").write_text(text)
-    return th_mariadb.Server(folder=str(folder), socket="", databases={"": "toy"}, user="toy")
+    return mariadb.Server(folder=str(folder), socket="", databases={"": "toy"}, user="toy")
 
 
 def test_a_server_that_a_full_disk_has_ended(tmp_path: Path) -> None:
@@ -224,9 +225,9 @@ def test_what_a_statement_says_is_no_full_disk(tmp_path: Path) -> None:
 def test_little_space_explains_no_error_about_the_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detail: str, code: str
 ) -> None:
-    server = th_mariadb.Server(str(tmp_path), "", {"": "toy"}, "toy")
-    monkeypatch.setattr(th_mariadb.Server, "running", lambda self: True)
-    monkeypatch.setattr(th_mariadb, "free_bytes", lambda folder: 1 << 20)
+    server = mariadb.Server(str(tmp_path), "", {"": "toy"}, "toy")
+    monkeypatch.setattr(mariadb.Server, "running", lambda self: True)
+    monkeypatch.setattr(mariadb, "free_bytes", lambda folder: 1 << 20)
     evidence = Evidence(server, [], {}, DatabaseLimits())
     assert evidence.explained(WalkError("migration_raised", detail), tmp_path).code == code
     evidence = Evidence(server, [], {}, DatabaseLimits(), quota=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_checkout import Checkout
-from ansible.module_utils.th_git import Git, Patience, join_url
-from ansible.module_utils.th_install_files import named, says_what_is_installed
-from ansible.module_utils.th_mirror import Mirror
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_request import Request
+from ansible.module_utils.th_checkout.checkout import Checkout
+from ansible.module_utils.th_checkout.install_files import named, says_what_is_installed
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_git.client import Git, Patience, join_url
+from ansible.module_utils.th_git.mirror import Mirror
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 from tests.playbooks import arrange
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_dump, th_mariadb, th_private_server
-from ansible.module_utils.th_arrived import Arrived, Expected, arrived
-from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dump import SeedError, examine, load_dump
+from ansible.module_utils.th_dump import load
+from ansible.module_utils.th_dump.arrived import Arrived, Expected, arrived
+from ansible.module_utils.th_dump.load import examine, load_dump
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb, private_server
 
 from . import dumps
 from .boxes import given
@@ -24,21 +26,21 @@ ROWS = ",".join(f"({number},'{secret}')" for number, secret in enumerate(SECRETS
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     place = tmp_path_factory.mktemp("loading")
     sandbox = Settings.of(given())
-    th_private_server.install(place, OPTIONS, 60, sandbox)
-    started = th_private_server.start(
+    private_server.install(place, OPTIONS, 60, sandbox)
+    started = private_server.start(
         place, databases={"": "shop"}, user="shop", password="x", options=OPTIONS, time_limit=60, sandbox=sandbox
     )
     yield started
-    th_mariadb.stop(started, 0)
+    mariadb.stop(started, 0)
 
 
 class Place:
     """A database that is made for each dump."""
 
-    def __init__(self, server: th_mariadb.Server, tmp_path: Path) -> None:
+    def __init__(self, server: mariadb.Server, tmp_path: Path) -> None:
         self.server, self.path = server, tmp_path / "dump.sql"
 
     def load(self, content: str | bytes | Path, expect: dict[str, Any] | None = None) -> Arrived:
@@ -63,12 +65,12 @@ class Place:
         return said.partition("dump.sql")[2] or said
 
     def ask(self, statement: str, database: str = "shop") -> list[tuple[Any, ...]]:
-        with th_mariadb.connect(self.server, self.server.admin_file, database=database or None) as connection:
-            return th_mariadb.query(connection, statement)
+        with mariadb.connect(self.server, self.server.admin_file, database=database or None) as connection:
+            return mariadb.query(connection, statement)
 
 
 @pytest.fixture
-def place(server: th_mariadb.Server, tmp_path: Path) -> Place:
+def place(server: mariadb.Server, tmp_path: Path) -> Place:
     return Place(server, tmp_path)
 
 
@@ -81,7 +83,7 @@ def test_a_dump_of_each_program_is_loaded(place: Place, name: str) -> None:
 
 
 def test_what_mariadb_dump_writes_here_is_whole_and_comes_back(place: Place) -> None:
-    argv = [th_mariadb.tool("mariadb-dump"), f"--defaults-file={place.server.admin_file}", "--routines", "shop"]
+    argv = [mariadb.tool("mariadb-dump"), f"--defaults-file={place.server.admin_file}", "--routines", "shop"]
     for options in ([], ["--skip-extended-insert"], ["--skip-comments"], ["--hex-blob", "--complete-insert"]):
         place.load(dumps.MARIADB_DUMP)
         dumped = subprocess.run([*argv, *options], capture_output=True, check=True).stdout
@@ -207,13 +209,13 @@ def test_a_folder_of_mydumpers_without_some_rows(place: Place, tmp_path: Path) -
 
 
 def test_the_last_words_of_a_server_that_died_have_no_rows(tmp_path: Path) -> None:
-    server = th_mariadb.Server(str(tmp_path), "", {"": "shop"}, "shop")
+    server = mariadb.Server(str(tmp_path), "", {"": "shop"}, "shop")
     rows = "\n".join(f"(1,'{secret}')," for secret in SECRETS[:200])
     server.error_log.write_text(
         "2026-03-01 10:00:00 4 [ERROR] InnoDB: a record\n 1: len 17; hex 616c696365; asc alice0@example.org;;\n"
         f"[ERROR] mysqld got signal 11 ;\nQuery (0x7f0001): INSERT INTO t VALUES\n{rows}\n\nConnection ID: 4\n"
     )
-    said = th_dump._last_words(server)
+    said = load._last_words(server)
     assert "signal 11" in said and "alice" not in said
 
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_logs import LINGER, WalkLog, Watch, excerpt, slow_log, watched
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_walk.logs import LINGER, WalkLog, Watch, excerpt, slow_log, watched
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from . import boxes, toy
 from .memory import run_program
@@ -23,15 +24,15 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 
 
 @pytest.fixture
-def server(job_dir: Path) -> Iterator[th_mariadb.Server]:
+def server(job_dir: Path) -> Iterator[mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
-    running = th_private_server.start(
+    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    running = private_server.start(
         folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=300,
         sandbox=boxes.settings())
     yield running
-    th_mariadb.stop(running, 0)
+    mariadb.stop(running, 0)
 
 
 def walk(job_dir: Path, body: str, watch: Watch, log_bytes: int = 1_000_000) -> list[str]:
@@ -64,7 +65,7 @@ def step(lines: list[str]) -> list[str]:
     return lines[begin + 1 : lines.index("[output] done", begin)]
 
 
-def test_a_slow_statement_stands_in_its_migration(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_slow_statement_stands_in_its_migration(job_dir: Path, server: mariadb.Server) -> None:
     body = """
     op.execute("INSERT INTO t (name) SELECT 'one'")
     print("before it")
@@ -81,12 +82,12 @@ def test_a_slow_statement_stands_in_its_migration(job_dir: Path, server: th_mari
     assert "quick" not in slow_log(server).read_text()
 
 
-def test_without_a_duration_no_slow_log_is_written(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_without_a_duration_no_slow_log_is_written(job_dir: Path, server: mariadb.Server) -> None:
     lines = walk(job_dir, "op.execute('SELECT SLEEP(1.1)')", Watch(slow=0))
     assert not [line for line in lines if line.startswith("[sqlslo]")] and not slow_log(server).exists()
 
 
-def test_a_line_of_the_error_log_stands_in_its_migration(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_line_of_the_error_log_stands_in_its_migration(job_dir: Path, server: mariadb.Server) -> None:
     body = """
     import time
     other = sa.create_engine(op.get_bind().engine.url).raw_connection().dbapi_connection
@@ -102,7 +103,7 @@ def test_a_line_of_the_error_log_stands_in_its_migration(job_dir: Path, server: 
     assert "ready for connections" not in " ".join(lines)  # what was there before the walk
 
 
-def test_watched_files_are_merged_by_time(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_watched_files_are_merged_by_time(job_dir: Path, server: mariadb.Server) -> None:
     # in the checkout, because the migration can write nowhere else
     system = job_dir / "src" / "syslog"
     system.parent.mkdir()
@@ -132,14 +133,14 @@ def test_watched_files_are_merged_by_time(job_dir: Path, server: th_mariadb.Serv
     ]
 
 
-def test_signs_of_life(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_signs_of_life(job_dir: Path, server: mariadb.Server) -> None:
     body = "import time\nfor _ in range(6):\n    time.sleep(0.5)\n    print('busy', flush=True)"
     begun = time.monotonic()
     found = step(walk(job_dir, body, Watch(heartbeat=1)))
     assert 1 <= found.count("[heartbeat] still at it") <= time.monotonic() - begun
 
 
-def test_what_the_change_puts_into_the_logs_stays_in_its_lines(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_what_the_change_puts_into_the_logs_stays_in_its_lines(job_dir: Path, server: mariadb.Server) -> None:
     body = r"""
     bind = op.get_bind()
     bind.exec_driver_sql("SET SESSION long_query_time = 0")
@@ -157,7 +158,7 @@ def test_what_the_change_puts_into_the_logs_stays_in_its_lines(job_dir: Path, se
     assert all(line.isprintable() for line in lines)
 
 
-def test_a_flood_of_slow_statements_leaves_the_walk_readable(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_flood_of_slow_statements_leaves_the_walk_readable(job_dir: Path, server: mariadb.Server) -> None:
     body = """
     bind = op.get_bind()
     bind.exec_driver_sql("SET SESSION long_query_time = 0")
@@ -176,7 +177,7 @@ def test_a_flood_of_slow_statements_leaves_the_walk_readable(job_dir: Path, serv
     assert "left out here" in published.read_text()
 
 
-def test_the_second_walk_begins_a_slow_log_of_its_own(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_second_walk_begins_a_slow_log_of_its_own(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, "op.execute('SELECT SLEEP(2.6)')", Watch(slow=2.5))
     assert "SLEEP" in slow_log(server).read_text()
     walk(job_dir, "", Watch(slow=2.5))
@@ -274,8 +275,8 @@ def test_several_threads_may_write(tmp_path: Path) -> None:
 def test_a_flood_from_all_sides_takes_no_memory(tmp_path: Path) -> None:
     program = """
 import os
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_logs import Watch, WalkLog
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_walk.logs import Watch, WalkLog
 folder = sys.argv[1]
 streams = [open(f"{folder}/{name}", "wb") for name in "ab"]
 files = (("a", folder + "/a"), ("b", folder + "/b"))
@@ -316,7 +317,7 @@ def test_what_cannot_be_watched_is_refused(tag: str, path: str, words: str) -> N
         watched([{"tag": tag, "path": path}])
 
 
-def test_the_end_of_a_huge_error_log(server: th_mariadb.Server) -> None:
+def test_the_end_of_a_huge_error_log(server: mariadb.Server) -> None:
     with open(server.error_log, "ab") as stream:
         stream.truncate(2 << 30)
         stream.seek(0, 2)
@@ -341,15 +342,15 @@ def test_what_others_said_in_several_lines_does_not_begin_like_ours(tmp_path: Pa
     assert texts(tmp_path / "log") == ["server_died: its last words:", "    Final schema version is c3"]
 
 
-def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_server_that_cannot_be_told_what_is_slow(job_dir: Path, server: mariadb.Server) -> None:
     log = merged(job_dir)
-    log.follow_server(server, lambda: th_mariadb.connect(server, server.job_file))
+    log.follow_server(server, lambda: mariadb.connect(server, server.job_file))
     log.close()
     (said,) = texts(job_dir / "log")
     assert said.startswith("slow statements are not logged: ") and "denied" in said
 
 
-def test_nothing_is_asked_of_an_external_server(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_nothing_is_asked_of_an_external_server(job_dir: Path, server: mariadb.Server) -> None:
     log = merged(job_dir)
     log.follow_server(replace(server, private=False), lambda: pytest.fail("it was asked"))
     log.close()

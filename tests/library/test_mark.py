@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_mark import mark, short_folder
+from ansible.module_utils.th_core.mark import mark, short_folder
 
 from worker import job_dir
 from worker.job_dir import JobDir, mark_of

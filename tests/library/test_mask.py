@@ -12,8 +12,8 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible.module_utils.th_copy import BLOCK
-from ansible.module_utils.th_mask import REACH, Masker, Stream
+from ansible.module_utils.th_mask.mask import REACH, Masker, Stream
+from ansible.module_utils.th_publish.copy import BLOCK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_beneath, th_mariadb, th_meter
+from ansible.module_utils.th_measure import innodb_rows, meter
+from ansible.module_utils.th_server import mariadb
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 
@@ -66,17 +67,17 @@ class Fake:
 def test_what_a_server_cannot_give_is_none(
     status: dict[str, int], changed: int | None, read: int | None, redo: int | None
 ) -> None:
-    counters = th_meter.Reading(grown(status), 2000).since(th_meter.Reading(status, 1500))
+    counters = meter.Reading(grown(status), 2000).since(meter.Reading(status, 1500))
     assert counters == {"rows_changed": changed, "rows_read": read, "redo_bytes": redo, "data_bytes": 500}
 
 
 def test_counters_that_were_set_back_measure_nothing() -> None:
-    counters = th_meter.Reading(MARIADB, 1).since(th_meter.Reading(grown(MARIADB), 5))
+    counters = meter.Reading(MARIADB, 1).since(meter.Reading(grown(MARIADB), 5))
     assert counters == {"rows_changed": None, "rows_read": None, "redo_bytes": None, "data_bytes": -4}
 
 
-def private(folder: Path) -> th_mariadb.Server:
-    return th_mariadb.Server(str(folder), "", {"": "a"}, "th")
+def private(folder: Path) -> mariadb.Server:
+    return mariadb.Server(str(folder), "", {"": "a"}, "th")
 
 
 def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
@@ -84,30 +85,30 @@ def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
     (tmp_path / "data" / "ibdata1").write_bytes(b"x" * 100)
     (tmp_path / "data" / "ib_logfile0").write_bytes(b"x" * 100)
     status = [(name, str(value)) for name, value in MYSQL.items()]
-    assert th_meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == th_meter.Reading(MYSQL, 100)
+    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == meter.Reading(MYSQL, 100)
 
 
 def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        th_meter.read(Fake(), private(tmp_path))
+        meter.read(Fake(), private(tmp_path))
 
 
 class TestExternal:
-    SERVER = th_mariadb.Server("/job/db/x", "", {"": "a-b"}, "th_1", host="db", port=3306, private=False)
+    SERVER = mariadb.Server("/job/db/x", "", {"": "a-b"}, "th_1", host="db", port=3306, private=False)
     USERSTAT = (("@@userstat", [(1,)]), ("user_statistics", [(100, 10, 20, 30)]))
 
-    def reading(self, *answers: tuple[str, list[tuple[Any, ...]]]) -> th_meter.Reading:
-        return th_meter.read(Fake(*answers), self.SERVER)
+    def reading(self, *answers: tuple[str, list[tuple[Any, ...]]]) -> meter.Reading:
+        return meter.read(Fake(*answers), self.SERVER)
 
     def test_mariadb_with_user_statistics(self) -> None:
         found = self.reading(*self.USERSTAT, ("INNODB_SYS_TABLESPACES", [(4096,)]))
         status = {name: value for name, value in MARIADB.items() if not name.startswith("Innodb")}
-        assert found == th_meter.Reading(status, 4096, account=True)
+        assert found == meter.Reading(status, 4096, account=True)
         assert found.since(found) == {"rows_changed": 0, "rows_read": 0, "redo_bytes": None, "data_bytes": 0}
 
     def test_mysql_8_with_the_performance_schema(self) -> None:
         rows = [(f"Handler_{what}", "7") for what in ("write", "update", "delete", "commit")]
-        rows += [(name, "2") for name in th_meter._HANDLER_READ]
+        rows += [(name, "2") for name in meter._HANDLER_READ]
         found = self.reading(("status_by_user", rows), (".INNODB_TABLESPACES", [(4096,)]))
         assert found.status == {"Handler_write": 7, "Handler_update": 7, "Handler_delete": 7, "Rows_read": 14}
         assert found.data_bytes == 4096
@@ -123,16 +124,16 @@ class TestExternal:
     )
     def test_what_cannot_be_told_apart_from_others_work_is_none(self, answers: Any) -> None:
         found = self.reading(*answers)
-        assert found.since(found) == dict.fromkeys(th_meter.NAMES)
+        assert found.since(found) == dict.fromkeys(meter.NAMES)
 
     def test_a_statement_that_goes_on_running_makes_the_counters_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(th_meter, "_COUNTED_SECONDS", 0)
+        monkeypatch.setattr(meter, "_COUNTED_SECONDS", 0)
         found = self.reading(("command <> 'Sleep'", [(1,)]), *self.USERSTAT)
         assert found.status == {} and found.since(found)["rows_changed"] is None
 
     def test_how_often_the_account_has_connected(self) -> None:
-        assert th_meter.connections(Fake(("performance_schema.users", [(7,)])), self.SERVER) == 7
-        assert th_meter.connections(Fake(("processlist", [(1,)])), self.SERVER) == 1
+        assert meter.connections(Fake(("performance_schema.users", [(7,)])), self.SERVER) == 7
+        assert meter.connections(Fake(("processlist", [(1,)])), self.SERVER) == 1
 
     def test_a_connection_that_is_lost_is_not_taken_for_a_server_that_does_not_count(self) -> None:
         class Lost(Fake):
@@ -140,10 +141,10 @@ class TestExternal:
                 raise pymysql.err.OperationalError(2013, "Lost connection")
 
         with pytest.raises(pymysql.err.OperationalError):
-            th_meter.read(Lost(), self.SERVER)
+            meter.read(Lost(), self.SERVER)
 
     def test_names_are_written_as_the_servers_files(self) -> None:
-        assert th_beneath.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
+        assert innodb_rows.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
 
 
 @pytest.mark.parametrize(
@@ -158,4 +159,4 @@ class TestExternal:
     ],
 )
 def test_the_flavour_is_what_the_server_says(version: str, comment: str, flavour: str) -> None:
-    assert th_mariadb.flavour(Fake(("@@version_comment", [(version, comment)]))) == (flavour, version)
+    assert mariadb.flavour(Fake(("@@version_comment", [(version, comment)]))) == (flavour, version)

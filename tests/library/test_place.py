@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_place import parts_of
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_publish.place import parts_of
 
 from worker import publish
 from worker.errors import RequestError

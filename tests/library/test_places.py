@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_places import Places
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.places import Places
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from . import boxes, toy
 from .toy import FIRST, NAME, error
@@ -45,14 +46,14 @@ def test_whatever_the_walking_side_says_is_survived(tmp_path: Path, name: str) -
 
 
 @pytest.fixture
-def server(tmp_path: Path, job_dir: Path) -> Iterator[th_mariadb.Server]:
+def server(tmp_path: Path, job_dir: Path) -> Iterator[mariadb.Server]:
     running = toy.start(job_dir / "db" / NAME)
     yield running
-    th_mariadb.stop(running, 0)
+    mariadb.stop(running, 0)
 
 
 def test_a_walk_of_a_project_that_is_installed_regularly(
-    tmp_path: Path, job_dir: Path, server: th_mariadb.Server
+    tmp_path: Path, job_dir: Path, server: mariadb.Server
 ) -> None:
     environment, src = tmp_path / "venv", job_dir / "src"
     venv.EnvBuilder(with_pip=False, symlinks=True).create(environment)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_walkers import asks_for_a_port
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.walkers import asks_for_a_port
 
 from . import toy
 
@@ -42,14 +42,14 @@ with connection.cursor() as cursor:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     server = toy.start(tmp_path_factory.mktemp("server") / "db", PASSWORD)
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 @pytest.mark.parametrize("kind", ["bubblewrap", "none"])
-def test_alembic_by_host_and_port(job_dir: Path, running: th_mariadb.Server, kind: str) -> None:
+def test_alembic_by_host_and_port(job_dir: Path, running: mariadb.Server, kind: str) -> None:
     toy.emptied(running, job_dir)
     database = {**toy.DATABASE, "environment": {"DATABASE_URL": URL}}
     events = toy.walk(job_dir, toy.CHAIN, database, ENV_PY, sandbox={"kind": kind})
@@ -58,7 +58,7 @@ def test_alembic_by_host_and_port(job_dir: Path, running: th_mariadb.Server, kin
 
 
 @pytest.mark.parametrize("where", ["command", "files"])
-def test_a_command_by_host_and_port(job_dir: Path, running: th_mariadb.Server, where: str) -> None:
+def test_a_command_by_host_and_port(job_dir: Path, running: mariadb.Server, where: str) -> None:
     toy.emptied(running, job_dir)
     (job_dir / "src").mkdir()
     (job_dir / "src" / "migrate.py").write_text(COMMAND)

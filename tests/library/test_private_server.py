@@ -10,25 +10,26 @@ from pathlib import Path
 import psutil
 import pymysql
 import pytest
-from ansible.module_utils import th_box, th_mariadb, th_private_server
-from ansible.module_utils.th_cgroups import around, remove_around, remove_left
-from ansible.module_utils.th_hierarchy import Places
-from ansible.module_utils.th_limits import DatabaseLimits
-from ansible.module_utils.th_server_limits import ServerLimits
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_sandbox import box
+from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroups import around, remove_around, remove_left
+from ansible.module_utils.th_sandbox.limits import DatabaseLimits
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_walk.server_limits import ServerLimits
 
 from tests.functional.support import gone, wait_until
 
 from . import boxes, toy
 
 PATIENCE = 300.0
-Start = Callable[..., th_mariadb.Server]
+Start = Callable[..., mariadb.Server]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    th_private_server.install(folder, toy.OPTIONS, 300, boxes.settings())
+    private_server.install(folder, toy.OPTIONS, 300, boxes.settings())
     return folder / "data"
 
 
@@ -39,8 +40,8 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     shutil.copytree(data, tmp_path / "data")
     started = []
 
-    def now(**changed: object) -> th_mariadb.Server:
-        server = th_private_server.start(
+    def now(**changed: object) -> mariadb.Server:
+        server = private_server.start(
             tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=300,
             sandbox=boxes.settings(**changed),
         )  # fmt: skip
@@ -49,10 +50,10 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     yield now
     for server in started:
-        th_mariadb.stop(server, 0)
+        mariadb.stop(server, 0)
 
 
-@pytest.mark.parametrize("kind", th_box.KINDS)
+@pytest.mark.parametrize("kind", box.KINDS)
 def test_it_is_found_by_its_job_and_stops_cleanly(start: Start, tmp_path: Path, kind: str) -> None:
     server = start(kind=kind)
     process = psutil.Process(server.pid)
@@ -61,7 +62,7 @@ def test_it_is_found_by_its_job_and_stops_cleanly(start: Start, tmp_path: Path, 
     for one in whole:
         assert one is not None and one.environ()["TH_JOB_DIR"] == str(tmp_path)
         assert "SECRET" not in one.environ()
-    th_mariadb.stop(server, PATIENCE)
+    mariadb.stop(server, PATIENCE)
     assert "Shutdown complete" in server.error_log.read_text()
     wait_until(lambda: all(one is None or gone(one) for one in whole), PATIENCE)
     assert start(kind=kind).running(), "its data can be used again"
@@ -76,7 +77,7 @@ def test_neither_the_server_nor_its_box_outlives_the_other(start: Start, box: bo
     wait_until(lambda: gone(process) and gone(around), PATIENCE)
 
 
-@pytest.mark.parametrize("kind", th_box.KINDS)
+@pytest.mark.parametrize("kind", box.KINDS)
 def test_the_kernel_holds_it_to_its_limits_for_as_long_as_it_lives(start: Start, kind: str) -> None:
     limits = DatabaseLimits(memory=1 << 30, processes=200)
     server = start(kind=kind, database_memory=limits.memory, database_processes=limits.processes)
@@ -100,10 +101,10 @@ def test_the_kernel_holds_it_to_its_limits_for_as_long_as_it_lives(start: Start,
             (memory / limit).write_text(str(int((memory / used).read_text()) + (32 << 20)))
     with (
         pytest.raises((pymysql.Error, OSError)),
-        th_mariadb.connect(server, server.job_file, time_limit=PATIENCE) as connection,
+        mariadb.connect(server, server.job_file, time_limit=PATIENCE) as connection,
     ):
         for number in range(20):
-            th_mariadb.query(connection, f"SET @a{number} = REPEAT('x', 16000000)")
+            mariadb.query(connection, f"SET @a{number} = REPEAT('x', 16000000)")
     wait_until(lambda: not server.running(), PATIENCE)
     wait_until(lambda: not any((folder / "cgroup.procs").read_text() for folder in groups), PATIENCE)
     for folder in {folder.parent for folder in groups}:
@@ -119,15 +120,15 @@ def test_its_group_goes_with_it(start: Start) -> None:
     server = start()
     groups = around(server.pid)
     assert groups or not Places.find().version
-    th_mariadb.stop(server, PATIENCE)
+    mariadb.stop(server, PATIENCE)
     assert not any(folder.exists() for folder in groups)
 
 
 def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_box, "_filter", lambda: b"no program for the kernel")
+    monkeypatch.setattr(box, "_filter", lambda: b"no program for the kernel")
     with pytest.raises(StepError, match="The server's box cannot be made") as caught:
         start()
     assert caught.value.code == "sandbox_unavailable"
     with pytest.raises(StepError, match="The server's box cannot be made"):
-        th_private_server.install(tmp_path, toy.OPTIONS, 300, boxes.settings())
+        private_server.install(tmp_path, toy.OPTIONS, 300, boxes.settings())
     assert not (tmp_path / "init.sql").exists()

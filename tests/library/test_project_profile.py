@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
 
 from .conftest import ROOT, load_module
 

@@ -63,7 +63,7 @@ def answer(client: socket.socket, said: bytes) -> bytes:
 
 @pytest.mark.parametrize("deep", [False, True], ids=["short", "long"])
 def test_what_is_said_arrives_whole(tmp_path: Path, echo: int, deep: bool) -> None:
-    from ansible.module_utils.th_relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay
 
     folder = tmp_path / ("x" * 100 if deep else "x")
     folder.mkdir()
@@ -82,7 +82,7 @@ def test_what_is_said_arrives_whole(tmp_path: Path, echo: int, deep: bool) -> No
 
 
 def test_there_are_only_so_many_connections(tmp_path: Path, echo: int) -> None:
-    from ansible.module_utils.th_relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay
 
     with Relay(tmp_path, "127.0.0.1", echo, 2) as relay, connected(relay.path) as first:
         assert answer(first, b"x") == b"x"
@@ -98,7 +98,7 @@ def test_there_are_only_so_many_connections(tmp_path: Path, echo: int) -> None:
 
 
 def test_a_server_that_is_gone_ends_the_connection(tmp_path: Path) -> None:
-    from ansible.module_utils.th_relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -12,9 +12,10 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_mariadb, th_snapshot
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_dataset import read_dataset
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_dataset import snapshot
+from ansible.module_utils.th_dataset.dataset import read_dataset
+from ansible.module_utils.th_server import mariadb
 
 from . import boxes
 from .conftest import ROOT, load_module
@@ -49,7 +50,7 @@ class Home:
             "seed_data": "toy.sql", "maximum_migration_times": {"default": 60}, "_7_bugs": "known",
         }  # fmt: skip
         self.databases = [database("")]
-        self.started: list[th_mariadb.Server] = []
+        self.started: list[mariadb.Server] = []
 
     def several(self) -> None:
         """Make it a dataset of two databases."""
@@ -84,10 +85,10 @@ class Home:
             "start_time_limit": 300,
         }
 
-    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], th_mariadb.Server]:
+    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], mariadb.Server]:
         options = options or self.options()
         facts = restore_dataset.restore(options)
-        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
         self.started.append(server)
         return facts, server
 
@@ -97,12 +98,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made = Home(tmp_path)
     yield made
     for server in made.started:
-        th_mariadb.stop(server, 0)
+        mariadb.stop(server, 0)
 
 
-def rows(server: th_mariadb.Server) -> list[tuple[Any, ...]]:
-    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
-        return th_mariadb.query(connection, "SELECT id, name FROM t ORDER BY id")
+def rows(server: mariadb.Server) -> list[tuple[Any, ...]]:
+    with mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        return mariadb.query(connection, "SELECT id, name FROM t ORDER BY id")
 
 
 def failure(home: Home) -> tuple[str, str]:
@@ -125,8 +126,8 @@ def test_a_dataset_is_restored_with_its_version(home: Home) -> None:
 
 def test_the_dump_is_imported_once_and_each_job_has_its_own_copy(home: Home) -> None:
     _, first = home.restore()
-    with th_mariadb.connect(first, first.job_file, database="toy_db") as connection:
-        th_mariadb.query(connection, "DELETE FROM t")
+    with mariadb.connect(first, first.job_file, database="toy_db") as connection:
+        mariadb.query(connection, "DELETE FROM t")
     facts, second = home.restore()
     assert facts["snapshot"] == "hit" and facts["seconds"]["import"] == 0
     assert len(rows(second)) == 3 and rows(first) == []
@@ -192,7 +193,7 @@ def test_a_socket_at_the_end_of_a_long_path(home: Home) -> None:
     assert facts["version"] == ["a1"]
     folder = Path(server.socket).parent
     assert folder != Path(server.folder) and folder.stat().st_mode & 0o777 == 0o700
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
     assert not folder.exists()
 
 
@@ -248,8 +249,8 @@ def test_a_dump_runs_no_commands_of_the_client(home: Home) -> None:
 
 def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.restore()
-    monkeypatch.setattr(th_mariadb, "free_bytes", lambda folder: 1000)
-    monkeypatch.setattr(th_snapshot, "_can_reflink", lambda source, target: False)
+    monkeypatch.setattr(mariadb, "free_bytes", lambda folder: 1000)
+    monkeypatch.setattr(snapshot, "_can_reflink", lambda source, target: False)
     with pytest.raises(restore_dataset.RestoreError) as caught:
         home.restore()
     assert caught.value.code == "disk_full" and "1000 are free" in str(caught.value)
@@ -265,7 +266,7 @@ def test_a_server_that_cannot_start_says_why(home: Home) -> None:
 
 def test_a_missing_server_names_the_remedy(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(home.root))
-    monkeypatch.setattr(th_mariadb, "_SBIN", str(home.root))
+    monkeypatch.setattr(mariadb, "_SBIN", str(home.root))
     with pytest.raises(restore_dataset.RestoreError) as caught:
         restore_dataset.restore(home.options())
     assert caught.value.code == "server_failed" and "prepare-host.yaml" in str(caught.value)
@@ -277,7 +278,7 @@ def test_a_profile_whose_query_is_wrong_is_told(home: Home) -> None:
     with pytest.raises(restore_dataset.RestoreError) as caught:
         home.restore(options)
     assert caught.value.code == "profile_wrong" and "version_query" in str(caught.value)
-    assert not th_mariadb.load(Path(options["job_dir"]) / "db" / "toy").running()
+    assert not mariadb.load(Path(options["job_dir"]) / "db" / "toy").running()
 
 
 def test_what_runs_in_the_name_of_another_account_still_runs(home: Home) -> None:
@@ -291,11 +292,11 @@ def test_what_runs_in_the_name_of_another_account_still_runs(home: Home) -> None
         )
     )
     _, server = home.restore()
-    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
-        th_mariadb.query(connection, "UPDATE t SET name = 'changed' WHERE id = 1")
-        assert th_mariadb.query(connection, "SELECT name FROM v LIMIT 1") == [("CHANGED",)]
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        grants = th_mariadb.query(connection, "SHOW CREATE USER app@'10.0.%'")
+    with mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        mariadb.query(connection, "UPDATE t SET name = 'changed' WHERE id = 1")
+        assert mariadb.query(connection, "SELECT name FROM v LIMIT 1") == [("CHANGED",)]
+    with mariadb.connect(server, server.admin_file) as connection:
+        grants = mariadb.query(connection, "SHOW CREATE USER app@'10.0.%'")
     assert "ACCOUNT LOCK" in grants[0][0]
 
 
@@ -310,11 +311,11 @@ def test_several_databases_in_one_server(home: Home) -> None:
     ]
     assert facts["version"] == ["api:a1", "main:417"]
     assert len(list(home.root.glob("snapshots/toy-*"))) == 1
-    with th_mariadb.connect(server, server.job_file, database="toy_db") as connection:
-        assert th_mariadb.query(connection, "SELECT * FROM v") == [(417,)]
-        th_mariadb.query(connection, "CREATE TABLE toy_api.another (id int)")
+    with mariadb.connect(server, server.job_file, database="toy_db") as connection:
+        assert mariadb.query(connection, "SELECT * FROM v") == [(417,)]
+        mariadb.query(connection, "CREATE TABLE toy_api.another (id int)")
         with pytest.raises(pymysql.err.OperationalError, match="denied"):
-            th_mariadb.query(connection, "CREATE DATABASE another")
+            mariadb.query(connection, "CREATE DATABASE another")
 
 
 def test_a_new_dump_of_one_database_replaces_the_snapshot(home: Home) -> None:

@@ -13,12 +13,14 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_external, th_mariadb, th_meter
-from ansible.module_utils.th_accounts import identifier
-from ansible.module_utils.th_dump import _DEFINER
-from ansible.module_utils.th_external import own_name
-from ansible.module_utils.th_ledger import Ledger
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_dump.load import _DEFINER
+from ansible.module_utils.th_measure import meter
+from ansible.module_utils.th_measure.ledger import Ledger
+from ansible.module_utils.th_server import external_server, mariadb
+from ansible.module_utils.th_server.accounts import identifier
+from ansible.module_utils.th_server.external_server import own_name
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from tests.functional.support import PATIENCE, wait_until
 
@@ -66,7 +68,7 @@ class Jobs:
             "server": {"host": "127.0.0.1", "port": external.port, "user": "th", "password_file": "th.password"},
         }
         self.time_limit = 300
-        self.started: list[th_mariadb.Server] = []
+        self.started: list[mariadb.Server] = []
 
     def options(self) -> dict[str, Any]:
         self.count += 1
@@ -87,10 +89,10 @@ class Jobs:
             "start_time_limit": 300,
         }
 
-    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], th_mariadb.Server]:
+    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], mariadb.Server]:
         options = options or self.options()
         facts = restore_dataset.restore(options)
-        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
         self.started.append(server)
         return facts, server
 
@@ -108,7 +110,7 @@ def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
     made = Jobs(tmp_path, external)
     yield made
     for server in made.started:
-        th_external.release(server)
+        external_server.release(server)
     assert external.ours() == []
     assert external.ask("SELECT * FROM others.t") == [(1,)]
 
@@ -119,10 +121,10 @@ def preloaded(jobs: Jobs) -> Jobs:
     return jobs
 
 
-def ask(server: th_mariadb.Server, statement: str) -> list[tuple[Any, ...]]:
+def ask(server: mariadb.Server, statement: str) -> list[tuple[Any, ...]]:
     """A statement of the job's own account."""
-    with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
-        return th_mariadb.query(connection, statement)
+    with mariadb.connect(server, server.job_file, database=server.database) as connection:
+        return mariadb.query(connection, statement)
 
 
 class TestOwnDatabases:
@@ -143,7 +145,7 @@ class TestOwnDatabases:
         facts, server = jobs.restore()
         assert server.address == {"socket": jobs.external.server.socket} and facts["server"]["private"] is False
         assert len(ask(server, "SELECT * FROM users")) == 3
-        th_external.release(server)
+        external_server.release(server)
         assert Path(jobs.external.server.socket).exists()
 
     def test_what_ran_in_somebody_elses_name_runs_in_the_jobs(self, jobs: Jobs) -> None:
@@ -177,7 +179,7 @@ class TestOwnDatabases:
             (_, first), (_, second) = pool.map(jobs.restore, [jobs.options(), jobs.options()])
         ask(first, "DELETE FROM users")
         assert first.database != second.database and len(ask(second, "SELECT * FROM users")) == 3
-        th_external.release(first)
+        external_server.release(first)
         assert not first.running() and second.running()
         assert len(ask(second, "SELECT * FROM users")) == 3
 
@@ -195,9 +197,9 @@ class TestOwnDatabases:
     def test_what_a_canceled_job_has_is_dropped_at_once(self, jobs: Jobs) -> None:
         """A worker that cancels a job, or finds what a dead one has left, ends its processes."""
         _, server = jobs.restore()
-        with th_mariadb.connect(server, server.job_file, database=server.database) as connection:
-            th_mariadb.query(connection, "BEGIN")
-            th_mariadb.query(connection, "UPDATE users SET name = 'x'")
+        with mariadb.connect(server, server.job_file, database=server.database) as connection:
+            mariadb.query(connection, "BEGIN")
+            mariadb.query(connection, "UPDATE users SET name = 'x'")
             os.kill(server.pid, signal.SIGTERM)
             assert os.waitpid(server.pid, 0)[1] == 0
             assert jobs.external.ours() == []
@@ -227,30 +229,30 @@ class TestOwnDatabases:
         facts, server = jobs.restore()
         assert facts["version"] == ["api:a1", "main:a1"]
         assert all(len(name) <= 64 and name.startswith(server.user) for name in server.databases.values())
-        with th_mariadb.connect(server, server.admin_file) as connection:
-            both = th_meter.read(connection, server).data_bytes
+        with mariadb.connect(server, server.admin_file) as connection:
+            both = meter.read(connection, server).data_bytes
             ask(server, f"DROP DATABASE {identifier(server.databases['api'])}")
-            assert both == 2 * th_meter.read(connection, server).data_bytes > 0
+            assert both == 2 * meter.read(connection, server).data_bytes > 0
 
 
 class TestCounters:
-    def measured(self, server: th_mariadb.Server, *statements: str) -> dict[str, Any]:
-        with th_mariadb.connect(server, server.admin_file) as connection:
-            base = th_meter.read(connection, server)
+    def measured(self, server: mariadb.Server, *statements: str) -> dict[str, Any]:
+        with mariadb.connect(server, server.admin_file) as connection:
+            base = meter.read(connection, server)
             for statement in statements:
                 ask(server, statement)
-            return dict(th_meter.read(connection, server).since(base))
+            return dict(meter.read(connection, server).since(base))
 
     def test_only_what_the_job_does_counts(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         ask(server, "CREATE TABLE numbers (id int PRIMARY KEY, text varchar(100)) ENGINE=InnoDB")
-        with th_mariadb.connect(server, server.admin_file) as connection:
-            base = th_meter.read(connection, server)
+        with mariadb.connect(server, server.admin_file) as connection:
+            base = meter.read(connection, server)
             jobs.external.ask("INSERT INTO others.t SELECT seq FROM others.seq_1_to_5000")
             jobs.external.ask("DELETE FROM others.t WHERE id > 1 OR id IS NULL")
             jobs.external.ask("DELETE FROM others.t")
             jobs.external.ask("INSERT INTO others.t VALUES (1)")
-            counters = th_meter.read(connection, server).since(base)
+            counters = meter.read(connection, server).since(base)
         assert counters == {"rows_changed": 0, "rows_read": 0, "redo_bytes": None, "data_bytes": 0}
         counters = self.measured(server, "INSERT INTO numbers SELECT seq, REPEAT('x', 100) FROM seq_1_to_5000")
         assert counters["rows_changed"] == 5000 and counters["redo_bytes"] is None
@@ -265,11 +267,11 @@ class TestCounters:
         _, server = jobs.restore()
         ask(server, "CREATE TABLE numbers (id int PRIMARY KEY, more int) AS SELECT seq AS id FROM seq_1_to_500")
         runs = "SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE numbers%'"
-        with ThreadPoolExecutor(1) as pool, th_mariadb.connect(server, server.admin_file) as connection:
-            base = th_meter.read(connection, server)
+        with ThreadPoolExecutor(1) as pool, mariadb.connect(server, server.admin_file) as connection:
+            base = meter.read(connection, server)
             pool.submit(ask, server, "UPDATE numbers SET more = SLEEP(0.004)")
             wait_until(lambda: jobs.external.ask(runs))
-            assert th_meter.read(connection, server).since(base)["rows_changed"] == 500
+            assert meter.read(connection, server).since(base)["rows_changed"] == 500
 
     def test_without_user_statistics_the_performance_schema_tells(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
@@ -306,10 +308,10 @@ class TestCounters:
         assert found[0] == 1 and found[1] is None and found[2:4] == [8, 0] and found[5] == 0
         assert found[4] is not None and 4500 < found[4] < 5500
 
-    def accounted(self, server: th_mariadb.Server, statement: str) -> int | None:
+    def accounted(self, server: mariadb.Server, statement: str) -> int | None:
         """The rows that a statement has changed, as a walk has them."""
         ledger = Ledger(server, {"": "alembic_version"})
-        with th_mariadb.connect(server, server.admin_file) as connection:
+        with mariadb.connect(server, server.admin_file) as connection:
             ledger.begin(connection)
             ask(server, statement)
             return ledger.end(connection)["rows_changed"]
@@ -323,7 +325,7 @@ class TestCounters:
         finally:
             for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
                 jobs.external.ask(f"GRANT {right} TO th@localhost")
-        assert counters == dict.fromkeys(th_meter.NAMES)
+        assert counters == dict.fromkeys(meter.NAMES)
 
 
 class TestWalk:
@@ -385,14 +387,14 @@ class TestWalk:
 
     def test_the_jobs_connections_are_told_from_others(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
-        with th_mariadb.connect(server, server.admin_file) as connection:
+        with mariadb.connect(server, server.admin_file) as connection:
             for statement in ("SELECT 1", "SET GLOBAL userstat = OFF"):
                 jobs.external.ask(statement)
-                before = th_meter.connections(connection, server)
+                before = meter.connections(connection, server)
                 jobs.external.ask("SELECT 1")
-                assert th_meter.connections(connection, server) == before
+                assert meter.connections(connection, server) == before
                 ask(server, "SELECT 1")
-                assert th_meter.connections(connection, server) == before + 1
+                assert meter.connections(connection, server) == before + 1
             jobs.external.ask("SET GLOBAL userstat = ON")
 
 
@@ -431,10 +433,10 @@ class TestTrouble:
         jobs.keys["server"]["port"] = gone.port
         options = jobs.options()
         restore_dataset.restore(options)
-        server = th_mariadb.load(Path(options["job_dir"]) / "db" / "toy")
-        th_mariadb.stop(gone.server, 0)
-        with pytest.raises(th_mariadb.ServerError, match="cannot be reached"):
-            th_external.release(server)
+        server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
+        mariadb.stop(gone.server, 0)
+        with pytest.raises(mariadb.ServerError, match="cannot be reached"):
+            external_server.release(server)
         assert not server.running()
 
 
@@ -464,7 +466,7 @@ class TestPreloaded:
         assert facts["version"] == ["a1"] and facts["seconds"]["proof"] >= 0
         for statement in ("DELETE FROM users", "DROP VIEW names", "CREATE TABLE more (id int)", "DROP PROCEDURE twice"):
             ask(server, statement)
-        th_external.release(server)
+        external_server.release(server)
         assert preloaded.external.ask("SHOW TABLES IN shop"), "it stays"
         _, server = preloaded.restore()
         assert len(ask(server, "SELECT * FROM users")) == 3
@@ -473,7 +475,7 @@ class TestPreloaded:
 
     def test_another_dump_is_another_seed(self, preloaded: Jobs) -> None:
         _, server = preloaded.restore()
-        th_external.release(server)
+        external_server.release(server)
         preloaded.dump.write_text(DUMP.replace("'one'", "'another'"))
         _, server = preloaded.restore()
         assert ask(server, "SELECT name FROM users WHERE id = 1") == [("another",)]
@@ -488,7 +490,7 @@ class TestPreloaded:
             second = pool.submit(preloaded.restore)
             time.sleep(1)
             assert not second.done()
-            th_external.release(first)
+            external_server.release(first)
             assert second.result(timeout=PATIENCE)[0]["version"] == ["a1"]
 
     def test_two_datasets_of_one_job_do_not_wait_for_each_other(self, preloaded: Jobs) -> None:
@@ -518,7 +520,7 @@ class TestOperatorsReset:
     def reset(self, preloaded: Jobs) -> Callable[[str], Jobs]:
         external = preloaded.external
         account = f"--defaults-file={external.server.admin_file}"
-        client = [th_mariadb.tool("mariadb"), account, "--default-character-set=utf8mb4"]
+        client = [mariadb.tool("mariadb"), account, "--default-character-set=utf8mb4"]
         program = preloaded.root / "reset"
         del preloaded.keys["seed_data"]
         preloaded.keys["reset"] = ["./reset", "to the seed"]
@@ -547,7 +549,7 @@ class TestOperatorsReset:
         facts, server = jobs.restore()
         assert facts["method"] == "reset" and facts["version"] == ["a1"]
         ask(server, "DELETE FROM users")
-        th_external.release(server)
+        external_server.release(server)
         _, server = jobs.restore()
         assert len(ask(server, "SELECT * FROM users")) == 3
 
@@ -557,7 +559,7 @@ class TestOperatorsReset:
     ) -> None:
         jobs = reset("")
         _, server = jobs.restore()
-        th_external.release(server)
+        external_server.release(server)
         (jobs.root / "then.sql").write_text(statement)
         code, text = jobs.failure()
         assert code == "seed_changed" and said in text

@@ -2,7 +2,7 @@
 """On an external server nothing is set: databases are like the dump's; a server that is not as said is not used."""
 
 import pytest
-from ansible.module_utils import th_external
+from ansible.module_utils.th_server import external_server
 
 from .test_restore_external import Jobs, ask, jobs, preloaded  # noqa: F401 - fixtures
 
@@ -34,7 +34,7 @@ def test_a_preloaded_database_gets_what_the_datasets_file_says(preloaded: Jobs) 
 def test_a_database_that_is_reset_is_analyzed_again(preloaded: Jobs) -> None:  # noqa: F811
     preloaded.dump.write_text(TABLES)
     _, server = preloaded.restore()
-    th_external.release(server)
+    external_server.release(server)
     preloaded.external.ask("UPDATE mysql.innodb_table_stats SET n_rows = 0 WHERE table_name = 'owners'")
     preloaded.external.ask("FLUSH TABLE shop.owners")
     del preloaded.keys["seed_data"]

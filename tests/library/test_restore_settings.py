@@ -9,7 +9,8 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils import th_mariadb, th_meter
+from ansible.module_utils.th_measure import meter
+from ansible.module_utils.th_server import mariadb
 
 from .conftest import ROOT, load_module
 from .test_restore import DUMP, Home
@@ -22,12 +23,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made = Home(tmp_path)
     yield made
     for server in made.started:
-        th_mariadb.stop(server, 0)
+        mariadb.stop(server, 0)
 
 
-def ask(server: th_mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
+def ask(server: mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
     """What the job's account gets, with the session that a project's code has."""
-    account = th_mariadb.read_account(server.job_file)
+    account = mariadb.read_account(server.job_file)
     connection = pymysql.connect(
         user=account["user"], password=account["password"], unix_socket=server.socket, database=server.database
     )
@@ -76,13 +77,13 @@ def test_the_optimizer_knows_the_tables_of_the_snapshot(home: Home) -> None:
     home.dump.write_text(dump(text))
     facts, server = home.restore()
     assert facts["rows"] > 17000
-    with th_mariadb.connect(server, server.admin_file) as connection:
+    with mariadb.connect(server, server.admin_file) as connection:
         tables = "SELECT table_name, n_rows FROM mysql.innodb_table_stats WHERE table_name IN ('a', 'b')"
-        kept = th_mariadb.query(connection, tables)
+        kept = mariadb.query(connection, tables)
         assert all(8000 < rows < 10000 for _, rows in kept) and len(kept) == 2
-        before = th_meter.read(connection, server)
+        before = meter.read(connection, server)
         ask(server, "UPDATE a JOIN b ON a.id = b.id SET a.name = b.name WHERE b.kind = 3")
-        read = th_meter.read(connection, server).since(before)["rows_read"]
+        read = meter.read(connection, server).since(before)["rows_read"]
     assert read is not None and 1000 < read < 30000
 
 
@@ -109,10 +110,10 @@ def test_a_server_has_the_settings_of_its_dataset(home: Home) -> None:
     home.dump.write_text(dump(f"CREATE TABLE Wide ({WIDE}) ENGINE=InnoDB ROW_FORMAT=COMPACT;"))
     facts, server = home.restore()
     assert facts["version"] == ["a1"] and facts["settings"]["max_allowed_packet"] == str(16 << 20)
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        before = th_meter.read(connection, server)
+    with mariadb.connect(server, server.admin_file) as connection:
+        before = meter.read(connection, server)
         ask(server, "INSERT INTO T (Name) VALUES ('1'), ('2')")
-        assert th_meter.read(connection, server).since(before)["data_bytes"] == 0
+        assert meter.read(connection, server).since(before)["data_bytes"] == 0
     assert list((Path(server.folder) / "run").glob("binlog.0*"))
     assert ask(server, "SELECT COUNT(*) FROM WIDE") == [(0,)]
     assert ask(server, 'SELECT "ID" FROM `T` WHERE "ID" = 1') == [(1,)]

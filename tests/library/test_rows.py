@@ -7,9 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb, th_rows, th_statement
-from ansible.module_utils.th_said import said
-from ansible.module_utils.th_statement import Duplicates, NotJson, Nulls, Orphans, OutOfRange, Table, TooLong
+from ansible.module_utils.th_measure import blocking_rows, sql_statement
+from ansible.module_utils.th_measure.sql_statement import (
+    Duplicates,
+    NotJson,
+    Nulls,
+    Orphans,
+    OutOfRange,
+    Table,
+    TooLong,
+)
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.last_output import said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,18 +46,18 @@ TABLES = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     server = toy.start(tmp_path_factory.mktemp("server") / "toy")
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 @pytest.fixture(scope="module")
-def filled(running: th_mariadb.Server) -> th_mariadb.Server:
+def filled(running: mariadb.Server) -> mariadb.Server:
     """A server whose database holds duplicates, NULLs and orphans."""
-    with th_mariadb.connect(running, running.admin_file, database="toy") as connection:
+    with mariadb.connect(running, running.admin_file, database="toy") as connection:
         for statement in TABLES:
-            th_mariadb.query(connection, statement)
+            mariadb.query(connection, statement)
     return running
 
 
@@ -106,25 +115,25 @@ def filled(running: th_mariadb.Server) -> th_mariadb.Server:
         (DUPLICATE % ("u", "ALTER TABLE books ADD CONSTRAINT u UNIQUE (`isbn`, `x``); DROP TABLE books; --`)"), ""),
     ],
 )
-def test_the_server_says_which_rows_are_in_the_way(filled: th_mariadb.Server, detail: str, rows: str) -> None:
-    assert th_rows.about(filled, detail) == rows
+def test_the_server_says_which_rows_are_in_the_way(filled: mariadb.Server, detail: str, rows: str) -> None:
+    assert blocking_rows.about(filled, detail) == rows
 
 
-def test_an_external_server_is_asked_nothing(filled: th_mariadb.Server) -> None:
+def test_an_external_server_is_asked_nothing(filled: mariadb.Server) -> None:
     detail = DUPLICATE % ("u", "ALTER TABLE books ADD CONSTRAINT u UNIQUE (isbn)")
-    assert th_rows.about(replace(filled, private=False), detail) == ""
-    assert th_rows.about(replace(filled, socket="/nowhere"), detail) == "", "nor one that does not answer"
+    assert blocking_rows.about(replace(filled, private=False), detail) == ""
+    assert blocking_rows.about(replace(filled, socket="/nowhere"), detail) == "", "nor one that does not answer"
 
 
 def test_a_table_that_is_locked_holds_nothing_up(
-    filled: th_mariadb.Server, monkeypatch: pytest.MonkeyPatch
+    filled: mariadb.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(th_rows, "PATIENCE", 1)
+    monkeypatch.setattr(blocking_rows, "PATIENCE", 1)
     detail = DUPLICATE % ("u", "ALTER TABLE books ADD CONSTRAINT u UNIQUE (isbn)")
-    with th_mariadb.connect(filled, filled.admin_file, database="toy") as connection:
-        th_mariadb.query(connection, "LOCK TABLES books WRITE")
-        assert th_rows.about(filled, detail) == ""
-    assert th_rows.about(filled, detail).startswith("5 rows of books")
+    with mariadb.connect(filled, filled.admin_file, database="toy") as connection:
+        mariadb.query(connection, "LOCK TABLES books WRITE")
+        assert blocking_rows.about(filled, detail) == ""
+    assert blocking_rows.about(filled, detail).startswith("5 rows of books")
 
 
 @pytest.mark.parametrize(
@@ -177,8 +186,8 @@ def test_a_table_that_is_locked_holds_nothing_up(
         ("", []),
     ],
 )
-def test_only_plain_statements_are_understood(detail: str, asked: list[th_statement.Question]) -> None:
-    assert th_statement.questions(detail) == asked
+def test_only_plain_statements_are_understood(detail: str, asked: list[sql_statement.Question]) -> None:
+    assert sql_statement.questions(detail) == asked
 
 
 WORDS = ["ALTER", "TABLE", "ADD", "UNIQUE", "(", ")", ",", "`a`", "b", "MODIFY", "NOT", "NULL", "9", "'x'", ".", "KEY",
@@ -188,17 +197,17 @@ WORDS = ["ALTER", "TABLE", "ADD", "UNIQUE", "(", ")", ",", "`a`", "b", "MODIFY",
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=25), st.text(max_size=40), st.sampled_from([DUPLICATE, TRUNCATED]))
 def test_no_statement_surprises(words: list[str], text: str, form: str) -> None:
-    th_statement.questions(form % ("a", " ".join(["ALTER TABLE t", *words, text])))
+    sql_statement.questions(form % ("a", " ".join(["ALTER TABLE t", *words, text])))
 
 
 @pytest.mark.parametrize("piece", ["`a``", "'", "(", ", ADD UNIQUE (a)", "MODIFY a CHAR(9) ", "\\'"])
 def test_hostile_statements_take_no_time(piece: str) -> None:
     begun = time.process_time()
-    th_statement.questions(DUPLICATE % ("a", "ALTER TABLE t " + piece * (4000 // len(piece))))
+    sql_statement.questions(DUPLICATE % ("a", "ALTER TABLE t " + piece * (4000 // len(piece))))
     assert time.process_time() - begun < 1
 
 
-def test_the_walk_writes_it_into_the_error(job_dir: Path, running: th_mariadb.Server) -> None:
+def test_the_walk_writes_it_into_the_error(job_dir: Path, running: mariadb.Server) -> None:
     server = toy.emptied(running, job_dir)
     chain = {
         "a1": (None, "op.execute('CREATE TABLE books (id INT PRIMARY KEY, isbn VARCHAR(20))')"),

@@ -6,8 +6,8 @@ import signal
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_limits import Exceeded, Limits, by_signal, by_words
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_sandbox.limits import Exceeded, Limits, by_signal, by_words
 
 from . import boxes
 from .conftest import load_module

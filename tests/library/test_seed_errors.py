@@ -4,7 +4,7 @@
 import string
 
 import pytest
-from ansible.module_utils.th_seed_errors import MOST, ClientError, cure_of, masked, read_error
+from ansible.module_utils.th_dump.seed_errors import MOST, ClientError, cure_of, masked, read_error
 
 SECRETS = ("alice@example.org", "bob@example.org", "carol@example.org")
 STATEMENT = "INSERT INTO `t` VALUES " + ",".join(f"({n},'{secret}')" for n, secret in enumerate(SECRETS))

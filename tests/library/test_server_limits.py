@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_limits import DatabaseLimits
-from ansible.module_utils.th_server_limits import ServerLimits
-from ansible.module_utils.th_walkers import WalkError
+from ansible.module_utils.th_sandbox.limits import DatabaseLimits
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.server_limits import ServerLimits
+from ansible.module_utils.th_walk.walkers import WalkError
 
 from tests.functional.support import wait_until
 
@@ -51,7 +51,7 @@ def tell(process: subprocess.Popen[str], size: int) -> None:
 
 
 def limits(folder: Path, pid: int = 0) -> ServerLimits:
-    return ServerLimits(th_mariadb.Server(str(folder), "", {"": "toy"}, "toy", pid), DatabaseLimits(disk=LIMIT))
+    return ServerLimits(mariadb.Server(str(folder), "", {"": "toy"}, "toy", pid), DatabaseLimits(disk=LIMIT))
 
 
 def test_what_has_no_name_counts_and_what_was_too_much_stays(tmp_path: Path, process: Any) -> None:
@@ -119,7 +119,7 @@ def test_what_a_server_says_of_a_file_that_is_too_large(tmp_path: Path, line: st
 def test_a_server_that_can_hold_what_it_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
     answers = [[], [("max_tmp_total_space_usage", "0")], []]
-    monkeypatch.setattr(th_mariadb, "query", lambda _, *words: asked.append(words) or answers[len(asked) - 1])
+    monkeypatch.setattr(mariadb, "query", lambda _, *words: asked.append(words) or answers[len(asked) - 1])
     for _ in range(2):
         limits(tmp_path).limit_temporary_space(None)
     assert [words[0].split()[0] for words in asked] == ["SHOW", "SHOW", "SET"] and asked[-1][1] == LIMIT

@@ -2,11 +2,11 @@
 """Whether a setting is in effect, as servers write it; a server that is asked for its options, told from a table."""
 
 import pytest
-from ansible.module_utils import th_server_settings
-from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_mariadb import ServerError
-from ansible.module_utils.th_server_settings import apply, blamed, demand, fitting
-from ansible.module_utils.th_settings import Given
+from ansible.module_utils.th_dataset import server_settings
+from ansible.module_utils.th_dataset.server_settings import apply, blamed, demand, fitting
+from ansible.module_utils.th_dataset.settings import Given
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_server.mariadb import ServerError
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 from .test_meter import Fake
@@ -58,7 +58,7 @@ def test_a_setting_that_a_server_does_not_know_is_missed_where_it_changes_someth
 
 
 def test_what_another_kind_of_server_has_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(th_server_settings, "_known", lambda: KNOWN)
+    monkeypatch.setattr(server_settings, "_known", lambda: KNOWN)
     printed = {
         "sql_mode": "ONLY_FULL_GROUP_BY,TIME_TRUNCATE_FRACTIONAL",
         "optimizer_switch": "hash_join=on,mrr=on",

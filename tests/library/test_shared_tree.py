@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_revisions import Revision, Tree
-from ansible.module_utils.th_shared_tree import refuse_shared_trees
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_checkout.shared_tree import refuse_shared_trees
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_tools.revisions import Revision, Tree
 
 from . import toy
 
@@ -74,7 +74,7 @@ OTHERS = '[context.config.get_main_option("sqlalchemy.url"), "sqlite:///other.db
 RETRIES = '[context.config.get_main_option("sqlalchemy.url")] * 2'
 
 
-def test_an_env_py_that_goes_through_tenants(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_an_env_py_that_goes_through_tenants(job_dir: Path, server: mariadb.Server) -> None:
     chain = {"a1": (None, toy.FIRST)}
     error = toy.error(toy.walk(job_dir, chain, env_py=TENANTS.format(urls=OTHERS)))
     assert error["code"] == "profile_wrong"
@@ -83,12 +83,12 @@ def test_an_env_py_that_goes_through_tenants(job_dir: Path, server: th_mariadb.S
 
 
 def test_an_env_py_that_the_change_touches_is_its_own_affair() -> None:
-    from ansible.module_utils.th_stages import Tree as Stages
+    from ansible.module_utils.th_walk.stages import Tree as Stages
 
     stages = Stages({"stages": [], "revisions": {}, "touched": {"helpers": ["migrations/env.py"]}})
     assert stages.alters_env and not Stages({"stages": [], "revisions": {}}).alters_env
 
 
-def test_an_env_py_that_tries_again(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_an_env_py_that_tries_again(job_dir: Path, server: mariadb.Server) -> None:
     events = toy.walk(job_dir, {"a1": (None, toy.FIRST)}, env_py=TENANTS.format(urls=RETRIES))
     assert events[-1]["event"] == "final", json.dumps(events)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_profile import check_profile
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_server import mariadb
 
 from tests.playbooks import arrange
 
@@ -141,7 +141,7 @@ def test_a_walk(again: Again) -> None:
     again.write("walk-first.jsonl", final)
     again.write("checkout.json", json.dumps({"stages": [], "revisions": {}}))
     server = toy.start(again.folder / "server")
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
     (again.job_dir / "db").mkdir()
     (again.job_dir / "db" / "first").symlink_to(server.folder)
     answer = again.run("run_migrations", "walk_migrations", **options)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import th_copy, th_mariadb, th_place
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_publish import copy, place
+from ansible.module_utils.th_server import mariadb
 
 from worker.inputs import documents
 
@@ -107,10 +108,10 @@ def test_a_build_that_is_published_again_is_replaced(
 
         class Libc:
             def renameat2(self, *_: object) -> int:
-                th_place.ctypes.set_errno(errno.EINVAL)
+                place.ctypes.set_errno(errno.EINVAL)
                 return -1
 
-        monkeypatch.setattr(th_place.ctypes, "CDLL", lambda *_, **__: Libc())
+        monkeypatch.setattr(place.ctypes, "CDLL", lambda *_, **__: Libc())
     assert publisher.run()["changed"]
     assert publisher.published() == {"index.html": b"<p>new"}
     assert publisher.beside() == ["0123456"]
@@ -166,7 +167,7 @@ def test_deep_and_wide_folders_take_nothing_from_the_results(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Deeper than Python's recursion and wider than what is listed; and what is on top goes first."""
-    monkeypatch.setattr(th_copy, "LEFT_OUT_LINES", 30)
+    monkeypatch.setattr(copy, "LEFT_OUT_LINES", 30)
     publisher.params["count_limit"] = 30
     handle = os.open(publisher.results / "artifacts", os.O_RDONLY)
     for _ in range(1500):
@@ -225,7 +226,7 @@ def test_what_is_swapped_while_it_is_copied_leads_nowhere(
             (publisher.results / path).symlink_to(secret / ("" if path == "artifacts" else "checkout.json"))
         return about
 
-    monkeypatch.setattr(th_copy.os, "stat", swap)
+    monkeypatch.setattr(copy.os, "stat", swap)
     left_out = publisher.run()["left_out"]
     assert [line.partition(":")[0] for line in left_out] == ["a.log", "artifacts"]
     assert sorted(publisher.published()) == ["index.html", "left-out.txt"]
@@ -253,9 +254,9 @@ def test_every_secret_that_a_job_has_is_masked(
     job_dir = publisher.results.parent
     folder = job_dir / "db" / "user_001"
     folder.mkdir(parents=True)
-    server = th_mariadb.Server(str(folder), "/run/s.sock", {"": "shopping"}, "shopkeeper")
-    th_mariadb.write_option_file(server.job_file, server, user="shopkeeper", password=SECRETS["job.cnf"])
-    th_mariadb.write_option_file(server.admin_file, server, user="root", password=SECRETS["admin.cnf"])
+    server = mariadb.Server(str(folder), "/run/s.sock", {"": "shopping"}, "shopkeeper")
+    mariadb.write_option_file(server.job_file, server, user="shopkeeper", password=SECRETS["job.cnf"])
+    mariadb.write_option_file(server.admin_file, server, user="root", password=SECRETS["admin.cnf"])
     (folder / "broken.cnf").write_text('password="')
     os.mkfifo(folder / "pipe.cnf")
     files = {
@@ -323,7 +324,7 @@ def test_no_space_left_leaves_nothing_behind(publisher: Publisher, monkeypatch: 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(handle, data)
 
-    monkeypatch.setattr(th_copy.os, "write", full)
+    monkeypatch.setattr(copy.os, "write", full)
     with pytest.raises(StepError) as caught:
         publisher.run()
     assert caught.value.code == "upload_failed"

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server, th_version_table
-from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_versions import overlapping
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_dataset import version_table
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_tools.versions import overlapping
 
 from .boxes import given
 
@@ -21,11 +22,11 @@ TABLE = "CREATE TABLE customers (id int PRIMARY KEY)"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("versions")
     sandbox = Settings.of(given())
-    th_private_server.install(folder, OPTIONS, 60, sandbox)
-    started = th_private_server.start(
+    private_server.install(folder, OPTIONS, 60, sandbox)
+    started = private_server.start(
         folder,
         databases={"": "shop", "meta": "meta"},
         user="shop",
@@ -35,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Serv
         sandbox=sandbox,
     )
     yield started
-    th_mariadb.stop(started, 0)
+    mariadb.stop(started, 0)
 
 
 def profile(table: str = "alembic_version", versions: str = "alembic", column: str = "version_num") -> dict[str, Any]:
@@ -44,25 +45,25 @@ def profile(table: str = "alembic_version", versions: str = "alembic", column: s
 
 
 def read(
-    server: th_mariadb.Server, statements: list[str], database: dict[str, Any], revisions: dict[str, Any] | None = None
+    server: mariadb.Server, statements: list[str], database: dict[str, Any], revisions: dict[str, Any] | None = None
 ) -> list[str]:
-    with th_mariadb.connect(server, server.admin_file) as connection:
+    with mariadb.connect(server, server.admin_file) as connection:
         for schema in ("shop", "meta"):
-            th_mariadb.query(connection, f"DROP DATABASE {schema}")
-            th_mariadb.query(connection, f"CREATE DATABASE {schema}")
-    with th_mariadb.connect(server, server.job_file, database="shop") as connection:
+            mariadb.query(connection, f"DROP DATABASE {schema}")
+            mariadb.query(connection, f"CREATE DATABASE {schema}")
+    with mariadb.connect(server, server.job_file, database="shop") as connection:
         for statement in statements:
-            th_mariadb.query(connection, statement)
-        return th_version_table.read(connection, server, database, revisions or {})
+            mariadb.query(connection, statement)
+        return version_table.read(connection, server, database, revisions or {})
 
 
-def test_a_version_is_read(server: th_mariadb.Server) -> None:
+def test_a_version_is_read(server: mariadb.Server) -> None:
     made = [ALEMBIC % "alembic_version", TABLE, "INSERT INTO alembic_version VALUES ('a1')"]
     assert read(server, made, profile()) == ["a1"]
 
 
 @pytest.mark.parametrize("statements", [[], [ALEMBIC % "alembic_version"], ["CREATE VIEW v AS SELECT 1"]])
-def test_an_empty_database_is_one_without_tables(server: th_mariadb.Server, statements: list[str]) -> None:
+def test_an_empty_database_is_one_without_tables(server: mariadb.Server, statements: list[str]) -> None:
     assert read(server, statements, profile()) == []
 
 
@@ -75,7 +76,7 @@ def test_an_empty_database_is_one_without_tables(server: th_mariadb.Server, stat
     ],
 )
 def test_tables_without_a_version_are_the_dumps_fault(
-    server: th_mariadb.Server, statements: list[str], words: str
+    server: mariadb.Server, statements: list[str], words: str
 ) -> None:
     with pytest.raises(SeedError) as caught:
         read(server, statements, profile())
@@ -83,7 +84,7 @@ def test_tables_without_a_version_are_the_dumps_fault(
     assert "migrations.version_table" in str(caught.value) and "--" in str(caught.value)
 
 
-def test_a_statement_of_the_profiles_own_that_finds_no_version(server: th_mariadb.Server) -> None:
+def test_a_statement_of_the_profiles_own_that_finds_no_version(server: mariadb.Server) -> None:
     own = {**profile(), "tool": "command", "version_query": "SELECT MAX(v) FROM changes"}
     with pytest.raises(SeedError, match=r"correct migrations\.version_query"):
         read(server, [TABLE, "CREATE TABLE changes (v int)"], own)
@@ -106,7 +107,7 @@ def test_a_statement_of_the_profiles_own_that_finds_no_version(server: th_mariad
     ],
 )
 def test_a_version_that_is_kept_elsewhere_is_the_profiles_fault(
-    server: th_mariadb.Server, statements: list[str], database: dict[str, Any], words: str
+    server: mariadb.Server, statements: list[str], database: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(StepError) as caught:
         read(server, statements, database)
@@ -159,14 +160,14 @@ def test_alembic_refuses_the_same_rows() -> None:
     ],
 )
 def test_rows_that_alembic_refuses_are_the_datasets_fault(
-    server: th_mariadb.Server, statements: list[str], words: str
+    server: mariadb.Server, statements: list[str], words: str
 ) -> None:
     with pytest.raises(SeedError) as caught:
         read(server, [TABLE, ALEMBIC % "alembic_version", *statements], profile(), REVISIONS)
     assert caught.value.code == "seed_broken" and words in str(caught.value)
 
 
-def test_a_version_of_another_project_beside_the_projects_own(server: th_mariadb.Server) -> None:
+def test_a_version_of_another_project_beside_the_projects_own(server: mariadb.Server) -> None:
     made = [
         ALEMBIC % "alembic_version", "INSERT INTO alembic_version VALUES ('of-another')",
         ALEMBIC % "shop_version", "INSERT INTO shop_version VALUES ('c')",
@@ -178,7 +179,7 @@ def test_a_version_of_another_project_beside_the_projects_own(server: th_mariadb
     assert read(server, made[:2], profile(), REVISIONS) == ["of-another"]  # the walk says that nobody knows it
 
 
-def test_numbered_versions_of_several_repositories(server: th_mariadb.Server) -> None:
+def test_numbered_versions_of_several_repositories(server: mariadb.Server) -> None:
     made = [
         TABLE,
         "CREATE TABLE migrate_version (repository_id varchar(250) PRIMARY KEY, version int)",
@@ -188,8 +189,8 @@ def test_numbered_versions_of_several_repositories(server: th_mariadb.Server) ->
         read(server, made, profile("migrate_version", "numbered", "version"))
 
 
-def test_other_tables_like_the_version_table_are_named(server: th_mariadb.Server, tmp_path: Path) -> None:
+def test_other_tables_like_the_version_table_are_named(server: mariadb.Server, tmp_path: Path) -> None:
     made = [ALEMBIC % "alembic_version", ALEMBIC % "other_version", "INSERT INTO alembic_version VALUES ('a')"]
     read(server, made, profile())
-    with th_mariadb.connect(server, server.job_file, database="shop") as connection:
-        assert th_version_table.also(connection, server, profile()) == ["other_version"]
+    with mariadb.connect(server, server.job_file, database="shop") as connection:
+        assert version_table.also(connection, server, profile()) == ["other_version"]

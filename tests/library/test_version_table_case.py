@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from .test_restore import DUMP, Home, restore_dataset
 
@@ -22,4 +22,4 @@ def test_a_database_with_capitals_has_its_own_version_table(tmp_path: Path) -> N
         assert "the table alembic_version is empty" in str(caught.value)
     finally:
         for server in home.started:
-            th_mariadb.stop(server, 0)
+            mariadb.stop(server, 0)

@@ -5,7 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_versions import heads_of
+from ansible.module_utils.th_tools.versions import heads_of
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 

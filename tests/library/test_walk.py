@@ -12,8 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
-from ansible.module_utils import th_mariadb
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from tests.functional.support import wait_until
 from tests.unit.logs import meaning
@@ -23,11 +24,11 @@ from .toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
 
 
 @pytest.fixture
-def own_server(job_dir: Path) -> Iterator[th_mariadb.Server]:
+def own_server(job_dir: Path) -> Iterator[mariadb.Server]:
     """A server that a test may destroy."""
     server = toy.start(job_dir / "db" / NAME)
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 def several_times_a_migration(
@@ -41,7 +42,7 @@ def several_times_a_migration(
     return max(2, math.ceil(10 * end["seconds"]))
 
 
-def test_each_migration_is_measured(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_each_migration_is_measured(job_dir: Path, server: mariadb.Server) -> None:
     begun = time.monotonic()
     events = walk(job_dir, CHAIN)
     took = time.monotonic() - begun
@@ -64,7 +65,7 @@ def test_each_migration_is_measured(job_dir: Path, server: th_mariadb.Server) ->
     assert (events[-1]["version"], events[-1]["expected"]) == ("c3", "c3")
 
 
-def test_the_log_has_the_classic_form(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_log_has_the_classic_form(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, CHAIN)
     lines = (job_dir / "results" / f"{NAME}.log").read_text().splitlines()
     texts = [line.split(" ", 2)[2] for line in lines]
@@ -76,7 +77,7 @@ def test_the_log_has_the_classic_form(job_dir: Path, server: th_mariadb.Server) 
 
 
 @pytest.mark.parametrize("last", [CHAIN["c3"], ("b2", "raise ValueError('one\\ntwo')")], ids=["good", "raised"])
-def test_the_log_tells_the_walk_again(job_dir: Path, server: th_mariadb.Server, last: tuple[str, str]) -> None:
+def test_the_log_tells_the_walk_again(job_dir: Path, server: mariadb.Server, last: tuple[str, str]) -> None:
     events = walk(job_dir, {**CHAIN, "c3": last})
     told = meaning((job_dir / "results" / f"{NAME}.log").read_bytes())
     assert list(told.walks) == [0] and told.reader.unknown == 0
@@ -91,7 +92,7 @@ def facts(event: dict[str, Any]) -> dict[str, Any]:
     return {key: event[key] for key in keys if key in event}
 
 
-def test_a_walk_begins_where_the_dataset_is(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_walk_begins_where_the_dataset_is(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, {"a1": CHAIN["a1"]})
     events = walk(job_dir, CHAIN)
     ends = [event["to"] for event in events if event["event"] == "end"]
@@ -99,13 +100,13 @@ def test_a_walk_begins_where_the_dataset_is(job_dir: Path, server: th_mariadb.Se
     assert events[-1]["version"] == "c3"
 
 
-def test_one_transaction_around_all_hides_no_version(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_one_transaction_around_all_hides_no_version(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, CHAIN, env_py=toy.ENV_PY_ONE_TRANSACTION)
     assert [event["version"] for event in events if event["event"] == "end"] == ["a1", "b2", "c3"]
     assert events[-1]["version"] == "c3"
 
 
-def test_a_branch_and_its_merge(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_branch_and_its_merge(job_dir: Path, server: mariadb.Server) -> None:
     tree = {"a1": (None, FIRST), "b2": ("a1", ""), "b3": ("a1", ""), "c4": (("b2", "b3"), "")}
     events = walk(job_dir, tree)
     ends = [event for event in events if event["event"] == "end"]
@@ -114,7 +115,7 @@ def test_a_branch_and_its_merge(job_dir: Path, server: th_mariadb.Server) -> Non
     assert events[-1]["event"] == "final"
 
 
-def test_a_migration_that_raises(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_migration_that_raises(job_dir: Path, server: mariadb.Server) -> None:
     body = 'op.execute("INSERT INTO t (id) VALUES (1), (1)")'
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body), "c3": ("b2", "")})
     assert kinds(events) == ["stage", "begin", "end", "begin", "end", "error"]
@@ -139,7 +140,7 @@ def test_a_migration_that_raises(job_dir: Path, server: th_mariadb.Server) -> No
     ],
 )
 def test_a_migration_that_does_not_end(
-    job_dir: Path, server: th_mariadb.Server, body: str, code: str, status: int | None, words: str
+    job_dir: Path, server: mariadb.Server, body: str, code: str, status: int | None, words: str
 ) -> None:
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)})
     found = error(events)
@@ -161,7 +162,7 @@ def test_a_migration_that_does_not_end(
     ],
 )
 def test_a_migration_that_takes_more_than_it_may(
-    job_dir: Path, server: th_mariadb.Server, body: str, sandbox: dict[str, Any], words: str
+    job_dir: Path, server: mariadb.Server, body: str, sandbox: dict[str, Any], words: str
 ) -> None:
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}, sandbox=sandbox)
     found = error(events)
@@ -169,13 +170,13 @@ def test_a_migration_that_takes_more_than_it_may(
     assert events[-2]["event"] == "end" and events[-2]["exit"] != 0 and events[-2]["version"] == "a1"
 
 
-def test_code_around_the_migrations_that_takes_more_than_it_may(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_code_around_the_migrations_that_takes_more_than_it_may(job_dir: Path, server: mariadb.Server) -> None:
     env_py = "kept = [open('/dev/null') for _ in range(300)]\n" + toy.ENV_PY
     found = error(walk(job_dir, {"a1": (None, FIRST)}, env_py=env_py, sandbox={"open_files": 200}))
     assert found["code"] == "over_limit" and "open files, 200 (sandbox_open_files)" in found["detail"]
 
 
-def test_a_migration_that_never_ends(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_migration_that_never_ends(job_dir: Path, server: mariadb.Server) -> None:
     limit = several_times_a_migration(job_dir)
     body = "op.execute('SELECT SLEEP(3600)')"
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}, time_limit=limit)
@@ -183,12 +184,12 @@ def test_a_migration_that_never_ends(job_dir: Path, server: th_mariadb.Server) -
     assert found["code"] == "migration_timed_out" and found["to"] == "b2"
     assert "SELECT SLEEP(3600)" in found["detail"]
     assert events[-2]["exit"] is None and limit <= events[-2]["seconds"] < 5 * limit
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        left = th_mariadb.query(connection, "SELECT id FROM information_schema.processlist WHERE user = 'toy'")
+    with mariadb.connect(server, server.admin_file) as connection:
+        left = mariadb.query(connection, "SELECT id FROM information_schema.processlist WHERE user = 'toy'")
     assert not left
 
 
-def test_nothing_outlives_the_walk(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_nothing_outlives_the_walk(job_dir: Path, server: mariadb.Server) -> None:
     body = """
     import os, time
     if os.fork() == 0:
@@ -209,20 +210,20 @@ def test_nothing_outlives_the_walk(job_dir: Path, server: th_mariadb.Server) -> 
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_several_heads_are_named(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_several_heads_are_named(job_dir: Path, server: mariadb.Server) -> None:
     found = error(walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", ""), "b3": ("a1", "")}))
     assert found["code"] == "several_heads"
     assert "b2, b3" in found["detail"]
 
 
-def test_a_script_that_only_alembic_finds_does_not_go_unnoticed(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_script_that_only_alembic_finds_does_not_go_unnoticed(job_dir: Path, server: mariadb.Server) -> None:
     toy.write(job_dir / "src", {"d4": ("c3", "raise RuntimeError")})
     events = walk(job_dir, CHAIN)
     assert kinds(events) == ["error"] and error(events)["code"] == "walk_failed"
     assert "alembic's heads are d4" in error(events)["detail"] and "lead to c3" in error(events)["detail"]
 
 
-def test_a_pyproject_alone_configures_alembic(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_pyproject_alone_configures_alembic(job_dir: Path, server: mariadb.Server) -> None:
     helpers = job_dir / "src" / "helpers"
     helpers.mkdir(parents=True)
     (helpers / "words.py").write_text("NAME = 't'\n")
@@ -235,11 +236,11 @@ def test_a_pyproject_alone_configures_alembic(job_dir: Path, server: th_mariadb.
     assert events[-1]["version"] == "b2"
 
 
-def test_a_project_without_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_project_without_migrations(job_dir: Path, server: mariadb.Server) -> None:
     assert error(walk(job_dir, {}))["code"] == "no_migrations"
 
 
-def test_a_dataset_of_another_world(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_dataset_of_another_world(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, {"z9": (None, FIRST)})
     (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
     found = error(walk(job_dir, CHAIN))
@@ -258,13 +259,13 @@ def test_a_dataset_of_another_world(job_dir: Path, server: th_mariadb.Server) ->
         ("this is not Python", "walk_failed"),
     ],
 )
-def test_an_environment_that_fails(job_dir: Path, server: th_mariadb.Server, env_py: str, code: str) -> None:
+def test_an_environment_that_fails(job_dir: Path, server: mariadb.Server, env_py: str, code: str) -> None:
     events = walk(job_dir, CHAIN, env_py=env_py)
     assert error(events)["code"] == code
     assert events[-1]["event"] == "error"
 
 
-def test_a_lie_about_the_version_is_seen(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_lie_about_the_version_is_seen(job_dir: Path, server: mariadb.Server) -> None:
     env_py = toy.ENV_PY + "\nengine.connect().exec_driver_sql('TRUNCATE alembic_version')"
     events = walk(job_dir, {"a1": (None, FIRST)}, env_py=env_py)
     assert events[-1] | {"at": ""} == {"event": "final", "version": "base", "expected": "a1", "at": ""}
@@ -276,7 +277,7 @@ def kill_when(ready: Path, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_server_that_dies(job_dir: Path, own_server: th_mariadb.Server) -> None:
+def test_a_server_that_dies(job_dir: Path, own_server: mariadb.Server) -> None:
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as other:
         other.submit(kill_when, job_dir / "src" / "ready", own_server.pid)
@@ -290,7 +291,7 @@ def test_a_server_that_dies(job_dir: Path, own_server: th_mariadb.Server) -> Non
     assert events[-2]["counters"] == dict.fromkeys(["rows_changed", "rows_read", "redo_bytes", "data_bytes"])
 
 
-def test_a_flood_of_output_is_cut_in_the_middle(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_flood_of_output_is_cut_in_the_middle(job_dir: Path, server: mariadb.Server) -> None:
     body = "import sys\nfor n in range(200_000): print('line', n, '\\x1b[31m\\u202e')"
     events = walk(job_dir, {"a1": (None, body)}, log_bytes=50_000)
     assert events[-1]["event"] == "final"
@@ -319,7 +320,7 @@ COMMAND_ENV_PY = toy.ENV_PY.replace(
 )
 
 
-def test_a_command_of_the_projects_own(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_command_of_the_projects_own(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, CHAIN, COMMAND, COMMAND_ENV_PY)
     assert kinds(events) == ["stage", *["begin", "end"] * 3, "final"]
     assert [event["version"] for event in events if event["event"] == "end"] == ["a1", "b2", "c3"]
@@ -337,7 +338,7 @@ def test_a_command_of_the_projects_own(job_dir: Path, server: th_mariadb.Server)
         ("import time; time.sleep(3600)", "migration_timed_out"),
     ],
 )
-def test_a_command_that_fails(job_dir: Path, server: th_mariadb.Server, body: str, code: str) -> None:
+def test_a_command_that_fails(job_dir: Path, server: mariadb.Server, body: str, code: str) -> None:
     limit = several_times_a_migration(job_dir, COMMAND, COMMAND_ENV_PY) if "3600" in body else toy.PATIENCE
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)}, COMMAND, COMMAND_ENV_PY, time_limit=limit)
     assert error(events)["to"] == "b2"
@@ -345,34 +346,34 @@ def test_a_command_that_fails(job_dir: Path, server: th_mariadb.Server, body: st
     assert kinds(events)[-2:] == ["end", "error"]
 
 
-def test_a_command_that_does_nothing_and_says_it_is_fine(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_command_that_does_nothing_and_says_it_is_fine(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, CHAIN, {**COMMAND, "command": ["true"]})
     assert [event["version"] for event in events if event["event"] == "end"] == ["base"]
     found = error(events)
     assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "base", "a1")
 
 
-def test_the_jobs_user_has_its_database_and_nothing_more(job_dir: Path, server: th_mariadb.Server) -> None:
-    with th_mariadb.connect(server, server.job_file) as connection:
-        assert {row[0] for row in th_mariadb.query(connection, "SHOW DATABASES")} == {"information_schema", "toy"}
-        grants = " ".join(row[0] for row in th_mariadb.query(connection, "SHOW GRANTS"))
+def test_the_jobs_user_has_its_database_and_nothing_more(job_dir: Path, server: mariadb.Server) -> None:
+    with mariadb.connect(server, server.job_file) as connection:
+        assert {row[0] for row in mariadb.query(connection, "SHOW DATABASES")} == {"information_schema", "toy"}
+        grants = " ".join(row[0] for row in mariadb.query(connection, "SHOW GRANTS"))
     assert "SUPER" not in grants and "FILE" not in grants and "ON *.*" in grants and "USAGE ON *.*" in grants
     assert os.stat(server.admin_file).st_mode & 0o777 == 0o600
 
 
-def test_migrations_that_form_a_circle(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_migrations_that_form_a_circle(job_dir: Path, server: mariadb.Server) -> None:
     tree = {"a1": (None, ""), "b2": ("d4", ""), "c3": ("b2", ""), "d4": ("c3", ""), "e5": (("a1", "d4"), "")}
     found = error(walk(job_dir, tree, COMMAND, COMMAND_ENV_PY))
     assert found["code"] == "walk_failed" and "circle" in found["detail"]
 
 
-def test_an_environment_that_never_comes_to_its_migrations(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_an_environment_that_never_comes_to_its_migrations(job_dir: Path, server: mariadb.Server) -> None:
     found = error(walk(job_dir, CHAIN, env_py="import time; time.sleep(3600)", start_time_limit=2))
     assert found["code"] == "walk_failed"
     assert "more than 2 s (run_migrations_start_time_limit) before the first" in found["detail"]
 
 
-def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, server: mariadb.Server) -> None:
     body = "import os, time\nif os.fork():\n    os._exit(3)\ntime.sleep(3600)"
     begun = time.monotonic()
     events = walk(job_dir, {"a1": (None, FIRST), "b2": ("a1", body)})
@@ -381,7 +382,7 @@ def test_a_child_that_keeps_the_socket_does_not_hold_up_the_walk(job_dir: Path, 
     assert found["code"] == "migration_ended" and "status 3" in found["detail"]
 
 
-def test_what_depends_on_another_branch(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_what_depends_on_another_branch(job_dir: Path, server: mariadb.Server) -> None:
     tree = {
         "a1": (None, FIRST),
         "x1": (None, "op.create_table('x', sa.Column('id', sa.Integer))"),
@@ -395,7 +396,7 @@ def test_what_depends_on_another_branch(job_dir: Path, server: th_mariadb.Server
     assert events[-1]["expected"] == "b2" and ends[-1]["counters"]["rows_read"] >= 1
 
 
-def test_several_heads_by_design(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_several_heads_by_design(job_dir: Path, server: mariadb.Server) -> None:
     tree = {"a1": (None, FIRST), "b2": ("a1", ""), "b3": ("a1", "")}
     events = walk(job_dir, tree, {**toy.DATABASE, "heads": 2})
     assert (events[-1]["event"], events[-1]["version"], events[-1]["expected"]) == ("final", "b2,b3", "b2,b3")
@@ -420,7 +421,7 @@ asyncio.run(migrate())
 """
 
 
-def test_migrations_within_an_event_loop(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_migrations_within_an_event_loop(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, CHAIN, env_py=ASYNC_ENV_PY)
     assert [event["version"] for event in events if event["event"] == "end"] == ["a1", "b2", "c3"]
 
@@ -431,13 +432,13 @@ def applied(statement: str) -> str:
     return f"def applied(ctx, **_):\n    ctx.connection.exec_driver_sql({statement!r})\n" + text
 
 
-def test_a_version_that_no_migration_has(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_version_that_no_migration_has(job_dir: Path, server: mariadb.Server) -> None:
     found = error(walk(job_dir, CHAIN, env_py=applied("UPDATE alembic_version SET version_num = 'z9'")))
     assert (found["code"], found["from"], found["to"]) == ("version_not_in_tree", "base", "a1")
     assert "z9" in found["detail"]
 
 
-def test_a_version_that_stays(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_version_that_stays(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, {"a1": CHAIN["a1"]})
     events = walk(job_dir, CHAIN, env_py=applied("UPDATE alembic_version SET version_num = 'a1'"))
     found = error(events)
@@ -460,7 +461,7 @@ def way(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_down_to_where_the_dataset_was_and_up_again(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_down_to_where_the_dataset_was_and_up_again(job_dir: Path, server: mariadb.Server) -> None:
     events = walk(job_dir, UP_AND_DOWN, downgrade=True)
     up = [("schema", "base", "a1", "a1"), ("schema", "a1", "b2", "b2"), ("schema", "b2", "c3", "c3")]
     down = [("downgrade", "c3", "b2", "b2"), ("downgrade", "b2", "a1", "a1"), ("downgrade", "a1", "base", "base")]
@@ -472,7 +473,7 @@ def test_down_to_where_the_dataset_was_and_up_again(job_dir: Path, server: th_ma
     assert events[-1]["event"] == "final" and events[-1]["version"] == "c3"
 
 
-def test_down_to_the_last_release(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_down_to_the_last_release(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, {name: UP_AND_DOWN[name] for name in ("a1", "b2")})
     (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
     events = walk(job_dir, UP_AND_DOWN, downgrade=True, release=["b2"])
@@ -480,7 +481,7 @@ def test_down_to_the_last_release(job_dir: Path, server: th_mariadb.Server) -> N
     assert way(events) == [("schema", "b2", "c3", "c3"), ("downgrade", "c3", "b2", "b2"), ("schema", "b2", "c3", "c3")]
 
 
-def test_the_way_down_takes_new_branches_along(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_way_down_takes_new_branches_along(job_dir: Path, server: mariadb.Server) -> None:
     drop = "op.execute('SELECT 1')"
     old = {"a1": (None, FIRST, drop), "b2": ("a1", "", drop)}
     walk(job_dir, old)
@@ -500,7 +501,7 @@ def test_the_way_down_takes_new_branches_along(job_dir: Path, server: th_mariadb
         ("command", {"downgrade_command": ["alembic", "-c", "{files}/own.ini", "downgrade", "{version}"]}),
     ],
 )
-def test_a_downgrade_that_raises(job_dir: Path, server: th_mariadb.Server, tool: str, change: dict[str, Any]) -> None:
+def test_a_downgrade_that_raises(job_dir: Path, server: mariadb.Server, tool: str, change: dict[str, Any]) -> None:
     tree = {**UP_AND_DOWN, "c3": ("b2", "", "raise RuntimeError('no way back')")}
     database = {**COMMAND, **change} if tool == "command" else {**toy.DATABASE, **change}
     env_py = toy.ENV_PY
@@ -519,13 +520,13 @@ def test_a_downgrade_that_raises(job_dir: Path, server: th_mariadb.Server, tool:
     assert tool == "command" or found["file"] == "migrations/versions/c3_.py"
 
 
-def test_a_downgrade_that_is_not_there(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_downgrade_that_is_not_there(job_dir: Path, server: mariadb.Server) -> None:
     tree = {**UP_AND_DOWN, "c3": ("b2", "")}
     found = error(walk(job_dir, tree, downgrade=True))
     assert found["code"] == "walk_failed" and "has no attribute 'downgrade'" in found["detail"]
 
 
-def test_a_downgrade_that_leaves_the_version(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_downgrade_that_leaves_the_version(job_dir: Path, server: mariadb.Server) -> None:
     walk(job_dir, UP_AND_DOWN)
     (job_dir / "artifacts" / f"walk-{NAME}.jsonl").unlink()
     command = {**COMMAND, "downgrade_command": ["true"]}
@@ -533,7 +534,7 @@ def test_a_downgrade_that_leaves_the_version(job_dir: Path, server: th_mariadb.S
     assert (found["code"], found["from"], found["to"]) == ("version_unchanged", "c3", "b2")
 
 
-def test_the_start_of_a_command_is_no_part_of_the_migration(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_start_of_a_command_is_no_part_of_the_migration(job_dir: Path, server: mariadb.Server) -> None:
     env_py = "import time\ntime.sleep(1.5)\n" + COMMAND_ENV_PY
     events = walk(job_dir, {"a1": (None, "op.execute('SELECT SLEEP(1)')")}, COMMAND, env_py)
     (end,) = [event for event in events if event["event"] == "end"]
@@ -558,7 +559,7 @@ cursor = connection.cursor()
 """
 
 
-def test_data_is_moved_in_rounds(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_data_is_moved_in_rounds(job_dir: Path, server: mariadb.Server) -> None:
     body = CONNECT + "sys.exit(7 if cursor.execute('DELETE FROM t LIMIT 400') else 0)"
     events = walk(job_dir, CHAIN, data_migrations=data(body, again=[7]))
     (end,) = [event for event in events if event["event"] == "end" and event.get("kind") == "data"]
@@ -581,7 +582,7 @@ def test_data_is_moved_in_rounds(job_dir: Path, server: th_mariadb.Server) -> No
     ],
 )
 def test_data_that_cannot_be_moved(
-    job_dir: Path, server: th_mariadb.Server, body: str, more: dict[str, Any], code: str, words: str, rounds: int
+    job_dir: Path, server: mariadb.Server, body: str, more: dict[str, Any], code: str, words: str, rounds: int
 ) -> None:
     limit = several_times_a_migration(job_dir) if code == "migration_timed_out" else toy.PATIENCE
     events = walk(job_dir, {"a1": (None, FIRST)}, data_migrations=data(body, **more), time_limit=limit)
@@ -593,7 +594,7 @@ def test_data_that_cannot_be_moved(
 
 
 @pytest.mark.parametrize("separator", ["", "path_separator = os\n", "version_path_separator = space\n"])
-def test_the_folders_that_the_profile_names(job_dir: Path, server: th_mariadb.Server, separator: str) -> None:
+def test_the_folders_that_the_profile_names(job_dir: Path, server: mariadb.Server, separator: str) -> None:
     (job_dir / "src" / "more" / "expand").mkdir(parents=True)
     (job_dir / "src" / "more" / "expand" / "c3_.py").write_text(toy.migration("c3", "b2", ROWS))
     (job_dir / "src" / "own.ini").write_text(f"[alembic]\n{separator}")

@@ -4,7 +4,8 @@
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_locks, th_mariadb, th_meter
+from ansible.module_utils.th_measure import locks, meter
+from ansible.module_utils.th_server import mariadb
 
 from . import toy
 
@@ -31,7 +32,7 @@ def chain(*bodies: str) -> dict[str, tuple[str | None, str]]:
     ids=["read", "changed", "rows"],
 )
 def test_the_holder_of_a_lock_when_the_time_is_over(
-    job_dir: Path, server: th_mariadb.Server, body: str, words: str
+    job_dir: Path, server: mariadb.Server, body: str, words: str
 ) -> None:
     error = toy.error(toy.walk(job_dir, chain(toy.FIRST, toy.ROWS, body), time_limit=4))
     assert error["code"] == "migration_timed_out"
@@ -41,7 +42,7 @@ def test_the_holder_of_a_lock_when_the_time_is_over(
     assert "use the migration's own connection" in error["detail"]
 
 
-def test_the_holder_of_a_lock_when_the_server_gives_up(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_the_holder_of_a_lock_when_the_server_gives_up(job_dir: Path, server: mariadb.Server) -> None:
     body = f"{READS}\nop.execute('SET lock_wait_timeout = 3')\nop.execute('ALTER TABLE t ADD y int')"
     error = toy.error(toy.walk(job_dir, chain(toy.FIRST, toy.ROWS, body)))
     assert error["code"] == "migration_raised" and "1205" in error["detail"]
@@ -49,39 +50,39 @@ def test_the_holder_of_a_lock_when_the_server_gives_up(job_dir: Path, server: th
     assert (error["file"], error["line"] > 0) == ("migrations/versions/c3_.py", True)
 
 
-def test_who_does_not_wait_is_not_blamed(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_who_does_not_wait_is_not_blamed(job_dir: Path, server: mariadb.Server) -> None:
     error = toy.error(toy.walk(job_dir, chain(toy.FIRST, f"{READS}\nop.execute('SELECT SLEEP(900)')"), time_limit=2))
     assert "it was executing: SELECT SLEEP(900)" in error["detail"] and "held by" not in error["detail"]
 
 
-def test_a_look_is_not_counted(server: th_mariadb.Server) -> None:
+def test_a_look_is_not_counted(server: mariadb.Server) -> None:
     with (
-        th_mariadb.connect(server, server.admin_file) as connection,
-        th_mariadb.connect(server, server.admin_file) as other,
+        mariadb.connect(server, server.admin_file) as connection,
+        mariadb.connect(server, server.admin_file) as other,
     ):
-        before = th_meter.read(connection, server.datadir)
-        assert th_locks.waiting(other, server.user) == ""
-        after = th_meter.read(connection, server.datadir).since(before)
+        before = meter.read(connection, server.datadir)
+        assert locks.waiting(other, server.user) == ""
+        after = meter.read(connection, server.datadir).since(before)
         assert (after["rows_changed"], after["rows_read"]) == (0, 0)
 
 
 LONG = "add_a_unique_index_to_the_names_of_customers"
 
 
-def test_a_revision_that_the_version_table_has_no_room_for(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_revision_that_the_version_table_has_no_room_for(job_dir: Path, server: mariadb.Server) -> None:
     error = toy.error(toy.walk(job_dir, {"a1": (None, toy.FIRST), LONG: ("a1", "pass")}))
     assert (error["code"], error["to"]) == ("migration_raised", LONG)
     said = f"the revision id {LONG} has {len(LONG)} characters, and alembic_version.version_num holds 32: give"
     assert error["detail"].startswith(said) and "1406" in error["detail"]
 
 
-def test_a_revision_that_is_cut_in_silence(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_revision_that_is_cut_in_silence(job_dir: Path, server: mariadb.Server) -> None:
     error = toy.error(toy.walk(job_dir, {"a1": (None, "op.execute(\"SET sql_mode = ''\")"), LONG: ("a1", "pass")}))
     assert error["code"] == "version_not_in_tree"
     assert f"it is the beginning of {LONG}" in error["detail"] and "holds 32 characters" in error["detail"]
 
 
-def test_a_value_that_is_too_long_elsewhere_is_not_about_the_revision(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_value_that_is_too_long_elsewhere_is_not_about_the_revision(job_dir: Path, server: mariadb.Server) -> None:
     body = "op.execute(\"INSERT INTO t (name) VALUES (REPEAT('x', 99))\")"
     error = toy.error(toy.walk(job_dir, {"a1": (None, toy.FIRST), LONG[:30]: ("a1", body)}))
     assert "1406" in error["detail"] and "revision id" not in error["detail"]

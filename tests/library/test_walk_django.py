@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_meter, th_private_server
-from ansible.module_utils.th_django_trees import may_matter, read_django_tree
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_measure import meter
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from . import boxes
 from . import toy as alembic_toy
@@ -51,34 +53,34 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / "toy"
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
-    running = th_private_server.start(
+    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    running = private_server.start(
         folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running
-    th_mariadb.stop(running, 0)
+    mariadb.stop(running, 0)
 
 
 @pytest.fixture
-def database(server: th_mariadb.Server) -> th_mariadb.Server:
+def database(server: mariadb.Server) -> mariadb.Server:
     """The server with an empty database."""
     sql(server, "DROP DATABASE dataset", "CREATE DATABASE dataset")
     return server
 
 
-def sql(server: th_mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
+def sql(server: mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
-    with th_mariadb.connect(server, server.admin_file, database="dataset") as connection:
+    with mariadb.connect(server, server.admin_file, database="dataset") as connection:
         for statement in statements:
-            rows = th_mariadb.query(connection, statement)
+            rows = mariadb.query(connection, statement)
     return rows
 
 
-def recorded(server: th_mariadb.Server) -> list[str]:
+def recorded(server: mariadb.Server) -> list[str]:
     """What django_migrations holds, as the walk's names, in the order in which it was recorded."""
     if not sql(server, "SHOW TABLES LIKE 'django_migrations'"):
         return []  # Django makes it after it has planned
@@ -105,7 +107,7 @@ class Project:
 
     folder: Path
     venv: Path
-    server: th_mariadb.Server
+    server: mariadb.Server
     settings: str = "settings"
     request: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -118,7 +120,7 @@ class Project:
 
     def walk(self, before: Callable[[str], bool] = lambda _: True, **more: Any) -> Walked:
         """Walk; `before` is called with each step's name, and ends the walk there when it returns False."""
-        account = th_mariadb.read_account(self.server.job_file)
+        account = mariadb.read_account(self.server.job_file)
         request = {
             "settings": self.settings,
             "alias": "default",
@@ -163,12 +165,12 @@ class Project:
                 for below, above in walked.plans[-1]:
                     if not before(above if request["direction"] == "up" else below):
                         return Walked(walked.plans, walked.done, {"text": "left"})
-                    with th_mariadb.connect(self.server, self.server.admin_file) as connection:
-                        reading = th_meter.read(connection, self.server.datadir)
+                    with mariadb.connect(self.server, self.server.admin_file) as connection:
+                        reading = meter.read(connection, self.server.datadir)
                     print(json.dumps({"go": len(walked.done)}), file=stream, flush=True)
                     answer = next(told)
-                    with th_mariadb.connect(self.server, self.server.admin_file) as connection:
-                        counters = th_meter.read(connection, self.server.datadir).since(reading)
+                    with mariadb.connect(self.server, self.server.admin_file) as connection:
+                        counters = meter.read(connection, self.server.datadir).since(reading)
                     if "error" in answer:
                         walked.error = answer["error"]
                         return walked
@@ -272,7 +274,7 @@ RENAMED = ["basket.0010_json_basket_option", "order.0008_surcharge", "order.0012
 
 
 @pytest.fixture
-def oscar(tmp_path: Path, venv: Path, database: th_mariadb.Server) -> Project:
+def oscar(tmp_path: Path, venv: Path, database: mariadb.Server) -> Project:
     """It is in the checkout, as where it is developed; its dependencies are in the environment."""
     project = Project(tmp_path / "src", venv, database)
     project.write(OSCAR)
@@ -490,13 +492,13 @@ def migration(app: str, below: str, *operations: str, head: str = "") -> str:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, venv: Path, database: th_mariadb.Server) -> Project:
+def toy(tmp_path: Path, venv: Path, database: mariadb.Server) -> Project:
     project = Project(tmp_path / "src", venv, database)
     project.write(TOY)
     return project
 
 
-def fill(server: th_mariadb.Server) -> Callable[[str], bool]:
+def fill(server: mariadb.Server) -> Callable[[str], bool]:
     """People come into being before the migration that fills in what they do not have yet."""
 
     def before(name: str) -> bool:

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from .toy import FIRST, error, walk
 
@@ -22,7 +22,7 @@ FAKED = "(4166, 'The used command is not allowed')"
     ids=["refused", "faked", "another"],
 )
 def test_only_the_servers_own_count_makes_a_refusal(
-    job_dir: Path, server: th_mariadb.Server, body: str, code: str
+    job_dir: Path, server: mariadb.Server, body: str, code: str
 ) -> None:
     refused = f"try:\n    op.execute('{LOAD.replace(chr(39), chr(34))}')\nexcept Exception:\n    pass"
     events = walk(job_dir, {"a1": (None, f"{FIRST}\n{refused}"), "b2": ("a1", body)})

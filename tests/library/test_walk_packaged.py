@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server
-from ansible.module_utils.th_django_trees import may_matter, read_django_tree
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from worker.verdict import Fault, artifacts, decide
 
@@ -65,11 +66,11 @@ def venvs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("server") / "db" / "toy"
     folder.mkdir(parents=True)
-    th_private_server.install(folder, alembic_toy.OPTIONS, 60, boxes.settings())
-    server = th_private_server.start(
+    private_server.install(folder, alembic_toy.OPTIONS, 60, boxes.settings())
+    server = private_server.start(
         folder,
         databases={"": "toy"},
         user="toy",
@@ -79,7 +80,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Ser
         sandbox=boxes.settings(),
     )
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Site:
     """A site; each stage is a version of the packaged app, and the settings' apps."""
 
     root: Path
-    server: th_mariadb.Server
+    server: mariadb.Server
     venvs: Callable[[str], Path]
     own: bool = True
     jobs: int = 0
@@ -147,10 +148,10 @@ def write(job_dir: Path, name: str, document: Mapping[str, Any]) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path, running: th_mariadb.Server, venvs: Callable[[str], Path]) -> Site:
-    with th_mariadb.connect(running, running.admin_file) as connection:
-        th_mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
-        th_mariadb.query(connection, "CREATE DATABASE toy")
+def site(tmp_path: Path, running: mariadb.Server, venvs: Callable[[str], Path]) -> Site:
+    with mariadb.connect(running, running.admin_file) as connection:
+        mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
+        mariadb.query(connection, "CREATE DATABASE toy")
     return Site(tmp_path, running, venvs)
 
 
@@ -159,7 +160,7 @@ def seeded(site: Site, version: str) -> None:
     names = [("people", "0001_initial")] * site.own + [("bill", name) for name in VERSIONS[version]]
     rows = ", ".join(f"('{app}', '{name}', NOW(6))" for app, name in names)
     added = "".join(f", f{number} INT" for number in range(2, len(VERSIONS[version]) + 1))
-    with th_mariadb.connect(site.server, site.server.admin_file, database="toy") as connection:
+    with mariadb.connect(site.server, site.server.admin_file, database="toy") as connection:
         for statement in (
             "CREATE TABLE django_migrations (id BIGINT AUTO_INCREMENT PRIMARY KEY, app VARCHAR(255), name VARCHAR(255),"
             " applied DATETIME(6))",
@@ -167,7 +168,7 @@ def seeded(site: Site, version: str) -> None:
             "CREATE TABLE people_person (id INT AUTO_INCREMENT PRIMARY KEY)",
             f"CREATE TABLE bill_bill (id INT AUTO_INCREMENT PRIMARY KEY{added})",
         ):
-            th_mariadb.query(connection, statement)
+            mariadb.query(connection, statement)
 
 
 def steps(events: list[dict[str, Any]]) -> list[tuple[str, str]]:

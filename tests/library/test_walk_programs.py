@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb
+from ansible.module_utils.th_server import mariadb
 
 from . import toy
 from .toy import CHAIN, FIRST, error, kinds, walk
@@ -27,14 +27,14 @@ RAISES = {"a1": (None, FIRST), "b2": ("a1", "raise RuntimeError('own')"), "c3": 
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     server = toy.start(tmp_path_factory.mktemp("server") / "toy", password="secret")
     yield server
-    th_mariadb.stop(server, 0)
+    mariadb.stop(server, 0)
 
 
 @pytest.fixture
-def server(job_dir: Path, running: th_mariadb.Server) -> th_mariadb.Server:
+def server(job_dir: Path, running: mariadb.Server) -> mariadb.Server:
     """The server with an empty database, as the job's."""
     return toy.emptied(running, job_dir)
 
@@ -65,12 +65,12 @@ def went_to_its_end(events: list[dict[str, Any]]) -> bool:
         "upgrade(sys.argv[1])",
     ],
 )
-def test_a_program_that_comes_to_its_end(job_dir: Path, server: th_mariadb.Server, body: str) -> None:
+def test_a_program_that_comes_to_its_end(job_dir: Path, server: mariadb.Server, body: str) -> None:
     command = ["python", "tools/manage.py", "{version}"]
     assert went_to_its_end(run(job_dir, body, command=command))
 
 
-def test_a_module_and_a_script_on_the_path(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_module_and_a_script_on_the_path(job_dir: Path, server: mariadb.Server) -> None:
     assert went_to_its_end(run(job_dir, "", command=["python", "-m", "alembic", "upgrade", "heads"]))
     events = run(job_dir, "", command=["alembic", "upgrade", "heads"])
     assert events[-2]["event"] == "stage" and events[-2]["steps"] == 0 and events[-1]["event"] == "final"
@@ -86,7 +86,7 @@ def test_a_module_and_a_script_on_the_path(job_dir: Path, server: th_mariadb.Ser
         "try:\n    upgrade()\nexcept Exception as error:\n    raise SystemError('other') from error",
     ],
 )
-def test_a_program_that_keeps_a_migrations_error_to_itself(job_dir: Path, server: th_mariadb.Server, body: str) -> None:
+def test_a_program_that_keeps_a_migrations_error_to_itself(job_dir: Path, server: mariadb.Server, body: str) -> None:
     found = error(run(job_dir, body, RAISES))
     assert (found["code"], found["from"], found["to"]) == ("migration_raised", "a1", "b2")
     assert found["detail"] == "RuntimeError: own"
@@ -111,12 +111,12 @@ def test_a_program_that_keeps_a_migrations_error_to_itself(job_dir: Path, server
         ("os.execv(sys.executable, ['python', '-m', 'alembic', 'upgrade', 'heads'])", "ended with status 0 before"),
     ],
 )
-def test_a_program_that_does_not_do_its_work(job_dir: Path, server: th_mariadb.Server, body: str, words: str) -> None:
+def test_a_program_that_does_not_do_its_work(job_dir: Path, server: mariadb.Server, body: str, words: str) -> None:
     found = error(run(job_dir, body))
     assert found["code"] == "walk_failed" and words in found["detail"]
 
 
-def test_a_program_that_lacks_a_module(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_program_that_lacks_a_module(job_dir: Path, server: mariadb.Server) -> None:
     body = "try:\n    import no_such_module\nexcept ImportError:\n    sys.exit(1)"
     found = error(run(job_dir, body))
     assert found["code"] == "import_failed" and "no_such_module" in found["detail"]
@@ -132,7 +132,7 @@ def test_a_program_that_lacks_a_module(job_dir: Path, server: th_mariadb.Server)
         (["python", "-m", "no_such_module"], "no_such_module"),
     ],
 )
-def test_a_command_that_cannot_be_run(job_dir: Path, server: th_mariadb.Server, command: list[str], words: str) -> None:
+def test_a_command_that_cannot_be_run(job_dir: Path, server: mariadb.Server, command: list[str], words: str) -> None:
     (job_dir / "src" / "tools").mkdir(parents=True)
     script = job_dir / "src" / "tools" / "manage.sh"
     script.write_text("#!/bin/sh\nalembic upgrade heads\n")
@@ -141,20 +141,20 @@ def test_a_command_that_cannot_be_run(job_dir: Path, server: th_mariadb.Server, 
     assert found["code"] in ("walk_failed", "import_failed") and words in found["detail"]
 
 
-def test_a_program_that_stops_short(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_program_that_stops_short(job_dir: Path, server: mariadb.Server) -> None:
     events = run(job_dir, "upgrade('b2')")
     assert kinds(events) == ["stage", *["begin", "end"] * 2, "final"]
     assert (events[-1]["version"], events[-1]["expected"]) == ("b2", "c3")
 
 
-def test_a_program_that_finds_nothing_to_do(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_program_that_finds_nothing_to_do(job_dir: Path, server: mariadb.Server) -> None:
     run(job_dir, "upgrade()")
     events = run(job_dir, "print('the database is up to date')")
     assert events[-2]["event"] == "stage" and events[-2]["steps"] == 0
     assert events[-1]["event"] == "final" and events[-1]["version"] == "c3"
 
 
-def test_a_program_that_never_ends(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_program_that_never_ends(job_dir: Path, server: mariadb.Server) -> None:
     begun = time.monotonic()
     run(job_dir, "upgrade('b2')")
     # the same limit holds for the program's start
@@ -163,13 +163,13 @@ def test_a_program_that_never_ends(job_dir: Path, server: th_mariadb.Server) -> 
     assert found["code"] == "walk_failed" and "after the last migration" in found["detail"]
 
 
-def test_folders_of_the_checkout_that_are_called_like_packages(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_folders_of_the_checkout_that_are_called_like_packages(job_dir: Path, server: mariadb.Server) -> None:
     for name in ("alembic", "sqlalchemy"):
         (job_dir / "src" / name).mkdir(parents=True)
         (job_dir / "src" / name / "__init__.py").write_text("raise RuntimeError('the wrong one')\n")
     assert went_to_its_end(run(job_dir, "", command=["alembic", "upgrade", "heads"]))
 
 
-def test_a_url_that_goes_through_configparser(job_dir: Path, server: th_mariadb.Server) -> None:
+def test_a_url_that_goes_through_configparser(job_dir: Path, server: mariadb.Server) -> None:
     body = "config.set_main_option('sqlalchemy.url', os.environ['TOY_URL'])\nupgrade()"
     assert went_to_its_end(run(job_dir, body))

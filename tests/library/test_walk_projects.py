@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import th_mariadb, th_private_server
-from ansible.module_utils.th_artifacts import write_json, write_text
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_checkout import facts_of
-from ansible.module_utils.th_git import Git, Patience
-from ansible.module_utils.th_profile import check_profile
-from ansible.module_utils.th_trees import Forest
-from ansible.module_utils.th_uv import uv_path
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_checkout.checkout import facts_of
+from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_core.artifacts import write_json, write_text
+from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_environment.uv import uv_path
+from ansible.module_utils.th_git.client import Git, Patience
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 from . import boxes, bytecode, toy
 from .conftest import ROOT
@@ -98,17 +99,17 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[th_mariadb.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
+    private_server.install(folder, OPTIONS, 300, boxes.settings())
     password = 'it\'s "odd" %s\\'
-    running = th_private_server.start(
+    running = private_server.start(
         folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running
-    th_mariadb.stop(running, 0)
+    mariadb.stop(running, 0)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Job:
     """A job's folder with a server whose databases are empty."""
 
     folder: Path
-    server: th_mariadb.Server
+    server: mariadb.Server
 
     def walk(self, described: Mapping[str, Any], *stages: Checkout) -> list[dict[str, Any]]:
         """Walk through the stages, the last of which is the change; gives the events of this walk alone."""
@@ -152,14 +153,14 @@ class Job:
     def sql(self, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of the last of the statements."""
         rows: list[tuple[Any, ...]] = []
-        with th_mariadb.connect(self.server, self.server.admin_file, database=database) as connection:
+        with mariadb.connect(self.server, self.server.admin_file, database=database) as connection:
             for statement in statements:
-                rows = th_mariadb.query(connection, statement)
+                rows = mariadb.query(connection, statement)
         return rows
 
 
 @pytest.fixture
-def job(job_dir: Path, server: th_mariadb.Server) -> Iterator[Job]:
+def job(job_dir: Path, server: mariadb.Server) -> Iterator[Job]:
     made = Job(job_dir, server)
     yield made
     made.sql(*(f"DROP DATABASE {name}" for (name,) in made.sql("SHOW DATABASES LIKE 'project%'")))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_installed import Installed
-from ansible.module_utils.th_revisions import Revision
-from ansible.module_utils.th_revisions import Tree as Read
-from ansible.module_utils.th_stages import Tree
-from ansible.module_utils.th_walkers import Step, WalkError
-from ansible.module_utils.th_way import Way
+from ansible.module_utils.th_tools.revisions import Revision
+from ansible.module_utils.th_tools.revisions import Tree as Read
+from ansible.module_utils.th_walk.allowed_steps import Way
+from ansible.module_utils.th_walk.installed import Installed
+from ansible.module_utils.th_walk.stages import Tree
+from ansible.module_utils.th_walk.walkers import Step, WalkError
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import boxes
 
 if TYPE_CHECKING:
-    from ansible.module_utils import th_mariadb
+    from ansible.module_utils.th_server import mariadb
 
 NAME = "toy"
 PATIENCE = 300.0
@@ -57,7 +57,7 @@ DATABASE: dict[str, Any] = {"tool": "alembic", "script_location": "migrations"}
 
 def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, Any]:
     """The profile of a project with one database, complete."""
-    from ansible.module_utils.th_profile import check_profile  # found once tests/library/conftest.py is loaded
+    from ansible.module_utils.th_core.profile import check_profile  # found once tests/library/conftest.py is loaded
 
     return check_profile({"migrations": dict(database), **more})
 
@@ -126,25 +126,25 @@ def _names(named: str | Sequence[str] | None) -> Sequence[str]:
     return [] if named is None else [named] if isinstance(named, str) else named
 
 
-def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> th_mariadb.Server:
+def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> mariadb.Server:
     """A server in `folder`, with the toy's database and user."""
-    from ansible.module_utils import th_private_server
+    from ansible.module_utils.th_server import private_server
 
     folder.mkdir(parents=True)
-    th_private_server.install(folder, OPTIONS, 300, boxes.settings())
-    return th_private_server.start(
+    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    return private_server.start(
         folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
 
 
-def emptied(server: th_mariadb.Server, job_dir: Path) -> th_mariadb.Server:
+def emptied(server: mariadb.Server, job_dir: Path) -> mariadb.Server:
     """The server, its database empty, as the one of a job."""
-    from ansible.module_utils import th_mariadb
+    from ansible.module_utils.th_server import mariadb
 
-    with th_mariadb.connect(server, server.admin_file) as connection:
-        th_mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
-        th_mariadb.query(connection, "CREATE DATABASE toy")
+    with mariadb.connect(server, server.admin_file) as connection:
+        mariadb.query(connection, "DROP DATABASE IF EXISTS toy")
+        mariadb.query(connection, "CREATE DATABASE toy")
     (job_dir / "db").mkdir()
     (job_dir / "db" / NAME).symlink_to(server.folder)
     return server
@@ -164,7 +164,8 @@ def walk(
 ) -> list[dict[str, Any]]:
     """Write the project and walk it; gives the events of all walks of the job. `release` are the heads of a release
     that the dataset is at already, `sandbox` variables of the box without their prefix."""
-    from ansible.module_utils.th_walk import Limits, Walk
+    from ansible.module_utils.th_walk.walk import Walk
+    from ansible.module_utils.th_walk.walkers import Limits
 
     write(job_dir / "src", revisions, env_py)
     artifacts(job_dir, job_dir / "src", revisions, release)

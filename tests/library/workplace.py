@@ -12,9 +12,9 @@ from . import boxes
 from .conftest import ROOT
 
 # found once conftest is loaded
-from ansible.module_utils.th_build_step import carry_on  # isort: skip
-from ansible.module_utils.th_find import check_out, find_or_begin, forget  # isort: skip
-from ansible.module_utils.th_step import StepError  # isort: skip
+from ansible.module_utils.th_environment.build_step import carry_on  # isort: skip
+from ansible.module_utils.th_environment.find import check_out, find_or_begin, forget  # isort: skip
+from ansible.module_utils.th_core.step import StepError  # isort: skip
 
 
 def build(params: Mapping[str, Any], stage: str, kind: str, commit: str) -> dict[str, Any]:

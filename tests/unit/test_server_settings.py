@@ -45,7 +45,7 @@ def load(folder: Path, **keys: Any) -> datasets.Dataset:
 
 
 def test_there_is_one_list_for_both_halves() -> None:
-    link = ROOT / "roles" / "restore_datasets" / "module_utils" / "th_settings.py"
+    link = ROOT / "roles" / "restore_datasets" / "module_utils" / "th_dataset" / "settings.py"
     assert link.read_bytes() == Path(server_settings.__file__).read_bytes()
 
 

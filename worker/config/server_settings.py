@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a database server that a dataset may name: a checked list, with the values that each may have.
 
-The playbooks read a dataset's file by themselves: `th_settings` of the role restore_datasets is a link to this module,
-so that there is one list. It uses the standard library only.
+The playbooks read a dataset's file by themselves: `th_dataset.settings` of the role restore_datasets is a link to this
+module, so that there is one list. It uses the standard library only.
 """
 
 from __future__ import annotations

@@ -64,12 +64,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import append_event, read_json
-from ansible.module_utils.th_build import FILE, Build
-from ansible.module_utils.th_build_step import ROLE
-from ansible.module_utils.th_control import FOLDER, base_of, begin, event_of, prepare
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_without_change import may_be_merged
+from ansible.module_utils.th_core.artifacts import append_event, read_json
+from ansible.module_utils.th_core.control import FOLDER, base_of, begin, event_of, prepare
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.build import FILE, Build
+from ansible.module_utils.th_environment.build_step import ROLE
+from ansible.module_utils.th_environment.without_change import may_be_merged
 
 KEPT = ("code", "censored", "stdout", "stderr", "module_stdout", "module_stderr")
 """What is kept of how a task has ended, for whoever reads why the job failed."""

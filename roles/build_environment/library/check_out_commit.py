@@ -35,8 +35,8 @@ src:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_build_step import BUILD, run_build_step
-from ansible.module_utils.th_find import check_out
+from ansible.module_utils.th_environment.build_step import BUILD, run_build_step
+from ansible.module_utils.th_environment.find import check_out
 
 
 def main() -> None:

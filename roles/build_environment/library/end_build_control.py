@@ -45,12 +45,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import append_event, read_json
-from ansible.module_utils.th_build_step import ROLE
-from ansible.module_utils.th_control import FOLDER, event_of
-from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_without_change import found_in
+from ansible.module_utils.th_core.artifacts import append_event, read_json
+from ansible.module_utils.th_core.control import FOLDER, event_of
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.build_step import ROLE
+from ansible.module_utils.th_environment.without_change import found_in
 
 
 def main() -> None:

@@ -134,11 +134,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import as_text, write_text
-from ansible.module_utils.th_build import FILE
-from ansible.module_utils.th_build_step import ROLE, with_missing
-from ansible.module_utils.th_find import find_or_begin, forget
-from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_core.artifacts import as_text, write_text
+from ansible.module_utils.th_core.step import StepError, run_step
+from ansible.module_utils.th_environment.build import FILE
+from ansible.module_utils.th_environment.build_step import ROLE, with_missing
+from ansible.module_utils.th_environment.find import find_or_begin, forget
 
 
 def main() -> None:

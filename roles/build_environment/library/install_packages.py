@@ -41,7 +41,7 @@ src:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_build_step import BUILD, run_build_step
+from ansible.module_utils.th_environment.build_step import BUILD, run_build_step
 
 
 def main() -> None:

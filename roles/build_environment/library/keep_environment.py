@@ -47,10 +47,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_build import Build
-from ansible.module_utils.th_build_step import BUILD, run_build_step
-from ansible.module_utils.th_caches import Caches
-from ansible.module_utils.th_capped import CappedLog
+from ansible.module_utils.th_environment.build import Build
+from ansible.module_utils.th_environment.build_step import BUILD, run_build_step
+from ansible.module_utils.th_environment.package_caches import Caches
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ removed:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_caches import Caches
+from ansible.module_utils.th_environment.package_caches import Caches
 
 
 def main() -> None:

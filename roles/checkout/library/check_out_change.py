@@ -49,7 +49,7 @@ base:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_checkout_step import STATE, run_checkout_step
+from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
 
 
 def main() -> None:

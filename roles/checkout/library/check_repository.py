@@ -66,14 +66,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_git import Git, GitError, Patience, join_url, mask
-from ansible.module_utils.th_mirror import Mirror
-from ansible.module_utils.th_request import Request
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_text import printable
-from ansible.module_utils.th_trees import TreeReader
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.trees import TreeReader
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url, mask
+from ansible.module_utils.th_git.mirror import Mirror
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 _HOW = {
     "alembic": "script_location, version_locations or config",

@@ -37,7 +37,7 @@ commit:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_checkout_step import STATE, run_checkout_step
+from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
 
 
 def main() -> None:

@@ -39,13 +39,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_checkout import Checkout
-from ansible.module_utils.th_checkout_step import STATE, run_checkout_step
-from ansible.module_utils.th_fetch import Point
-from ansible.module_utils.th_git import Git
-from ansible.module_utils.th_mirror import Mirror
-from ansible.module_utils.th_request import Request
+from ansible.module_utils.th_checkout.checkout import Checkout
+from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
+from ansible.module_utils.th_checkout.fetch import Point
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_git.client import Git
+from ansible.module_utils.th_git.mirror import Mirror
 
 
 def main() -> None:

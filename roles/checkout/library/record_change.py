@@ -41,10 +41,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_checkout_step import STATE, run_checkout_step
-from ansible.module_utils.th_fetch import Point
-from ansible.module_utils.th_plain_checkout import PlainCheckout
+from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
+from ansible.module_utils.th_checkout.fetch import Point
+from ansible.module_utils.th_checkout.plain_checkout import PlainCheckout
+from ansible.module_utils.th_core.artifacts import write_json
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_walks
-from ansible.module_utils.th_checkout_step import FILE, run_checkout_step
+from ansible.module_utils.th_checkout.checkout_step import FILE, run_checkout_step
+from ansible.module_utils.th_core.artifacts import forget_walks
 
 
 def main() -> None:

@@ -58,8 +58,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_step import StepError, run_step
-from ansible.module_utils.th_text import printable
+from ansible.module_utils.th_core.step import StepError, run_step
+from ansible.module_utils.th_core.text import printable
 
 PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 LOOP_FAILED = "One or more items failed"

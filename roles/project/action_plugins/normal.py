@@ -46,8 +46,10 @@ class ActionModule(packing.ActionModule):  # type: ignore[misc, name-defined]
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the module answers. One that answers nothing has failed, with what it has said on its way."""
         module = self._in_place(task_vars or {})
+        result: dict[str, Any]
         if module is None:
-            return super().run(tmp, task_vars)
+            result = super().run(tmp, task_vars)
+            return result
         result = ActionBase.run(self, tmp, task_vars)
         environment: dict[str, str] = {}
         self._compute_environment_string(environment)

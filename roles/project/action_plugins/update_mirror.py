@@ -17,7 +17,7 @@ from pathlib import Path
 import ansible.module_utils
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("th_fetch", "th_find", "th_checkout", "th_walk", "th_snapshot")
+SHARED = ("th_checkout.checkout", "th_environment.find", "th_walk.walk", "th_dataset.snapshot")
 """Modules that import most of what the steps import."""
 
 

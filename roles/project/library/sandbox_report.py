@@ -60,12 +60,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_box import Box, Settings
-from ansible.module_utils.th_cgroups import Group
-from ansible.module_utils.th_contain import Contained, base_environment
-from ansible.module_utils.th_hierarchy import Places
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_sandbox.box import Box, Settings
+from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroups import Group
+from ansible.module_utils.th_sandbox.contain import Contained, base_environment
 
 NAMESPACES = ("user", "pid", "mnt", "ipc", "uts", "cgroup", "net")
 TIME_LIMIT = 20.0

@@ -3,10 +3,10 @@
 
 A lock of the server (GET_LOCK) ends with its connection, so whatever ends this process frees it: the job's end, the
 end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks`,
-`patience` (seconds), `user` and `databases` (the job's), `modules` (th_prepared's folder) and `drop` (statements), says
-``held`` or what went wrong on stdout, and goes on until it is ended (SIGTERM), FOLDER is gone or the connection is.
-Ended by SIGTERM or for want of its folder, it drops what the job has on the server: so it is dropped also when the job
-was canceled, or its worker has died.
+`patience` (seconds), `user` and `databases` (the job's), `modules` (the folder that `th_server` is in) and `drop`
+(statements), says ``held`` or what went wrong on stdout, and goes on until it is ended (SIGTERM), FOLDER is gone or the
+connection is. Ended by SIGTERM or for want of its folder, it drops what the job has on the server: so it is dropped
+also when the job was canceled, or its worker has died.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def main() -> int:
     folder, request = sys.argv[1], json.load(sys.stdin)
     patience = int(request["patience"])
     sys.path.append(request["modules"])
-    import th_prepared  # what it lies in may be gone when it is needed
+    from th_server import prepared  # what it lies in may be gone when it is needed
 
     try:
         connection = pymysql.connect(**request["connect"], read_timeout=patience + 30, autocommit=True)
@@ -45,7 +45,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        before = th_prepared.prepared(connection) or []
+        before = prepared.prepared(connection) or []
         print("held", flush=True)
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), 1)
@@ -58,7 +58,7 @@ def main() -> int:
     except SystemExit:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    drop(request, lambda connection: th_prepared.roll_back(connection, request["databases"], before))
+    drop(request, lambda connection: prepared.roll_back(connection, request["databases"], before))
     return 0
 
 

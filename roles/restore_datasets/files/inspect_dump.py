@@ -3,7 +3,8 @@
 
 DUMP is a dataset's ``seed_data``, DATABASE the database that it is for, SECONDS how long it may be read. The answer is
 JSON on standard output: ``kind`` (the program that has written it), ``state`` (``whole``, ``broken`` or ``unknown``),
-``reason``, ``tables`` and ``rows``, as `th_dump_end.Finding` has them. Nothing in it comes from the dump's rows.
+``reason``, ``tables`` and ``rows``, as `th_dump.completeness.Finding` has them. Nothing in it comes from the dump's
+rows.
 """
 
 import dataclasses
@@ -19,13 +20,13 @@ ROLES = Path(__file__).resolve().parents[2]
 def main() -> None:
     """Run it."""
     ansible.module_utils.__path__.extend(map(str, sorted(ROLES.glob("*/module_utils"))))
-    from ansible.module_utils import th_dump_end
+    from ansible.module_utils.th_dump import completeness
 
     path, database, seconds = [*sys.argv[1:], "", "0"][:3] if len(sys.argv) < 4 else sys.argv[1:4]
     try:
-        found = th_dump_end.inspect(Path(path), database, float(seconds or 0))
+        found = completeness.inspect(Path(path), database, float(seconds or 0))
     except OSError as error:
-        found = th_dump_end.Finding("", th_dump_end.BROKEN, f"it cannot be read: {error.strerror}")
+        found = completeness.Finding("", completeness.BROKEN, f"it cannot be read: {error.strerror}")
     print(json.dumps(dataclasses.asdict(found)))
 
 

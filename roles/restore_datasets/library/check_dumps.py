@@ -46,8 +46,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_dump_end import BROKEN, inspect
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_dump.completeness import BROKEN, inspect
 
 
 def report(dumps: list[dict[str, Any]], time_limit: float) -> list[dict[str, str]]:

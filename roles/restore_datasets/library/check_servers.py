@@ -46,11 +46,11 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils import th_external
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_lent import lenders
-from ansible.module_utils.th_mariadb import ServerError
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_dataset.lent_rights import lenders
+from ansible.module_utils.th_server import external_server
+from ansible.module_utils.th_server.mariadb import ServerError
 
 SECONDS = 30
 
@@ -63,9 +63,9 @@ def report(servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _problems(one: dict[str, Any]) -> list[str]:
     names = [str(name) for name in one["databases"]]
     with tempfile.TemporaryDirectory(prefix="th-check-") as folder:
-        server = th_external.describe(Path(folder), one["server"], {name: name for name in names}, preloaded=True)
+        server = external_server.describe(Path(folder), one["server"], {name: name for name in names}, preloaded=True)
         try:
-            with th_external.administrating(server, SECONDS) as connection:
+            with external_server.administrating(server, SECONDS) as connection:
                 return lenders(connection, names, "")
         except (ServerError, pymysql.err.MySQLError, OSError) as error:
             return [str(error)]

@@ -87,56 +87,30 @@ import contextlib
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pymysql
-from ansible.module_utils import th_mariadb, th_private_server, th_server_settings, th_version_table
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import (
+from ansible.module_utils.th_core.artifacts import (
     append_event,
     forget_errors,
-    full,
     read_json,
     report_error,
     unrecorded,
     write_json,
 )
-from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_dataset import Dataset, read_dataset
-from ansible.module_utils.th_dump import SeedError
-from ansible.module_utils.th_external import release
-from ansible.module_utils.th_guest import as_guest
-from ansible.module_utils.th_snapshot import Seed, clone, snapshot
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_versions import heads_of
+from ansible.module_utils.th_dataset import server_settings, version_table
+from ansible.module_utils.th_dataset.dataset import Dataset, read_dataset
+from ansible.module_utils.th_dataset.external_dataset import as_guest
+from ansible.module_utils.th_dataset.failure import RestoreError, told_apart
+from ansible.module_utils.th_dataset.snapshot import Seed, clone, snapshot
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.external_server import release
+from ansible.module_utils.th_tools.versions import heads_of
 
 ROLE = "restore_datasets"
-
-
-class RestoreError(Exception):
-    """Why a dataset could not be restored: a code of docs/verdicts.md and what to read."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-
-
-@contextlib.contextmanager
-def told_apart(server_code: str) -> Iterator[None]:
-    """Turn whatever can go wrong into a RestoreError with the code that says whose it is.
-
-    `server_code` is the one for trouble with the database server.
-    """
-    try:
-        yield
-    except (SeedError, StepError) as error:
-        raise RestoreError(error.code, str(error)) from error
-    except (th_mariadb.ServerError, pymysql.Error) as error:
-        raise RestoreError(server_code, str(error)) from error
-    except OSError as error:
-        raise RestoreError("disk_full" if full(error) else server_code, str(error)) from error
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +133,9 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
 
 def privately(
     folder: Path, dataset: Dataset, options: Mapping[str, Any]
-) -> tuple[th_mariadb.Server, dict[str, Any]]:
+) -> tuple[mariadb.Server, dict[str, Any]]:
     """A server of the job's own on a clone of the dataset's snapshot, and how it went."""
-    seed = Seed(options["name"], dataset.parts, th_server_settings.fitting(dataset.settings))
+    seed = Seed(options["name"], dataset.parts, server_settings.fitting(dataset.settings))
     sandbox, server_options = Settings.of(options["sandbox"]), options["server_options"]
     with snapshot(
         Path(options["snapshots_dir"]), seed, server_options, options["import_time_limit"], sandbox
@@ -169,11 +143,11 @@ def privately(
         begun = time.monotonic()
         method = clone(image, folder / "data")
         cloned = time.monotonic()
-    applied = th_server_settings.apply(
-        seed.settings, server_options, th_private_server.binary_log(folder), importing=False
+    applied = server_settings.apply(
+        seed.settings, server_options, private_server.binary_log(folder), importing=False
     )
     try:
-        server = th_private_server.start(
+        server = private_server.start(
             folder,
             databases={part.name: part.database for part in dataset.parts},
             user=dataset.user,
@@ -184,11 +158,11 @@ def privately(
             definers=image.definers,
             settings=applied.statements,
         )
-    except th_mariadb.ServerError as error:
-        raise th_server_settings.blamed(error, seed.settings) or error from error
+    except mariadb.ServerError as error:
+        raise server_settings.blamed(error, seed.settings) or error from error
     try:
-        with th_mariadb.connect(server, server.admin_file) as connection:
-            th_server_settings.demand(connection, applied.values)
+        with mariadb.connect(server, server.admin_file) as connection:
+            server_settings.demand(connection, applied.values)
     except BaseException:
         leave(server)
         raise
@@ -208,18 +182,18 @@ def privately(
 
 
 def look(
-    server: th_mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
+    server: mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What the job's user finds: which server it is, and at which version each database is."""
     found, others = [], list[str]()
     for one in databases:
         schema = server.databases[one["name"]]
-        with th_mariadb.connect(server, server.job_file, database=schema) as connection:
-            rows = th_version_table.read(connection, server, one, revisions)
-            flavour, version = th_mariadb.flavour(connection)
+        with mariadb.connect(server, server.job_file, database=schema) as connection:
+            rows = version_table.read(connection, server, one, revisions)
+            flavour, version = mariadb.flavour(connection)
             heads = heads_of(rows, one["versions"], one["name"], revisions)
             if not set(revisions or ()) >= set(heads):  # to look at all tables takes time
-                others += th_version_table.also(connection, server, one)
+                others += version_table.also(connection, server, one)
         found.append({"name": one["name"], "database": schema, "version": heads})
     return {
         "database": server.database,
@@ -230,19 +204,19 @@ def look(
     }
 
 
-def leave(server: th_mariadb.Server, time_limit: float = 0) -> None:
+def leave(server: mariadb.Server, time_limit: float = 0) -> None:
     """Stop a private server; drop what the job has on an external one."""
     if server.private:
-        th_mariadb.stop(server, time_limit)
+        mariadb.stop(server, time_limit)
     else:
-        with contextlib.suppress(th_mariadb.ServerError):  # the next job there does it
+        with contextlib.suppress(mariadb.ServerError):  # the next job there does it
             release(server)
 
 
 def remove_former(folder: Path) -> None:
     """Stop and remove what an earlier run by hand has left of this dataset."""
     if (folder / "server.json").exists():
-        leave(th_mariadb.load(folder), 15)
+        leave(mariadb.load(folder), 15)
     if folder.exists():
         shutil.rmtree(folder)
 

@@ -45,10 +45,10 @@ job_dir:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import read_json
-from ansible.module_utils.th_control import base_of, begin, prepare
-from ansible.module_utils.th_controls import asked, without_change
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.artifacts import read_json
+from ansible.module_utils.th_core.control import base_of, begin, prepare
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_walk.controls import asked, without_change
 
 ROLE = "run_migrations"
 

@@ -53,9 +53,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_errors, read_json
-from ansible.module_utils.th_stages import Tree
-from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_core.artifacts import forget_errors, read_json
+from ansible.module_utils.th_core.step import StepError, run_step
+from ansible.module_utils.th_walk.stages import Tree
 
 
 def main() -> None:

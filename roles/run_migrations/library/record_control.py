@@ -44,11 +44,11 @@ import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import append_event, read_json
-from ansible.module_utils.th_control import FOLDER, event_of
-from ansible.module_utils.th_controls import shown
-from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_step import StepError
+from ansible.module_utils.th_core.artifacts import append_event, read_json
+from ansible.module_utils.th_core.control import FOLDER, event_of
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_walk.controls import shown
 
 ROLE = "run_migrations"
 

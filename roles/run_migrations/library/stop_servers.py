@@ -34,9 +34,9 @@ stopped:
 
 from pathlib import Path
 
-from ansible.module_utils import th_mariadb
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_external import release
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.external_server import release
 
 
 def main() -> None:
@@ -50,17 +50,17 @@ def main() -> None:
     stopped = []
     for file in sorted(Path(module.params["job_dir"]).glob("db/*/server.json")):
         try:
-            server = th_mariadb.load(file.parent)
-        except th_mariadb.ServerError as error:
+            server = mariadb.load(file.parent)
+        except mariadb.ServerError as error:
             module.fail_json(msg=str(error))
         if not server.private and server.pid:
             try:
                 release(server)
-            except th_mariadb.ServerError as error:
+            except mariadb.ServerError as error:
                 module.warn(str(error))
             stopped.append(file.parent.name)
         elif server.running():
-            th_mariadb.stop(server, module.params["time_limit"])
+            mariadb.stop(server, module.params["time_limit"])
             stopped.append(file.parent.name)
     module.exit_json(changed=bool(stopped), stopped=stopped)
 

@@ -104,13 +104,15 @@ import contextlib
 import signal
 from pathlib import Path
 
-from ansible.module_utils import th_logs, th_mariadb
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import forget_errors, forget_walk, full, report_error, unrecorded
-from ansible.module_utils.th_box import Settings
-from ansible.module_utils.th_controls import asked
-from ansible.module_utils.th_step import StepError
-from ansible.module_utils.th_walk import Limits, Walk
+from ansible.module_utils.th_core.artifacts import forget_errors, forget_walk, full, report_error, unrecorded
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk import logs
+from ansible.module_utils.th_walk.controls import asked
+from ansible.module_utils.th_walk.walk import Walk
+from ansible.module_utils.th_walk.walkers import Limits
 
 ROLE = "run_migrations"
 REMEDY = "run playbooks/restore-datasets.yaml first"
@@ -151,10 +153,10 @@ def main() -> None:
     signal.signal(signal.SIGALRM, lambda *_: module.exit_json(failed=True, msg="the walk took too long"))
     signal.alarm(module.params["time_limit"])
     try:
-        files = th_logs.watched(module.params["watch_logs"])
+        files = logs.watched(module.params["watch_logs"])
     except ValueError as trouble:
         module.fail_json(msg=f"run_migrations_watch_logs: {trouble}")
-    watch = th_logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
+    watch = logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
     walked = job_dir / "db" / name / "walked"
     if walked.exists():  # what it has found stays as it is
         module.fail_json(msg=f"{name} was walked already since it was restored: {REMEDY}", code="not_restored")
@@ -170,7 +172,7 @@ def main() -> None:
                 job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch
             )
             error = walk.run()
-        except th_mariadb.ServerError as trouble:
+        except mariadb.ServerError as trouble:
             raise StepError("server_failed", str(trouble)) from trouble
         except OSError as trouble:
             if not (detail := full(trouble)):
@@ -185,15 +187,15 @@ def main() -> None:
         module.fail_json(msg=detail, code=trouble.code)
     results, size = job_dir / "results", limits.log_bytes
     with contextlib.suppress(OSError):  # they are for people; what the verdict needs is there
-        th_logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
-        th_logs.excerpt(th_logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
+        logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
+        logs.excerpt(logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
     said = {"code": error.code if error else "", "detail": error.detail if error else ""}
     module.exit_json(changed=True, **said, control=bool(error and asked(job_dir / "artifacts", [name])))
 
 
-def running_server(job_dir: Path, name: str) -> th_mariadb.Server:
+def running_server(job_dir: Path, name: str) -> mariadb.Server:
     """The dataset's server. Raises StepError when it does not run, ServerError when there never was one."""
-    server = th_mariadb.load(job_dir / "db" / name)
+    server = mariadb.load(job_dir / "db" / name)
     if server.running():
         return server
     where = "its server does not run (any more)" if server.private else "its databases are no longer held"

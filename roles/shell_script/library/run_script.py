@@ -73,13 +73,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_box import Box, Settings
-from ansible.module_utils.th_capped import CappedLog
-from ansible.module_utils.th_contain import base_environment, run_contained
-from ansible.module_utils.th_remove import remove
-from ansible.module_utils.th_script import RESULT, failure, find, message, variables
-from ansible.module_utils.th_step import run_step
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import run_step
+from ansible.module_utils.th_sandbox.box import Box, Settings
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_sandbox.contain import base_environment, run_contained
+from ansible.module_utils.th_script.script import RESULT, failure, find, message, variables
 
 
 def run_script(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,11 +104,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_copy import Copy, Limits
-from ansible.module_utils.th_mask import Masker
-from ansible.module_utils.th_place import beside, parts_of, remove
-from ansible.module_utils.th_secrets import collect, read_files, read_variables
-from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_core.step import StepError, run_step
+from ansible.module_utils.th_mask.mask import Masker
+from ansible.module_utils.th_mask.secrets import collect, read_files, read_variables
+from ansible.module_utils.th_publish.copy import Copy, Limits
+from ansible.module_utils.th_publish.place import beside, parts_of, remove
 
 
 def secrets_of(params: Mapping[str, Any]) -> list[str]:

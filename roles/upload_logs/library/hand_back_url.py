@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_artifacts import write_json
-from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_core.step import StepError, run_step
 
 FILE = "published.json"
 URL = re.compile(r"(https?://[^\s\"'<>\\`/?#@]{1,255}|file://)/[^\s\"'<>\\`]{0,2000}")

@@ -57,8 +57,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_place import parts_of, put, remove, same, sync, url_of
-from ansible.module_utils.th_step import StepError, run_step
+from ansible.module_utils.th_core.step import StepError, run_step
+from ansible.module_utils.th_publish.place import parts_of, put, remove, same, sync, url_of
 
 
 def publish(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One environment that is being built: what the role's steps do, and what one step leaves for the next.
+
+That is a file in the job's folder (docs/artifacts.md), which no box has. Each step adds what it is to install to
+`source`, and installs the wheels of all of that, so that what one step brings fits what others have brought.
+`pending` says that wheels alone will not do: then the step that builds installs all of it, by one command. Before
+that step no code of a project runs, so what comes before may use the cache that all jobs share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_core.artifacts import as_text, read_json, write_json, write_text
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_environment.build_box import Workplace
+from ansible.module_utils.th_environment.install import Installer, Place
+from ansible.module_utils.th_environment.kept import abandon, keep, prune
+from ansible.module_utils.th_environment.package_caches import Caches
+from ansible.module_utils.th_environment.recipe import Python, Recipe
+from ansible.module_utils.th_environment.source import Source, static_dependencies
+from ansible.module_utils.th_environment.uv import installed
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_sandbox.capped_log import CappedLog, carried_on
+
+FILE = "environment-build.json"
+NOTHING = Source((), (), (), "none", ())
+MERGED = ("release", "tip")
+"""Kinds of code that is merged: what they build has a cache that is kept."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What builds of a job have in common: the options of `find_environment` that later steps need."""
+
+    job_dir: str
+    project: str
+    url: str
+    origin: str
+    mirrors_dir: str
+    environments_dir: str
+    cache_dir: str
+    cache_keep: int
+    sandbox: Mapping[str, Any]
+    programs: str
+    pass_environment: Sequence[str]
+    tools: Sequence[Sequence[str]]
+    time_limit: float
+    log: str
+    log_limit: int
+
+    def open_log(self) -> CappedLog:
+        """The log of the builds."""
+        return carried_on(self.log, self.log_limit)
+
+
+@dataclass
+class Build:
+    """One environment that is being built.
+
+    `folder` is where: the job's, or one of the kept ones. `shared` is one that holds nothing but wheels, for changes
+    that ask for the same. `begun` and `deadline` are of the machine's clock that does not jump. `declared` says that
+    what the project declares to need is among what was installed.
+    """
+
+    given: Given
+    stage: str
+    kind: str
+    commit: str
+    recipe: Recipe
+    folder: str
+    shared: bool
+    begun: float
+    deadline: float
+    source: Source = NOTHING
+    declared: bool = False
+    pending: bool = False
+    failure: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def job_dir(self) -> Path:
+        """The folder of the job."""
+        return Path(self.given.job_dir)
+
+    @property
+    def file(self) -> Path:
+        """The file that the steps leave to each other."""
+        return self.job_dir / FILE
+
+    @property
+    def kept(self) -> bool:
+        """Whether others may use the environment, too."""
+        return self.folder != self.given.job_dir
+
+    @property
+    def src(self) -> Path:
+        """The checkout that is installed."""
+        return (self.job_dir if self.kind in ("change", "base") else Path(self.folder)) / "src"
+
+    @property
+    def venv(self) -> Path:
+        """The environment."""
+        return Path(self.folder) / "venv"
+
+    @property
+    def _place(self) -> Place:
+        folder = Path(self.folder)
+        own = Caches(Path(self.given.cache_dir)).of_project(self.given.project) if self.kind in MERGED else None
+        return Place(folder / "src" if self.shared else self.src, self.venv, folder / "build", own)
+
+    def save(self) -> None:
+        """Leave it for the next step."""
+        write_text(self.file, as_text(asdict(self)), 0o600)
+
+    @classmethod
+    def read(cls, path: Path) -> Build:
+        """What the step before has left. Raises StepError."""
+        document = read_json(path)
+        if not document:
+            raise StepError("playbook_failed", f"there is no {path}: the step find_environment has to come first.")
+        told = {one.name: document[one.name] for one in fields(cls)}
+        recipe = dict(told["recipe"])
+        told["recipe"] = Recipe(**{**recipe, "python": Python(**recipe["python"])})
+        source: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in told["source"].items()
+        }
+        return cls(**{**told, "given": Given(**told["given"]), "source": Source(**source)})
+
+    def create(self, log: CappedLog) -> None:
+        """Make an environment without packages. Raises StepError."""
+        self._installer(log).create(self.recipe, self._place, self.deadline)
+
+    def install_requirements(
+        self,
+        log: CappedLog,
+        requirements: Sequence[str],
+        constraints: Sequence[str],
+        project: str,
+        extras: Sequence[str],
+    ) -> None:
+        """Install the wheels of what files of the checkout name, and the project declares. Raises StepError."""
+        self.declared = True
+        self._wheels(log, self._source(log, requirements, constraints, self.source.packages, project, extras))
+
+    def install_packages(self, log: CappedLog, packages: Sequence[str]) -> None:
+        """Install the wheels of packages by their names. Raises StepError."""
+        before = self.source
+        if packages:
+            self._wheels(log, Source(**{**before.__dict__, "packages": (*before.packages, *packages)}))
+
+    def install_project(self, log: CappedLog, project: str, extras: Sequence[str]) -> None:
+        """Build and install what no wheel is there for, and the project itself; one that says in its build that it is
+        not to be installed, without that. Raises StepError."""
+        before = self.source
+        self.source = self._source(log, before.requirements, before.constraints, before.packages, project, extras)
+        root = self.recipe.root(self.src)
+        try:
+            self._build(log, root)
+        except StepError as error:
+            other = self.source.without_itself(root, error)
+            if other is None:
+                raise
+            log.line(f"The project itself is not installed, only what it needs: {printable(other.why)}")
+            self.pending = False
+            self.create(log)
+            self._wheels(log, other)
+            self._build(log, root)
+
+    def finish(self, log: CappedLog) -> dict[str, Any]:
+        """Keep the environment, where it is one to keep, and write down what is installed. Its entry of
+        environment.json."""
+        folder = Path(self.folder)
+        remove(self._place.home)
+        if self.shared:
+            tools = {(str(tool), str(scheme)) for tool, scheme in self.given.tools}
+            self._workplace(log).compile(self.recipe, self.venv, folder / "bytecode", tools)
+        if self.kept:
+            if not self.shared:
+                remove(self.src / ".git")  # it has served for the version; it may be larger than all the rest
+            keep(folder, {"project": self.given.project, "python": self.recipe.python.version})
+            prune(Path(self.given.environments_dir), self.given.cache_keep)
+        self.file.unlink(missing_ok=True)
+        return self.record(cached=False)
+
+    def record(self, cached: bool) -> dict[str, Any]:
+        """Write down where the environment is and what is installed: its entry of environment.json."""
+        entry = {
+            "stage": self.stage,
+            "src": str(self.src),
+            "venv": str(self.venv),
+            "python": self.recipe.python.version,
+            "prefix": self.recipe.python.prefix,
+            "bytecode": str(Path(self.folder) / "bytecode"),
+            "exclude_newer": self.recipe.exclude_newer,
+            "seconds": round(time.monotonic() - self.begun, 3),
+            "cached": cached,
+            "packages": installed(self.venv),
+        }
+        artifact = self.job_dir / "artifacts" / "environment.json"
+        before = read_json(artifact).get("environments", [])
+        write_json(artifact, {"environments": [one for one in before if one["stage"] != self.stage] + [entry]})
+        return entry
+
+    def give_up(self) -> None:
+        """Leave nothing of a build that has failed to others."""
+        remove(self._place.home)
+        if self.kept:
+            abandon(Path(self.folder))
+
+    def _source(
+        self, log: CappedLog, requirements: Sequence[str], constraints: Sequence[str], packages: Sequence[str],
+        project: str, extras: Sequence[str],
+    ) -> Source:  # fmt: skip
+        install = {"requirements": requirements, "constraints": constraints, "packages": packages, "extras": extras}
+        source = Source.of({**install, "project": project}, self.recipe.root(self.src))
+        if source.why and source.why != self.source.why:
+            log.line(f"The project itself is not installed: {printable(source.why)}")
+        return source
+
+    def _wheels(self, log: CappedLog, source: Source) -> None:
+        """Install wheels, through the cache that all jobs share; what takes a build is left to the step that builds."""
+        self.source = source
+        if self.pending:
+            return
+        root, installer = self.recipe.root(self.src), self._installer(log)
+        plain = installer.plain(source, root)
+        if plain and installer.wheels(self.recipe, self._place, source, plain, root, self.deadline):
+            return
+        self.pending = True
+        if self.shared:  # others ask for the same, and would get what this change builds
+            self.give_up()
+            self.folder, self.shared = self.given.job_dir, False
+            self.create(log)
+
+    def _build(self, log: CappedLog, root: Path) -> None:
+        source = self.source
+        if self.pending or (source.project != "none" and not (self.declared and static_dependencies(root))):
+            words = [*source.dependencies(), *source.itself()]
+        elif source.project != "none":
+            words = ["--no-deps", *source.itself()]
+        else:
+            words = []
+        if words:
+            self._installer(log).build(self.recipe, self._place, source, words, root, self.deadline)
+
+    def _workplace(self, log: CappedLog) -> Workplace:
+        given = self.given
+        sandbox = Settings.of(given.sandbox)
+        return Workplace(sandbox, given.pass_environment, Path(given.programs), log, given.time_limit)
+
+    def _installer(self, log: CappedLog) -> Installer:
+        return Installer(self._workplace(log), Caches(Path(self.given.cache_dir)), log)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an environment is, or is to be built: the steps that take something from git, before any code has run."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_core.artifacts import forget_walks, read_json, write_json
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.build import FILE, MERGED, Build, Given
+from ansible.module_utils.th_environment.kept import find, prune
+from ansible.module_utils.th_environment.merged_code import MergedCode
+from ansible.module_utils.th_environment.recipe import Recipe
+from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source
+from ansible.module_utils.th_sandbox.capped_log import CappedLog
+
+
+def given_of(params: Mapping[str, Any]) -> Given:
+    """What later steps need of the options of `find_environment`."""
+    log = params.get("log") or str(Path(params["job_dir"]) / "results" / "environment.log")
+    databases = params["profile"].get("databases", ())
+    return Given(
+        project=str(params["job"]["project"]),
+        url=str(params["job"]["url"]),
+        tools=sorted({(one["tool"], one["url_scheme"]) for one in databases}),
+        log=log,
+        **{name: params[name] for name in (
+            "job_dir", "origin", "mirrors_dir", "environments_dir", "cache_dir", "cache_keep", "sandbox", "programs",
+            "pass_environment", "time_limit", "log_limit",
+        )},
+    )  # fmt: skip
+
+
+def forget(job_dir: Path, stage: str) -> None:
+    """Drop what an earlier run has left of an environment: a build that fails leaves none."""
+    forget_walks(job_dir)
+    (job_dir / FILE).unlink(missing_ok=True)
+    artifact = job_dir / "artifacts" / "environment.json"
+    before = read_json(artifact).get("environments", [])
+    others = [entry for entry in before if entry["stage"] != stage]
+    if len(others) != len(before):
+        write_json(artifact, {"environments": others})
+
+
+def find_or_begin(params: Mapping[str, Any], stage: str, kind: str, commit: str) -> tuple[Build, bool]:
+    """A build that is about to begin, and False; or one whose environment is there, written down, and True. Raises
+    StepError.
+
+    Environments of merged code are kept, and so is one of a change that installs nothing but wheels of packages which
+    merged code asks for as well. What is built without a change, to compare, is not taken from those: what was kept
+    some hours ago is no proof of what can be installed now.
+    """
+    given = given_of(params)
+    log = given.open_log()
+    try:
+        build, there = _look(given, params, stage, kind, commit, log)
+        if there:
+            build.record(cached=True)
+        else:
+            build.save()
+    except StepError as error:
+        raise StepError(error.code, error.detail, **{**error.more, "stage": stage}) from None
+    finally:
+        log.close()
+    return build, there
+
+
+def _look(
+    given: Given, params: Mapping[str, Any], stage: str, kind: str, commit: str, log: CappedLog
+) -> tuple[Build, bool]:
+    job_dir, begun = Path(given.job_dir), time.monotonic()
+    checkout = read_json(job_dir / "artifacts" / "checkout.json")
+    recipe = Recipe.of(params["profile"], checkout, stage, kind, params["job"].get("branch", ""))
+    build = Build(given, stage, kind, commit, recipe, given.job_dir, False, begun, begun + given.time_limit)
+    if kind in MERGED:
+        identity: Any = [commit, asdict(recipe)]
+    else:
+        identity = _named(build, checkout.get("base") or "", log) if kind == "change" else None
+        build.shared = identity is not None
+        remove(job_dir / "venv")
+    if identity is None:
+        return build, False
+    # an operator who edits the steps gets what they make
+    steps = Path(params["steps"]).read_text() if params.get("steps") else ""
+    words = json.dumps([given.project, steps, identity], sort_keys=True)
+    key = hashlib.sha256(words.encode()).hexdigest()[:32]
+    root = Path(given.environments_dir)
+    folder, there = find(root, key, given.time_limit)
+    build.folder = str(folder)
+    if there:
+        prune(root, given.cache_keep)
+    return build, there
+
+
+def check_out(build: Build, log: CappedLog) -> None:
+    """Check out the commit that an environment is of, where it is none of the job's own checkout. Raises StepError."""
+    if build.kind != "change":
+        remove(build.src)
+        _merged_code(build.given, log).check_out(build.src, build.commit)
+
+
+def _named(build: Build, base: str, log: CappedLog) -> Any:
+    """What the environment of a change is made of, when that is nothing but packages that merged code asks for, too; a
+    day's, as there may be newer ones tomorrow, where no day is said. Else None."""
+    if not build.src.is_dir():
+        raise StepError("playbook_failed", f"there is no checkout at {build.src}: run playbooks/checkout.yaml first")
+    recipe = build.recipe
+    root = recipe.root(build.src)
+    source = Source.of(recipe.install, root)
+    try:
+        plain = Plain.of(source, root)
+    except NotPlainError:
+        return None
+    if source.project != "none" or not _merged_code(build.given, log).has(plain.files, root, base, recipe.folder):
+        return None
+    day = recipe.exclude_newer or datetime.datetime.now(datetime.UTC).date().isoformat()
+    return [day, asdict(recipe), plain.requirements, plain.constraints, plain.urls]
+
+
+def _merged_code(given: Given, log: CappedLog) -> MergedCode:
+    return MergedCode(given.project, given.url, given.origin, Path(given.mirrors_dir), log)

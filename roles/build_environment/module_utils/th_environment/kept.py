@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folders of environments that are kept for later jobs.
+
+An environment cannot be moved: its scripts name the folder that it was made in. So each is built where it stays, in a
+folder of its own, ``<key>.<random>``, and others find it from the moment on at which `complete.json` is there, which
+is written last and at once. Nothing is locked while it is built, which takes several tasks, each a process of its
+own. Instead, the folder's `claim.json` names the run of Ansible that builds it. Others wait until there is a
+`complete.json`, that run has ended, or the time is up that a build may take; then one of them builds it in another
+folder. So nobody waits for a run that was killed. A claim that has run out can lead to two builds of the same: both
+are whole, and one is found. Looking and claiming are one step under a lock on the folder of all environments, and so
+is removing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_core.artifacts import read_json, write_json
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+
+FRESH = 24 * 3600
+"""Seconds after its last use for which an environment is never removed: a job may still be in it."""
+COMPLETE, CLAIM = "complete.json", "claim.json"
+LOOK_SECONDS = 0.2
+"""How often it is looked whether a build that others do has ended."""
+ANCESTORS = 30
+
+
+def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
+    """The folder of the kept environment of this key, and True; else a new folder to build it in, and False.
+
+    Waits while another run builds it, for as long as a build may take.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        with _locked(root):
+            folders = sorted(root.glob(f"{key}.*"))
+            for folder in filter(_is_complete, folders):
+                os.utime(folder / COMPLETE)
+                return folder, True
+            if not any(map(_is_claimed, folders)):
+                folder = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
+                pid = _run()
+                claim = {"pid": pid, "started": _started(pid), "until": time.time() + time_limit}
+                write_json(folder / CLAIM, claim)
+                return folder, False
+        time.sleep(LOOK_SECONDS)
+
+
+def keep(folder: Path, about: Mapping[str, Any]) -> None:
+    """Have an environment that is built found by others from now on."""
+    write_json(folder / COMPLETE, dict(about))
+    (folder / CLAIM).unlink(missing_ok=True)
+
+
+def abandon(folder: Path) -> None:
+    """Remove an environment that is not built after all."""
+    (folder / CLAIM).unlink(missing_ok=True)  # whoever waits need not wait for rm
+    with suppress(StepError):
+        remove(folder)
+
+
+def prune(root: Path, keep: int) -> None:
+    """Remove the environments that were not used for the longest time, beyond `keep`, but no fresh ones; and those that
+    were never finished and that nobody builds any more."""
+
+    def used(path: Path) -> float:
+        return (path / COMPLETE).stat().st_mtime
+
+    with _locked(root):
+        folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+        left_over = [path for path in folders if path.name.startswith(".removed-")]
+        others = [path for path in folders if path not in left_over]
+        finished = sorted((path for path in others if (path / COMPLETE).is_file()), key=used, reverse=True)
+        gone = [path for path in finished[keep:] if time.time() - used(path) >= FRESH]
+        gone += [path for path in others if path not in finished and not _is_claimed(path)]
+        for path in gone:
+            removed = root / f".removed-{path.name}-{os.getpid()}"
+            path.rename(removed)
+            left_over.append(removed)
+    for path in left_over:
+        with suppress(StepError):  # the next job tries again
+            remove(path)
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / COMPLETE).is_file() and (folder / "venv" / "bin" / "python").exists()
+
+
+def _is_claimed(folder: Path) -> bool:
+    """Whether a run that lives builds in this folder."""
+    if (folder / COMPLETE).is_file():
+        return False
+    try:
+        claim = read_json(folder / CLAIM)
+    except ValueError:
+        return False
+    if not claim or time.time() > claim["until"]:
+        return False
+    return bool(_started(claim["pid"])) and _started(claim["pid"]) == claim["started"]
+
+
+def _run() -> int:
+    """The process that lives for as long as the run: Ansible's first one, of whose copies one runs this task; where
+    no Ansible does, this very process."""
+    found, pid = 0, os.getpid()
+    for _ in range(ANCESTORS):
+        pid = _parent(pid)
+        words = _command(pid) if pid > 1 else b""
+        ours = b"ansible" in words and b"playbook" in words
+        if ours:
+            found = pid
+        if not words or (found and not ours):
+            break
+    return found or os.getpid()
+
+
+def _status(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; nothing where there is none, or it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [] if fields[0] in "ZX" else fields
+
+
+def _parent(pid: int) -> int:
+    fields = _status(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _started(pid: int) -> str:
+    """The moment at which a process began, which no later process of this number shares."""
+    fields = _status(pid)
+    return fields[19] if fields else ""
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which failures of a build are compared with a build of the code that the change is based on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_environment.uv import TIME_LIMIT
+
+CONTROLLED = ("environment_failed", "over_limit")
+"""Codes of a build's failure whose cause may be merged already."""
+
+
+def may_be_merged(failure: Mapping[str, Any]) -> bool:
+    """Whether it is worth to look for a failure without the change: not for want of time."""
+    return failure.get("code") in CONTROLLED and TIME_LIMIT not in str(failure.get("detail", ""))
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    """What the build without the change has come to, of a folder like a job's: the facts of a `control` event."""
+    try:
+        lines = (folder / "artifacts" / "errors.jsonl").read_text("utf-8", "replace").splitlines()
+        event = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        built = (folder / "artifacts" / "environment.json").is_file()
+        return {"outcome": "passed"} if built else {"outcome": "unknown"}
+    facts = {name: value for name, value in event.items() if name not in ("event", "at", "role", "dataset")}
+    return {**facts, "outcome": "failed" if may_be_merged(event) else "unknown"}

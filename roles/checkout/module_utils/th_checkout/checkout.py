@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkout of one job: what is under test, the stages of the walk, and what the change touches."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_checkout.comparison import compare, newly_unreadable, reason_to_leave_out
+from ansible.module_utils.th_checkout.facts import facts_of, refuse_too_much
+from ansible.module_utils.th_checkout.fetch import Fetch, Point
+from ansible.module_utils.th_checkout.install_files import named, says_what_is_installed
+from ansible.module_utils.th_checkout.merged_modules import unless_merged
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.shared_tree import refuse_shared_trees
+from ansible.module_utils.th_checkout.tree_checks import check_trees, too_many_heads
+from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_core.artifacts import NAME_LIMIT
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_git.client import Git, join_url, mask
+from ansible.module_utils.th_git.files import differing, file, lfs_pointers
+from ansible.module_utils.th_git.mirror import Mirror
+from ansible.module_utils.th_parse.new_syntax import recall, remember
+
+SUBJECT_LIMIT = 200
+HELPERS_LIMIT = 100
+POINTERS_LIMIT = 100
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the walk."""
+
+    name: str
+    slug: str
+    kind: str
+    commit: str
+
+
+class Checkout(Fetch):
+    """One job's checkout."""
+
+    def __init__(self, git: Git, mirror: Mirror, request: Request, profile: Mapping[str, Any], src: Path) -> None:
+        super().__init__(git, mirror, request, src)
+        self._profile = profile
+
+    def run(self) -> dict[str, Any]:
+        """Take all steps; returns the document of checkout.json. Raises StepError."""
+        begun = time.monotonic()
+        self.update()
+        return self.read(self.check_out(self.fetch()), begun)
+
+    def read(self, point: Point, begun: float) -> dict[str, Any]:
+        """Read the migrations of the releases, the tip and the change; the document of checkout.json. `begun` is when
+        the first step began. Raises StepError."""
+        kept = Path(f"{self._mirror.path}.scripts.json")
+        recall(kept)
+
+        def again() -> None:
+            point.__dict__.update(self._check_out(self._fetch()).__dict__)
+
+        document = self._healed(lambda: self._look(point), again)
+        remember(kept)
+        return {**document, "seconds": round(time.monotonic() - begun, 3)}
+
+    def _look(self, point: Point) -> dict[str, Any]:
+        """Find the stages and what the change touches."""
+        git, request = self._git, self._request
+        commit, branch, tip, base = point.commit, point.branch, point.tip, point.base
+        databases = self._profile["databases"]
+        reader = Forest(git, self._src, databases)
+        change_tree = unless_merged(reader.read, commit, base, branch)
+        before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
+        refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
+        sides = (base or commit, commit)
+        touched = compare(before, change_tree, lambda: any(map(reader.calls_downgrades, sides)))
+        left_out = "there is no target branch" if tip is None else ""
+        if tip is not None:
+            left_out = reason_to_leave_out(commit, tip, touched, reader.read(tip), change_tree)
+        unreadable = newly_unreadable(before, change_tree)
+        if unreadable:
+            raise StepError("migration_unreadable", printable(unreadable))
+        check_trees(reader, self._profile, base if tip else None, commit, branch)
+        tip_heads = ""
+        if tip is not None and not (left_out := left_out or reader.outside(tip)):
+            left_out = tip_heads = too_many_heads(reader, databases, tip, commit)
+        stages: list[Stage] = []
+        releases_left_out = []
+        for name, release, later in self._releases(branch):
+            reason = f"it comes after {branch}" if later else ""
+            reason = reason or reason_to_leave_out(commit, release, touched, reader.read(release), change_tree)
+            reason = reason or reader.outside(release) or too_many_heads(reader, databases, release, commit)
+            if reason:
+                releases_left_out.append({"name": name, "kind": "release", "reason": reason})
+            else:
+                stages.append(Stage(name, slug(name, stages), "release", release))
+        if tip is not None and not left_out:
+            stages.append(Stage(branch, slug(branch, stages), "tip", tip))
+        name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
+        stages.append(Stage(name, "change", "change", commit))
+        pointers = [printable(path[:NAME_LIMIT]) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
+        differ = set(differing(git, self._src, base, commit)) if base and pointers else set()
+        brought = [path for path in pointers if path in {printable(one[:NAME_LIMIT]) for one in differ}]
+        trees = {stage.commit: reader.read(stage.commit) for stage in stages}
+        document = {
+            "project": request.project,
+            "url": mask(join_url(request.url, request.project)),
+            "ref": request.ref,
+            "commit": commit,
+            "subject": printable(git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src))[:SUBJECT_LIMIT],
+            "branch": branch,
+            "base": base,
+            "base_tree": {"heads": before.heads(), "folders": reader.folders(base or commit)},
+            "stages": [
+                {**asdict(stage), "heads": trees[stage.commit].heads(), "folders": reader.folders(stage.commit)}
+                for stage in stages
+            ],
+            "revisions": {
+                name: facts_of(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
+            },
+            "touched": {**touched, **self._beside(reader, base, commit, touched)},
+            "installs": self._install_files(base, commit),
+            "tip_left_out": left_out,
+            **({"tip_has_heads": True} if tip_heads else {}),
+            "left_out": releases_left_out,
+            **({"lfs_pointers": pointers} if pointers else {}),
+            **({"lfs_pointers_brought": brought} if brought else {}),
+            "unreadable": [
+                {"stage": stage.slug, "file": printable(item.file[:NAME_LIMIT]), "reason": printable(item.reason)}
+                for stage in stages
+                for item in trees[stage.commit].unreadable
+            ],
+        }
+        refuse_too_much(document, before, change_tree, branch)
+        return document
+
+    def _beside(
+        self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
+    ) -> dict[str, list[str]]:
+        """What else differs: `helpers` beside the migrations, and the `others`."""
+        names = {name for kind in touched.values() for name in kind}
+        found = {"helpers": reader.helpers, "others": reader.others}
+        return {
+            kind: [printable(path[:NAME_LIMIT]) for path in find(base, commit, names)[:HELPERS_LIMIT]] if base else []
+            for kind, find in found.items()
+        }
+
+    def _install_files(self, base: str | None, commit: str) -> list[str]:
+        """The files that differ and say what is installed."""
+        if not base or base == commit:
+            return []
+
+        def read(path: str) -> list[bytes | None]:
+            return [file(self._git, self._src, one, path) for one in (base, commit)]
+
+        paths = differing(self._git, self._src, base, commit)
+        folder = self._profile.get("folder", "")
+        found = says_what_is_installed(paths, named(self._profile), read, folder) if paths else []
+        return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
+
+    def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
+        """The releases up to the target branch: name, commit, and whether it comes after the branch all the same."""
+        releases: Sequence[Mapping[str, str]] = self._profile["releases"]
+        listed = any(branch in (release["name"], release["ref"]) for release in releases)
+        later = (
+            None
+            if listed or not releases
+            else self._history.later_than(
+                self._git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None,
+                self._mirror.main_branch(),
+            )
+        )
+        for release in releases:
+            name, ref = release["name"], release["ref"]
+            if branch in (name, ref):
+                return
+            commit = self._git.commit(self._src, f"refs/remotes/origin/{ref}") or self._git.commit(
+                self._src, f"refs/tags/{ref}"
+            )
+            if commit is None:
+                origin = mask(join_url(self._request.origin, self._request.project))
+                raise StepError(
+                    "profile_wrong",
+                    f"{self._profile['file']}: releases: {origin} has no branch and no tag {ref}.",
+                )
+            yield name, commit, later is not None and later(commit)
+
+
+def slug(name: str, stages: Sequence[Stage]) -> str:
+    """A stage's name as the name of a file, unlike those of the stages before it and unlike ``change``."""
+    taken = {stage.slug for stage in stages} | {"change"}
+    made = wanted = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "stage"
+    number = 2
+    while made in taken:
+        made = f"{wanted}-{number}"
+        number += 1
+    return made

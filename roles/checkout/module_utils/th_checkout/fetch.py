@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change in the job's folder: fetched, and checked out with its submodules. What one step leaves for the next.
+
+The mirror of a project is locked by each step for as long as it reads or writes there, and not in between: what it
+holds is merged and only grows, or is made from nothing, and a clone of it shares no file with it. So what others do
+to it between two steps of a job does not matter. A step that meets a mirror with a missing or damaged object has it
+made from nothing, and what came before done once more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ansible.module_utils.th_checkout.history import History
+from ansible.module_utils.th_checkout.merged_modules import CONTROLLED, control, unless_merged
+from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_core.remove import remove
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_git.client import Git, GitError, join_url, mask
+from ansible.module_utils.th_git.files import survey
+from ansible.module_utils.th_git.mirror import Mirror, unreachable
+from ansible.module_utils.th_git.submodules import check_out_submodules
+
+NO_COMMIT = re.compile(r"0{40,64}")
+Found = TypeVar("Found")
+
+
+@dataclass
+class Point:
+    """What is under test: its commit, its target branch ("" for none), that one's tip, and the commit that both have in
+    common."""
+
+    commit: str = ""
+    branch: str = ""
+    tip: str | None = None
+    base: str | None = None
+
+
+class Fetch:
+    """The checkout of one job's change."""
+
+    def __init__(self, git: Git, mirror: Mirror, request: Request, src: Path) -> None:
+        self._git = git
+        self._mirror = mirror
+        self._request = request
+        self._src = src
+        self._history = History(git, src)
+
+    def update(self) -> None:
+        """Bring the project's mirror up to date. Raises StepError."""
+        with self._mirror.locked():
+            self._mirror.update()
+
+    def fetch(self) -> Point:
+        """Clone the mirror, and fetch the change into that. Raises StepError."""
+        return self._healed(self._fetch, lambda: None)
+
+    def check_out(self, point: Point) -> Point:
+        """Check the change out, with its submodules, if it is not too much. Raises StepError."""
+
+        def again() -> None:
+            point.commit = self._fetch().commit
+
+        return self._healed(lambda: self._check_out(point), again)
+
+    def _healed(self, step: Callable[[], Found], before: Callable[[], object]) -> Found:
+        """What a step comes to. Where the mirror lacks something, it is made from nothing, and `before` does once more
+        what came before the step."""
+        try:
+            try:
+                return step()
+            except GitError:
+                with self._mirror.locked():
+                    if not self._mirror.broken():
+                        raise
+                    self._mirror.renew()
+                before()
+                return step()
+        except GitError as error:
+            if error.command == "fetch":
+                raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
+            code = "playbook_failed" if error.ours else "checkout_failed"
+            raise StepError(code, f"The change cannot be checked out: {error}.") from None
+
+    def _fetch(self) -> Point:
+        remove(self._src)
+        self._clone(self._src)
+        return Point(self._fetch_change())
+
+    def _fetch_change(self) -> str:
+        """Fetch what is under test, and say which commit it is."""
+        request = self._request
+        expected = request.commit or request.newrev
+        if NO_COMMIT.fullmatch(expected):
+            raise StepError("checkout_ref_gone", f"{request.ref} has been deleted.")
+        if not request.ref:
+            return self._without_ref(expected)
+        if request.newrev and request.newrev == expected and self._git.commit(self._src, expected):
+            return self._git.commit(self._src, expected) or ""
+        url = mask(join_url(request.url, request.project))
+        try:
+            self._git.fetch(url, request.ref, "refs/turbo-hipster/change", self._src)
+        except GitError as error:
+            if error.gone:
+                raise StepError("checkout_ref_gone", f"{url} has no {request.ref} (any more).") from None
+            if error.refused:
+                raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
+            if trouble := error if error.exit is None else self._git.trouble(url):
+                raise unreachable(self._git, url, trouble) from None
+            raise
+        fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")
+        if fetched is None:
+            raise StepError("checkout_ref_gone", f"{request.ref} at {url} is not a commit.")
+        if not expected:
+            return fetched
+        commit: str | None = self._git.commit(self._src, expected)
+        if commit is None or not self._history.contains(fetched, commit):
+            raise StepError(
+                "checkout_ref_gone",
+                f"{request.ref} at {url} is {fetched} now and does not hold {expected}.",
+            )
+        return commit
+
+    def _without_ref(self, expected: str) -> str:
+        request = self._request
+        if expected:
+            wanted, name = expected, expected
+        elif request.branch:
+            wanted, name = f"refs/remotes/origin/{request.branch}", f"branch {request.branch}"
+        else:
+            branch = self._mirror.default_branch()
+            wanted, name = f"refs/remotes/origin/{branch}", f"branch {branch}" if branch else "HEAD"
+        commit: str | None = self._git.commit(self._src, wanted)
+        if commit is None:
+            raise StepError("checkout_ref_gone", f"{mask(join_url(request.origin, request.project))} has no {name}.")
+        return commit
+
+    def _branch(self) -> str:
+        """The target branch; "" when what is under test has none, such as a tag."""
+        request = self._request
+        if request.branch:
+            return request.branch
+        name = request.ref.removeprefix("refs/heads/")
+        if name and self._git.commit(self._src, f"refs/remotes/origin/{name}"):
+            return name
+        tag = request.ref.removeprefix("refs/tags/")
+        if tag and self._git.commit(self._src, f"refs/tags/{tag}"):
+            return ""
+        return str(self._mirror.default_branch())
+
+    def _check_out(self, point: Point) -> Point:
+        git, request, commit = self._git, self._request, point.commit
+        branch = self._branch()
+        tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
+        base = self._history.merge_base(commit, tip) if tip else None
+        unless_merged(lambda one: survey(git, self._src, one), commit, base, branch)
+        git.checkout(self._src, commit)
+        self._check_out_submodules(commit, tip, base, branch)
+        if branch and tip is None:
+            raise StepError(
+                "checkout_ref_gone",
+                f"{mask(join_url(request.origin, request.project))} has no branch {branch}.",
+            )
+        if tip:
+            self._history.refuse_conflicts(commit, tip, base, branch)
+        return Point(commit, branch, tip, base)
+
+    def _check_out_submodules(self, commit: str, tip: str | None, base: str | None, branch: str) -> None:
+        """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
+        try:
+            check_out_submodules(self._git, self._src, [one for one in (base, tip) if one] or [commit])
+        except StepError as error:
+            if base and base != commit and error.code in CONTROLLED:
+                control(self._git, self._src.parent, {"base": base, "commit": commit, "branch": branch}, self._clone)
+            raise
+
+    def _clone(self, target: Path) -> None:
+        with self._mirror.locked():
+            origin = join_url(self._request.origin, self._request.project)
+            self._git.clone_mirror(self._mirror.path, target, origin)

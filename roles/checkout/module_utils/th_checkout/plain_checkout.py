@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkout of a job that tests no migrations: what is under test, and nothing of the project is read."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from typing import Any
+
+from ansible.module_utils.th_checkout.checkout import SUBJECT_LIMIT
+from ansible.module_utils.th_checkout.fetch import Fetch, Point
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_git.client import join_url, mask
+from ansible.module_utils.th_git.files import file
+
+
+class PlainCheckout(Fetch):
+    """One job's checkout, without stages to walk through."""
+
+    def read(self, point: Point, begun: float) -> dict[str, Any]:
+        """The document of checkout.json: the change is the only stage. `begun` is when the first step began."""
+        request, commit = self._request, point.commit
+        subject = self._git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src)
+        name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
+        return {
+            "project": request.project,
+            "url": mask(join_url(request.url, request.project)),
+            "ref": request.ref,
+            "commit": commit,
+            "subject": printable(subject)[:SUBJECT_LIMIT],
+            "branch": point.branch,
+            "base": point.base,
+            "stages": [
+                {"name": name, "slug": "change", "kind": "change", "commit": commit, "heads": [], "folders": []}
+            ],
+            "seconds": round(time.monotonic() - begun, 3),
+        }
+
+    def merged(self, point: Point, path: str) -> bool:
+        """Whether the code that the change is based on has a file, by its path in the checkout."""
+        path = posixpath.normpath(path)
+        outside = path == "." or path.startswith(("/", "../"))
+        return bool(point.base and not outside and file(self._git, self._src, point.base, path) is not None)

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The box that code which is not ours runs in: what it sees, what it may use, how it ends.
+
+Imports `th_core`.
+"""

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Database servers: a private one, or a part of an external one; accounts, and how statements are sent.
+
+Imports `th_core` and `th_sandbox`.
+"""

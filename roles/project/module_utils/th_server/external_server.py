@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job's part of an external server: databases and an account of its own, and locks that say that it lives.
+
+Everything that a job makes there is named ``th_<12 hex digits>…``, and the job holds a lock of that name on the
+server (`files/hold_locks.py` of the role restore_datasets). What has such a name and no lock was left by a dead job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from ansible.module_utils.th_server import mariadb, prepared
+from ansible.module_utils.th_server.accounts import NAME_LIMIT, identifier, literal, scope
+from ansible.module_utils.th_server.mariadb import Server, ServerError, UnreachableError, query
+
+LOCK_WAIT = 20
+_LOCK_TIMEOUT = 1205
+_OURS = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
+# access denied, to a database, to log in, to a command, to a table, to a column; not allowed to create a user, to
+# grant; an option such as --read-only or --skip-grant-tables stands in the way
+_DENIED = (1044, 1045, 1142, 1143, 1227, 1290, 1369, 1396, 1410, 1698, 1836, 3159, 3955)
+RIGHTS = "docs/datasets.md, External servers, has the rights that it needs"
+
+
+def own_name(folder: Path) -> str:
+    """The name of what a job's dataset has on the server: the same whenever, another for each job and dataset."""
+    return "th_" + hashlib.sha256(f"{socket.gethostname()}:{folder}".encode()).hexdigest()[:12]
+
+
+def describe(folder: Path, given: Mapping[str, Any], schemas: Mapping[str, str], preloaded: bool) -> Server:
+    """The server as a job of this folder has it, and its two option files. `given` is the dataset's key `server`."""
+    user = own_name(folder)
+    databases = dict(schemas)
+    if not preloaded:
+        databases = {name: _own(user, number, schemas[name]) for number, name in enumerate(schemas)}
+    server = Server(
+        str(folder),
+        str(given.get("socket", "")),
+        databases,
+        user,
+        host=str(given.get("host", "")),
+        port=int(given.get("port", 3306)),
+        private=False,
+        preloaded=preloaded,
+    )
+    mariadb.write_option_file(
+        server.admin_file, server, user=str(given["user"]), password_file=str(given["password_file"])
+    )
+    # a word of each kind, for servers that check the strength of passwords
+    mariadb.write_option_file(server.job_file, server, user=user, password=secrets.token_urlsafe(24) + "-aA1")
+    return server
+
+
+def _own(user: str, number: int, schema: str) -> str:
+    """The name of a database of the job's own: one that GRANT takes, with its ``_`` escaped."""
+    name = f"{user}_{schema}"
+    return name if len(name) + name.count("_") <= NAME_LIMIT else f"{user}_{number}"
+
+
+@contextlib.contextmanager
+def administrating(server: Server, time_limit: float = 30) -> Iterator[Any]:
+    """A connection with the operator's account. Raises UnreachableError for what the server does not allow."""
+    try:
+        with mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
+            yield connection
+    except pymysql.err.MySQLError as error:
+        number = error.args[0] if error.args else 0
+        if number in _DENIED:
+            raise UnreachableError(f"{_place(server)} does not allow it: {error}; {RIGHTS}") from error
+        if isinstance(error, pymysql.err.OperationalError) and (2000 <= number < 3000 or number in (0, 1040, 1129)):
+            raise UnreachableError(f"{_place(server)} cannot be reached: {error}") from error
+        raise
+
+
+def lock_of(database: str) -> str:
+    """The lock of a preloaded database: one job at a time."""
+    return "turbo-hipster " + hashlib.sha256(database.encode()).hexdigest()[:24]
+
+
+def hold_locks(server: Server, program: Path, patience: float) -> Server:
+    """Start the process that holds the job's locks, and wait until it does; returns the server with its `pid`.
+
+    A preloaded database is waited for, `patience` seconds at most. Raises UnreachableError, ServerError.
+    """
+    try:
+        account = mariadb.read_account(server.admin_file)
+    except ServerError as error:
+        raise UnreachableError(str(error)) from error
+    locks = [server.user, *(lock_of(name) for name in server.databases.values() if server.preloaded)]
+    patience = patience if server.preloaded else LOCK_WAIT
+    connect = {"user": account["user"], "password": account["password"], **mariadb.connect_arguments(server)}
+    with open(server.error_log, "ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(program), server.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    held = mariadb.save(replace(server, pid=process.pid))
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdin as said, process.stdout as heard:
+        request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
+        request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+        request["modules"] = str(Path(prepared.__file__).parents[1])
+        request["databases"] = list(server.databases.values())
+        said.write(json.dumps(request).encode())
+        said.close()
+        waits = patience * len(locks) + 60
+        answer = heard.readline() if select.select([heard], [], [], waits)[0] else b"busy"
+    word, _, rest = answer.decode("utf-8", "replace").strip().partition(" ")
+    if word == "held":
+        return held
+    mariadb.stop(held, 1)
+    if word == "busy":
+        names = ", ".join(server.databases.values())
+        raise ServerError(f"another job has held {names} on {_place(server)} for {patience:g} s")
+    raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
+
+
+def account_of(server: Server) -> str:
+    """The job's account, as ``user@host``."""
+    return f"{server.user}@%"
+
+
+def make_account(connection: Any, server: Server, connections: int) -> None:
+    """Make the job's account, with rights on its databases alone, and at most `connections` at one time (0: no limit).
+    """
+    account = f"{literal(server.user)}@'%'"
+    password = mariadb.read_account(server.job_file)["password"]
+    limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
+    query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}{limit}")
+    for database in server.databases.values():
+        query(connection, f"GRANT ALL ON {scope(database)} TO {account}")
+
+
+def empty_database(connection: Any, database: str) -> None:
+    """Make a preloaded database anew, with the character set and collation that it has."""
+    rows = query(
+        connection,
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
+        " WHERE schema_name = %s",
+        database,
+    )
+    if not rows:
+        raise UnreachableError(f"there is no database {database!r} that this account can see; {RIGHTS}")
+    query(connection, f"SET SESSION lock_wait_timeout = {LOCK_WAIT}")
+    query(connection, f"DROP DATABASE {identifier(database)}")
+    charset, collation = rows[0]
+    query(connection, f"CREATE DATABASE {identifier(database)} CHARACTER SET {charset} COLLATE {collation}")
+
+
+def drop_dead(connection: Any, server: Server) -> list[str]:
+    """Drop what dead jobs have left on the server, and what this one had before; returns the names of the jobs."""
+    rows = query(connection, "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'th\\_%'")
+    names = {str(row[0]) for row in rows}
+    users: set[str] = set()
+    with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):  # not for us to see
+        users = {
+            str(row[0])
+            for row in query(connection, "SELECT user FROM mysql.user WHERE user LIKE 'th\\_%' AND host = '%'")
+        }
+    dropped = []
+    for name in sorted({match[1] for one in names | users if (match := _OURS.fullmatch(one))}):
+        own = name == server.user
+        if own or query(connection, "SELECT IS_FREE_LOCK(%s)", name)[0][0] == 1:
+            try:
+                _drop(connection, name, [one for one in names if one.startswith(f"{name}_")], LOCK_WAIT if own else 1)
+                dropped.append(name)
+            except pymysql.err.OperationalError as error:
+                if own or error.args[0] != _LOCK_TIMEOUT:
+                    raise
+                # a transaction that nobody ends has a table of it, which is in nobody's way
+    return dropped
+
+
+def release(server: Server) -> None:
+    """Drop what the job has on the server, and let its locks go. Raises ServerError when the server does not answer."""
+    try:
+        with administrating(server) as connection:
+            end_connections(connection, server.user)
+            prepared.roll_back(connection, list(server.databases.values()), server.prepared)
+        with administrating(server) as connection:
+            _drop(connection, server.user, [] if server.preloaded else list(server.databases.values()))
+        mariadb.save(replace(server, pid=0))
+    except pymysql.err.MySQLError as error:
+        raise ServerError(f"{_place(server)}: what the job has there could not be dropped: {error}") from error
+    finally:
+        mariadb.stop(server, 5)
+
+
+def _drop(connection: Any, user: str, databases: list[str], patience: int = LOCK_WAIT) -> None:
+    end_connections(connection, user)
+    for statement in _to_drop(user, databases, patience):
+        query(connection, statement)
+
+
+def end_connections(connection: Any, user: str) -> None:
+    """End the connections of an account, as far as we may."""
+    for (number,) in query(connection, "SELECT id FROM information_schema.processlist WHERE user = %s", user):
+        with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself, or is not ours to end
+            query(connection, f"KILL {int(number)}")
+
+
+def _to_drop(user: str, databases: Iterable[str], patience: int = LOCK_WAIT) -> list[str]:
+    return [
+        f"SET SESSION lock_wait_timeout = {patience}",
+        f"SET SESSION innodb_lock_wait_timeout = {patience}",
+        *(f"DROP DATABASE IF EXISTS {identifier(database)}" for database in databases),
+        f"DROP USER IF EXISTS {literal(user)}@'%'",
+    ]
+
+
+def _place(server: Server) -> str:
+    return f"the server {server.socket or f'{server.host}:{server.port}'}"

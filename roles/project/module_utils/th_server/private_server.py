@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The private database server of a job: one folder, one socket, no network, in a box that holds nothing else.
+
+In its folder the server may write to `data`, `tmp`, `run` and its error log. What we keep there, server.json and the
+option files, it does not see.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pymysql
+from ansible.module_utils.th_core.artifacts import write_text
+from ansible.module_utils.th_core.mark import short_folder
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_sandbox.box import Box, Boxed, Settings
+from ansible.module_utils.th_sandbox.cgroups import join_for_life
+from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, DatabaseLimits, Limits, end_early
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.accounts import accounts, administrator
+from ansible.module_utils.th_server.mariadb import Server, ServerError
+
+SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
+SPARE_CONNECTIONS = 20
+"""How many more connections a server takes than the job's user may have: those are ours."""
+
+_PASSED = ("PATH", "TH_JOB_DIR", "TZ")
+"""Of the environment: the worker finds the processes of a job by TH_JOB_DIR, the server's log has our local time."""
+
+_OF_THE_DATA = ("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names")
+_MEMORY_FOLDERS = Limits(tmp=64 << 20)
+_LOOK = 0.005
+
+
+def binary_log(folder: Path) -> str:
+    """Where a server in `folder` writes its binary log, when it has one: beside the data, whose size is measured."""
+    return str(folder / "run" / "binlog")
+
+
+def version() -> str:
+    """What the installed server says of itself, for example ``mariadbd  Ver 10.11.19-MariaDB-…``."""
+    program = mariadb.tool("mariadbd")
+    result = subprocess.run([program, "--no-defaults", "--version"], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise ServerError(f"mariadbd --version failed: {result.stderr.strip()}")
+    return " ".join(result.stdout.split()[1:])
+
+
+def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Settings) -> None:
+    """Make an empty data directory in `folder`/data. Raises ServerError, StepError ``sandbox_unavailable``."""
+    data, tmp = folder / "data", folder / "tmp"
+    for path in (data, tmp):
+        path.mkdir(mode=0o700, exist_ok=True)
+    argv = [
+        mariadb.tool("mariadb-install-db"),
+        "--no-defaults",
+        f"--datadir={data}",
+        # a server removes what others have in its folder for temporary tables: nobody shares one
+        f"--tmpdir={tmp}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        *(option for option in options if option.startswith(_OF_THE_DATA)),
+        *_run_as(sandbox),
+    ]
+    boxed = Box(_settings(sandbox), _programs(argv[0]), [data, tmp]).around(_limited(argv, sandbox), folder)
+    try:
+        result = subprocess.run(
+            boxed.argv,
+            pass_fds=boxed.handles,
+            env=_environment(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=time_limit,
+            check=False,
+        )
+        boxed.started()
+        said = (result.stdout + result.stderr).strip()[-2000:]
+        if not boxed.made():
+            raise StepError("sandbox_unavailable", f"The server's box cannot be made: {said}.")
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(f"mariadb-install-db did not end in {time_limit} s") from error
+    finally:
+        boxed.close()
+    if result.returncode != 0:
+        raise ServerError(f"mariadb-install-db failed: {said}")
+
+
+def start(
+    folder: Path,
+    *,
+    databases: Mapping[str, str],
+    user: str,
+    password: str,
+    options: Iterable[str],
+    time_limit: float,
+    sandbox: Settings,
+    definers: Iterable[str] = (),
+    settings: Iterable[str] = (),
+) -> Server:
+    """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
+
+    The `databases` are made where they are missing. The administrator gets a fresh name and password, everybody else
+    but the job's user is removed, ``root`` as well. `definers` are accounts (``user@host``) that nobody can log in
+    with, for the views, triggers and routines that run in their name. `settings` are statements that set the server's
+    variables.
+    `options` are further options of mariadbd. Raises ServerError with the end of the error log, StepError
+    ``sandbox_unavailable``.
+    """
+    server = Server(str(folder), "", dict(databases), user)
+    for path in (folder / "tmp", server.run_dir):
+        path.mkdir(mode=0o700, exist_ok=True)
+    server = replace(server, socket=_socket_path(server))
+    server.error_log.touch(mode=0o600)
+    admin = administrator(), secrets.token_urlsafe(24)
+    mariadb.write_option_file(server.admin_file, server, user=admin[0], password=admin[1])
+    mariadb.write_option_file(server.job_file, server, user=user, password=password)
+    init_file = folder / "init.sql"
+    most = sandbox.database.connections
+    write_text(init_file, accounts(databases.values(), user, password, admin, most, definers, settings), 0o600)
+    argv = [
+        mariadb.tool("mariadbd"),
+        "--no-defaults",
+        f"--datadir={server.datadir}",
+        f"--socket={server.socket}",
+        f"--pid-file={server.run_dir / 'mariadbd.pid'}",
+        f"--log-error={server.error_log}",
+        f"--tmpdir={folder / 'tmp'}",
+        f"--secure-file-priv={folder / 'tmp'}",
+        f"--init-file={init_file}",
+        "--skip-networking",
+        "--local-infile=OFF",
+        "--skip-symbolic-links",
+        "--event-scheduler=OFF",
+        "--skip-log-bin",
+        # no row is written after the migration that has brought it, by a thread of the server's own
+        "--max-delayed-threads=0",
+        *([f"--max-connections={most + SPARE_CONNECTIONS}"] if most else []),
+        *options,
+        *_run_as(sandbox),
+    ]
+    box = Box(
+        _settings(sandbox),
+        [*_programs(argv[0]), init_file],
+        [server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
+        outlives=True,
+    )
+    limits = Limits(memory=sandbox.database.memory, processes=sandbox.database.processes)
+    try:
+        server = _run(server, _limited(argv, sandbox), box, time_limit, limits if sandbox.cgroups else None)
+    finally:
+        os.truncate(init_file, 0)  # the box goes on showing the file that was there when it was made
+        init_file.unlink()
+    return server
+
+
+def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: Limits | None) -> Server:
+    boxed = box.around(argv, server.folder)
+    try:
+        with open(os.devnull, "r+b") as nothing, open(server.error_log, "ab") as errors:
+            process = subprocess.Popen(
+                boxed.argv,
+                pass_fds=boxed.handles,
+                env=_environment(),
+                stdin=nothing,
+                stdout=nothing,
+                stderr=errors,
+                cwd=server.folder,
+                start_new_session=True,
+                preexec_fn=partial(_in_child, limits),
+            )
+        boxed.started()
+        server = mariadb.save(replace(server, pid=boxed.process(process.pid)))
+        try:
+            _wait_until_it_answers(server, process, boxed, time_limit)
+        except BaseException:
+            mariadb.stop(server, 2)
+            raise
+    finally:
+        boxed.close()
+    return server
+
+
+def _in_child(limits: Limits | None) -> None:
+    if limits:
+        join_for_life(limits)
+    end_early(ENDED_NEXT)
+
+
+def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], boxed: Boxed, time_limit: float) -> None:
+    deadline = time.monotonic() + time_limit
+    while True:
+        if process.poll() is not None:
+            if process.returncode == 1 and not boxed.made():
+                raise StepError("sandbox_unavailable", f"The server's box cannot be made: {server.last_words()}.")
+            raise ServerError(f"the private server did not start:\n{server.last_words()}")
+        try:
+            with mariadb.connect(server, server.admin_file, time_limit=max(1, deadline - time.monotonic())):
+                return
+        except pymysql.err.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"the private server did not answer in {time_limit} s ({error}):\n{server.last_words()}"
+                ) from error
+            time.sleep(_LOOK)
+
+
+def _limited(argv: Sequence[str], sandbox: Settings) -> list[str]:
+    """The command with the limits of the server's processes."""
+    limits: DatabaseLimits = sandbox.database
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = limits.open_files if most_files == resource.RLIM_INFINITY else min(limits.open_files, most_files)
+    wanted = {"data": limits.memory, "nofile": files}
+    if sandbox.kind != "none":  # else all that this user runs would be counted
+        wanted["nproc"] = limits.processes
+    words = [f"--{name}={value}:{value}" for name, value in wanted.items() if value]
+    return ["/usr/bin/prlimit", *words, "--", *argv] if words else list(argv)
+
+
+def _settings(sandbox: Settings) -> Settings:
+    """The settings for a server's box: the limits of a walk's are not its own, and it shows what it needs."""
+    return replace(sandbox, limits=_MEMORY_FOLDERS, read_only=())
+
+
+def _programs(path: str) -> list[Path]:
+    """Where the server is installed, when that is not with the system."""
+    prefix = Path(os.path.realpath(path)).parent.parent
+    return [] if prefix == Path("/usr") else [prefix]
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return {**environment, "LC_ALL": "C.UTF-8"}
+
+
+def _run_as(sandbox: Settings) -> list[str]:
+    # the server refuses to run as root unless it is told so in so many words; in a box nobody is
+    return ["--user=root"] if os.geteuid() == 0 and sandbox.kind == "none" else []
+
+
+def _socket_path(server: Server) -> str:
+    natural = server.run_dir / "mariadbd.sock"
+    if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT:
+        return str(natural)
+    return str(short_folder() / "mariadbd.sock")

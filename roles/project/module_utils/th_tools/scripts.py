@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of a project's migrations, read from its scripts' text: none of the project's code is run.
+
+The rules of what is a script are alembic's own (``alembic/script/base.py``) and, for numbered versions,
+sqlalchemy-migrate's (``migrate/versioning/version.py``).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.module_utils.th_parse.digest import what_runs
+from ansible.module_utils.th_parse.python import (
+    NAME_LIMIT,
+    NOT_LITERAL,
+    SCRIPT_LIMIT,  # noqa: F401 - of these scripts, too
+    UnreadableError,
+    literal,
+    read_each,
+    sha256,
+)
+from ansible.module_utils.th_tools.revisions import Revision, Tree, Unreadable
+
+NO_REVISION = "it sets no revision"
+"""Why a script is unreadable that no other one can come after."""
+
+_VARIABLES = ("revision", "down_revision", "depends_on")
+_ALEMBIC_FILE = re.compile(r"(?!\.#|__init__).*\.py", re.DOTALL)
+_NUMBERED_FILE = re.compile(r"(\d{1,14})_.*\.py", re.DOTALL)
+_SQLALCHEMY_MIGRATE_FILE = re.compile(r"(\d{3,14}).*\.(?:py|sql)", re.DOTALL)
+_FEWEST = 2  # parts of a SQL script's name
+
+
+def read_tree(files: Iterable[tuple[str, bytes]], style: str = "alembic") -> Tree:
+    """Read a tree from the files (path, content) of the versions folders.
+
+    `style` is ``alembic``, ``numbered`` or ``sqlalchemy_migrate``. Files that are no migrations are left aside.
+    """
+    if style != "alembic":
+        return _read_numbered(files, _NUMBERED_FILE if style == "numbered" else _SQLALCHEMY_MIGRATE_FILE)
+    revisions: dict[str, Revision] = {}
+    unreadable: list[Unreadable] = []
+    labels: dict[str, str] = {}
+    scripts = {path: content for path, content in files if _ALEMBIC_FILE.fullmatch(path.rpartition("/")[2])}
+    for path, found in sorted(read_each(scripts, _read_script).items()):
+        if isinstance(found, UnreadableError):
+            unreadable.append(Unreadable(path, str(found), sha256(scripts[path])))
+            continue
+        revision = _revision(path, found)
+        if revision.name in revisions:
+            other = revisions[revision.name].file
+            reason = f"revision {revision.name} is in {other} already"
+            unreadable.append(Unreadable(path, reason, sha256(scripts[path])))
+        else:
+            revisions[revision.name] = revision
+            labels.update(dict.fromkeys(found["labels"], revision.name))
+    for name, revision in revisions.items():
+        if any(one in labels and one not in revisions for one in revision.depends):
+            depends = tuple(one if one in revisions else labels.get(one, one) for one in revision.depends)
+            revisions[name] = dataclasses.replace(revision, depends=depends)
+    return Tree(revisions, tuple(unreadable))
+
+
+def _read_numbered(files: Iterable[tuple[str, bytes]], name: re.Pattern[str]) -> Tree:
+    scripts: dict[int, dict[str, bytes]] = {}
+    unreadable: list[Unreadable] = []
+    for path, content in sorted(files):
+        match = name.fullmatch(path.rpartition("/")[2])
+        if match is None:
+            continue
+        version = scripts.setdefault(int(match[1]), {})
+        other = next((one for one in version if one.endswith(".py")), "") if path.endswith(".py") else ""
+        if other:
+            reason = f"version {int(match[1])} is in {other} already"
+            unreadable.append(Unreadable(path, reason, sha256(content)))
+        else:
+            version[path] = content
+    modules = {path: text for version in scripts.values() for path, text in version.items() if path.endswith(".py")}
+    digests = read_each(modules, what_runs)
+    revisions: dict[str, Revision] = {}
+    down: tuple[str, ...] = ()
+    for number in sorted(scripts):
+        revisions[str(number)] = _version(str(number), down, scripts[number], digests)
+        down = (str(number),)
+    return Tree(revisions, tuple(unreadable))
+
+
+def _version(
+    name: str, down: tuple[str, ...], files: dict[str, bytes], read: Mapping[str, Any | UnreadableError]
+) -> Revision:
+    """A version of its Python script and its SQL scripts; those for other servers, or downwards, do not alter it."""
+    digests, wholes = [], []
+    main, refers = "", False
+    for path in sorted(files):
+        found: Any = {}
+        if path.endswith(".py"):
+            main = main or path
+            # of what cannot be read, its number is all that the walk needs
+            found = {} if isinstance(read[path], UnreadableError) else read[path]
+        elif _is_sql_upgrade(path):
+            main = path if not main or main.endswith(".py") else main  # it is taken rather than Python
+        else:
+            continue
+        plain = sha256(files[path])
+        digests.append(found.get("digest", plain))
+        wholes.append(found.get("whole", plain))
+        refers = refers or found.get("refers", False)
+    main = main or min(files)
+    others = tuple(sorted(files.keys() - {main}))
+    return Revision(name, down, main, _joined(digests), others=others, whole=_joined(wholes), refers=refers)
+
+
+def _joined(digests: list[str]) -> str:
+    return digests[0] if len(digests) == 1 else sha256("\n".join(digests).encode())
+
+
+def _is_sql_upgrade(path: str) -> bool:
+    """Whether sqlalchemy-migrate may take a SQL script for an upgrade (``Version._add_script_sql``).
+
+    Its name is ``<number>_<description>_<database>_<operation>.sql``; of databases it takes the server's, else the
+    default.
+    """
+    parts = path.rpartition("/")[2].replace(".sql", "").split("_")
+    return parts[-1] == "upgrade" and (len(parts) == _FEWEST or parts[-2] in ("mysql", "default", "mariadb"))
+
+
+def _read_script(module: ast.Module, content: bytes) -> dict[str, Any]:
+    """What a script says of its revision, and the branch labels that others may name it by."""
+    values = _assignments(module)
+    if "revision" not in values:
+        raise UnreadableError(NO_REVISION)
+    names = _names(values, "revision")
+    if len(names) != 1:
+        raise UnreadableError("its revision is not one name")
+    try:
+        labels = _names(values, "branch_labels")
+    except UnreadableError:
+        labels = ()  # they matter only where another script depends on one
+    down, depends = _names(values, "down_revision"), _names(values, "depends_on")
+    return {"name": names[0], "down": down, "depends": depends, "labels": labels, **what_runs(module, content)}
+
+
+def _revision(path: str, found: Mapping[str, Any]) -> Revision:
+    return Revision(
+        name=found["name"],
+        down=tuple(found["down"]),
+        file=path,
+        digest=found["digest"],
+        depends=tuple(found["depends"]),
+        whole=found["whole"],
+        refers=found["refers"],
+    )
+
+
+def _assignments(module: ast.Module) -> dict[str, ast.expr]:
+    """The module's variables with what is assigned to them; a revision that is set in another way is unreadable."""
+    values: dict[str, ast.expr] = {}
+    for statement in module.body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                _assign(target, statement.value, values)
+        elif isinstance(statement, ast.AnnAssign):
+            if statement.value is not None:
+                _assign(statement.target, statement.value, values)
+        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            _refuse_others(statement)
+    return values
+
+
+def _assign(target: ast.expr, value: ast.expr, values: dict[str, ast.expr]) -> None:
+    if isinstance(target, ast.Name):
+        values[target.id] = value
+    elif (
+        isinstance(target, ast.Tuple | ast.List)
+        and isinstance(value, ast.Tuple | ast.List)
+        and len(target.elts) == len(value.elts)
+        and not any(isinstance(part, ast.Starred) for part in (*target.elts, *value.elts))
+    ):
+        for one, part in zip(target.elts, value.elts, strict=True):  # ``revision, down_revision = "b", "a"``
+            _assign(one, part, values)
+    else:
+        _refuse_others(target)
+
+
+def _refuse_others(node: ast.AST) -> None:
+    """Refuse what sets one of the variables in a way that is not followed, such as within an ``if``."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in _VARIABLES:
+            raise UnreadableError(f"its {part.id} is computed, not written out")
+
+
+def _names(values: dict[str, ast.expr], variable: str) -> tuple[str, ...]:
+    """A revision variable's value: nothing, a name, or several."""
+    if variable not in values:
+        return ()
+    expression = values[variable]
+    seen = {variable}
+    # ``down_revision = previous`` with ``previous`` a constant of the same module
+    while isinstance(expression, ast.Name) and expression.id in values and expression.id not in seen:
+        seen.add(expression.id)
+        expression = values[expression.id]
+    try:
+        value = literal(expression)
+    except NOT_LITERAL:
+        raise UnreadableError(f"its {variable} is computed, not written out") from None
+    if value is None:
+        return ()
+    found = (value,) if isinstance(value, str) else value
+    if not isinstance(found, tuple | list | set | frozenset):
+        raise UnreadableError(f"its {variable} is neither a name nor a list of names")
+    names = [name for name in found if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable()]
+    if len(names) < len(found):
+        raise UnreadableError(f"its {variable} holds what is not a revision's name")
+    return tuple(names if isinstance(found, tuple | list) else sorted(names))

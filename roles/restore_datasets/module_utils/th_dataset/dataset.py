@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset's file, as far as restoring it needs it; the worker has checked it already (docs/datasets.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_dataset.settings import Given, SettingError, read
+from ansible.module_utils.th_dump.arrived import Expected
+from ansible.module_utils.th_dump.seed_errors import SeedError
+
+NAME_LIMIT = 4096
+
+LIMITS = (
+    "maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read", "maximum_redo_bytes", "maximum_data_growth",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One database of a dataset: the profile's name for it, its schema's name, its dump (None: no dump), and what that
+    must bring.
+
+    `character_set` and `collation` are what the dataset's file wants it made with, "" for the dump's own. `otherwise`
+    is both as its `server_settings` name them, for a dump that does not say.
+    """
+
+    name: str
+    database: str
+    dump: Path | None
+    character_set: str = ""
+    collation: str = ""
+    otherwise: tuple[str, str] = ("", "")
+    expected: Expected = field(default_factory=Expected)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset. `server` is the external one's address and account, {} for a private server.
+
+    `settings` are those of the server that the dataset names.
+    """
+
+    path: Path
+    parts: tuple[Part, ...]
+    user: str
+    password: str
+    server: Mapping[str, Any]
+    preloaded: bool
+    reset: tuple[str, ...]
+    settings: Given
+    told: Mapping[str, Any]
+
+
+def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
+    """Read a dataset's file. `names` are the profile's databases, in its order; raises SeedError."""
+    try:
+        document = json.loads(path.read_text("utf-8-sig"))
+        if not isinstance(document, dict):
+            raise TypeError("it holds no mapping")
+        server = dict(document.get("server") or {})
+        settings = read(document, path.parent)
+        parts = _parts(path, document, names, _named(settings))
+        dataset = Dataset(
+            path=path,
+            parts=parts,
+            user="" if server else str(document["db_user"]),
+            password="" if server else str(document["db_pass"]),
+            server=server,
+            preloaded=bool(document.get("preloaded", False)),
+            reset=tuple(str(word) for word in document.get("reset", ())),
+            settings=settings,
+            told={
+                "limits": {key: document[key] for key in LIMITS if key in document},
+                "waivers": list(document.get("waivers", ())),
+                "remarks": {key: value for key, value in document.items() if key.startswith("_")},
+            },
+        )
+    except OSError as error:
+        raise SeedError("seed_missing", f"{path}: {error.strerror}") from error
+    except SettingError as error:
+        raise SeedError("seed_broken", f"{path}: {printable(str(error))}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SeedError("seed_broken", f"{path} is not a dataset: {printable(str(error))}") from error
+    except KeyError as error:
+        raise SeedError("seed_broken", f"{path}: the key {error} is missing") from error
+    for part in dataset.parts:
+        if part.dump is None and not dataset.reset:
+            raise SeedError("seed_broken", f"{path}: the key 'seed_data' is missing")
+        if part.dump is not None and not os.path.exists(part.dump):
+            dump = printable(str(part.dump))[:NAME_LIMIT]
+            raise SeedError("seed_missing", f"{dump} is not there (key seed_data of {path})")
+    return dataset
+
+
+def _named(settings: Given) -> tuple[str, str]:
+    """The character set and collation of a server, where the file names them itself."""
+    named = {name: value for name, value in settings.values.items() if name not in settings.printed}
+    return named.get("character_set_server", ""), named.get("collation_server", "")
+
+
+def _parts(
+    path: Path, document: Mapping[str, Any], names: Sequence[str], otherwise: tuple[str, str]
+) -> tuple[Part, ...]:
+    several = document.get("databases")
+    given = {"": document} if several is None else dict(several)
+    missing, extra = [name for name in names if name not in given], sorted(set(given) - set(names))
+    if missing or extra:
+        # no part of a project's databases can be left out, or be there for nothing
+        said = [
+            *([f"has no part for {_listed(missing)}"] if missing else []),
+            *([f"has a part for {_listed(extra)}"] if extra else []),
+        ]
+        raise SeedError(
+            "seed_broken", f"{path} {' and '.join(said)}, but the project's profile has {_listed(sorted(names))}"
+        )
+    parts = []
+    for name in names:
+        seed = given[name].get("seed_data")
+        charset = {key: str(given[name].get(key, "")) for key in ("character_set", "collation")}
+        dump = path.parent / str(seed) if seed else None
+        expected = Expected.of(given[name].get("expect"))
+        database = str(given[name]["database"])
+        parts.append(Part(name, database, dump, **charset, otherwise=otherwise, expected=expected))
+    if len({part.database for part in parts}) < len(parts):
+        raise SeedError("seed_broken", f"{path}: two parts have the same database")
+    return tuple(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"the database {name!r}" if name else "one database without a name" for name in names)

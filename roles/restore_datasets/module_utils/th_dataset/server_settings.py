@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset's server settings on a server: options to start a private one with, and whether they are in effect."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.th_dataset.settings import ALIASES, SETTINGS, Given
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.accounts import literal
+
+WHERE = "server_settings in the dataset's file"
+_INSTEAD = "name the nearest one that it knows instead, such as utf8mb4_unicode_ci"
+_COMBINED = ("ANSI", "DB2", "MAXDB", "MSSQL", "MYSQL323", "MYSQL40", "ORACLE", "POSTGRESQL", "TRADITIONAL")
+_CHARSET = ("--character-set-server", "--collation-server")
+_BINARY_LOG = (
+    "--server-id=1", "--sync-binlog=0", "--max-binlog-size=16M", "--binlog-expire-logs-seconds=1",
+    # newer servers keep all logs until a replica has read them
+    "--loose-slave-connections-needed-for-purge=0",
+)  # fmt: skip
+_UTF8 = re.compile(r"^utf8(?=_|$)")
+_BLOCK = 1024
+"""Servers round some sizes down to a multiple of this."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How a private server gets a dataset's settings, `values`: its `options`, and `statements` once it runs."""
+
+    options: tuple[str, ...]
+    statements: tuple[str, ...]
+    values: Mapping[str, str]
+
+
+def fitting(given: Given) -> dict[str, str]:
+    """The settings that the installed server has. Raises SeedError for one that it does not have.
+
+    What a server of another kind has printed need not be there when it changes nothing, nor need an optimizer's
+    flags of its own.
+    """
+    values = dict(given.values)
+    if not values:
+        return {}
+    known = _known()
+    for name in given.values:
+        if SETTINGS[name].option and name not in known and values.pop(name) != SETTINGS[name].absent:
+            raise SeedError(
+                "seed_broken",
+                f"server_settings.{name}: the installed server does not know it: take it out, or set it to null where a"
+                " server has printed it",
+            )
+    if "optimizer_switch" in values:
+        flags = dict(flag.split("=") for flag in values["optimizer_switch"].split(",") if flag)
+        here = {flag.split("=")[0] for flag in known["optimizer_switch"].split(",")}
+        if (unknown := sorted(flags.keys() - here)) and "optimizer_switch" not in given.printed:
+            raise SeedError(
+                "seed_broken",
+                f"server_settings.optimizer_switch: the installed server does not know {unknown[0]}: take it out, or"
+                " give the settings as a server has printed them (server_settings_file): its own flags are left out",
+            )
+        if not (here & flags.keys()):
+            del values["optimizer_switch"]
+        else:
+            values["optimizer_switch"] = ",".join(f"{name}={flags[name]}" for name in flags if name in here)
+    if "sql_mode" in values:  # MySQL's name for what MariaDB does without it
+        modes = [mode for mode in values["sql_mode"].split(",") if mode not in ("", "TIME_TRUNCATE_FRACTIONAL")]
+        values["sql_mode"] = ",".join(modes)
+    return values
+
+
+def apply(values: Mapping[str, str], options: Sequence[str], binary_log: str, importing: bool) -> Applied:
+    """What to start a private server with. `options` are the operator's, which the dataset's outrank.
+
+    `binary_log` is where a binary log is written. A server for the import has only what a dump needs.
+    """
+    wanted = {name: value for name, value in values.items() if SETTINGS[name].imports or not importing}
+    if {"character_set_server", "collation_server"} & wanted.keys():
+        # one of them alone would contradict the other one of the operator's
+        options = [option for option in options if not option.startswith(_CHARSET)]
+        if "character_set_server" not in wanted:
+            wanted["character_set_server"] = wanted["collation_server"].split("_")[0]
+    own = []
+    for name, value in wanted.items():
+        if name == "log_bin":
+            own += [f"--log-bin={binary_log}", *_BINARY_LOG] if value == "ON" else []
+        elif SETTINGS[name].option:
+            own.append(f"--{name.replace('_', '-')}={value}")
+    statements = [
+        f"SET GLOBAL {name} = {literal(value)};" for name, value in wanted.items() if not SETTINGS[name].option
+    ]
+    return Applied((*options, *own), tuple(statements), wanted)
+
+
+def demand(connection: Any, values: Mapping[str, str], whose: str = "the server") -> None:
+    """Raises SeedError when one of the settings is not in effect."""
+    said = list(_differences(connection, values))
+    if said:
+        raise SeedError("seed_broken", f"{whose} is not as {WHERE} says: {'; '.join(said)}")
+
+
+def blamed(error: mariadb.ServerError, values: Mapping[str, str]) -> SeedError | None:
+    """What a server that does not start with a dataset's settings says of one of them."""
+    for line in str(error).splitlines():
+        words = line.lower().replace("-", "_")
+        for name, value in values.items():
+            if "error" in words and (re.search(rf"\b{name}\b", words) or _about(name, words) or _quotes(words, value)):
+                instead = f"; {_INSTEAD}" if _about(name, words) else ""
+                problem = f"server_settings.{name}: the server does not start with {value!r}: {line}{instead}"
+                return SeedError("seed_broken", problem)
+    return None
+
+
+def _about(name: str, words: str) -> bool:
+    return name in ("character_set_server", "collation_server") and ("collation" in words or "character set" in words)
+
+
+def _quotes(words: str, value: str) -> bool:
+    """Whether an error is about this value, as the one of an engine that is not there."""
+    return len(value) > 3 and not value.isdigit() and value.lower().replace("-", "_") in words
+
+
+def _differences(connection: Any, values: Mapping[str, str]) -> Iterator[str]:
+    older = {own: name for name, own in ALIASES.items()}
+    names = [*values, *(older[name] for name in values if name in older)]
+    if not names:
+        return
+    names.append("system_time_zone")
+    rows = mariadb.query(
+        connection, f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({', '.join(['%s'] * len(names))})", *names
+    )
+    there = {ALIASES.get(str(name).lower(), str(name).lower()): str(value) for name, value in rows}
+    if there.get("time_zone") == "SYSTEM" and there.get("system_time_zone") in ("UTC", "GMT"):
+        there["time_zone"] = "+00:00" if values.get("time_zone") == "+00:00" else "SYSTEM"
+    for name, value in values.items():
+        if name not in there:
+            if value != SETTINGS[name].absent:
+                yield f"it does not know {name}"
+        elif not _same(name, value, there[name]):
+            yield f"{name} is {there[name]!r}, not {value!r}"
+
+
+def _same(name: str, wanted: str, found: str) -> bool:
+    try:
+        found = SETTINGS[name].check(found)
+    except ValueError:
+        return False
+    if name in ("sql_mode", "old_mode", "optimizer_switch", "character_set_collations"):
+        wants, has = set(wanted.split(",")) - {""}, set(found.split(",")) - {""}
+        some = name == "optimizer_switch" or wants.intersection(_COMBINED)
+        return {one for one in wants if not one.endswith("=default")} <= has if some else wants == has
+    if name == "max_statement_time":
+        return float(wanted) == float(found)
+    if wanted.isdigit() and found.isdigit():
+        rounded = int(wanted) // _BLOCK * _BLOCK
+        return int(found) == int(wanted) or 0 < rounded == int(found)
+    return _UTF8.sub("utf8mb3", wanted.lower()) == _UTF8.sub("utf8mb3", found.lower())
+
+
+def _known() -> dict[str, str]:
+    """The options of the installed server, and their defaults."""
+    result = subprocess.run(
+        [mariadb.tool("mariadbd"), "--no-defaults", "--verbose", "--help"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    _, _, table = result.stdout.partition("\nVariables (--variable-name=value)")
+    pairs = (line.split(None, 1) for line in table.splitlines())
+    known = {pair[0].replace("-", "_"): pair[1].strip() for pair in pairs if len(pair) == 2}
+    if not known:
+        raise mariadb.ServerError(f"mariadbd --verbose --help does not list its options: {result.stderr[-500:]}")
+    return known

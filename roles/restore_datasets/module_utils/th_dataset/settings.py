@@ -1,0 +1,1 @@
+../../../../worker/config/server_settings.py

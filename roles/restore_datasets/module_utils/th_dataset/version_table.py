@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what a restored database says of its version can be right, before a walk begins with it.
+
+A walk from a wrong version fails in a migration, which looks like the change's fault. So tables without a version, and
+rows that the migration tool refuses, are found here, and whether the dump or the profile has to be corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.accounts import identifier
+from ansible.module_utils.th_server.plain_table import not_plain
+from ansible.module_utils.th_tools.versions import Revisions, overlapping, prefixed
+
+_MOST = 5
+_DENIED = (1044, 1142, 1143, 1049, 1370)
+
+# the columns of each tool's table, by the profile's `versions`
+_SHAPES: Mapping[str, frozenset[str]] = {
+    "alembic": frozenset({"version_num"}),
+    "numbered": frozenset({"repository_id", "version"}),
+    "django": frozenset({"app", "name", "applied"}),
+}
+_TOOLS = {"alembic": "alembic", "numbered": "sqlalchemy_migrate", "django": "django"}
+_OTHERS = ("schema_migrations", "flyway_schema_history", "databasechangelog", "south_migrationhistory", "aerich",
+           "doctrine_migration_versions", "phinxlog", "_yoyo_migration", "goose_db_version", "migrations")  # fmt: skip
+"""Tables of tools that no profile can name."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the job's databases hold: of each schema the tables with their columns."""
+
+    tables: Mapping[tuple[str, str], frozenset[str]]
+    own: str
+
+    def like(self, versions: str, but: tuple[str, str]) -> list[str]:
+        """The tables that have the columns of a tool's, as a profile names them."""
+        shape = _SHAPES[versions]
+        return [
+            table if schema == self.own else f"{schema}.{table}"
+            for (schema, table), columns in sorted(self.tables.items())
+            if shape <= columns and (schema, table) != but and (versions != "alembic" or len(columns) == 1)
+        ]
+
+
+def read(
+    connection: Any, server: mariadb.Server, database: Mapping[str, Any], revisions: Revisions | None
+) -> list[str]:
+    """The rows of a database's version table. `database` is the profile's; `revisions` are those of the checkout, None
+    when there is none.
+
+    Raises SeedError ``seed_broken`` and StepError ``profile_wrong`` for what cannot be walked from.
+    """
+    where = f"databases.{database['name']}" if database["name"] else "migrations"
+    try:
+        if problem := not_plain(connection, server.databases[database["name"]], database["version_query"]):
+            raise SeedError(
+                "seed_broken",
+                f"the version table {problem}. Drop what the dump or the database adds to it, or read another table"
+                f" ({where}.version_table, or version_query)",
+            )
+        rows = mariadb.read_version(connection, database["version_query"])
+    except pymysql.err.ProgrammingError as error:
+        raise StepError("profile_wrong", f"{where}.version_query cannot be asked: {error}") from error
+    except pymysql.err.OperationalError as error:
+        if error.args[0] not in _DENIED:
+            raise
+        raise StepError(
+            "profile_wrong",
+            f"{where}.version_table: what it names is in none of the dataset's databases"
+            f" ({', '.join(server.databases.values())}): a schema for the version table alone must be one of them",
+        ) from error
+    if rows:
+        _check_rows(rows, database, revisions or {}, where)
+        if revisions and any(prefixed(row, database["name"]) not in revisions for row in rows):
+            _check_known(connection, server, database, revisions, where)
+    else:
+        _check_empty(connection, server, database, where)
+    return rows
+
+
+def also(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) -> list[str]:
+    """Other tables of a database that look like the tool's version table."""
+    found, own = _look(connection, server, database), _own(server, database)
+    return found.like(database["versions"], own)[:_MOST]
+
+
+def _check_rows(rows: Sequence[str], database: Mapping[str, Any], revisions: Revisions, where: str) -> None:
+    table = _name(database)
+    if database["versions"] == "numbered" and len(set(rows)) > 1:
+        raise SeedError(
+            "seed_broken",
+            f"the table {table} has the versions {_listed(sorted(set(rows)))}: it must have a row for one repository"
+            f" alone. Take the others out of the dump, or name another table in the profile ({where}.version_table)",
+        )
+    if database["versions"] != "alembic" or database.get("tool", "alembic") != "alembic":
+        return
+    if twice := sorted({row for row in rows if rows.count(row) > 1}):
+        raise SeedError(
+            "seed_broken",
+            f"the table {table} has {_listed(twice)} more than once, and alembic refuses to change such a row: take the"
+            f" dump when it has a row each, or name another table in the profile ({where}.version_table)",
+        )
+    if both := overlapping(rows, database["name"], revisions):
+        above, below = both
+        raise SeedError(
+            "seed_broken",
+            f"the table {table} has the rows {printable(below)} and {printable(above)}, and {printable(above)} comes"
+            f" after {printable(below)}: alembic refuses that ('Requested revision {printable(above)} overlaps with"
+            f" other requested revisions {printable(below)}'). Delete the row {printable(below)} where the dump comes"
+            " from (alembic stamp --purge does it), and dump again",
+        )
+
+
+def _check_known(
+    connection: Any, server: mariadb.Server, database: Mapping[str, Any], revisions: Revisions, where: str
+) -> None:
+    """A version that no stage knows, beside another table whose version is known: the profile names the wrong one."""
+    if database["versions"] != "alembic":
+        return
+    for table in also(connection, server, database):
+        place = ".".join(identifier(part) for part in table.split("."))
+        rows = mariadb.read_version(connection, f"SELECT version_num FROM {place}")  # noqa: S608 - quoted
+        if rows and all(prefixed(row, database["name"]) in revisions for row in rows):
+            raise StepError(
+                "profile_wrong",
+                f"{where}.version_table: the project has no migration of the version in {_name(database)}, but that in"
+                f" {printable(table)} ({_listed(rows)}): set {where}.version_table: {printable(table)}",
+            )
+
+
+def _check_empty(connection: Any, server: mariadb.Server, database: Mapping[str, Any], where: str) -> None:
+    """A database without a version must be one without tables."""
+    own, found = _own(server, database), _look(connection, server, database)
+    others = [table for schema, table in found.tables if schema == found.own and (schema, table) != own]
+    if not others:
+        return
+    table, versions = _name(database), database["versions"]
+    key = f"{where}.version_table"
+    if table.rpartition(".")[2] not in database["version_query"]:  # a statement of the profile's own
+        raise SeedError(
+            "seed_broken",
+            f"the version_query of the profile finds no version, and the dump has {_some(others)}: nobody knows which"
+            f" migrations have run. Dump what it reads, too, or correct {where}.version_query",
+        )
+    expression = ", ".join(sorted(_SHAPES[versions]))
+    candidates = found.like(versions, own)
+    if own in found.tables and not (found.tables[own] & _SHAPES[versions]):
+        raise StepError(
+            "profile_wrong",
+            f"{key}: the dump's table {table} has the columns {_listed(sorted(found.tables[own]))} and not"
+            f" {expression}{_named(candidates, key)}",
+        )
+    is_empty = own in found.tables
+    problem = f"the table {table} is empty" if is_empty else f"there is no table {table}"
+    facts = f"{problem}, and the dump has {_some(others)}"
+    if candidates:
+        raise StepError("profile_wrong", f"{key}: {facts}{_named(candidates, key)}")
+    for other, tool in _TOOLS.items():
+        if other != versions and (theirs := found.like(other, own)):
+            raise StepError(
+                "profile_wrong",
+                f"{key}: {facts}, but {theirs[0]}, which is kept by {tool}: set {where}.tool: {tool}, or dump the table"
+                f" {table}, too",
+            )
+    unknown = [name for name in others if name.lower() in _OTHERS]
+    hint = f" ({unknown[0]} is another tool's, which a profile reads with tool: command)" if unknown else ""
+    remedy = (
+        "dump its rows, too (without --no-data and --ignore-table-data)" if is_empty else
+        "dump it, too (without --ignore-table, and not by naming other tables)"
+    )  # fmt: skip
+    raise SeedError(
+        "seed_broken",
+        f"{facts}: nobody knows which migrations have run{hint}. {remedy[0].upper()}{remedy[1:]}; where the project"
+        f" keeps its version in a table of another name, name that in the profile ({key})",
+    )
+
+
+def _own(server: mariadb.Server, database: Mapping[str, Any]) -> tuple[str, str]:
+    schema, _, table = _name(database).rpartition(".")
+    return schema or server.databases[database["name"]], table
+
+
+def _name(database: Mapping[str, Any]) -> str:
+    standard = {"alembic": "alembic_version", "numbered": "migrate_version", "django": "django_migrations"}
+    return str(database.get("version_table") or standard[database["versions"]])
+
+
+def _look(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) -> _Found:
+    schemas: Collection[str] = set(server.databases.values())
+    rows = mariadb.query(
+        connection,
+        "SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c"  # noqa: S608
+        " JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name"
+        f" WHERE t.table_type = 'BASE TABLE' AND c.table_schema IN ({', '.join(['%s'] * len(schemas))})",
+        *schemas,
+    )
+    # a server that knows no case shows all names in lower case
+    known = {name.lower(): name for name in schemas}
+    own_table = _own(server, database)[1]
+    caseless = mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")[0][0] != 0
+    tables: dict[tuple[str, str], set[str]] = {}
+    for schema, table, column in rows:
+        if caseless:
+            schema = known.get(str(schema).lower(), schema)
+            table = own_table if str(table).lower() == own_table.lower() else table
+        tables.setdefault((str(schema), str(table)), set()).add(str(column).lower())
+    own = server.databases[database["name"]]
+    return _Found({key: frozenset(columns) for key, columns in tables.items()}, own)
+
+
+def _some(others: Sequence[str]) -> str:
+    number = "one other table" if len(others) == 1 else f"{len(others)} other tables"
+    return f"{number} ({_listed(sorted(others))})"
+
+
+def _named(candidates: Sequence[str], key: str) -> str:
+    if not candidates:
+        return f": set {key}, or version_query"
+    have = "has" if len(candidates) == 1 else "have"
+    return f"; {_listed(candidates)} {have} the columns of such a table: set {key}: {printable(candidates[0])}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(printable(name)[:64] for name in names[:_MOST]) + more

@@ -1,1 +1,0 @@
-../../../worker/config/server_settings.py

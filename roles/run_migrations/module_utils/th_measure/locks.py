@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who waits for a lock in the database server, and who holds it: asked by the measuring side while a migration runs.
+
+What can be known depends on the server. The performance schema and MariaDB's plugin metadata_lock_info name the holder
+of a metadata lock; without them it is whoever else has a transaction open. A look costs the server's counters nothing
+as long as nobody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_server import mariadb
+
+STATEMENT_LIMIT = 200
+HOLDERS_LIMIT = 3
+
+_METADATA = (
+    # MariaDB's plugin; it tells of granted locks only
+    "SELECT DISTINCT thread_id FROM information_schema.metadata_lock_info"
+    " WHERE thread_id <> %s AND table_name <> '' AND LOCATE(LOWER(table_name), LOWER(%s)) > 0",
+    # the performance schema, where it is on
+    "SELECT DISTINCT theirs.processlist_id FROM performance_schema.metadata_locks waits"
+    " JOIN performance_schema.threads mine ON mine.thread_id = waits.owner_thread_id"
+    " JOIN performance_schema.metadata_locks held ON held.object_type = waits.object_type"
+    " AND held.object_schema <=> waits.object_schema AND held.object_name <=> waits.object_name"
+    " AND held.lock_status = 'GRANTED' AND held.owner_thread_id <> waits.owner_thread_id"
+    " JOIN performance_schema.threads theirs ON theirs.thread_id = held.owner_thread_id"
+    " WHERE waits.lock_status = 'PENDING' AND mine.processlist_id = %s AND %s <> ''",
+    # whoever else has a transaction open
+    "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
+    " WHERE trx_mysql_thread_id NOT IN (0, %s) AND %s <> ''",
+)
+_ROWS = (
+    "SELECT waits.trx_mysql_thread_id, holds.trx_mysql_thread_id FROM information_schema.innodb_lock_waits pairs"
+    " JOIN information_schema.innodb_trx waits ON waits.trx_id = pairs.requesting_trx_id"
+    " JOIN information_schema.innodb_trx holds ON holds.trx_id = pairs.blocking_trx_id",
+    "SELECT waits.trx_mysql_thread_id, holds.trx_mysql_thread_id FROM performance_schema.data_lock_waits pairs"
+    " JOIN information_schema.innodb_trx waits ON waits.trx_id = pairs.requesting_engine_transaction_id"
+    " JOIN information_schema.innodb_trx holds ON holds.trx_id = pairs.blocking_engine_transaction_id",
+)
+_TRANSACTION = (
+    "SELECT TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified FROM information_schema.innodb_trx"
+    " WHERE trx_mysql_thread_id = %s"
+)
+_LAST_STATEMENT = (
+    "SELECT said.sql_text FROM performance_schema.events_statements_current said"
+    " JOIN performance_schema.threads one ON one.thread_id = said.thread_id WHERE one.processlist_id = %s"
+)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A connection, as the server's list of them has it."""
+
+    number: int
+    user: str
+    command: str
+    seconds: int
+    state: str
+    statement: str
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a lock that is not of rows: of a table's definition, of a backup, by name."""
+        return self.state.startswith("Waiting for") and "lock" in self.state
+
+
+def waiting(connection: Any, user: str) -> str:
+    """Which connection of the account waits for which lock, and who holds that; "" when none does."""
+    sessions = {one.number: one for one in map(_session, mariadb.query(connection, "SHOW FULL PROCESSLIST"))}
+    own = sorted((one for one in sessions.values() if one.user == user), key=lambda one: -one.seconds)
+    if waiter := next((one for one in own if one.waits), None):
+        numbers = _first(connection, _METADATA, waiter.number, waiter.statement or "?")
+        return _told(connection, waiter, waiter.state, [sessions[one] for one in numbers if one in sessions], user)
+    if not int(mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0][1]):
+        return ""
+    for sql in _ROWS:
+        pairs = [(int(one), int(other)) for one, other in _asked(connection, sql)]
+        for waiter in own:
+            holders = [sessions[other] for one, other in pairs if one == waiter.number and other in sessions]
+            if holders:
+                return _told(connection, waiter, "Waiting for a lock of rows", holders, user)
+    return ""
+
+
+def _told(connection: Any, waiter: Session, state: str, holders: Sequence[Session], user: str) -> str:
+    said = f"connection {waiter.number} waits for {state.removeprefix('Waiting for ')}"
+    if waiter.statement:
+        said += f" ({waiter.statement})"
+    if not holders:
+        return f"{said}; who holds it cannot be seen"
+    each = "; ".join(_holder(connection, one, user) for one in holders[:HOLDERS_LIMIT])
+    more = f" and {len(holders) - HOLDERS_LIMIT} more" if len(holders) > HOLDERS_LIMIT else ""
+    return f"{said}; it is held by {each}{more}"
+
+
+def _holder(connection: Any, one: Session, user: str) -> str:
+    whose = "of the project's own" if one.user == user else f"of {one.user}"
+    said = f"connection {one.number} {whose}"
+    if one.command == "Sleep":
+        said += f", idle for {one.seconds} s"
+    elif one.statement:
+        said += f", executing {one.statement}"
+    for seconds, changed in _asked(connection, _TRANSACTION, one.number)[:1]:
+        said += f", in a transaction that was begun {int(seconds)} s ago and not ended"
+        said += f" ({int(changed)} rows changed)" if int(changed) else ""
+    if one.command == "Sleep":
+        for (statement,) in _asked(connection, _LAST_STATEMENT, one.number)[:1]:
+            said += f"; its last statement: {_brief(statement)}" if statement else ""
+    return said
+
+
+def _first(connection: Any, queries: Iterable[str], *values: object) -> list[int]:
+    """The numbers that the first of the queries gives which this server can answer."""
+    for sql in queries:
+        if numbers := [int(row[0]) for row in _asked(connection, sql, *values) if row[0]]:
+            return numbers
+    return []
+
+
+def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows; none where this server does not know of it, or this account may not see it."""
+    try:
+        return mariadb.query(connection, sql, *values)
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in mariadb.CONNECTION_LOST:
+            raise
+        return []
+
+
+def _session(row: Sequence[Any]) -> Session:
+    number, user, _, _, command, seconds, state, statement = row[:8]
+    return Session(int(number), str(user), str(command), int(seconds or 0), str(state or ""), _brief(statement))
+
+
+def _brief(statement: object) -> str:
+    text = " ".join(printable(str(statement or "")[: 4 * STATEMENT_LIMIT]).split())
+    return text if len(text) <= STATEMENT_LIMIT else text[: STATEMENT_LIMIT - 1] + "…"

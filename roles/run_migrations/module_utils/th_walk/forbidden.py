@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a private server refuses on purpose, and whether that is what has ended a migration."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible.module_utils.th_server.mariadb import Server, query
+from ansible.module_utils.th_walk.walkers import WalkError
+
+# the errors of servers that take no LOAD DATA LOCAL: older ones, MariaDB, MySQL 8
+_REFUSED = re.compile(r"\b(?:1148|4166|3948)\b")
+RULE = (
+    "the worker's private server takes no LOAD DATA LOCAL, which could read files of the worker's machine"
+    " (docs/security.md)"
+)
+
+
+class Forbidden:
+    """Counts the LOAD DATA statements of a private server, so that a refused one is known from the server itself.
+
+    The error's number alone comes from the side under test: a change that raises such an error without such a
+    statement has failed by itself.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._count = 0
+
+    def begin(self, connection: Any) -> None:
+        """A step is next."""
+        if self._server.private:
+            self._count = _statements(connection)
+
+    def behind(self, error: WalkError, connection: Any) -> WalkError | None:
+        """The error ``forbidden_here`` when the step was ended by a statement that the server has refused."""
+        if error.code != "migration_raised" or not self._server.private or not _REFUSED.search(error.detail):
+            return None
+        if _statements(connection) <= self._count or query(connection, "SELECT @@GLOBAL.local_infile") != [(0,)]:
+            return None
+        return WalkError("forbidden_here", f"{RULE}: {error.detail}", error.file, error.line)
+
+
+def _statements(connection: Any) -> int:
+    """How many LOAD DATA statements the server has been given, refused ones among them."""
+    rows = query(connection, "SHOW GLOBAL STATUS LIKE 'Com\\_load'")
+    return int(rows[0][1]) if rows else 0

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the project's code leaves in the database server when its process is gone: it is ended, or it is an error.
+
+A transaction that is prepared, or still being rolled back, is neither done nor undone. What its migration has written,
+the version among it, is not what a database would hold.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pymysql
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.external_server import RIGHTS
+from ansible.module_utils.th_server.prepared import locked_table, prepared
+from ansible.module_utils.th_walk.walkers import WalkError
+
+_GONE = 1094
+_LOOK = 0.02
+_MOST = 5
+
+
+def end_connections(connection: Any, server: mariadb.Server, patience: float) -> None:
+    """End the connections of the job's account, and wait until all that they had not committed is rolled back.
+
+    Raises WalkError after `patience` seconds, and where the server does not let us.
+    """
+    deadline = time.monotonic() + patience
+    listed = "SELECT id, COALESCE(state, '') FROM information_schema.processlist WHERE user = %s"
+    while rows := mariadb.query(connection, listed, server.user):
+        for number, _ in rows:
+            try:
+                mariadb.query(connection, f"KILL {int(number)}")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] in mariadb.CONNECTION_LOST:
+                    raise
+                if error.args[0] != _GONE:
+                    problem = f"the server does not let connections be ended: {error.args[-1]}; {RIGHTS}"
+                    raise WalkError("server_unreachable", problem) from error
+        if time.monotonic() > deadline:
+            what = ", ".join(printable(f"connection {number} {state}".strip()) for number, state in rows[:_MOST])
+            raise WalkError(
+                "walk_failed",
+                f"what the project's code had not committed when it ended is still being rolled back after {patience:g}"
+                f" s ({what}): nobody knows at which version the database will be. Commit what a migration does, in"
+                " parts, before its process ends",
+            )
+        time.sleep(_LOOK)
+
+
+def nothing_prepared(connection: Any, server: mariadb.Server) -> None:
+    """Raises WalkError when a transaction on the job's databases is neither committed nor rolled back.
+
+    To be called when no connection of the job's account is left: what is still open then belongs to no connection.
+    On a private server that is any that is prepared. An external one may have other people's, too; there it is one
+    that holds a lock on a table of the job's.
+    """
+    names = prepared(connection)
+    if names == []:
+        return
+    held = "" if names and server.private else _held(server)
+    if held or (names and server.private):
+        named = f" ({', '.join(map(printable, names[:_MOST]))})" if names and server.private else ""
+        where = f", which locks the table {printable(held)}" if held else ""
+        raise WalkError(
+            "walk_failed",
+            f"the project's code has left a transaction that is neither committed nor rolled back{named}{where}: what"
+            " it wrote is in no database that migrates. End XA PREPARE with XA COMMIT",
+        )
+
+
+def delayed(connection: Any, server: mariadb.Server) -> None:
+    """Raises WalkError when a thread of an external server writes rows for the job that nobody has counted.
+
+    Private servers have no such threads.
+    """
+    if server.private:
+        return
+    names = list(server.databases.values())
+    rows = mariadb.query(
+        connection,
+        "SELECT COUNT(*) FROM information_schema.processlist"  # noqa: S608
+        f" WHERE user = 'DELAYED' AND db IN ({', '.join(['%s'] * len(names))})",
+        *names,
+    )
+    if int(rows[0][0]):
+        raise WalkError(
+            "walk_failed",
+            "INSERT DELAYED lets the server write rows after the migration that brings them has ended, where they"
+            " cannot be measured: write INSERT",
+        )
+
+
+def _held(server: mariadb.Server) -> str:
+    """A table of the job's databases that somebody else has a lock on; "" for none."""
+    with mariadb.connect(server, server.job_file) as connection:
+        return locked_table(connection, server.databases.values())

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a script on a checkout: where it is, what it is told, and what it says."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import signal
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_git.client import mask
+from ansible.module_utils.th_sandbox.contain import Ended
+
+RESULT = "result"
+"""The file that a script writes its message to."""
+MESSAGE_BYTES, MESSAGE_LIMIT = 16 * 1024, 3000
+"""What is read of a message, and the characters that are kept of it."""
+VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,100}")
+SECRET = "ZUUL_EXTRA_"  # noqa: S105 - older Zuul hands out signatures that allow uploads
+TIME_LIMIT = "shell_script_time_limit, or `time_limit` of the job"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script: its path, and whether it is the operator's and not one of the checkout."""
+
+    path: Path
+    operators: bool
+
+
+def find(name: str, src: Path, merged: bool) -> Script:
+    """The script of a job, `merged` being whether the code that the change is based on has it. Raises StepError."""
+    if os.path.isabs(name):
+        if not os.path.isfile(name):
+            raise StepError("playbook_failed", f"script: there is no file {name}: correct the job's configuration.")
+        return Script(Path(name), True)
+    inside = posixpath.normpath(name)
+    if not name or inside in (".", "..") or inside.startswith("../"):
+        problem = f"script: {name!r} is neither in the checkout nor absolute: correct the job's configuration."
+        raise StepError("playbook_failed", problem)
+    if not os.path.lexists(src / inside):
+        if merged:
+            raise StepError("script_failed", f"the change has no {inside}, which the code that it is based on has.")
+        raise StepError("playbook_failed", f"script: there is no {inside} in the checkout: correct the configuration.")
+    return Script(src / inside, False)
+
+
+def variables(job: Mapping[str, object], result: Path) -> dict[str, str]:
+    """What a script is told in its environment: no password, whatever is in a URL of the job."""
+    zuul = job.get("zuul")
+    arguments = zuul.items() if isinstance(zuul, Mapping) else ()
+    told = {str(name): mask(str(value)) for name, value in arguments if not str(name).startswith(SECRET)}
+    own = {"TH_JOB_NAME": str(job.get("name") or ""), "TH_RESULT_FILE": str(result)}
+    return {**{name: value for name, value in told.items() if VARIABLE.fullmatch(name)}, **own}
+
+
+def message(folder: Path) -> str:
+    """What a script has written to its result file, safe to be shown; "" for none, and for what is no plain file."""
+    try:
+        handle = os.open(folder / RESULT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        about = os.fstat(handle)
+        raw = os.read(handle, MESSAGE_BYTES) if stat.S_ISREG(about.st_mode) and about.st_nlink == 1 else b""
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
+    lines = (printable(line).rstrip() for line in raw.decode("utf-8", "replace").splitlines())
+    text = "\n".join(lines).strip()
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+
+
+def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
+    """Why a script has failed that ended so and has said this; None where it has not."""
+    if ended.exceeded:
+        return StepError("over_limit", f"the script: {ended.exceeded}")
+    if ended.exit == 0 and not ended.timed_out:
+        return None
+    how = f"ended after {time_limit:g} s ({TIME_LIMIT})" if ended.timed_out else _how(ended.exit or 0)
+    last = next((line.strip() for line in reversed(ended.tail) if line.strip()), "")
+    first, _, rest = (said or last).partition("\n")
+    return StepError("script_failed", f"{first} ({how})\n{rest}".strip() if first else f"{how}; it said nothing")
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
