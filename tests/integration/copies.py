@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 
 class Copies:
-    """The process. Trouble of ours would be the same, a job later, so nothing is tried again."""
+    """The process. An infrastructure failure would be the same, a job later, so nothing is tried again."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

@@ -72,7 +72,7 @@ from ansible.module_utils.th_environment.build_step import ROLE
 from ansible.module_utils.th_environment.without_change import may_be_merged
 
 KEPT = ("code", "censored", "stdout", "stderr", "module_stdout", "module_stderr")
-"""What is kept of how a task has ended, for whoever reads why the job failed."""
+"""What is kept of how a task ended, for the report."""
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record what the build without the change has come to, and fail as the build with it did."""
+"""Record the result of the build without the change, and fail as the build with it did."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: end_build_control
-short_description: Record what the build without the change has come to, and fail as the build with it did
+short_description: Record the result of the build without the change, and fail as the build with it did
 description:
   - Appends the event C(control) to C(artifacts/errors.jsonl), and removes the folder.
   - Fails in any case, with what C(begin_build_control) was given.
@@ -26,7 +26,7 @@ author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Record what that has come to, and fail as the build did
+- name: Record the result of the control, and fail as the build did
   end_build_control:
     job_dir: "{{ th_job_dir }}"
     control: "{{ control }}"

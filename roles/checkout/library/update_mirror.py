@@ -8,7 +8,7 @@ module: update_mirror
 short_description: Bring the local copy of a project's branches and tags up to date
 description:
   - Fetches all that is merged into the project's mirror, which all jobs share, under a lock. One that git cannot use is
-    made from nothing.
+    created again.
   - What an earlier run has left in the job's folder is forgotten.
   - Every git command of this and the following steps is logged to C(results/git_prep.log).
 options:

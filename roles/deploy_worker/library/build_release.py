@@ -53,7 +53,7 @@ archive:
   type: str
   returned: success
 package:
-  description: What pip is told to install, seen from the unpacked archive.
+  description: What pip has to install, seen from the unpacked archive.
   type: str
   returned: success
 """

@@ -1,12 +1,12 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Tell which worker a host has, and whether it is the one that is wanted."""
+"""Report which worker a host has, and whether it is the one that is wanted."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: worker_state
-short_description: Tell which worker a host has
+short_description: Report which worker a host has
 description:
   - Reads what was started last, which process that is, whether the configuration is the one that is wanted, and which
     releases are there.

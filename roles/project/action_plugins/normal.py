@@ -72,7 +72,7 @@ class ActionModule(packing.ActionModule):  # type: ignore[misc, name-defined]
         return json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
 
     def _in_place(self, task_vars: dict[str, Any]) -> Path | None:
-        """The module's file, where it is a role's of ours and its task runs as we do, on this machine."""
+        """The module's file, where it is one of these roles' and its task runs on this machine, as this user."""
         task, here = self._task, self._connection.transport == "local" and not self._connection.become
         python = self._templar.template(task_vars.get("ansible_python_interpreter"))
         if not here or task.async_val or task.delegate_to or python != sys.executable:

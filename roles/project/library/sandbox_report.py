@@ -1,12 +1,12 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Tell what isolation is in force where code of changes runs."""
+"""Report the isolation in force where code of changes runs."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sandbox_report
-short_description: Tell what isolation is in force where code of changes runs
+short_description: Report the isolation in force where code of changes runs
 description:
   - Makes a box as builds and walks have it, and asks the kernel, from inside, what holds there.
   - Fails with the code C(sandbox_unavailable) where no box can be made.
@@ -32,7 +32,7 @@ author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Tell what isolation is in force
+- name: Report the isolation in force
   sandbox_report:
     sandbox: "{{ th_sandbox }}"
 """

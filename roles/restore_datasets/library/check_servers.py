@@ -1,12 +1,12 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Look whether preloaded databases lend more rights than a job has."""
+"""Check whether preloaded databases lend more rights than a job has."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_servers
-short_description: Look whether preloaded databases lend more rights than a job has
+short_description: Check whether preloaded databases lend more rights than a job has
 description:
   - Asks each external server, with the operator's account, in whose name the views, triggers, routines and events of a
     dataset's databases run, and what these accounts may do.
@@ -25,7 +25,7 @@ author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Look whether preloaded databases lend more rights than a job has
+- name: Check whether preloaded databases lend more rights than a job has
   check_servers:
     servers:
       - path: /var/lib/turbo-hipster/datasets/user_001.json

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell the worker where the results of a job can be read."""
+"""Report to the worker where the results of a job can be read."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hand_back_url
-short_description: Tell the worker where the results of a job can be read
+short_description: Report to the worker where the results of a job can be read
 description:
   - Writes C(published.json) into the job's folder. The worker reports that URL to Zuul.
   - When it is not the address of a page, C(upload_failed) is recorded in C(artifacts/errors.jsonl).

@@ -68,7 +68,7 @@ class Fetch:
         return self._healed(lambda: self._check_out(point), again)
 
     def _healed(self, step: Callable[[], Found], before: Callable[[], object]) -> Found:
-        """What a step comes to. Where the mirror lacks something, it is made from nothing, and `before` does once more
+        """What a step comes to. Where the mirror lacks something, it is created again, and `before` does once more
         what came before the step."""
         try:
             try:

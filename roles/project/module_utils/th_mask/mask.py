@@ -40,7 +40,7 @@ _STARS = bytes(byte if byte in _KEPT else 0x2A for byte in range(256))
 # the commonest letters of logs: a word without them is found less often by chance
 _COMMON = {byte: weight for weight, byte in enumerate(reversed(b"etaoinsrhldcum0123456789"))}
 
-# how a line of a log of ours begins (th_sandbox.capped_log), with what git puts before what a server says
+# how a line of the worker's own logs begins (th_sandbox.capped_log), with what git puts before what a server says
 _BEGIN = re.compile(
     rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<tag>\[[a-z][a-z0-9_-]{0,19}\] |)(?: {4})?(?:remote: )?", re.MULTILINE
 )
@@ -194,7 +194,7 @@ class Masker:
 
 
 def _said_by_each(text: bytes, readings: Sequence[bytes]) -> Iterator[bytes]:
-    """What stands in a log of ours, without what we have put before each line: of all, and of each tag alone.
+    """What stands in one of the worker's own logs, without what stands before each line: of all, and of each tag alone.
 
     A secret that is printed one character a line has nothing else in between, and others' lines at most.
     """

@@ -137,7 +137,7 @@ def collect(
 
 
 def read_variables(job_yaml: Path) -> dict[str, Any]:
-    """What a job was told; {} where there is no such file, as when a playbook is run by hand."""
+    """The variables of a job; {} where there is no such file, as when a playbook is run by hand."""
     with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
         variables = yaml.load(job_yaml.read_text("utf-8"), _Loader)  # noqa: S506, a safe loader
         return variables if isinstance(variables, dict) else {}

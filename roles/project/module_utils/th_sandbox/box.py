@@ -48,7 +48,7 @@ SYSTEM_FILES = (
 """What of /etc is needed to run programs; nothing in it is a secret."""
 
 HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
-"""What /proc tells of the whole machine and nobody in a box needs."""
+"""What /proc says of the whole machine and no process in a box needs."""
 
 PLAIN_NAME = "localhost"
 """The host's name inside. Nothing in a box is to say what it is: what knows that it is tried out may do nothing."""

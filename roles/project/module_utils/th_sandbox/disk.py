@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the disk is in the folders that a box may write to, looked at as seldom as can be.
+"""How much of the disk is in the folders that a box may write to, looked at as rarely as possible.
 
 No quota can be set without root. So the folders are looked through, as often as it takes little of the time; and at
 once when the free space of the file system has fallen by enough, which costs nothing to know. Files without a name are

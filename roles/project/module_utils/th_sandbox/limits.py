@@ -158,7 +158,7 @@ def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
 
 
 _OF_A_SERVER = re.compile(r"\(errno: \d{1,5} [^)\n]{0,300}\)|Got error \d{1,5} \"[^\"\n]{0,300}\" from storage engine")
-"""How a database server tells of an error of its own: it is in no box of ours."""
+"""How a database server tells of an error of its own: it runs in none of the worker's boxes."""
 
 _SAID = {
     "open_files": re.compile(r"Too many open files|\bEMFILE\b"),

@@ -148,7 +148,7 @@ def make_account(connection: Any, server: Server, connections: int) -> None:
 
 
 def empty_database(connection: Any, database: str) -> None:
-    """Make a preloaded database anew, with the character set and collation that it has."""
+    """Create a preloaded database again, with the character set and collation that it has."""
     rows = query(
         connection,
         "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"

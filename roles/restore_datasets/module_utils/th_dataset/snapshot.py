@@ -225,7 +225,7 @@ def _start(
     zone = [one for one in applied.statements if "time_zone" in one]  # can be set once there are zones
     private_server.install(making, applied.options, time_limit, sandbox)
     try:
-        # the accounts are made anew with each start: these two are gone with the first clone
+        # the accounts are created again at each start: these two are gone with the first clone
         server = private_server.start(
             making,
             databases={},

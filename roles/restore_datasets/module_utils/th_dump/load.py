@@ -66,9 +66,9 @@ def load_dump(
 ) -> None:
     """Load a dump that was examined into a database that is there, with the account of an option file.
 
-    With `own_definers`, its views, triggers and routines become that account's, whoever had them before. Raises
-    SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Nothing of the dump's rows is
-    in their texts.
+    With `own_definers`, its views, triggers and routines become that account's, whatever account had them before.
+    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Nothing of the dump's
+    rows is in their texts.
     """
     try:
         source = source_of(dump, database)
