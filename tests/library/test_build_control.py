@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A change whose environment cannot be built: the same is tried without it, and the verdict knows whose fault it is."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.th_core.artifacts import report_error
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_environment.build_step import with_missing
 
 from worker.verdict import Fault, Outcome, Verdict, artifacts, decide
 
 from . import boxes
-from .conftest import ROOT
+from .conftest import ROOT, load_module
 from .gitserver import Repository, free_port, git
 from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace
+from .workplace import Workplace, build
 
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
+CONTROL_TIME_LIMIT = 600
 ROLE = {"time_limit", "pass_environment"}
 """Options that are variables of the role."""
 
@@ -32,8 +39,18 @@ def index(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
+def called(name: str, **options: Any) -> dict[str, Any]:
+    """What a module of the role answers, run in this process."""
+    module, answer = load_module("build_environment", name), io.StringIO()
+    basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode(), "legacy"
+    with contextlib.redirect_stdout(answer), contextlib.suppress(SystemExit):
+        module.main()
+    document: dict[str, Any] = json.loads(answer.getvalue())
+    return document
+
+
 class Job(Workplace):
-    """A job's folder, its repository, and the module as a task runs it."""
+    """A job's folder, its repository, and the role's steps: by Ansible, or in this process."""
 
     def propose(self, tmp_path: Path, merged: Mapping[str, str], change: Mapping[str, str]) -> None:
         repository = Repository(tmp_path / "served" / "org" / "project")
@@ -45,6 +62,29 @@ class Job(Workplace):
         stages = [{"name": "change 1,1", "slug": "change", "kind": "change", "commit": "c" * 40, "heads": []}]
         told = {"branch": "master", "base": base, "commit": "c" * 40, "stages": stages, "revisions": {}, "touched": {}}
         (self.job_dir / "artifacts" / "checkout.json").write_text(json.dumps(told))
+
+    def take_steps(self) -> None:
+        """Do in this process what the role's tasks do when a build fails: `run` starts Ansible for that."""
+        log = {"job_dir": str(self.job_dir), "log": str(self.log)}
+        failure = self._failure(self.params, "change", "")
+        assert failure is not None
+        began = called("begin_build_control", **log, failed={"msg": failure.detail, "code": failure.code})
+        if began["commit"]:
+            limit = min(self.params["time_limit"], CONTROL_TIME_LIMIT)
+            self._failure({**self.params, "job_dir": began["job_dir"], "time_limit": limit}, "base", began["commit"])
+        ended = called("end_build_control", **log, control=began)
+        assert (ended["failed"], ended["code"]) == (True, failure.code)
+
+    @staticmethod
+    def _failure(params: Mapping[str, Any], kind: str, commit: str) -> StepError | None:
+        """Build, and record why that is not possible, as `run_step` does."""
+        try:
+            build(params, "change", kind, commit)
+            return None
+        except StepError as error:
+            recorded = with_missing(error, kind)
+            report_error(Path(params["job_dir"]), "build_environment", error.code, error.detail, **recorded.more)
+            return error
 
     def run(self, root: Path = ROOT, fails: bool = True) -> str:
         """Run the role, of the playbooks in a folder; what it says in the end."""
@@ -108,7 +148,7 @@ def test_what_fails_without_the_change_is_the_operators(
 ) -> None:
     job.install["project"] = "editable" if "pyproject.toml" in merged else "none"
     job.propose(tmp_path, merged, change)
-    assert "code: environment_failed" in job.run()
+    job.take_steps()
     error, control = job.events()
     assert (error["event"], control["event"], control["outcome"]) == ("error", "control", "failed")
     assert control["commit"] == json.loads((job.job_dir / "artifacts" / "checkout.json").read_text())["base"]
@@ -135,16 +175,25 @@ def test_what_only_fails_with_the_change_is_its_own(
     job: Job, tmp_path: Path, merged: dict[str, str], change: dict[str, str]
 ) -> None:
     job.propose(tmp_path, merged, change)
-    job.run()
+    job.take_steps()
     assert job.events()[-1]["event"] == "control"
     found = job.verdict()
     assert (found.outcome, found.fault) == (Outcome.FAILURE, Fault.CHANGE)
 
 
+@pytest.mark.parametrize(("merged", "fault"), [(GONE, Fault.OPERATOR), (FINE, Fault.CHANGE)])
+def test_the_role_takes_the_same_steps(job: Job, tmp_path: Path, merged: dict[str, str], fault: Fault) -> None:
+    job.propose(tmp_path, merged, {"requirements.txt": "alpha\ngone-package==1.2\n"})
+    assert "code: environment_failed" in job.run()
+    assert [event["event"] for event in job.events()] == ["error", "control"]
+    assert job.verdict().fault is fault
+    assert not (job.job_dir / "control").exists()
+
+
 def test_an_index_that_the_branch_names_and_the_worker_may_not_reach(job: Job, tmp_path: Path) -> None:
     merged = {"requirements.txt": f"--extra-index-url http://localhost:{free_port()}/simple\nalpha\nprivate-one\n"}
     job.propose(tmp_path, merged, {"README": "words"})
-    job.run()
+    job.take_steps()
     assert job.verdict().fault is Fault.OPERATOR
 
 
@@ -159,7 +208,7 @@ def test_a_kept_environment_proves_nothing(job: Job, tmp_path: Path) -> None:
         path.unlink()
     (tmp_path / "index" / "simple" / "alpha").rmdir()
     (tmp_path / "cache").rename(tmp_path / "former-cache")
-    job.run()
+    job.take_steps()
     assert job.verdict().fault is Fault.OPERATOR
 
 
@@ -169,7 +218,7 @@ def test_the_control_reads_nothing_that_the_change_has_written(job: Job, tmp_pat
     wrapped = "try:\n    " + evil.replace("\n", "\n    ") + "pass\nexcept OSError:\n    pass\nraise RuntimeError('no')"
     job.install["project"] = "editable"
     job.propose(tmp_path, {**project(), **FINE}, project(evil=wrapped))
-    job.run()
+    job.take_steps()
     assert job.events()[-1]["outcome"] == "passed"
     assert job.verdict().fault is Fault.CHANGE
 
@@ -179,7 +228,7 @@ def test_without_a_change_there_is_nothing_to_leave_out(job: Job, tmp_path: Path
     job.propose(tmp_path, GONE, {})
     path = job.job_dir / "artifacts" / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base": base}))
-    job.run()
+    job.take_steps()
     assert [event["event"] for event in job.events()] == ["error"]
 
 
@@ -187,7 +236,7 @@ def test_trouble_of_the_control_changes_nothing(job: Job, tmp_path: Path) -> Non
     job.propose(tmp_path, GONE, {"README": "words"})
     path = job.job_dir / "artifacts" / "checkout.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base": "b" * 40}))  # the mirror has no such commit
-    assert "code: environment_failed" in job.run()
+    job.take_steps()
     assert job.events()[-1]["outcome"] == "unknown"
     assert (job.verdict().outcome, job.verdict().fault) == (Outcome.FAILURE, Fault.CHANGE)
 
@@ -196,7 +245,7 @@ def test_a_build_that_takes_too_long_is_not_tried_again(job: Job, tmp_path: Path
     job.install["project"] = "editable"
     job.propose(tmp_path, project(), project(evil="import time; time.sleep(900)"))
     job.params["time_limit"] = 3
-    job.run()
+    job.take_steps()
     assert [event["event"] for event in job.events()] == ["error"]
 
 
@@ -205,6 +254,6 @@ def test_what_a_limit_has_ended_is_compared_as_well(job: Job, tmp_path: Path) ->
     job.install["project"] = "editable"
     greedy = project(evil="kept = bytearray(b'x') * (400 << 20)")
     job.propose(tmp_path, greedy, {"README": "words"})
-    job.run()
+    job.take_steps()
     assert [event["code"] for event in job.events()] == ["over_limit"] * 2
     assert job.verdict().fault is Fault.OPERATOR
