@@ -255,7 +255,7 @@ class FakeJob:
             datasets=(),
             artifacts=None,
         )
-        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, told=list(messages)))
+        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, summary_lines=list(messages)))
 
     def fail(self, error: Exception) -> None:
         self._orders.put(error)

@@ -253,7 +253,7 @@ def test_it_is_logged_once_and_that_it_is_over(
         service.check()
         wanted = "it ended the connection before it said anything; perhaps it wants TLS"
         (line,) = logged("no Gearman server at")
-        assert line.startswith(f"no Gearman server at {HOST}:{port}: {wanted}; trying again, ")
+        assert line.startswith(f"no Gearman server at {HOST}:{port}: {wanted}; trying again with ")
     with started(GearServer(port)):
         wait_until(lambda: logged("is there again"))
         service.check()

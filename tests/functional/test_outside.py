@@ -207,7 +207,7 @@ class TestSystemd:
         assert manager.interval == math.inf, "another process is watched"
         manager.ready()
         manager.stopping()
-        assert caplog.messages == ["systemd cannot be told: [Errno 2] No such file or directory"]
+        assert caplog.messages == ["systemd cannot be notified: [Errno 2] No such file or directory"]
 
     def test_an_abstract_socket(self) -> None:
         name = f"th-test-{os.getpid()}"

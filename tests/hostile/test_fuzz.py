@@ -116,7 +116,7 @@ class FakeJob:
 
     def run(self) -> Any:
         good = Verdict(decide.Outcome.SUCCESS, ())
-        return SimpleNamespace(verdict=good, url="http://logs/", told=())
+        return SimpleNamespace(verdict=good, url="http://logs/", summary_lines=())
 
     def cancel(self, reason: str) -> None:
         raise AssertionError("nobody has canceled it")
