@@ -295,6 +295,6 @@ def test_ways_down_that_fail(world: World, worker: Worker) -> None:
         failed = messages[1]
         assert (failed["kind"], failed["from"], failed["to"], failed["fault"]) == ("downgrade", *step, fault)
         assert failed["ours"] == (fault != "change")
-        assert "way down" in failed["remedy"]
+        assert "downgrade" in failed["remedy"]
     results = {dataset["name"]: dataset["result"] for dataset in answer.document["datasets"]}
     assert results == {"raises": "FAILURE", "passes": "INFRASTRUCTURE"}
