@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.text import mask
 from ansible.module_utils.th_environment.requirements import file_in, places
 from ansible.module_utils.th_environment.uv import Source
-from ansible.module_utils.th_git.client import Git, GitError, Patience, mask
+from ansible.module_utils.th_git.client import Git, GitError, Patience
 from ansible.module_utils.th_git.files import differing, file
 from ansible.module_utils.th_git.process import Limits
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
@@ -327,7 +328,7 @@ def test_git_is_run_in_the_checkout_before_its_code_only() -> None:
         users |= more
     modules = {path.stem for path in (ROOT / "roles").glob("*/library/*.py")}
     assert users & modules == {
-        "update_mirror", "fetch_change", "check_out_change", "read_migrations",  # the checkout
+        "update_mirror", "fetch_change", "check_out_change", "read_migrations", "record_change",  # the checkout
         "find_environment", "check_out_commit", "check_repository",
     }  # fmt: skip
     runs = [path for path in (ROOT / "roles").rglob("*.py") if '["git"' in path.read_text()]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.client import Git, Patience, mask
+from ansible.module_utils.th_core.text import mask
+from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_git.submodules import check_out_submodules, resolved
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 

@@ -60,9 +60,9 @@ def test_a_look_is_not_counted(server: mariadb.Server) -> None:
         mariadb.connect(server, server.admin_file) as connection,
         mariadb.connect(server, server.admin_file) as other,
     ):
-        before = meter.read(connection, server.datadir)
+        before = meter.read(connection, server)
         assert locks.waiting(other, server.user) == ""
-        after = meter.read(connection, server.datadir).since(before)
+        after = meter.read(connection, server).since(before)
         assert (after["rows_changed"], after["rows_read"]) == (0, 0)
 
 

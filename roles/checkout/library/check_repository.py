@@ -70,8 +70,8 @@ from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_checkout.trees import TreeReader
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url, mask
+from ansible.module_utils.th_core.text import mask, printable
+from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 

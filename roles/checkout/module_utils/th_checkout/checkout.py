@@ -21,8 +21,8 @@ from ansible.module_utils.th_checkout.tree_checks import check_trees, too_many_h
 from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_core.artifacts import NAME_LIMIT
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_git.client import Git, join_url, mask
+from ansible.module_utils.th_core.text import mask, printable
+from ansible.module_utils.th_git.client import Git, join_url
 from ansible.module_utils.th_git.files import differing, file, lfs_pointers
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_parse.new_syntax import recall, remember

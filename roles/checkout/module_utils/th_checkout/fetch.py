@@ -20,7 +20,8 @@ from ansible.module_utils.th_checkout.merged_modules import CONTROLLED, control,
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.client import Git, GitError, join_url, mask
+from ansible.module_utils.th_core.text import mask
+from ansible.module_utils.th_git.client import Git, GitError, join_url
 from ansible.module_utils.th_git.files import survey
 from ansible.module_utils.th_git.mirror import Mirror, unreachable
 from ansible.module_utils.th_git.submodules import check_out_submodules

@@ -9,8 +9,8 @@ from typing import Any
 
 from ansible.module_utils.th_checkout.checkout import SUBJECT_LIMIT
 from ansible.module_utils.th_checkout.fetch import Fetch, Point
-from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_git.client import join_url, mask
+from ansible.module_utils.th_core.text import mask, printable
+from ansible.module_utils.th_git.client import join_url
 from ansible.module_utils.th_git.files import file
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.th_core.names import REF
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.client import mask
+from ansible.module_utils.th_core.text import mask
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 

@@ -10,6 +10,7 @@ import re
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last "@": a password may have one as it is
 
 
 def printable(text: str) -> str:
@@ -19,3 +20,8 @@ def printable(text: str) -> str:
             char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
         )
     return text if text.isascii() else _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def mask(words: str) -> str:
+    """A text without the user and password of any URL in it."""
+    return _USERINFO.sub("", words)

@@ -17,7 +17,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_git.errors import REASON_LIMIT, is_transient, reason
 from ansible.module_utils.th_git.process import OUTPUT_LIMIT, Limits, run_git
 from ansible.module_utils.th_git.settings import (
@@ -51,13 +51,6 @@ _OVER = {
 _NAMES_FILES = ("checkout", "submodule")
 _OF_A_SERVER = re.compile(r"remote: |(?:fatal|error): remote error: ")
 _FULL = 16 * 1024 * 1024  # bytes that are free on a disk that is full
-
-_USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last "@": a password may have one as it is
-
-
-def mask(words: str) -> str:
-    """A text without the user and password of any URL in it."""
-    return _USERINFO.sub("", words)
 
 
 def is_local(url: str) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ansible.module_utils.th_core.names import REF
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.client import Git, GitError, is_local, mask
+from ansible.module_utils.th_core.text import mask
+from ansible.module_utils.th_git.client import Git, GitError, is_local
 from ansible.module_utils.th_git.errors import folder_problem
 
 USUAL = ("master", "main")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_git.client import Git, GitError, is_local, mask
+from ansible.module_utils.th_core.text import mask, printable
+from ansible.module_utils.th_git.client import Git, GitError, is_local
 from ansible.module_utils.th_git.files import MODULE, Entry, Survey, entries, survey
 from ansible.module_utils.th_git.settings import REMOTE_PROTOCOLS, SUBMODULE_FSCK_CONFIG
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_git.client import mask
+from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_sandbox.contain import Ended
 
 RESULT = "result"
