@@ -166,11 +166,11 @@ class Project:
                     if not before(above if request["direction"] == "up" else below):
                         return Walked(walked.plans, walked.done, {"text": "left"})
                     with mariadb.connect(self.server, self.server.admin_file) as connection:
-                        reading = meter.read(connection, self.server.datadir)
+                        reading = meter.read(connection, self.server)
                     print(json.dumps({"go": len(walked.done)}), file=stream, flush=True)
                     answer = next(told)
                     with mariadb.connect(self.server, self.server.admin_file) as connection:
-                        counters = meter.read(connection, self.server.datadir).since(reading)
+                        counters = meter.read(connection, self.server).since(reading)
                     if "error" in answer:
                         walked.error = answer["error"]
                         return walked
