@@ -95,7 +95,7 @@ def test_a_password_in_the_address_of_a_git_server_is_not_published(world: World
 def test_a_stop_while_git_waits_for_its_server(world: World, impatient: Worker) -> None:
     with silence() as url:
         unique = impatient.launch({**world.migration("pass"), "ZUUL_URL": url})
-        impatient.wait_for(unique, "Check out")
+        impatient.wait_for(unique, "Update the project's mirror")
         slow, begun = slowness(), time.monotonic()
         stop(impatient, unique)
         answer = impatient.answer(unique)
@@ -114,13 +114,17 @@ def stopped(worker: Worker, unique: str, published: bool = True) -> None:
         assert answer.document["result"] == "CANCELED"
 
 
-def test_a_stop_while_packages_are_waited_for(world: World, impatient: Worker) -> None:
-    with silence() as url:
-        address = url.replace("git://", "http://")
-        change = {**script("d4", "c3"), "requirements.txt": f"--index-url {address}/simple\nabsent==1\n"}
-        unique = impatient.launch(world.change(change))
-        impatient.wait_for(unique, "Install the project, and what has to be built")
-        stopped(impatient, unique)
+SLOW = {
+    "requirements.txt": "./slow\n",
+    "slow/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n',
+    "slow/slow.py": "import time\ntime.sleep(900)\n",
+}
+
+
+def test_a_stop_while_a_package_is_built(world: World, impatient: Worker) -> None:
+    unique = impatient.launch(world.change({**script("d4", "c3"), **SLOW}))
+    impatient.wait_for(unique, "Install the project, and what has to be built")
+    stopped(impatient, unique)
 
 
 def test_a_stop_while_a_dump_is_imported(world: World, impatient: Worker) -> None:
