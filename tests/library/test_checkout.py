@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def url(root: Path, repository: Repository) -> Iterator[str]:
         yield base
 
 
+def checked_out(checkout: Checkout) -> dict[str, Any]:
+    """Take the role's steps, one after the other; the document of checkout.json."""
+    begun = time.monotonic()
+    checkout.update()
+    return checkout.read(checkout.check_out(checkout.fetch()), begun)
+
+
 class Workplace:
     """Runs checkouts as jobs do; what differs from the usual is given."""
 
@@ -88,7 +96,7 @@ class Workplace:
         try:
             tool = Git(log, (request.url, request.origin), self.patience, self.limits)
             mirror = Mirror(tool, self.mirrors, PROJECT, join_url(request.origin, PROJECT))
-            return dict(Checkout(tool, mirror, request, profile, self.src(name)).run())
+            return checked_out(Checkout(tool, mirror, request, profile, self.src(name)))
         finally:
             log.close()
 

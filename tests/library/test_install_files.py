@@ -16,6 +16,7 @@ from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from tests.playbooks import arrange
 
 from .gitserver import Repository
+from .test_checkout import checked_out
 
 FILES = {
     "requirements.txt": b"-r requirements/base.in\n--constraint=pins.txt\ndjango\n",
@@ -77,5 +78,5 @@ def test_a_change_of_what_is_installed(tmp_path: Path) -> None:
     git = Git(log, (request.url, request.origin), Patience())
     mirror = Mirror(git, tmp_path / "mirrors", "org/thing", join_url(request.origin, "org/thing"))
     profile = {"name": "org/thing", "file": "x", **check_profile(arrange.PROFILE)}
-    document = Checkout(git, mirror, request, profile, tmp_path / "src").run()
+    document = checked_out(Checkout(git, mirror, request, profile, tmp_path / "src"))
     assert document["installs"] == ["base.txt", "requirements.txt"]

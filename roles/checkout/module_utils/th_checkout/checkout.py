@@ -23,11 +23,10 @@ from ansible.module_utils.th_core.artifacts import NAME_LIMIT
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_git.client import Git, join_url
-from ansible.module_utils.th_git.files import differing, file, lfs_pointers
+from ansible.module_utils.th_git.files import file, lfs_pointers
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_parse.new_syntax import recall, remember
 
-SUBJECT_LIMIT = 200
 HELPERS_LIMIT = 100
 POINTERS_LIMIT = 100
 
@@ -49,28 +48,18 @@ class Checkout(Fetch):
         super().__init__(git, mirror, request, src)
         self._profile = profile
 
-    def run(self) -> dict[str, Any]:
-        """Take all steps; returns the document of checkout.json. Raises StepError."""
-        begun = time.monotonic()
-        self.update()
-        return self.read(self.check_out(self.fetch()), begun)
-
     def read(self, point: Point, begun: float) -> dict[str, Any]:
         """Read the migrations of the releases, the tip and the change; the document of checkout.json. `begun` is when
         the first step began. Raises StepError."""
         kept = Path(f"{self._mirror.path}.scripts.json")
         recall(kept)
-
-        def again() -> None:
-            point.__dict__.update(self._check_out(self._fetch()).__dict__)
-
-        document = self._healed(lambda: self._look(point), again)
+        document = self._healed(self._look, point, lambda: self._check_out(self._fetch()))
         remember(kept)
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
 
     def _look(self, point: Point) -> dict[str, Any]:
         """Find the stages and what the change touches."""
-        git, request = self._git, self._request
+        git = self._git
         commit, branch, tip, base = point.commit, point.branch, point.tip, point.base
         databases = self._profile["databases"]
         reader = Forest(git, self._src, databases)
@@ -101,20 +90,14 @@ class Checkout(Fetch):
                 stages.append(Stage(name, slug(name, stages), "release", release))
         if tip is not None and not left_out:
             stages.append(Stage(branch, slug(branch, stages), "tip", tip))
-        name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
-        stages.append(Stage(name, "change", "change", commit))
+        stages.append(Stage(self._name(commit), "change", "change", commit))
         pointers = [printable(path[:NAME_LIMIT]) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
-        differ = set(differing(git, self._src, base, commit)) if base and pointers else set()
-        brought = [path for path in pointers if path in {printable(one[:NAME_LIMIT]) for one in differ}]
+        differ = reader.differing(base, commit) if base else []
+        shown = {printable(path[:NAME_LIMIT]) for path in differ}
+        brought = [path for path in pointers if path in shown]
         trees = {stage.commit: reader.read(stage.commit) for stage in stages}
         document = {
-            "project": request.project,
-            "url": mask(join_url(request.url, request.project)),
-            "ref": request.ref,
-            "commit": commit,
-            "subject": printable(git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src))[:SUBJECT_LIMIT],
-            "branch": branch,
-            "base": base,
+            **self._described(point),
             "base_tree": {"heads": before.heads(), "folders": reader.folders(base or commit)},
             "stages": [
                 {**asdict(stage), "heads": trees[stage.commit].heads(), "folders": reader.folders(stage.commit)}
@@ -124,7 +107,7 @@ class Checkout(Fetch):
                 name: facts_of(revision) for stage in stages for name, revision in trees[stage.commit].revisions.items()
             },
             "touched": {**touched, **self._beside(reader, base, commit, touched)},
-            "installs": self._install_files(base, commit),
+            "installs": self._install_files(differ, base, commit),
             "tip_left_out": left_out,
             **({"tip_has_heads": True} if tip_heads else {}),
             "left_out": releases_left_out,
@@ -150,17 +133,15 @@ class Checkout(Fetch):
             for kind, find in found.items()
         }
 
-    def _install_files(self, base: str | None, commit: str) -> list[str]:
-        """The files that differ and say what is installed."""
-        if not base or base == commit:
+    def _install_files(self, differ: Sequence[str], base: str | None, commit: str) -> list[str]:
+        """Those of the files that differ that say what is installed."""
+        if not differ or not base:
             return []
 
         def read(path: str) -> list[bytes | None]:
             return [file(self._git, self._src, one, path) for one in (base, commit)]
 
-        paths = differing(self._git, self._src, base, commit)
-        folder = self._profile.get("folder", "")
-        found = says_what_is_installed(paths, named(self._profile), read, folder) if paths else []
+        found = says_what_is_installed(differ, named(self._profile), read, self._profile.get("folder", ""))
         return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:

@@ -13,24 +13,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ansible.module_utils.th_checkout.history import History
 from ansible.module_utils.th_checkout.merged_modules import CONTROLLED, control, unless_merged
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import mask
+from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_git.client import Git, GitError, join_url
 from ansible.module_utils.th_git.files import survey
 from ansible.module_utils.th_git.mirror import Mirror, unreachable
 from ansible.module_utils.th_git.submodules import check_out_submodules
 
 NO_COMMIT = re.compile(r"0{40,64}")
+SUBJECT_LIMIT = 200
 Found = TypeVar("Found")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Point:
     """What is under test: its commit, its target branch ("" for none), that one's tip, and the commit that both have in
     common."""
@@ -58,34 +59,48 @@ class Fetch:
 
     def fetch(self) -> Point:
         """Clone the mirror, and fetch the change into that. Raises StepError."""
-        return self._healed(self._fetch, lambda: None)
+        return self._healed(lambda _: self._fetch(), Point(), Point)
 
     def check_out(self, point: Point) -> Point:
         """Check the change out, with its submodules, if it is not too much. Raises StepError."""
+        return self._healed(self._check_out, point, self._fetch)
 
-        def again() -> None:
-            point.commit = self._fetch().commit
-
-        return self._healed(lambda: self._check_out(point), again)
-
-    def _healed(self, step: Callable[[], Found], before: Callable[[], object]) -> Found:
-        """What a step comes to. Where the mirror lacks something, it is created again, and `before` does once more
-        what came before the step."""
+    def _healed(self, step: Callable[[Point], Found], point: Point, before: Callable[[], Point]) -> Found:
+        """The result of a step at a point. Where the mirror lacks something, the mirror is created again, and `before`
+        repeats what came before the step."""
         try:
             try:
-                return step()
+                return step(point)
             except GitError:
                 with self._mirror.locked():
                     if not self._mirror.broken():
                         raise
                     self._mirror.renew()
-                before()
-                return step()
+                return step(before())
         except GitError as error:
             if error.command == "fetch":
                 raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"The change cannot be checked out: {error}.") from None
+
+    def _described(self, point: Point) -> dict[str, Any]:
+        """What checkout.json says of the change, whatever is read of it."""
+        request = self._request
+        subject = self._git.text("show", "-s", "--format=%s", point.commit, "--", cwd=self._src)
+        return {
+            "project": request.project,
+            "url": mask(join_url(request.url, request.project)),
+            "ref": request.ref,
+            "commit": point.commit,
+            "subject": printable(subject)[:SUBJECT_LIMIT],
+            "branch": point.branch,
+            "base": point.base,
+        }
+
+    def _name(self, commit: str) -> str:
+        """The change as its stage is called."""
+        request = self._request
+        return f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
 
     def _fetch(self) -> Point:
         remove(self._src)

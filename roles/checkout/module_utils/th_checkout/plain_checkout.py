@@ -7,10 +7,7 @@ import posixpath
 import time
 from typing import Any
 
-from ansible.module_utils.th_checkout.checkout import SUBJECT_LIMIT
 from ansible.module_utils.th_checkout.fetch import Fetch, Point
-from ansible.module_utils.th_core.text import mask, printable
-from ansible.module_utils.th_git.client import join_url
 from ansible.module_utils.th_git.files import file
 
 
@@ -19,20 +16,10 @@ class PlainCheckout(Fetch):
 
     def read(self, point: Point, begun: float) -> dict[str, Any]:
         """The document of checkout.json: the change is the only stage. `begun` is when the first step began."""
-        request, commit = self._request, point.commit
-        subject = self._git.text("show", "-s", "--format=%s", commit, "--", cwd=self._src)
-        name = f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
+        stage = {"name": self._name(point.commit), "slug": "change", "kind": "change", "commit": point.commit}
         return {
-            "project": request.project,
-            "url": mask(join_url(request.url, request.project)),
-            "ref": request.ref,
-            "commit": commit,
-            "subject": printable(subject)[:SUBJECT_LIMIT],
-            "branch": point.branch,
-            "base": point.base,
-            "stages": [
-                {"name": name, "slug": "change", "kind": "change", "commit": commit, "heads": [], "folders": []}
-            ],
+            **self._described(point),
+            "stages": [{**stage, "heads": [], "folders": []}],
             "seconds": round(time.monotonic() - begun, 3),
         }
 

@@ -47,6 +47,13 @@ class Forest:
         self._repository = repository
         self._readers = {one["name"]: TreeReader(git, repository, one) for one in databases}
         self._trees: dict[str, Tree] = {}
+        self._differing: dict[tuple[str, str], list[str]] = {}
+
+    def differing(self, base: str, change: str) -> list[str]:
+        """The files that differ between two commits. Raises GitError."""
+        if (base, change) not in self._differing:
+            self._differing[base, change] = differing(self._git, self._repository, base, change)
+        return self._differing[base, change]
 
     def read(self, commit: str) -> Tree:
         """The trees of one commit as one. Raises StepError, GitError."""
@@ -88,7 +95,7 @@ class Forest:
         known = self.read(base).files(touched) | self.read(change).files(touched)
         return sorted(
             path
-            for path in differing(self._git, self._repository, base, change)
+            for path in self.differing(base, change)
             if path not in known and posixpath.splitext(path)[1] not in _NO_CODE and not places.isdisjoint(_up(path))
         )
 
@@ -96,10 +103,8 @@ class Forest:
         """The other files that differ and may be code or data: a migration can use any of them."""
         known = self.read(base).files(touched) | self.read(change).files(touched)
         known.update(self.helpers(base, change, touched))
-        return sorted(
-            path for path in differing(self._git, self._repository, base, change)
-            if path not in known and not f"/{path.lower()}".endswith(_TEXT)
-        )  # fmt: skip
+        differ = self.differing(base, change)
+        return sorted(path for path in differ if path not in known and not f"/{path.lower()}".endswith(_TEXT))
 
     def calls_downgrades(self, commit: str) -> bool:
         """Whether what is beside the migrations of a commit, such as an ``env.py``, has the word ``downgrade``."""
