@@ -13,7 +13,7 @@ ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
 ORDER = {
-    "th_core": "mark text artifacts names strict_yaml checks step profile_values remove profile control",
+    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove profile control",
     "th_sandbox": "usage limits seccomp cgroup_tree descendants unnamed_files capped_log cgroups disk box watch "
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",

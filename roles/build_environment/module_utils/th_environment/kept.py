@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_core.artifacts import read_json, write_json
+from ansible.module_utils.th_core.processes import begun, parent
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 
@@ -49,7 +50,7 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
             if not any(map(_is_claimed, folders)):
                 folder = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
                 pid = _run()
-                claim = {"pid": pid, "started": _started(pid), "until": time.time() + time_limit}
+                claim = {"pid": pid, "started": begun(pid), "until": time.time() + time_limit}
                 write_json(folder / CLAIM, claim)
                 return folder, False
         time.sleep(LOOK_SECONDS)
@@ -63,7 +64,7 @@ def keep(folder: Path, about: Mapping[str, Any]) -> None:
 
 def abandon(folder: Path) -> None:
     """Remove an environment that is not built after all."""
-    (folder / CLAIM).unlink(missing_ok=True)  # whoever waits need not wait for rm
+    (folder / CLAIM).unlink(missing_ok=True)  # other jobs that wait for it go on at once
     with suppress(StepError):
         remove(folder)
 
@@ -105,7 +106,8 @@ def _is_claimed(folder: Path) -> bool:
         return False
     if not claim or time.time() > claim["until"]:
         return False
-    return bool(_started(claim["pid"])) and _started(claim["pid"]) == claim["started"]
+    started = begun(claim["pid"])
+    return started != "" and started == claim["started"]
 
 
 def _run() -> int:
@@ -113,7 +115,7 @@ def _run() -> int:
     no Ansible does, this very process."""
     found, pid = 0, os.getpid()
     for _ in range(ANCESTORS):
-        pid = _parent(pid)
+        pid = parent(pid)
         words = _command(pid) if pid > 1 else b""
         ours = b"ansible" in words and b"playbook" in words
         if ours:
@@ -121,26 +123,6 @@ def _run() -> int:
         if not words or (found and not ours):
             break
     return found or os.getpid()
-
-
-def _status(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on; nothing where there is none, or it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-    return [] if fields[0] in "ZX" else fields
-
-
-def _parent(pid: int) -> int:
-    fields = _status(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _started(pid: int) -> str:
-    """The moment at which a process began, which no later process of this number shares."""
-    fields = _status(pid)
-    return fields[19] if fields else ""
 
 
 def _command(pid: int) -> bytes:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
+from ansible.module_utils.th_core.processes import begun
 from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places, folders_of
 from ansible.module_utils.th_sandbox.limits import Exceeded, Limits
 
@@ -42,7 +43,7 @@ class Group:
         self.held = {name for name in CONTROLLERS if name in places.folders}
 
     def __enter__(self) -> Self:
-        name = f"{PREFIX}{os.getpid()}-{_begun(os.getpid())}-{next(_numbers)}"
+        name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
         try:
             for folder in dict.fromkeys(self._places.folders.values()):
                 if self._places.version == 2:
@@ -137,7 +138,7 @@ def hold(folders: Iterable[Path]) -> None:
 
     A group that has one below it cannot be removed (cgroups(7)): each gets one, named after this process.
     """
-    name = f"{PREFIX}{os.getpid()}-{_begun(os.getpid())}-{next(_numbers)}"
+    name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
     for folder in folders:
         with contextlib.suppress(OSError):
             (folder / name).mkdir()
@@ -164,7 +165,7 @@ def remove_left(folder: Path) -> None:
     """Remove the groups of processes that have died without doing it, with what is in them, but for those held."""
     for path in folder.glob(f"{PREFIX}*"):
         pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
-        if pid.isdecimal() and _begun(int(pid)) != rest.partition("-")[0]:
+        if pid.isdecimal() and begun(int(pid)) != rest.partition("-")[0]:
             remove_left(path)
             _remove(path, 0.0)
 
@@ -213,13 +214,3 @@ def _keyed(file: Path) -> dict[str, int]:
     """A file of names and numbers."""
     pairs = (line.split() for line in file.read_text().splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
-
-
-def _begun(pid: int) -> str:
-    """When a process has begun, in ticks since the machine's start; "" when there is none, or what is left of one."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    words = text.rpartition(")")[2].split()
-    return "" if words[0] == "Z" else words[19]

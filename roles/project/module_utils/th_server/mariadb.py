@@ -18,6 +18,7 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 from ansible.module_utils.th_core.artifacts import write_text
+from ansible.module_utils.th_core.processes import status
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_sandbox import cgroups
 from ansible.module_utils.th_server.connection import Connection
@@ -110,11 +111,10 @@ class Server:
             return False
         try:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
-            state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
         except OSError:
             return False
         word = f"--datadir={self.datadir}" if self.private else self.folder
-        return os.fsencode(word) in command.split(b"\0") and state != b"Z"
+        return os.fsencode(word) in command.split(b"\0") and bool(status(self.pid))
 
     def last_words(self) -> str:
         """The end of the server's error log; of a crash the errors before it, without the report that follows."""
