@@ -59,13 +59,12 @@ failure:
   returned: always
 """
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import append_event, read_json
-from ansible.module_utils.th_core.control import FOLDER, base_of, begin, event_of, prepare
+from ansible.module_utils.th_core.artifacts import read_json
+from ansible.module_utils.th_core.control import FOLDER, base_of, begin, end, prepare
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.build import FILE, Build
 from ansible.module_utils.th_environment.build_step import ROLE
@@ -96,21 +95,19 @@ def main() -> None:
             Build.read(job_dir / FILE).give_up()
     failure = {"msg": message, **{name: ended[name] for name in KEPT if ended.get(name)}}
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
-    commit, folder, begun = base_of(checkout), job_dir / FOLDER, time.monotonic()
+    commit, begun = base_of(checkout), 0.0
     if not commit or state.get("kind") != "change" or not may_be_merged(known):
         commit = ""
     else:
-        events = job_dir / "artifacts" / "errors.jsonl"
-        begin(events, ROLE, checkout, dataset="")
+        begun = begin(job_dir / "artifacts" / "errors.jsonl", ROLE, checkout, dataset="")
         with suppress(OSError), open(module.params["log"], "a", encoding="utf-8") as log:
             log.write(f"Control: the same without the change, at {commit}\n")
         try:
             prepare(job_dir, checkout)
         except (StepError, OSError) as error:
-            facts = {"dataset": "", "outcome": "unknown", "detail": str(error)}
-            append_event(events, event_of(ROLE, checkout, time.monotonic() - begun, facts))
+            end(job_dir, ROLE, checkout, begun, {"outcome": "unknown", "detail": str(error)})
             commit = ""
-    module.exit_json(changed=bool(commit), commit=commit, job_dir=str(folder), begun=begun, failure=failure)
+    module.exit_json(changed=bool(commit), commit=commit, job_dir=str(job_dir / FOLDER), begun=begun, failure=failure)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,12 @@ code:
   returned: failure
 """
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import append_event, read_json
-from ansible.module_utils.th_core.control import FOLDER, event_of
-from ansible.module_utils.th_core.remove import remove
-from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_core.artifacts import read_json
+from ansible.module_utils.th_core.control import FOLDER, end
 from ansible.module_utils.th_environment.build_step import ROLE
 from ansible.module_utils.th_environment.without_change import found_in
 
@@ -64,18 +61,11 @@ def main() -> None:
     )
     job_dir, control = Path(module.params["job_dir"]), module.params["control"]
     if control.get("commit"):
-        folder = job_dir / FOLDER
-        facts = found_in(folder)
-        checkout = read_json(job_dir / "artifacts" / "checkout.json")
-        seconds = time.monotonic() - control["begun"]
+        facts = found_in(job_dir / FOLDER)
         with suppress(OSError):  # a full disk: the failure itself is recorded
-            append_event(
-                job_dir / "artifacts" / "errors.jsonl", event_of(ROLE, checkout, seconds, {"dataset": "", **facts})
-            )
+            end(job_dir, ROLE, read_json(job_dir / "artifacts" / "checkout.json"), control["begun"], facts)
             with open(module.params["log"], "a", encoding="utf-8") as log:
                 log.write(f"Control: {facts['outcome']}\n")
-        with suppress(StepError, OSError):
-            remove(folder)
     module.fail_json(**{"msg": "The environment could not be built.", **control.get("failure", {})})
 
 

@@ -51,8 +51,7 @@ def compared(
     `facts_of` says what an error is, with the ``outcome``: ``failed`` where it is one of those that a change is blamed
     for, else ``unknown``. `unknown` are errors that tell nothing.
     """
-    events = job_dir / "artifacts" / "errors.jsonl"
-    begun = begin(events, role, checkout, dataset="")
+    begun = begin(job_dir / "artifacts" / "errors.jsonl", role, checkout, dataset="")
     facts: dict[str, Any] = {"outcome": "passed"}
     try:
         do()
@@ -60,9 +59,7 @@ def compared(
         facts = facts_of(error)
     except unknown as error:
         facts = {"outcome": "unknown", "detail": str(error)}
-    with suppress(StepError, OSError):
-        remove(job_dir / FOLDER)
-    append_event(events, event_of(role, checkout, time.monotonic() - begun, {"dataset": "", **facts}))
+    end(job_dir, role, checkout, begun, facts)
     return str(facts["outcome"])
 
 
@@ -70,6 +67,14 @@ def begin(events: Path, role: str, checkout: Mapping[str, Any], **more: Any) -> 
     """Write down that a control begins, and when that is: what stands before it did not come of what may end it."""
     append_event(events, event_of(role, checkout, 0.0, {"outcome": "begun", **more}))
     return time.monotonic()
+
+
+def end(job_dir: Path, role: str, checkout: Mapping[str, Any], begun: float, facts: Mapping[str, Any]) -> None:
+    """Remove the folder, and record what a control has shown that is of no dataset. Raises OSError."""
+    with suppress(StepError, OSError):
+        remove(job_dir / FOLDER)
+    seconds = time.monotonic() - begun
+    append_event(job_dir / "artifacts" / "errors.jsonl", event_of(role, checkout, seconds, {"dataset": "", **facts}))
 
 
 def event_of(role: str, checkout: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
