@@ -124,13 +124,13 @@ class Build:
         document = read_json(path)
         if not document:
             raise StepError("playbook_failed", f"there is no {path}: the step find_environment has to come first.")
-        told = {one.name: document[one.name] for one in fields(cls)}
-        recipe = dict(told["recipe"])
-        told["recipe"] = Recipe(**{**recipe, "python": Python(**recipe["python"])})
+        values = {one.name: document[one.name] for one in fields(cls)}
+        recipe = dict(values["recipe"])
+        values["recipe"] = Recipe(**{**recipe, "python": Python(**recipe["python"])})
         source: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in told["source"].items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in values["source"].items()
         }
-        return cls(**{**told, "given": Given(**told["given"]), "source": Source(**source)})
+        return cls(**{**values, "given": Given(**values["given"]), "source": Source(**source)})
 
     def create(self, log: CappedLog) -> None:
         """Make an environment without packages. Raises StepError."""

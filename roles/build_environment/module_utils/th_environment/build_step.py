@@ -28,7 +28,7 @@ def with_missing(error: StepError, kind: str) -> StepError:
 
 
 def carry_on(build: Build, step: Callable[[Build, CappedLog], Mapping[str, Any] | None]) -> Mapping[str, Any]:
-    """Do a step of a build, and leave what it comes to for the next one. Raises StepError."""
+    """Take a step of a build, and leave the build as it is then for the next one. Raises StepError."""
     log = build.given.open_log()
     try:
         answer = step(build, log) or {}

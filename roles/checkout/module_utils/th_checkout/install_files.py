@@ -51,18 +51,18 @@ def says_what_is_installed(
     for path in paths:
         (found if path in known or _looks_like_it(posixpath.basename(path)) else others).append(path)
     own = [posixpath.join(folder, name) for name in READ] if others else []
-    told = [(content or b"").decode("utf-8", "replace") for name in own for content in read(name)]
-    return sorted([*found, *(path for path in others if _is_named(posixpath.basename(path), told))])
+    texts = [(content or b"").decode("utf-8", "replace") for name in own for content in read(name)]
+    return sorted([*found, *(path for path in others if _is_named(posixpath.basename(path), texts))])
 
 
 def _looks_like_it(name: str) -> bool:
     return name in PACKAGING or bool(_LOOKS_LIKE_IT.fullmatch(name))
 
 
-def _is_named(name: str, told: Iterable[str]) -> bool:
+def _is_named(name: str, texts: Iterable[str]) -> bool:
     """Whether one of some texts has a file's name; of a module, which is imported by it, the name without its end."""
     word = name.removesuffix(".py")
     if word == "__init__" or name.endswith(_DESCRIBES):  # a package is imported for much else
         return False
     whole = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
-    return any(whole.search(text) for text in told)
+    return any(whole.search(text) for text in texts)

@@ -72,6 +72,14 @@ class Ended:
     exceeded: Exceeded | None = None
 
 
+def signal_name(number: int) -> str:
+    """A signal, as a person calls it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class Contained:
     """One contained command. Use as a context manager: on leaving it, every descendant process is gone.
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import string
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from ansible.module_utils.th_sandbox.box import Box
-from ansible.module_utils.th_sandbox.contain import base_environment
+from ansible.module_utils.th_sandbox.contain import base_environment, signal_name
 from ansible.module_utils.th_tools.versions import number_of
 
 TICK = 1.0
@@ -212,8 +211,5 @@ def describe_exit(status: int | None) -> str:
     if status is None:
         return "did not end"
     if status < 0:
-        try:
-            return f"was killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"was killed by signal {-status}"
+        return f"was killed by {signal_name(-status)}"
     return f"ended with status {status}"

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a script on a checkout: where it is, what it is told, and what it says."""
+"""Running a script on a checkout: where it is, what it is given, and what it says."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import re
-import signal
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.th_core.artifacts import cut
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
-from ansible.module_utils.th_sandbox.contain import Ended
+from ansible.module_utils.th_sandbox.contain import Ended, signal_name
 
 RESULT = "result"
 """The file that a script writes its message to."""
@@ -51,12 +51,12 @@ def find(name: str, src: Path, merged: bool) -> Script:
 
 
 def variables(job: Mapping[str, object], result: Path) -> dict[str, str]:
-    """What a script is told in its environment: no password, whatever is in a URL of the job."""
+    """What a script is given in its environment: no password, whatever is in a URL of the job."""
     zuul = job.get("zuul")
     arguments = zuul.items() if isinstance(zuul, Mapping) else ()
-    told = {str(name): mask(str(value)) for name, value in arguments if not str(name).startswith(SECRET)}
+    given = {str(name): mask(str(value)) for name, value in arguments if not str(name).startswith(SECRET)}
     own = {"TH_JOB_NAME": str(job.get("name") or ""), "TH_RESULT_FILE": str(result)}
-    return {**{name: value for name, value in told.items() if VARIABLE.fullmatch(name)}, **own}
+    return {**{name: value for name, value in given.items() if VARIABLE.fullmatch(name)}, **own}
 
 
 def message(folder: Path) -> str:
@@ -73,8 +73,7 @@ def message(folder: Path) -> str:
     finally:
         os.close(handle)
     lines = (printable(line).rstrip() for line in raw.decode("utf-8", "replace").splitlines())
-    text = "\n".join(lines).strip()
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+    return cut("\n".join(lines).strip(), MESSAGE_LIMIT)
 
 
 def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
@@ -90,9 +89,4 @@ def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
 
 
 def _how(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
+    return f"exit status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
