@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a change can hide in the text of its migrations, and what it can do with that text to what reads it."""
 
+import gc
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -279,6 +281,22 @@ def test_scripts_that_take_too_much_to_parse_cost_themselves(
     assert all(clear(reason) for reason in said.values())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 << 10, "and nothing of it was held here"
     stopped_by("a process with limits on memory and processor time")
+
+
+def test_what_the_parent_has_dropped_is_left_to_it(tmp_path: Path) -> None:
+    """The process for a text has a copy of the parent's garbage: to finalize it would remove files of the parent's."""
+    garbage = tempfile.NamedTemporaryFile(dir=tmp_path)  # noqa: SIM115 - nobody closes it: that is the test
+    garbage.itself = garbage  # type: ignore[attr-defined]
+    file = Path(garbage.name)
+    gc.disable()
+    try:
+        del garbage
+        assert limited.in_a_process(["text"], lambda text: gc.collect() >= 0) == [True]
+        assert file.exists()
+    finally:
+        gc.enable()
+    gc.collect()
+    assert not file.exists(), "it was garbage"
 
 
 @pytest.mark.usefixtures("strict")

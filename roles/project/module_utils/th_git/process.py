@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,15 +65,18 @@ def run_git(
         if given is not None:
             told.write(given)
             told.seek(0)
+        command = ["git", *words]
         process = subprocess.Popen(
-            ["git", *words],
+            [*_prlimit(limits), *command] if limits else command,
             cwd=cwd,
             env=environment,
             stdin=told,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_limiter(limits) if limits else None,
+            # Python ignores SIGXFSZ, and git is to inherit that: then it says "File too large". SIGPIPE, which Python
+            # ignores as well, is what git resets by itself.
+            restore_signals=not limits,
         )
     try:
         ended = _follow(process, time_limit, limits, output_limit)
@@ -95,19 +98,18 @@ def _processor_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _limiter(limits: Limits) -> Callable[[], None]:
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then git says "File too large"
-        bounds = (
-            (resource.RLIMIT_FSIZE, limits.bytes), (resource.RLIMIT_DATA, limits.memory),
-            (resource.RLIMIT_CPU, limits.cpu),
-        )  # fmt: skip
-        for kind, most in bounds:
-            _, hard = resource.getrlimit(kind)
-            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(kind, (least, hard))
-
-    return limit
+def _prlimit(limits: Limits) -> list[str]:
+    """The command that git is started by, with its soft limits; a function to call in the child would cost a fork."""
+    bounds = (
+        ("fsize", resource.RLIMIT_FSIZE, limits.bytes),
+        ("data", resource.RLIMIT_DATA, limits.memory),
+        ("cpu", resource.RLIMIT_CPU, limits.cpu),
+    )
+    words = ["/usr/bin/prlimit"]
+    for name, kind, most in bounds:
+        _, hard = resource.getrlimit(kind)
+        words.append(f"--{name}={most if hard == resource.RLIM_INFINITY else min(most, hard)}:")
+    return [*words, "--"]
 
 
 def _follow(

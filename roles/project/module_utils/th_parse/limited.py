@@ -8,6 +8,7 @@ all texts of a call; a text that ends it has no result, and another process goes
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -84,6 +85,7 @@ def _run(
     child = os.fork()
     if not child:
         try:
+            gc.freeze()  # what the parent has dropped, its temporary files for one, is not for this process to finalize
             os.close(reading)
             _serve(texts, work, bounds, left, prepare, writing)
         finally:
