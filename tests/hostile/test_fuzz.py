@@ -501,7 +501,8 @@ def test_any_requirements_have_places(folder: Path, rows: bytes, said: list[str]
         found = places(src, ["requirements.txt", "no\0name"], words)
         assert all(clear(str(place).replace("\t", " ")) for place in found)
         absent(words)
-        says_what_is_installed(["requirements.txt", "x"], ["requirements.txt", "no\0name"], lambda path: [rows, None])
+        named = ["requirements.txt", "no\0name"]
+        says_what_is_installed(["requirements.txt", "x"], named, lambda paths: [(path, rows) for path in paths])
         install = {"requirements": ["requirements.txt"], "constraints": [], "packages": [], "extras": ["x"]}
         for project in ("none", "."):
             try:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of the files that a change touches say what is installed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.th_checkout.checkout import Checkout
-from ansible.module_utils.th_checkout.install_files import named, says_what_is_installed
+from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, named, says_what_is_installed
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_git.client import Git, Patience, join_url
@@ -52,7 +53,8 @@ NAMES = ["requirements.txt", "old.txt"]
     ],
 )
 def test_what_is_named_included_and_of_pythons_packaging(path: str, says: bool) -> None:
-    assert says_what_is_installed([path], NAMES, lambda name: [FILES.get(name), None]) == [path] * says
+    found = says_what_is_installed([path], NAMES, lambda names: [(name, FILES.get(name)) for name in names])
+    assert found == [path] * says
 
 
 def test_the_files_of_the_profile_and_of_its_releases() -> None:
@@ -64,7 +66,14 @@ def test_the_files_of_the_profile_and_of_its_releases() -> None:
 
 
 def test_includes_that_never_end() -> None:
-    assert says_what_is_installed([], ["0"], lambda name: [f"-r {int(name) + 1}".encode()]) == []
+    asked: list[str] = []
+
+    def read(names: Sequence[str]) -> list[tuple[str, bytes | None]]:
+        asked.extend(names)
+        return [(name, f"-r {int(name) + 1}".encode()) for name in names]
+
+    assert says_what_is_installed([], ["0"], read) == []
+    assert asked == [str(number) for number in range(FILES_LIMIT)]
 
 
 def test_a_change_of_what_is_installed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ansible.module_utils.th_core.artifacts import NAME_LIMIT
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_git.client import Git, join_url
-from ansible.module_utils.th_git.files import file, lfs_pointers
+from ansible.module_utils.th_git.files import file, files, lfs_pointers
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_parse.new_syntax import recall, remember
 
@@ -138,8 +138,8 @@ class Checkout(Fetch):
         if not differ or not base:
             return []
 
-        def read(path: str) -> list[bytes | None]:
-            return [file(self._git, self._src, one, path) for one in (base, commit)]
+        def read(paths: Sequence[str]) -> list[tuple[str, bytes | None]]:
+            return [pair for one in (base, commit) for pair in files(self._git, self._src, one, paths).items()]
 
         found = says_what_is_installed(differ, named(self._profile), read, self._profile.get("folder", ""))
         return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]

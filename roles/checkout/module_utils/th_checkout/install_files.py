@@ -22,6 +22,9 @@ _LOOKS_LIKE_IT = re.compile(
 _DESCRIBES = (".md", ".rst", "README", "LICENSE", "CHANGELOG")
 _INCLUDE = re.compile(rb"[ \t]{0,20}(?:-r|-c|--requirement|--constraint)[ \t=]{0,20}([A-Za-z0-9_./-]{1,500})")
 
+Read = Callable[[Sequence[str]], Iterable[tuple[str, bytes | None]]]
+"""Gives what paths hold in each of the commits that are compared: pairs of a path and a content."""
+
 
 def named(profile: Mapping[str, Any]) -> list[str]:
     """The requirements and constraints of a profile and of its releases that are files of the checkout."""
@@ -30,28 +33,27 @@ def named(profile: Mapping[str, Any]) -> list[str]:
     return [name for name in dict.fromkeys(files) if "://" not in name]
 
 
-def says_what_is_installed(
-    paths: Iterable[str], names: Iterable[str], read: Callable[[str], Iterable[bytes | None]], folder: str = ""
-) -> list[str]:
-    """Those of some paths that say what is installed; `names` are the profile's files, `read` gives what a path holds
-    in each of the commits that are compared, `folder` is where the project is in its repository."""
+def says_what_is_installed(paths: Iterable[str], names: Iterable[str], read: Read, folder: str = "") -> list[str]:
+    """Those of some paths that say what is installed; `names` are the profile's files, `folder` is where the project is
+    in its repository."""
     known: dict[str, None] = {}
     queue = [posixpath.normpath(name) for name in names]
     while queue and len(known) < FILES_LIMIT:
-        name = queue.pop(0)
-        if name in known or name.startswith(("../", "/")):
-            continue
-        known[name] = None
-        for content in read(name):
-            for line in (content or b"").splitlines():
-                if include := _INCLUDE.match(line):
-                    queue.append(posixpath.normpath(posixpath.join(posixpath.dirname(name), include[1].decode())))
+        new = [name for name in dict.fromkeys(queue) if name not in known and not name.startswith(("../", "/"))]
+        new = new[: FILES_LIMIT - len(known)]
+        known.update(dict.fromkeys(new))
+        queue = [
+            posixpath.normpath(posixpath.join(posixpath.dirname(name), include[1].decode()))
+            for name, content in read(new)
+            for line in (content or b"").splitlines()
+            if (include := _INCLUDE.match(line))
+        ]
     found: list[str] = []
     others: list[str] = []
     for path in paths:
         (found if path in known or _looks_like_it(posixpath.basename(path)) else others).append(path)
     own = [posixpath.join(folder, name) for name in READ] if others else []
-    texts = [(content or b"").decode("utf-8", "replace") for name in own for content in read(name)]
+    texts = [(content or b"").decode("utf-8", "replace") for _, content in read(own)]
     return sorted([*found, *(path for path in others if _is_named(posixpath.basename(path), texts))])
 
 

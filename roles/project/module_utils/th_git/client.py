@@ -132,6 +132,8 @@ class Git:
         self.bases = tuple(bases)
         self._patience = patience
         self.limits = limits
+        self.small_files: dict[tuple[Path, str], dict[str, bytes | None]] = {}
+        """What `th_git.files` has read already, by repository and commit, and by path."""
         self._secrets = [base.partition("://")[2].rpartition("@")[0] for base in bases if mask(base) != base]
         self._config = CONFIG | with_secrets([(base.rstrip("/"), mask(base).rstrip("/")) for base in bases])
         self._environment = environment()

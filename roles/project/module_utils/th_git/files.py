@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ansible.module_utils.th_parse import lfs
 TREE_FILES_LIMIT = 20_000
 TREE_BYTES_LIMIT = 64 * 1024 * 1024
 FILE_LIMIT = 1024 * 1024
+SMALL_FILE = 64 * 1024
 
 LFS_FILES_LIMIT = 1000
 
@@ -167,10 +168,27 @@ def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
 
 def file(git: Git, repository: Path, commit: str, path: str) -> bytes | None:
     """One file's content in a commit; None when it is not there, no regular file, or too long."""
-    for entry in entries(git, repository, commit, "--", path):
-        if entry.mode not in (_LINK, MODULE) and entry.path == path and entry.size <= FILE_LIMIT:
-            return _blobs(git, repository, [(path, entry.name)])[0][1]
-    return None
+    return files(git, repository, commit, [path])[path]
+
+
+def files(git: Git, repository: Path, commit: str, paths: Iterable[str]) -> dict[str, bytes | None]:
+    """The contents of several files in a commit, by path, as `file` has each.
+
+    `commit` is a whole hash: what is in it stays as it is, so that small files are read once.
+    """
+    known = git.small_files.setdefault((repository, commit), {})
+    found = {path: known[path] for path in paths if path in known}
+    unknown = [path for path in dict.fromkeys(paths) if path not in known]
+    if unknown:
+        found.update(dict.fromkeys(unknown))
+        there = [
+            (entry.path, entry.name)
+            for entry in entries(git, repository, commit, "--", *unknown)
+            if entry.mode not in (_LINK, MODULE) and entry.path in found and entry.size <= FILE_LIMIT
+        ]
+        found.update(_blobs(git, repository, there))
+        known.update((path, found[path]) for path in unknown if len(found[path] or b"") <= SMALL_FILE)
+    return found
 
 
 def _blobs(git: Git, repository: Path, wanted: list[tuple[str, str]]) -> list[tuple[str, bytes]]:
