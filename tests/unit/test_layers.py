@@ -16,7 +16,7 @@ ORDER = {
     "logs": "",
     "request": "",
     "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry "
-    "config dump_expectations dataset_file datasets job_datasets",
+    "config dataset_file datasets job_datasets",
     "job_dir": "",
     "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems artifacts excess judge "
     "merged decide",

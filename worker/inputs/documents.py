@@ -7,6 +7,7 @@ Content decides the form: what starts with `{` is JSON and gets JSON's error mes
 import copy
 import difflib
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -196,11 +197,38 @@ class Section:
             raise self.error(name, f"is {value!r}", f"use one of {', '.join(choices)}")
         return value
 
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number from `low` to `high`, both included."""
+    def integer(self, name: str, default: int, low: int, high: int | None = None) -> int:
+        """A whole number from `low` to `high`, both included; without `high`, to any."""
         value = self._take(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if high is None and not (whole and low <= value):
+            raise self.error(name, f"must be a whole number, {low} or more")
+        if high is not None and not (whole and low <= value <= high):
             raise self.error(name, f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A number, 0 or more; required when there is no default."""
+        value = self._take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise self.error(name, "must be a number, 0 or more")
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            raise self.error(name, "must be true or false")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts, none of them empty; without the key an empty one."""
+        value = self._take(name, [])
+        if not isinstance(value, list):
+            raise self.error(name, "must be a list")
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not item or "\0" in item:
+                raise self.error(f"{name}[{index}]", "must be text")
         return value
 
     def section(self, name: str, default: dict[str, Any] | None = None) -> "Section":
