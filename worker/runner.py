@@ -50,7 +50,9 @@ _OF_A_LOOP = "One or more items failed"
 
 _OF_VARIABLES = ("validate_argument_spec", "ansible.builtin.validate_argument_spec")
 _OF_ORDER = tuple(
-    f"{space}{name}" for space in ("", "ansible.builtin.") for name in ("meta", "set_fact", "include_tasks")
+    f"{space}{name}"
+    for space in ("", "ansible.builtin.")
+    for name in ("meta", "set_fact", "include_tasks", "include_role")
 )
 """What tasks do that only arrange the others: no progress of a job."""
 _PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")

@@ -8,6 +8,7 @@ module: project_profile
 short_description: Read a project's profile and make the job's folders
 description:
   - Reads C(<projects_dir>/<project>.yaml), checks every key, and returns it with all defaults filled in.
+  - Finds the steps that an operator has written for this project alone.
   - Makes the job's folder, C(artifacts) and C(results) in it, for its owner alone.
   - A profile that is missing or wrong is recorded in C(artifacts/errors.jsonl) as C(no_profile) or
     C(profile_wrong).
@@ -44,8 +45,16 @@ profile:
   description: The profile as in C(docs/profiles.md), every key present, and C(name) and C(file).
   type: dict
   returned: success
+own_steps:
+  description:
+    - The task files in the folder that is named after the project, beside its profile, whose names begin with C(before-) or
+      C(after-); without their endings.
+  type: list
+  elements: str
+  returned: success
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -87,6 +96,12 @@ def load(projects_dir: Path, project: str) -> dict[str, Any]:
     return {"name": project, "file": str(path), **profile}
 
 
+def own_steps(projects_dir: Path, project: str) -> list[str]:
+    """The task files of a project's own steps, each by its place: ``before-…`` or ``after-…``."""
+    files = (projects_dir / project).glob("*.yaml")
+    return sorted(file.stem for file in files if file.stem.startswith(("before-", "after-")) and os.path.isfile(file))
+
+
 def make_folders(job_dir: Path) -> bool:
     """Make the job's folders; whether there was anything to do."""
     changed = False
@@ -123,7 +138,7 @@ def main() -> None:
                 module.fail_json(msg=f"th_job_dir {job_dir} cannot be made: {error.strerror}.")
         projects_dir, project = Path(module.params["projects_dir"]), module.params["project"]
         profile = load(projects_dir, project) if module.params["needed"] else {"name": checked(project)}
-        return {"changed": changed, "profile": profile}
+        return {"changed": changed, "profile": profile, "own_steps": own_steps(projects_dir, project)}
 
     run_step(module, "project", str(job_dir), step)
 
