@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.walks import CASES, Case, case
-from worker.config.limits import LIMITS
+from worker.config.dataset_file import LIMITS
 from worker.inputs import untrusted
 from worker.report import summary
 from worker.verdict import CODES, Fault, Message, Outcome, Problem, artifacts, decide, judge
@@ -352,7 +352,7 @@ limit_tables = st.dictionaries(
 waivers = st.lists(
     st.fixed_dictionaries(
         {"migration": st.sampled_from(["a->b", "data->b"]), "reason": words | json_values},
-        optional={"limit": st.sampled_from([limit.key for limit in LIMITS]) | json_values, "bug": words | json_values},
+        optional={"limit": st.sampled_from(LIMITS) | json_values, "bug": words | json_values},
     )
     | json_values,
     max_size=3,
@@ -368,7 +368,7 @@ fields = {
     "seconds": st.floats() | st.integers(),
     "counters": st.fixed_dictionaries({}, optional={"rows_changed": st.integers(), "rows_read": json_values}),
     "kind": kinds, "direction": st.sampled_from(["up", "down"]), "rounds": st.integers(), "start_up": st.floats(),
-    "limits": st.dictionaries(st.sampled_from([limit.key for limit in LIMITS]), limit_tables | json_values),
+    "limits": st.dictionaries(st.sampled_from(LIMITS), limit_tables | json_values),
     "waivers": waivers, "revisions": revisions, "databases": st.lists(json_values, max_size=2),
     "touched": st.fixed_dictionaries({}, optional={"added": st.lists(words), "removed": st.lists(words)}),
     "messages": st.lists(st.fixed_dictionaries({}, optional={"code": words, "detail": words}), max_size=2),
