@@ -47,7 +47,7 @@ def test_a_whole_job() -> None:
     second = walked.migrations[1]
     assert (second.seconds, second.exit, second.well) == (3.4, 0, True)
     counters = {"rows_changed": 1, "rows_read": 210000, "redo_bytes": 4500000, "data_bytes": 6291456}
-    assert second.counters == counters
+    assert counters.items() <= second.counters.items()
     assert (walked.problems[0].code, walked.problems[0].line) == ("migration_raised", 17)
     assert (walked.final, walked.expected, walked.damaged) == (None, None, 0)
 
