@@ -3,6 +3,7 @@
 test_restore_external.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pymysql
 import pytest
 from ansible.module_utils.th_measure import innodb_rows, meter
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.counters import DATA, ROWS_READ, Source
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
 
@@ -20,6 +22,14 @@ MYSQL = {
 MARIADB = {
     "Rows_read": 100, "Handler_write": 10, "Handler_update": 20, "Handler_delete": 30, "Innodb_os_log_written": 512,
 }  # fmt: skip
+
+
+UNKNOWN: dict[str, int | None] = dict.fromkeys(meter.NAMES)
+
+
+def reading(status: dict[str, int], data: int) -> meter.Reading:
+    """What a private server with such a status and so many bytes of data gives."""
+    return meter.Reading({**status, DATA: data}, meter.source_of(status))
 
 
 def grown(status: dict[str, int], by: int = 5) -> dict[str, int]:
@@ -67,13 +77,13 @@ class Fake:
 def test_what_a_server_cannot_give_is_none(
     status: dict[str, int], changed: int | None, read: int | None, redo: int | None
 ) -> None:
-    counters = meter.Reading(grown(status), 2000).since(meter.Reading(status, 1500))
-    assert counters == {"rows_changed": changed, "rows_read": read, "redo_bytes": redo, "data_bytes": 500}
+    counters = reading(grown(status), 2000).since(reading(status, 1500))
+    assert counters == UNKNOWN | {"rows_changed": changed, "rows_read": read, "redo_bytes": redo, "data_bytes": 500}
 
 
 def test_counters_that_were_set_back_measure_nothing() -> None:
-    counters = meter.Reading(MARIADB, 1).since(meter.Reading(grown(MARIADB), 5))
-    assert counters == {"rows_changed": None, "rows_read": None, "redo_bytes": None, "data_bytes": -4}
+    counters = reading(MARIADB, 1).since(reading(grown(MARIADB), 5))
+    assert counters == UNKNOWN | {"data_bytes": -4}
 
 
 def private(folder: Path) -> mariadb.Server:
@@ -85,7 +95,7 @@ def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
     (tmp_path / "data" / "ibdata1").write_bytes(b"x" * 100)
     (tmp_path / "data" / "ib_logfile0").write_bytes(b"x" * 100)
     status = [(name, str(value)) for name, value in MYSQL.items()]
-    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == meter.Reading(MYSQL, 100)
+    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == reading(MYSQL, 100)
 
 
 def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:
@@ -95,23 +105,26 @@ def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:
 
 class TestExternal:
     SERVER = mariadb.Server("/job/db/x", "", {"": "a-b"}, "th_1", host="db", port=3306, private=False)
-    USERSTAT = (("@@userstat", [(1,)]), ("user_statistics", [(100, 10, 20, 30)]))
+    USERSTAT = (("@@userstat", [(1,)]), ("user_statistics", [(10, 20, 30, 100)]))
 
     def reading(self, *answers: tuple[str, list[tuple[Any, ...]]]) -> meter.Reading:
         return meter.read(Fake(*answers), self.SERVER)
 
     def test_mariadb_with_user_statistics(self) -> None:
         found = self.reading(*self.USERSTAT, ("INNODB_SYS_TABLESPACES", [(4096,)]))
-        status = {name: value for name, value in MARIADB.items() if not name.startswith("Innodb")}
-        assert found == meter.Reading(status, 4096, account=True)
-        assert found.since(found) == {"rows_changed": 0, "rows_read": 0, "redo_bytes": None, "data_bytes": 0}
+        status = {"rows_inserted": 10, "rows_updated": 20, "rows_deleted": 30, "rows_read": 100, DATA: 4096}
+        assert found == meter.Reading(status, Source.USER_STATISTICS)
+        assert (found.statements, found.handled) == (50, 100)
+        assert found.since(found) == UNKNOWN | {"rows_changed": 0, "rows_read": 0, "data_bytes": 0}
 
     def test_mysql_8_with_the_performance_schema(self) -> None:
-        rows = [(f"Handler_{what}", "7") for what in ("write", "update", "delete", "commit")]
-        rows += [(name, "2") for name in meter._HANDLER_READ]
+        rows = [(f"Handler_{what}", "7") for what in ("write", "update", "delete")]
+        rows += [(name, "2") for name in ROWS_READ.read[Source.STATUS_BY_USER]]
         found = self.reading(("status_by_user", rows), (".INNODB_TABLESPACES", [(4096,)]))
-        assert found.status == {"Handler_write": 7, "Handler_update": 7, "Handler_delete": 7, "Rows_read": 14}
-        assert found.data_bytes == 4096
+        assert (found.source, found.status[DATA]) == (Source.STATUS_BY_USER, 4096)
+        assert (found.statements, found.handled) == (14, 14)
+        later = replace(found, status=grown(dict(found.status), 3))
+        assert later.since(found) == UNKNOWN | {"rows_changed": 9, "rows_read": 21, "data_bytes": 3}
 
     @pytest.mark.parametrize(
         "answers",

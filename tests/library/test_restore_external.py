@@ -18,6 +18,7 @@ from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_measure.ledger import Ledger
 from ansible.module_utils.th_server import external_server, mariadb
 from ansible.module_utils.th_server.accounts import identifier
+from ansible.module_utils.th_server.counters import DATA
 from ansible.module_utils.th_server.external_server import own_name
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
@@ -230,9 +231,9 @@ class TestOwnDatabases:
         assert facts["version"] == ["api:a1", "main:a1"]
         assert all(len(name) <= 64 and name.startswith(server.user) for name in server.databases.values())
         with mariadb.connect(server, server.admin_file) as connection:
-            both = meter.read(connection, server).data_bytes
+            both = meter.read(connection, server).status[DATA]
             ask(server, f"DROP DATABASE {identifier(server.databases['api'])}")
-            assert both == 2 * meter.read(connection, server).data_bytes > 0
+            assert both == 2 * meter.read(connection, server).status[DATA] > 0
 
 
 class TestCounters:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.history import LogReader, text_log
+from worker.history.log_steps import NAMES
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "logs"
 LOGS = sorted(FOLDER.glob("*.log"))
@@ -40,7 +41,7 @@ class Meaning:
                     "untimed": walk.untimed,
                     "seconds": round(walk.seconds, 3),
                     "follows": walk.follows,
-                    "events": self.walks.get(walk.number, []),
+                    "events": list(map(_told, self.walks.get(walk.number, []))),
                 }
                 for walk in reader.walks
             ],
@@ -57,6 +58,14 @@ def meaning(data: bytes | Iterable[bytes]) -> Meaning:
     for number, event in reader.close():
         walks.setdefault(number, []).append(event)
     return Meaning(walks, reader)
+
+
+def _told(event: dict[str, Any]) -> dict[str, Any]:
+    """An event with those of its counters that the log tells: it has all of them, the others None."""
+    if "counters" not in event:
+        return event
+    assert tuple(event["counters"]) == NAMES
+    return {**event, "counters": {name: value for name, value in event["counters"].items() if value is not None}}
 
 
 def _rendered(document: dict[str, Any]) -> str:

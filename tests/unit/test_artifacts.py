@@ -46,12 +46,8 @@ def test_a_whole_job() -> None:
     assert [row.stage for row in walked.migrations] == ["stable/2.0"] * 2 + ["master"] * 2 + ["change 42,3"]
     second = walked.migrations[1]
     assert (second.seconds, second.exit, second.well) == (3.4, 0, True)
-    assert (second.rows_changed, second.rows_read, second.redo_bytes, second.data_bytes) == (
-        1,
-        210000,
-        4500000,
-        6291456,
-    )
+    counters = {"rows_changed": 1, "rows_read": 210000, "redo_bytes": 4500000, "data_bytes": 6291456}
+    assert counters.items() <= second.counters.items()
     assert (walked.problems[0].code, walked.problems[0].line) == ("migration_raised", 17)
     assert (walked.final, walked.expected, walked.damaged) == (None, None, 0)
 
@@ -107,7 +103,7 @@ def test_a_measurement_of_the_wrong_type_is_none(tmp_path: Path, value: Any) -> 
     row = walk(
         tmp_path, begin(0), end(0, seconds=value, counters={"rows_read": value, "rows_changed": 1.5})
     ).migrations[0]
-    assert (row.seconds, row.rows_read, row.rows_changed) == (None, None, None)
+    assert row.seconds is None and set(row.counters.values()) == {None}
 
 
 @pytest.mark.parametrize("version", ["1\x1b", "1" * 20_001, "1\n2"])

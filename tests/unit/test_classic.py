@@ -319,4 +319,4 @@ def test_what_is_written_as_a_log_is_read_again(folder: Path, steps: list[tuple[
 
 def step(row: Migration) -> tuple[str, str, float | None, int | None, int | None]:
     assert row.well
-    return row.from_, row.to, row.seconds, row.rows_read, row.rows_changed
+    return row.from_, row.to, row.seconds, row.counters["rows_read"], row.counters["rows_changed"]

@@ -15,6 +15,7 @@ ORDER = {
     "inputs": "git_url parsing untrusted documents",
     "logs": "",
     "request": "",
+    "counters": "",
     "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry "
     "config dataset_file datasets job_datasets",
     "job_dir": "",

@@ -76,7 +76,8 @@ def test_what_has_no_revision_has_no_database() -> None:
 
 
 def migration(kind: str, **facts: Any) -> Migration:
-    facts = {"ended": True, "exit": 0, "version": "online", "seconds": 1.0, "rows_changed": 50_000} | facts
+    counters = {"rows_changed": 50_000}
+    facts = {"ended": True, "exit": 0, "version": "online", "seconds": 1.0, "counters": counters} | facts
     return Migration("change 1,1", "data", "online", kind=kind, **facts)
 
 
@@ -100,8 +101,8 @@ def test_an_error_is_of_the_migration_of_its_kind() -> None:
 def around(stage: str, rows: int | None, seconds: float | None = 1.0) -> Migration:
     """What a stage has done outside of its migrations."""
     kind = "tip" if stage == "master" else "change"
-    facts: dict[str, Any] = {"ended": True, "exit": 0, "version": "online", "seconds": seconds, "rows_changed": rows}
-    return Migration(stage, "around", kind, kind=AROUND, **facts)
+    facts: dict[str, Any] = {"ended": True, "exit": 0, "version": "online", "seconds": seconds}
+    return Migration(stage, "around", kind, kind=AROUND, counters={"rows_changed": rows}, **facts)
 
 
 @pytest.mark.parametrize(

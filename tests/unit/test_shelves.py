@@ -18,7 +18,7 @@ ORDER = {
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
-    "th_server": "accounts prepared connection mariadb external_server plain_table private_server",
+    "th_server": "counters accounts prepared connection mariadb external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
     "th_tools": "versions revisions scripts django_scripts django_trees",
     "th_egress": "rules upstream http resolver proxy",

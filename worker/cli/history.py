@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.display import Display, display
-from worker.config.limits import LIMITS, plain
+from worker.config.limits import plain
+from worker.counters import MEASURED
 from worker.errors import ConfigError, UsageError
 from worker.history import MAX_WALKS, LogReader, text_log
 from worker.history.log_steps import Walk
@@ -116,7 +117,8 @@ def _limits(path: Path | None) -> dict[str, Any]:
         document = documents.read_mapping(path)
     except ConfigError as error:
         raise UsageError(f"--limits: {error}") from error
-    found: dict[str, Any] = {"limits": {limit.key: document[limit.key] for limit in LIMITS if limit.key in document}}
+    keys = [counter.limit for counter in MEASURED if counter.limit in document]
+    found: dict[str, Any] = {"limits": {key: document[key] for key in keys}}
     return found | ({"waivers": document["waivers"]} if "waivers" in document else {})
 
 

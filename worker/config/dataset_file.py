@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.config import limits, server_settings
+from worker.config import server_settings
+from worker.counters import MEASURED
 from worker.errors import ConfigError, DatasetError
 from worker.inputs import documents
 from worker.inputs.documents import Section
 
-LIMITS = tuple(limit.key for limit in limits.LIMITS)
-"""The limits that a dataset can set: seconds, rows changed, rows read, bytes of redo log, bytes of data."""
+LIMITS = tuple(counter.limit for counter in MEASURED)
+"""The limits that a dataset can set."""
 
 WARN_ONLY = "warn_only"
 """The key of a limit that says that going over it is reported, and does not fail the job."""

@@ -7,19 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.counters import MEASURED
 from worker.inputs import untrusted as safe
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A limit: the dataset's key, the measured value, the message when it is over, the unit, its name for people."""
-
-    key: str
-    value: str
-    code: str
-    unit: str
-    name: str
-
 
 SCHEMA, DATA, DOWNGRADE, AROUND = "schema", "data", "downgrade", "around"
 """The kinds of migrations: a step up, a command that moves data, a step down; and what a stage's code does outside of
@@ -28,14 +17,6 @@ its migrations."""
 _KINDS = (SCHEMA, DATA, DOWNGRADE, AROUND)
 _NAMED = (DATA, AROUND)
 """The kinds that have no revision to come from: their name stands there."""
-
-LIMITS = (
-    Limit("maximum_migration_times", "seconds", "migration_too_long", "s", "time"),
-    Limit("XInnodb_rows_changed", "rows_changed", "migration_changed_rows", "rows", "rows changed"),
-    Limit("Innodb_rows_read", "rows_read", "migration_read_rows", "rows", "rows read"),
-    Limit("maximum_redo_bytes", "redo_bytes", "migration_redo_bytes", "bytes", "redo log"),
-    Limit("maximum_data_growth", "data_bytes", "migration_data_growth", "bytes", "data growth"),
-)
 
 
 @dataclass(frozen=True)
@@ -138,7 +119,7 @@ def _waiver(item: Mapping[str, Any]) -> Waiver | None:
     """A waiver; None without its migration or its reason, or for a limit that there is not: it must not waive all."""
     migration, limit = safe.version(item.get("migration")), item.get("limit", "")
     reason = safe.text(item.get("reason"), safe.MAX_NAME)
-    if not migration or not reason or limit not in ("", *(known.key for known in LIMITS)):
+    if not migration or not reason or limit not in ("", *(counter.limit for counter in MEASURED)):
         return None
     return Waiver(migration, limit, reason, safe.name(item.get("bug")))
 

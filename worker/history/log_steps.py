@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from worker.counters import COUNTERS
+
 _DIGITS = 18  # of a version that is a number
 NOT_OF_THE_TREE = ("data", "around")
 """Where steps come from that are no migrations of a tree: commands that move data, and what is outside of all steps."""
-COUNTERS = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
+NAMES = tuple(counter.name for counter in COUNTERS)
 
 READINGS = {
     "rows_changed": ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted"),
     "rows_read": ("Innodb_rows_read",),
     "redo_bytes": ("Innodb_os_log_written",),
 }
-"""Which of the server's counters, that go up since its start, a counter of a migration is the difference of."""
+"""Which of the server's counters, that go up since its start, a counter of a migration is the difference of, in logs of
+the first turbo-hipster. Our own logs name each counter as it is."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from worker.history.log_steps import COUNTERS, NOT_OF_THE_TREE, Stage, Step, Walk, delta, is_down, seconds
+from worker.history.log_steps import NAMES, NOT_OF_THE_TREE, Stage, Step, Walk, delta, is_down, seconds
 
 MAX_WALKS = 8
 """Walks that are told apart in one log."""
@@ -145,7 +145,7 @@ class Walks:
         place = self.place(walk)
         if walk.open and walk.runs:
             passed = seconds(walk.open.begun, self.now)
-            none = dict.fromkeys(COUNTERS)
+            none = dict.fromkeys(NAMES)
             place_of_end = self.place(walk, kind=True)
             self.emit(
                 walk, "end", {**place_of_end, "seconds": passed, "exit": exit_status, "version": "", "counters": none}
@@ -169,7 +169,7 @@ class Walks:
         if step.ended:
             facts = {**self.place(walk, kind=True), "seconds": step.seconds, "exit": 0}
             facts["version"] = step.version or walk.last or step.to
-            facts["counters"] = {name: step.counters.get(name, delta(step, name)) for name in COUNTERS}
+            facts["counters"] = {name: step.counters.get(name, delta(step, name)) for name in NAMES}
             self.emit(walk, "end", facts, step.at)
             walk.ended = (step.from_, step.to)
             walk.seconds += step.seconds or 0.0

@@ -11,7 +11,7 @@ import datetime
 import re
 
 from worker.history.log_line import Clock, LineReader, Said
-from worker.history.log_steps import COUNTERS, READINGS, Stage, Walk
+from worker.history.log_steps import NAMES, READINGS, Stage, Walk
 from worker.history.log_walks import Event, Walks
 
 _STATUS_ORDER = ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted", "Innodb_rows_read")
@@ -105,7 +105,7 @@ class LogReader:
     def _on_measured(self, from_: str, to: str, seconds: str, counters: str) -> None:
         self._ours = True
         found = re.findall(r"(?:^|, )(\w{1,40}) (-?\d{1,18})(?=,|$)", counters)
-        known: dict[str, int | None] = {name: int(value) for name, value in found if name in COUNTERS}
+        known: dict[str, int | None] = {name: int(value) for name, value in found if name in NAMES}
         self._walks.measured(from_, to, float(seconds), known)
 
     def _on_counter(self, name: str, value: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from worker.config.limits import LIMITS
+from worker.counters import COUNTERS, MEASURED, SECONDS
 from worker.inputs import documents, text
 from worker.report import formatting, own_files, summary
 from worker.verdict import DatasetResult, Fault, Message, Problem, Verdict
@@ -107,7 +107,9 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         messages=verdict.messages[:MAX_MESSAGES],
         datasets=[_View.of(result) for result in verdict.datasets],
         max_rows=MAX_ROWS,
-        limits=LIMITS,
+        measured=MEASURED,
+        counters=COUNTERS,
+        time=SECONDS,
         checkout=verdict.artifacts.checkout if verdict.artifacts else None,
         environments={item.stage: item for item in verdict.artifacts.environments} if verdict.artifacts else {},
         files=files,
@@ -215,10 +217,7 @@ def _migration(row: MigrationResult) -> dict[str, Any]:
         "seconds": step.seconds,
         "start_up": step.start_up,
         "rounds": step.rounds,
-        "rows_changed": step.rows_changed,
-        "rows_read": step.rows_read,
-        "redo_bytes": step.redo_bytes,
-        "data_bytes": step.data_bytes,
+        **{counter.name: step.measured(counter) for counter in COUNTERS},
         "result": row.result,
         "by_change": row.by_change,
         "limits": dict(row.limits),

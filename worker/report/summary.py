@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from worker.config.limits import AROUND, DATA, DOWNGRADE
+from worker.counters import COUNTERS, MEASURED, Counter
 from worker.inputs import brief
 from worker.inputs import text as text_of
 from worker.report.formatting import count, seconds, size
@@ -33,12 +34,8 @@ _WAY_DOWN = {
     Outcome.WARNING: "The migrations can be taken back, but go over a limit.",
     Outcome.FAILURE: "The migrations cannot be taken back on real data.",
 }
-_LIMITS = (
-    "migration_too_long", "migration_changed_rows", "migration_read_rows", "migration_redo_bytes",
-    "migration_data_growth",
-)  # fmt: skip
 # The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
-_TYPICAL = ("migration_unfinished", *_LIMITS)
+_TYPICAL = ("migration_unfinished", *(counter.code for counter in MEASURED))
 _LONGEST_NOTE = 1000
 _NAMES = 5
 _MOST_NOTES = 30
@@ -154,7 +151,12 @@ def _further(verdict: Verdict) -> list[str]:
 
 def _did(row: Migration) -> str:
     """What was measured of a migration, in words."""
-    changed, read = (
-        count(value) if value is not None else "an unknown number of" for value in (row.rows_changed, row.rows_read)
-    )
-    return f"changed {changed} rows, read {read} and wrote {size(row.redo_bytes)} to the redo log"
+    *most, last = [counter.note.format(_amount(row, counter)) for counter in COUNTERS if counter.note]
+    return f"{', '.join(most)} and {last}"
+
+
+def _amount(row: Migration, counter: Counter) -> str:
+    value = row.measured(counter)
+    if counter.unit == "bytes":
+        return size(value)
+    return count(value) if value is not None else "an unknown number of"

@@ -16,6 +16,7 @@ from typing import Any
 
 from worker.config import limits
 from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
+from worker.counters import COUNTERS, SECONDS, Counter
 from worker.inputs import untrusted as safe
 from worker.verdict import checkout
 from worker.verdict.checkout import Checkout, Environment
@@ -29,7 +30,7 @@ class Migration:
 
     `ended` is whether it was seen to end, well or not; `exit` is then as docs/artifacts.md says. `seconds` is wall
     time, without the `start_up` of a process that was there for this migration alone. `rounds` is how often a
-    command of a data migration was run; a counter is None when the server does not give it.
+    command of a data migration was run; `counters` are by name, None for what the server does not give.
     """
 
     stage: str
@@ -39,10 +40,7 @@ class Migration:
     exit: int | None = None
     seconds: float | None = None
     version: str = ""
-    rows_changed: int | None = None
-    rows_read: int | None = None
-    redo_bytes: int | None = None
-    data_bytes: int | None = None
+    counters: Mapping[str, int | None] = field(default_factory=dict)
     kind: str = SCHEMA
     rounds: int | None = None
     start_up: float | None = None
@@ -51,6 +49,10 @@ class Migration:
     def subject(self) -> str:
         """The revision that it is about; "" where it has none."""
         return {SCHEMA: self.to, DOWNGRADE: self.from_}.get(self.kind, "")
+
+    def measured(self, counter: Counter) -> float | None:
+        """What was measured of it; None where that is not known."""
+        return self.seconds if counter is SECONDS else self.counters.get(counter.name)
 
     @property
     def well(self) -> bool:
@@ -270,10 +272,7 @@ class _WalkReader:
                 exit=safe.integer(event.get("exit")),
                 seconds=safe.number(event.get("seconds")),
                 version=safe.version(event.get("version")),
-                rows_changed=safe.integer(counters.get("rows_changed")),
-                rows_read=safe.integer(counters.get("rows_read")),
-                redo_bytes=safe.integer(counters.get("redo_bytes")),
-                data_bytes=safe.integer(counters.get("data_bytes")),
+                counters={counter.name: safe.integer(counters.get(counter.name)) for counter in COUNTERS},
                 kind=begun.kind,
                 rounds=safe.integer(event.get("rounds")),
                 start_up=safe.number(event.get("start_up")),

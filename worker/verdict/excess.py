@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.config.limits import AROUND, DOWNGRADE, LIMITS, SCHEMA, Limit, keys_of, plain
+from worker.config.limits import AROUND, DOWNGRADE, SCHEMA, keys_of, plain
+from worker.counters import MEASURED, SECONDS, Counter
 from worker.inputs import brief
 from worker.verdict.artifacts import Migration, Walk
 from worker.verdict.checkout import Checkout
@@ -46,6 +47,11 @@ def _used(migration: Migration, checkout: Checkout) -> tuple[str, ...]:
     return (*checkout.helpers, *checkout.others)
 
 
+def allowed(walk: Walk, counter: Counter, migration: Migration) -> float | None:
+    """The most that a migration may have of what is measured; None without a limit."""
+    return walk.limits.allowed(counter.limit, migration.from_, migration.to, migration.kind)
+
+
 def messages(
     migration: Migration, walk: Walk, place: Mapping[str, Any], timed_out: bool, checkout: Checkout
 ) -> tuple[list[Message], frozenset[str], dict[str, str]]:
@@ -57,35 +63,35 @@ def messages(
     messages: list[Message] = []
     over: set[str] = set()
     excused: dict[str, str] = {}
-    for limit in LIMITS:
-        measured = getattr(migration, limit.value)
-        allowed = walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind)
-        if not migration.ended or allowed is None or measured is None or measured <= allowed:
+    for counter in MEASURED:
+        measured = migration.measured(counter)
+        most = allowed(walk, counter, migration)
+        if not migration.ended or most is None or measured is None or measured <= most:
             continue
         step = (brief(migration.from_), brief(migration.to))
-        detail = f"{plain(measured)} {limit.unit}, the limit is {plain(allowed)} {limit.unit}"
+        detail = f"{plain(measured)} {counter.unit}, the limit is {plain(most)} {counter.unit}"
         if migration.kind == AROUND:
             detail = f"outside of the migrations of {brief(migration.stage)}: {detail}"
-        excuse = walk.limits.excuse(limit.key, migration.from_, migration.to, migration.kind)
+        excuse = walk.limits.excuse(counter.limit, migration.from_, migration.to, migration.kind)
         about = dict(place)
         if not excuse and merged(migration, checkout):
             excuse = MERGED if checkout.tests_a_change else ""
             about = {"blame": Fault.DATASET, **place, "alone": not checkout.tests_a_change}
-            about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
-        elif not excuse and _before_too(walk, limit, migration, measured, checkout):
+            about["cure"] = _cure(walk.file or f"{walk.name}.json", counter, migration, measured)
+        elif not excuse and _before_too(walk, counter, migration, measured, checkout):
             excuse = BEFORE_TOO
             about = {"blame": Fault.DATASET, **place}
-            about["cure"] = _cure(walk.file or f"{walk.name}.json", limit, migration, measured)
+            about["cure"] = _cure(walk.file or f"{walk.name}.json", counter, migration, measured)
         elif not excuse and _with_the_change(migration, checkout):
             used = _names(_used(migration, checkout))
             detail += f"; the migration is merged already, but it ran with what the change alters: {used}"
         if excuse:
-            excused[limit.value] = excuse
+            excused[counter.name] = excuse
             detail += f"; {excuse}"
-        counted = () if limit.value == "seconds" else (measured,)
-        if not (timed_out and limit.value == "seconds"):
-            messages.append(Message.of(limit.code, *step, *counted, detail=detail, excuse=excuse, **about))
-        over.add(limit.value)
+        counted = () if counter is SECONDS else (measured,)
+        if not (timed_out and counter is SECONDS):
+            messages.append(Message.of(counter.code, *step, *counted, detail=detail, excuse=excuse, **about))
+        over.add(counter.name)
     return messages, frozenset(over), excused
 
 
@@ -100,21 +106,21 @@ def _names(files: Sequence[str]) -> str:
     return f"{shown} and {len(files) - SHOWN} more" if len(files) > SHOWN else shown
 
 
-def _before_too(walk: Walk, limit: Limit, migration: Migration, measured: float, checkout: Checkout) -> bool:
+def _before_too(walk: Walk, counter: Counter, migration: Migration, measured: float, checkout: Checkout) -> bool:
     """Whether merged code has done as much outside of its migrations as the change's stage has."""
     if migration.kind != AROUND or not checkout.tests_a_change:
         return False
     earlier = [one for one in walk.migrations if one.kind == AROUND and merged(one, checkout)]
-    return any((getattr(one, limit.value) or 0) >= measured for one in earlier)
+    return any((one.measured(counter) or 0) >= measured for one in earlier)
 
 
-def _cure(file: str, limit: Limit, migration: Migration, measured: float) -> str:
+def _cure(file: str, counter: Counter, migration: Migration, measured: float) -> str:
     """What the dataset's maintainer can write into its file about a migration that is merged already."""
     step = key_of(migration)
     digits = max(len(str(int(measured))) - 2, 0)
     enough = (int(measured) // 10**digits + 1) * 10**digits
-    table = json.dumps({limit.key: {step: enough}}, ensure_ascii=False)[1:-1]
-    waiver = json.dumps({"migration": step, "limit": limit.key, "reason": "…"}, ensure_ascii=False)
+    table = json.dumps({counter.limit: {step: enough}}, ensure_ascii=False)[1:-1]
+    waiver = json.dumps({"migration": step, "limit": counter.limit, "reason": "…"}, ensure_ascii=False)
     return (
         f"The owner of the dataset decides, in {file}: raise the limit for this migration, {table}, or waive "
         f'the excess, "waivers": [{waiver}].'
@@ -133,22 +139,23 @@ def not_measurable(walk: Walk, checkout: Checkout) -> list[Message]:
     It fails no change where only migrations were not measured that are merged already.
     """
     messages = []
-    for limit in LIMITS:
+    for counter in MEASURED:
         blind = [
             migration
             for migration in walk.migrations
             if migration.well
-            and not (migration.kind == AROUND and limit.value == "seconds")  # not every server counts them
-            and walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind) is not None
-            and getattr(migration, limit.value) is None
+            and not (migration.kind == AROUND and counter is SECONDS)  # not every server counts them
+            and allowed(walk, counter, migration) is not None
+            and migration.measured(counter) is None
         ]
         if blind:
             first = f"{brief(blind[0].from_)}->{brief(blind[0].to)}"
             count = f"{len(blind)} of {len(walk.migrations)} migrations"
-            detail = f"{limit.key}: not measured for {count}, first for {first}"
+            detail = f"{counter.limit}: not measured for {count}, first for {first}"
             others = MERGED if checkout.tests_a_change else ""
             excuses = {
-                walk.limits.excuse(limit.key, one.from_, one.to, one.kind) or (others if merged(one, checkout) else "")
+                walk.limits.excuse(counter.limit, one.from_, one.to, one.kind)
+                or (others if merged(one, checkout) else "")
                 for one in blind
             }
             excuse = "" if "" in excuses else "; ".join(sorted(excuses))

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.config.limits import AROUND, DATA, DOWNGRADE, LIMITS, SCHEMA, Limit, Waiver
+from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Waiver
+from worker.counters import MEASURED
 from worker.inputs import brief
 from worker.verdict import excess
 from worker.verdict.artifacts import Migration, Walk
@@ -167,7 +168,7 @@ def _migration(
         result,
         by_change,
         file,
-        limits={limit.value: _allowed(walk, limit, migration) for limit in LIMITS},
+        limits={counter.name: excess.allowed(walk, counter, migration) for counter in MEASURED},
         over=frozenset(),
         excused={},
         waivers=walk.limits.waivers_of(migration.from_, migration.to, migration.kind),
@@ -178,10 +179,6 @@ def _migration(
     if result == "ok" and any(message.counts for message in exceeded):
         result = "warning"
     return messages + exceeded, replace(row, result=result, over=over, excused=excused)
-
-
-def _allowed(walk: Walk, limit: Limit, migration: Migration) -> float | None:
-    return walk.limits.allowed(limit.key, migration.from_, migration.to, migration.kind)
 
 
 def _wrong_version(

@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from worker.config.limits import AROUND, DATA, LIMITS
+from worker.config.limits import AROUND, DATA
+from worker.counters import MEASURED
 from worker.inputs import untrusted
 from worker.verdict.artifacts import Artifacts
 from worker.verdict.checkout import Checkout
@@ -15,7 +16,7 @@ from worker.verdict.problems import Control, Problem
 
 _OF_FILES = ("migration_raised", "walk_failed", "import_failed")
 _WORDS = re.compile(r"[\s'\"(),:;/\[\]]+")
-_OVER = tuple(limit.code for limit in LIMITS)
+_OVER = tuple(counter.code for counter in MEASURED)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.counters import MEASURED, Counter
 from worker.verdict import advice
 from worker.verdict.advice import Advice
 
@@ -182,8 +183,13 @@ _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"
 _LOG = "the dataset's log, <dataset>.log"
 _SERVERS_LOG = "<dataset>-mariadbd.log"
-_ROW = "The migration's row in the report's table"
-_EXCUSE = "have the limit raised, or the excess waived, with a reason."
+
+
+def _of_limit(counter: Counter) -> Code:
+    """The message of a migration that is over a limit."""
+    text = f"WARNING - Migration %s->%s {counter.excess}"
+    return Code(counter.code, _WARNING, text, _CHANGE, counter.explanation, counter.look, counter.remedy)
+
 
 _TABLE = (
     # the migrations
@@ -233,51 +239,7 @@ _TABLE = (
         "Make that statement faster, or split the work; look whether it waits for a lock of its own. "
         "Or have the time limit raised that the detail names.",
     ),
-    Code(
-        "migration_too_long",
-        _WARNING,
-        "WARNING - Migration %s->%s took too long",
-        _CHANGE,
-        "The migration took longer than the dataset's limit allows; in production it would lock out writers.",
-        f"{_ROW}: time beside rows and redo log shows what it was doing.",
-        f"Split the work, do it in batches outside of the schema migration, or {_EXCUSE}",
-    ),
-    Code(
-        "migration_changed_rows",
-        _WARNING,
-        "WARNING - Migration %s->%s changed too many rows (%d)",
-        _CHANGE,
-        "The migration inserted, updated and deleted more rows than the dataset's limit allows.",
-        f"{_ROW}, and the migration's UPDATE, INSERT and DELETE statements.",
-        f"Move the data in batches outside of the schema migration, or {_EXCUSE}",
-    ),
-    Code(
-        "migration_read_rows",
-        _WARNING,
-        "WARNING - Migration %s->%s read too many rows (%d)",
-        _CHANGE,
-        "The migration read more rows than the dataset's limit allows.",
-        f"{_ROW}, and the migration's queries: EXPLAIN shows which of them use no index.",
-        f"Narrow its queries or use an index, or {_EXCUSE}",
-    ),
-    Code(
-        "migration_redo_bytes",
-        _WARNING,
-        "WARNING - Migration %s->%s wrote too much to the redo log (%d bytes)",
-        _CHANGE,
-        "The server wrote more to its redo log than the dataset's limit allows: a table or an index was rebuilt.",
-        f"{_ROW}: much redo log and no rows is an ALTER TABLE that rebuilds the table in place.",
-        f"Choose a form of ALTER TABLE that is instant, or {_EXCUSE}",
-    ),
-    Code(
-        "migration_data_growth",
-        _WARNING,
-        "WARNING - Migration %s->%s made the data grow too much (%d bytes)",
-        _CHANGE,
-        "The data directory grew by more than the dataset's limit allows.",
-        f"{_ROW}, and the indexes, columns and copies of tables that the migration makes.",
-        f"Drop what is no longer needed first, or index less, or {_EXCUSE}",
-    ),
+    *map(_of_limit, MEASURED),
     Code(
         "limit_not_measurable",
         _WARNING,

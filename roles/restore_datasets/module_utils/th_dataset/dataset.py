@@ -14,12 +14,9 @@ from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_dataset.settings import Given, SettingError, read
 from ansible.module_utils.th_dump.arrived import Expected
 from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_server.counters import MEASURED
 
 NAME_LIMIT = 4096
-
-LIMITS = (
-    "maximum_migration_times", "XInnodb_rows_changed", "Innodb_rows_read", "maximum_redo_bytes", "maximum_data_growth",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
             reset=tuple(str(word) for word in document.get("reset", ())),
             settings=settings,
             told={
-                "limits": {key: document[key] for key in LIMITS if key in document},
+                "limits": {one.limit: document[one.limit] for one in MEASURED if one.limit in document},
                 "waivers": list(document.get("waivers", ())),
                 "remarks": {key: value for key, value in document.items() if key.startswith("_")},
             },

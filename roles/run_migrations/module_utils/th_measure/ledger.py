@@ -15,9 +15,8 @@ from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter
 from ansible.module_utils.th_measure.innodb_rows import Beneath
 from ansible.module_utils.th_measure.meter import Reading
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.counters import REDO_BYTES, ROWS_CHANGED, ROWS_READ
 
-_READ = "Rows_read"
-_LOG = "Innodb_os_log_written"
 _MUCH_LOG = 1 << 20
 _CLEAN_UP_PATIENCE = 5.0
 """Seconds that the server may take to clean up after a large step: that is no part of what comes after it."""
@@ -64,7 +63,7 @@ class Ledger:
 
     def pause(self, connection: Any) -> None:
         """From now on it is the measuring side that reads."""
-        self._paused = meter.rows_read(connection, self._server)
+        self._paused = meter.read_status(connection, self._server).handled
         self._expected = 0
 
     def begin(self, connection: Any) -> Reading:
@@ -80,13 +79,13 @@ class Ledger:
     def end(self, connection: Any) -> dict[str, int | None]:
         """A step was last: gives what it did. What comes next is between steps."""
         reading = meter.read(connection, self._server)
-        self._paused = reading.status.get(_READ)
+        self._paused = reading.handled
         self._expected = 0
         before, under = self._begun or (reading, self._beneath)
         beneath = self._look(connection, under)
         counters = reading.since(before)
         self._count_beneath(connection, counters, (before, under), (reading, beneath))
-        if self._server.private and (counters["redo_bytes"] or 0) > _MUCH_LOG:
+        if self._server.private and (counters[REDO_BYTES.name] or 0) > _MUCH_LOG:
             innodb_rows.clean_up(connection, _CLEAN_UP_PATIENCE)
         self._reading, self._beneath, self._begun = reading, beneath, None
         return counters
@@ -95,10 +94,9 @@ class Ledger:
         """The measuring side has read what it wanted, and what the step has left to write was written."""
         if self._reading is None or self._paused is None:
             return
-        status = meter.read_status(connection, self._server)
-        self._add_own(status.get(_READ))
-        if _LOG in status:
-            self._reading = replace(self._reading, status={**self._reading.status, _LOG: status[_LOG]})
+        now = meter.read_status(connection, self._server)
+        self._add_own(now.handled)
+        self._reading = self._reading.with_log_of(now)
 
     def close(self, connection: Any) -> tuple[dict[str, int | None], float | None]:
         """What was between the steps since the walk began, or was asked for this: counters, and how many seconds the
@@ -123,10 +121,10 @@ class Ledger:
         """Add what has happened since the last reading to what is between the steps."""
         if self._reading is None:
             return
-        self._add_own(reading.status.get(_READ))
+        self._add_own(reading.handled)
         counters = reading.since(self._reading)
-        if counters["rows_read"] is not None:
-            counters["rows_read"] = max(0, counters["rows_read"] - self._own)
+        if (read := counters[ROWS_READ.name]) is not None:
+            counters[ROWS_READ.name] = max(0, read - self._own)
         self._own = 0
         self._count_beneath(connection, counters, (self._reading, self._beneath), (reading, beneath))
         for name, value in counters.items():
@@ -152,7 +150,7 @@ class Ledger:
         after: tuple[Reading, Beneath],
     ) -> None:
         """Add to the rows that were changed those that no handler has counted; None where they cannot be told."""
-        changed = counters["rows_changed"]
+        changed = counters[ROWS_CHANGED.name]
         if changed is None:
             return
         lost = lost_rows.lost(before[1], after[1])
@@ -164,7 +162,7 @@ class Ledger:
                 cascading = not self._only_versions(before, after)
             hidden = cascading or before[1].may_have_cascaded(after[1], statements, self._version_tables)
             beneath = self._cleaned_up(connection, before, after, cascading, hidden)
-        counters["rows_changed"] = None if beneath is None else changed + beneath + lost
+        counters[ROWS_CHANGED.name] = None if beneath is None else changed + beneath + lost
 
     def _cleaned_up(
         self,

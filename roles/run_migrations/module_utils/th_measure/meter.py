@@ -1,55 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a migration made the server do: counters read over the measuring side's own connection.
 
-What can be measured depends on the server. A private one counts for this job alone: MySQL and Percona in InnoDB,
-MariaDB 10.11 in the handlers. On an external one only what is counted for the job's own account is told.
+What can be measured depends on the server: `th_server.counters` has what is read, and of which.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_measure.innodb_rows import asked, encoded
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.counters import (
+    ALTERED,
+    COUNTERS,
+    DATA,
+    PRIVATE,
+    REDO_BYTES,
+    ROWS_CHANGED,
+    ROWS_READ,
+    Counter,
+    Source,
+)
 
-_INNODB_CHANGED = ("Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_deleted")
-_HANDLER_CHANGED = ("Handler_write", "Handler_update", "Handler_delete")
-_HANDLER_READ = tuple(f"Handler_read_{how}" for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next"))
 _NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#ib_redo")
 # MariaDB and MySQL 5.7; MySQL 8
 _TABLESPACES = ("INNODB_SYS_TABLESPACES", "INNODB_TABLESPACES")
-NAMES = ("rows_changed", "rows_read", "redo_bytes", "data_bytes")
+NAMES = tuple(counter.name for counter in COUNTERS)
 _COUNTED_SECONDS = 10.0
 """How long the last statements of an account may take to be counted after they were answered."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The server's counters at one moment, and the size of the job's data in bytes (None: cannot be told).
+    """What a server has counted at one moment, by the names that it has there, and DATA where that can be told.
 
-    With `account`, they are those of the job's account on a server that others use, too. `busy` are the seconds that
-    statements of that account have taken; None where nobody counts them.
+    `busy` are the seconds that statements of the job's account have taken; None where nobody counts them.
     """
 
     status: Mapping[str, int]
-    data_bytes: int | None
-    account: bool = False
+    source: Source
     busy: float | None = field(default=None, compare=False)
 
     @property
     def handlers(self) -> bool:
         """Whether rows are counted by handlers, which do not see what InnoDB changes by itself."""
-        return self.account or not all(name in self.status for name in (*_INNODB_CHANGED, "Innodb_rows_read"))
+        return self.source is not Source.INNODB
 
     @property
     def statements(self) -> int:
         """The rows that statements have updated and deleted so far."""
-        return sum(self.status.get(name, 0) for name in ("Handler_update", "Handler_delete"))
+        names = ("rows_updated", "rows_deleted") if self.source is Source.USER_STATISTICS else ALTERED
+        return sum(self.status.get(name, 0) for name in names)
+
+    @property
+    def handled(self) -> int | None:
+        """The rows that handlers have read so far; None where they are not counted."""
+        return self._sum(ROWS_READ.read[Source.HANDLERS if self.source is Source.INNODB else self.source])
 
     def busy_since(self, before: Reading) -> float | None:
         """The seconds that the server was busy with statements of the account between two readings."""
@@ -57,25 +68,22 @@ class Reading:
 
     def since(self, before: Reading) -> dict[str, int | None]:
         """What happened between two readings: the `counters` of an `end` event; None is "cannot be measured"."""
+        return {counter.name: self._grown(counter, before) for counter in COUNTERS}
 
-        def delta(*names: str) -> int | None:
-            if not all(name in self.status and name in before.status for name in names):
-                return None
-            grown = sum(self.status[name] - before.status[name] for name in names)
-            return grown if grown >= 0 else None  # somebody has set the counters back
+    def with_log_of(self, later: Reading) -> Reading:
+        """The same but for what the server has written to its redo log: that is as a later reading has it."""
+        log = {name: later.status[name] for name in REDO_BYTES.read.get(self.source, ()) if name in later.status}
+        return replace(self, status={**self.status, **log})
 
-        if self.handlers:
-            changed, read = delta(*_HANDLER_CHANGED), delta("Rows_read")
-        else:
-            changed, read = delta(*_INNODB_CHANGED), delta("Innodb_rows_read")
-        sizes = (self.data_bytes, before.data_bytes)
-        return {
-            "rows_changed": changed,
-            "rows_read": read,
-            # one log holds what everybody writes
-            "redo_bytes": None if self.account else delta("Innodb_os_log_written"),
-            "data_bytes": None if sizes[0] is None or sizes[1] is None else sizes[0] - sizes[1],
-        }
+    def _grown(self, counter: Counter, before: Reading) -> int | None:
+        names = counter.read.get(self.source, ())
+        now, then = self._sum(names), before._sum(names)
+        if now is None or then is None or (now < then and not counter.shrinks):
+            return None
+        return now - then
+
+    def _sum(self, names: Sequence[str]) -> int | None:
+        return sum(self.status[name] for name in names) if names and self.status.keys() >= set(names) else None
 
 
 def unmeasured() -> dict[str, int | None]:
@@ -91,30 +99,42 @@ def read(connection: Any, server: mariadb.Server) -> Reading:
     """
     if not server.private:
         busy = _busy(connection, server.user)
-        return Reading(_of_account(connection, server.user), _files(connection, server), account=True, busy=busy)
-    if not server.datadir.is_dir():
-        raise FileNotFoundError(f"{server.datadir} is no data directory of a private server")
-    return Reading(_of_server(connection), _size(server.datadir), busy=_busy(connection, server.user))
+        status, source = _of_account(connection, server.user)
+        size = _files(connection, server)
+    else:
+        if not server.datadir.is_dir():
+            raise FileNotFoundError(f"{server.datadir} is no data directory of a private server")
+        status, source = _of_server(connection)
+        size, busy = _size(server.datadir), _busy(connection, server.user)
+    return Reading(status if size is None else {**status, DATA: size}, source, busy)
 
 
-def read_status(connection: Any, server: mariadb.Server) -> Mapping[str, int]:
+def read_status(connection: Any, server: mariadb.Server) -> Reading:
     """The counters alone, without those of statements that are answered and not counted yet."""
-    return _of_server(connection) if server.private else _of_account(connection, server.user, patience=0)
+    return Reading(*(_of_server(connection) if server.private else _of_account(connection, server.user, patience=0)))
 
 
-def rows_read(connection: Any, server: mariadb.Server) -> int | None:
-    """How many rows were read so far."""
-    return read_status(connection, server).get("Rows_read")
+def source_of(status: Mapping[str, int]) -> Source:
+    """Where a private server with such a status counts."""
+    rows = (*ROWS_CHANGED.read[Source.INNODB], *ROWS_READ.read[Source.INNODB])
+    return Source.INNODB if status.keys() >= set(rows) else Source.HANDLERS
 
 
-def _of_server(connection: Any) -> dict[str, int]:
-    wanted = (*_INNODB_CHANGED, "Innodb_rows_read", *_HANDLER_CHANGED, "Rows_read", "Innodb_os_log_written")
+def _names(*sources: Source) -> list[str]:
+    """All that is read there."""
+    found = (name for source in sources for counter in COUNTERS for name in counter.read.get(source, ()))
+    return [name for name in dict.fromkeys(found) if name != DATA]
+
+
+def _of_server(connection: Any) -> tuple[dict[str, int], Source]:
+    wanted = _names(*PRIVATE)
     rows = mariadb.query(
         connection,
         f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(['%s'] * len(wanted))})",
         *wanted,
     )
-    return {str(name): int(value) for name, value in rows}
+    status = {str(name): int(value) for name, value in rows}
+    return status, source_of(status)
 
 
 def _busy(connection: Any, user: str) -> float | None:
@@ -138,31 +158,30 @@ def connections(connection: Any, server: mariadb.Server) -> int:
     return int(rows[0][0])  # those that are there now: a short one can be missed
 
 
-def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> dict[str, int]:
+def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> tuple[dict[str, int], Source]:
     """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
     rows = asked(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
         if patience and not _counted(connection, user, patience):
-            return {}
+            return {}, Source.USER_STATISTICS
+        wanted = _names(Source.USER_STATISTICS)
         rows = asked(
             connection,
-            "SELECT rows_read, rows_inserted, rows_updated, rows_deleted FROM information_schema.user_statistics"
+            f"SELECT {', '.join(wanted)} FROM information_schema.user_statistics"  # noqa: S608 - names of our own
             " WHERE user = %s",
             user,
         )
         if rows:  # without the right to see it, there is no row; the account itself has been here before
-            return dict(zip(("Rows_read", *_HANDLER_CHANGED), (int(value) for value in rows[0]), strict=True))
+            return dict(zip(wanted, (int(value) for value in rows[0]), strict=True)), Source.USER_STATISTICS
+    wanted = _names(Source.STATUS_BY_USER)
     rows = asked(
         connection,
-        "SELECT variable_name, variable_value FROM performance_schema.status_by_user"
-        " WHERE user = %s AND variable_name LIKE 'Handler\\_%%'",
+        "SELECT variable_name, variable_value FROM performance_schema.status_by_user"  # noqa: S608 - placeholders
+        f" WHERE user = %s AND variable_name IN ({', '.join(['%s'] * len(wanted))})",
         user,
+        *wanted,
     )
-    found = {str(name): int(value) for name, value in rows or ()}
-    if not all(name in found for name in (*_HANDLER_CHANGED, *_HANDLER_READ)):
-        return {}
-    changed = {name: found[name] for name in _HANDLER_CHANGED}
-    return {**changed, "Rows_read": sum(found[name] for name in _HANDLER_READ)}
+    return {str(name): int(value) for name, value in rows or ()}, Source.STATUS_BY_USER
 
 
 def _counted(connection: Any, user: str, patience: float) -> bool:

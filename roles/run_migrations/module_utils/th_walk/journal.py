@@ -10,21 +10,13 @@ from typing import Any
 
 from ansible.module_utils.th_core.artifacts import append_event
 from ansible.module_utils.th_measure import meter
+from ansible.module_utils.th_server.counters import MEASURED, SECONDS
 from ansible.module_utils.th_walk.allowed_steps import Way
 from ansible.module_utils.th_walk.diagnosis import diagnosed, refuse_another_database, truncated
 from ansible.module_utils.th_walk.logs import WalkLog
 from ansible.module_utils.th_walk.server_probe import Evidence
 from ansible.module_utils.th_walk.stages import Stage, Tree
 from ansible.module_utils.th_walk.walkers import Step, StepEnd, WalkError
-
-_LITTLE = {"seconds": 1.0, "rows_read": 1000, "redo_bytes": 1 << 20, "data_bytes": 1 << 20}
-"""Up to where what is done outside of the migrations is nothing to speak of; a row that is changed always is."""
-_OF_LIMITS = {
-    "maximum_migration_times": "seconds",
-    "Innodb_rows_read": "rows_read",
-    "maximum_redo_bytes": "redo_bytes",
-    "maximum_data_growth": "data_bytes",
-}
 
 
 class Diary:
@@ -128,12 +120,17 @@ class Diary:
 
     def _weighs(self, counters: Mapping[str, int | None], busy: float | None) -> bool:
         """Whether what was measured is worth a row of its own: it is when it could be over a limit."""
-        measured = {**counters, "seconds": busy}
+        measured = {**counters, SECONDS.name: busy}
         if all(value is None for value in measured.values()):
             return False  # the steps say it already
-        if counters["rows_changed"] != 0:
-            return True
-        return any((measured[name] or 0) > min(least, self._least.get(name, least)) for name, least in _LITTLE.items())
+        for counter in MEASURED:
+            value, little = measured[counter.name], counter.little
+            if little is None:
+                if value != 0:
+                    return True
+            elif (value or 0) > min(little, self._least.get(counter.limit, little)):
+                return True
+        return False
 
     def _say_measured(self, step: Step, seconds: float, counters: Mapping[str, int | None]) -> None:
         known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
@@ -164,10 +161,10 @@ class Diary:
 
 
 def _least(limits: object) -> dict[str, float]:
-    """The lowest limit that a dataset sets, by what it measures."""
+    """The lowest limit that a dataset sets, by its key."""
     found = {}
     for key, table in limits.items() if isinstance(limits, Mapping) else ():
         numbers = [one for one in table.values() if type(one) in (int, float)] if isinstance(table, Mapping) else []
-        if key in _OF_LIMITS and numbers:
-            found[_OF_LIMITS[key]] = min(numbers)
+        if numbers:
+            found[key] = min(numbers)
     return found
