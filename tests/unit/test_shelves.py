@@ -13,18 +13,19 @@ ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
 ORDER = {
-    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove profile control",
+    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove control",
     "th_sandbox": "usage limits seccomp cgroup_tree descendants unnamed_files capped_log cgroups disk box watch "
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
     "th_server": "accounts prepared connection mariadb external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
-    "th_tools": "versions revisions scripts django_scripts django_trees",
+    "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
+    "sqlalchemy_migrate django_scripts django_trees django command tools profile",
     "th_egress": "rules upstream http resolver proxy",
     "th_environment": "uv_errors pep508 requirements unpackaged package_caches kept source merged_code uv recipe "
     "without_change build_box install build find build_step",
-    "th_checkout": "install_files comparison ini facts request shared_tree history merged_modules fetch trees "
+    "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
     "th_dump": "sql_lexer source seed_errors facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "

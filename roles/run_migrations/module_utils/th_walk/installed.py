@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_parse.python import SCRIPT_LIMIT
+from ansible.module_utils.th_tools.django import APP_VERSIONS
 from ansible.module_utils.th_tools.django_trees import read_django_tree
 from ansible.module_utils.th_tools.revisions import Revision, Tree
-from ansible.module_utils.th_tools.versions import heads_of, prefixed
+from ansible.module_utils.th_tools.versions import prefixed
 
 APPS_LIMIT = 1000
 FILES_LIMIT = 20_000
@@ -63,7 +64,7 @@ class Installed:
             name: {"down": revision.before, "replaces": revision.replaces}
             for name, revision in self.tree.revisions.items()
         }
-        return [head for head in heads_of(rows, "django", prefix, facts) if head in facts] if facts else []
+        return [head for head in APP_VERSIONS.heads(rows, prefix, facts) if head in facts] if facts else []
 
 
 def read_installed(venv: Path, told: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
