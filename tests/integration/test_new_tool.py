@@ -42,7 +42,7 @@ def ansible(world: World) -> Path:
 
 @pytest.fixture(scope="module")
 def books(world: World) -> Project:
-    profile = yaml.safe_load(example("editing.md", "writes a profile:"))
+    profile = yaml.safe_load(example("editing.md", "A project's profile:"))
     files = {"db/001_books.sql": "CREATE TABLE books (id int, title varchar(50));\n", "db/readme.txt": "books\n"}
     made = Project(world, "books", {**files, "db/002_note.sql": "ALTER TABLE books ADD note text;\n"}, profile)
     made.dataset({"": SEED}, XInnodb_rows_changed={"default": 5})

@@ -82,6 +82,25 @@ def test_a_role_takes_nothing_of_another_stage(path: Path) -> None:
         assert SHELVES[shelf].parts[len(ROLES.parts)] in ("project", own), f"{name_of(path)} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in (*FILES, *PROGRAMS) if path.parent.name != "th_tools"], ids=lambda path: path.stem
+)
+def test_what_is_particular_to_a_migration_tool_is_asked_of_its_row(path: Path) -> None:
+    """Nothing else compares a tool's name, or that of how it keeps versions, or has a table by them."""
+    names = {"alembic", "django", "sqlalchemy_migrate", "numbered"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Dict):
+            parts = node.keys
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        for part in parts:
+            found = isinstance(part, ast.Constant) and part.value in names
+            assert not found, f"{ast.unparse(node)}: a property of th_tools.tool.Tool would say why"
+
+
 @pytest.mark.parametrize("shelf", sorted(SHELVES))
 def test_a_shelf_says_what_is_on_it(shelf: str) -> None:
     document = ast.get_docstring(ast.parse((SHELVES[shelf] / "__init__.py").read_text()))

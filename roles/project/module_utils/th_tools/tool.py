@@ -125,7 +125,8 @@ class Tool:
       migration. `request` is what it is told beside what all are (th_stepper.py), given the settings, the checkout, and
       the values of the profile's templates.
     * `modules` are those of the environment that it imports, compiled when that is built.
-    * `in_packages` is whether migrations may be in packages as well: each stage's environment is asked for them.
+    * `in_packages` is whether migrations may be in packages as well, as apps of Django: each stage's environment is asked
+      for them.
     * `records_unrun` is whether it may record a migration that it has not run.
     * `wrong_rows` says why the tool refuses what its version table holds, in words that follow "the table … has"; ""
       when it does not. It is given the key that names the table.
