@@ -145,8 +145,8 @@ ALEMBIC = Tool(
     configured=True,
     read=_read,
     unfit=_unfit,
+    wrong_rows=_wrong_rows,
     program="walk_alembic.py",
     request=_request,
     modules=("alembic.command", "alembic.autogenerate", "sqlalchemy.orm", "sqlalchemy.dialects.mysql"),
-    wrong_rows=_wrong_rows,
 )

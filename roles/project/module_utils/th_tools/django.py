@@ -12,7 +12,7 @@ from typing import Any
 from ansible.module_utils.th_core.checks import Key, inside, map_of, matching, text
 from ansible.module_utils.th_tools.keys import FOLDERS, LABEL, commands
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.tool import Commit, Places, Settings, Tool, Versions
+from ansible.module_utils.th_tools.tool import Commit, PackagedApps, Places, Settings, Tool, Versions
 from ansible.module_utils.th_tools.versions import Revisions, below, prefixed
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -101,6 +101,30 @@ def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
     return tree, Places(tuple(folders))
 
 
+def _read_packaged(files: Mapping[str, bytes], labels: Mapping[str, str]) -> Tree:
+    from ansible.module_utils.th_tools.django_trees import read_django_tree
+
+    return read_django_tree(files.items(), list(labels), labels)[0]
+
+
+def _waiting(tree: Tree, rows: Iterable[str]) -> set[str]:
+    """By the rules of Django (``django/db/migrations/loader.py``)."""
+    applied, left = set(rows), set(tree.revisions)
+    for name, revision in tree.revisions.items():
+        if not revision.replaces:
+            continue
+        there = [old in applied for old in revision.replaces]
+        if all(there):
+            applied.add(name)
+        else:
+            applied.discard(name)
+        if all(there) or not any(there):
+            left.difference_update(revision.replaces)
+        else:
+            left.discard(name)
+    return left - applied
+
+
 def _request(settings: Settings, src: Path, values: Mapping[str, str]) -> dict[str, Any]:
     names = ("user", "password", "socket", "host", "port")
     database = {**{name: values[name] for name in names}, "name": values["database"]}
@@ -120,6 +144,6 @@ DJANGO = Tool(
     program="walk_django.py",
     request=_request,
     modules=("django.core.management", "django.db.migrations.executor", "django.db.backends.mysql.base"),
-    in_packages=True,
+    packaged=PackagedApps(_read_packaged, _waiting),
     records_unrun=True,
 )

@@ -81,6 +81,18 @@ class Versions:
         return f"SELECT {self.expression} FROM `{quoted}`"  # noqa: S608 - see above
 
 
+@dataclass(frozen=True)
+class PackagedApps:
+    """How a tool finds migrations in packages: of apps, each with a label and a folder of scripts below site-packages.
+
+    `read` makes a tree of the files (content by path) and the apps' labels by folder; like a commit's, they may be the
+    change's. `waiting` are those of a tree that the tool would run on a database with some rows.
+    """
+
+    read: Callable[[Mapping[str, bytes], Mapping[str, str]], Tree]
+    waiting: Callable[[Tree, Iterable[str]], set[str]]
+
+
 def _version_locations(settings: Settings) -> list[str]:
     return list(settings["version_locations"])
 
@@ -119,17 +131,20 @@ class Tool:
       the profile holds. `parent` is what the tool calls a revision's link to the one before it; `parents_needed` is
       whether it refuses a tree where the other end of one is missing.
 
+    In a restored dataset:
+
+    * `wrong_rows` says why the tool refuses what its version table holds, in words that follow "the table … has"; ""
+      when it does not. It is given the key that names the table.
+
     In the walk:
 
     * `program` is the walking program, in files/ of the role run_migrations; without one a command is run once a
       migration. `request` is what it is told beside what all are (th_stepper.py), given the settings, the checkout, and
       the values of the profile's templates.
     * `modules` are those of the environment that it imports, compiled when that is built.
-    * `in_packages` is whether migrations may be in packages as well, as apps of Django: each stage's environment is asked
-      for them.
+    * `packaged` is how migrations of packages are found; with it, each stage's environment is asked for the apps that
+      it has, and for what it would run.
     * `records_unrun` is whether it may record a migration that it has not run.
-    * `wrong_rows` says why the tool refuses what its version table holds, in words that follow "the table … has"; ""
-      when it does not. It is given the key that names the table.
     """
 
     name: str
@@ -144,12 +159,17 @@ class Tool:
     by_app: bool = False
     parent: str = "down_revision"
     parents_needed: bool = True
+    wrong_rows: Callable[[list[str], Settings, Revisions, str], str] = _all_right
     program: str = ""
     request: Callable[[Settings, Path, Mapping[str, str]], dict[str, Any]] = _nothing_more
     modules: tuple[str, ...] = ()
-    in_packages: bool = False
+    packaged: PackagedApps | None = None
     records_unrun: bool = False
-    wrong_rows: Callable[[list[str], Settings, Revisions, str], str] = _all_right
+
+    @property
+    def in_packages(self) -> bool:
+        """Whether migrations may be in packages, beside those of the repository."""
+        return self.packaged is not None
 
     @property
     def keys_of_scripts(self) -> str:
