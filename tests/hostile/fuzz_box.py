@@ -14,7 +14,8 @@ from typing import Any, cast
 import pytest
 from ansible.module_utils.th_core.artifacts import append_event
 from ansible.module_utils.th_mask.mask import Masker, Stream
-from ansible.module_utils.th_tools.versions import heads_of, overlapping
+from ansible.module_utils.th_tools.alembic import overlapping
+from ansible.module_utils.th_tools.tools import VERSIONS
 from ansible.module_utils.th_walk.channel import Channel
 from ansible.module_utils.th_walk.in_process import InProcessWalker
 from ansible.module_utils.th_walk.walkers import Step, Surroundings, Target, WalkError, told
@@ -115,13 +116,14 @@ TREES = st.dictionaries(ROWS, st.fixed_dictionaries({"down": NAMES}, optional={"
 def test_any_version_table_has_heads(rows: list[str], prefix: str, tree: dict[str, Any] | None) -> None:
     with bounded(rows):
         for style in ("alembic", "numbered", "django"):
-            heads = heads_of(rows, style, prefix, tree)
+            heads = VERSIONS[style].heads(rows, prefix, tree)
             assert heads == sorted(heads) and all(isinstance(head, str) for head in heads)
             if style == "alembic":
                 assert len(set(heads)) == len(set(rows)), "what the tree does not know is kept"
         overlapping(rows, prefix, tree or {})
         for row in rows:
-            assert told("base", "numbered", [Step(row, "x")]) and told(row, "numbered", [Step(row, "x")]) == row
+            numbered, way = VERSIONS["numbered"], [Step(row, "x")]
+            assert told("base", numbered, way) and told(row, numbered, way) == row
 
 
 # -- what is published ---------------------------------------------------------------------------------------------

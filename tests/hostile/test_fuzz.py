@@ -20,10 +20,8 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible.module_utils.th_checkout.ini import VALUE_LIMIT, read_ini, read_toml, split_locations
 from ansible.module_utils.th_checkout.install_files import says_what_is_installed
 from ansible.module_utils.th_core.checks import WrongKey
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dataset.dataset import read_dataset
 from ansible.module_utils.th_dump.seed_errors import SeedError
@@ -32,9 +30,12 @@ from ansible.module_utils.th_environment.source import NotPlainError, Plain, Sou
 from ansible.module_utils.th_environment.unpackaged import needed
 from ansible.module_utils.th_mask.secrets import collect
 from ansible.module_utils.th_parse import downlevel, new_syntax  # noqa: F401 - the first is imported once, not often
+from ansible.module_utils.th_tools.alembic_files import VALUE_LIMIT, read_ini, read_toml, split_locations
+from ansible.module_utils.th_tools.alembic_scripts import read_tree
 from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.numbered_scripts import SQLALCHEMY_MIGRATE, read_numbered_tree
+from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.scripts import read_tree
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -434,8 +435,9 @@ def sound(tree: Tree) -> None:
 def test_any_python_is_a_tree_of_migrations(files: dict[str, bytes], other: str) -> None:
     with bounded(files), pytest.MonkeyPatch.context() as patch:
         patch.setattr(new_syntax, "SECONDS", 1)  # what libcst needs ten for, it is not given here
-        for style in ("alembic", "numbered", "sqlalchemy_migrate"):
-            sound(read_tree(files.items(), style))
+        sound(read_tree(files.items()))
+        sound(read_numbered_tree(files.items()))
+        sound(read_numbered_tree(files.items(), SQLALCHEMY_MIGRATE))
         sound(read_django_tree(files.items())[0])
         sound(read_django_tree(files.items(), ["migrations", "m/migrations"], {"m": "label"})[0])
 

@@ -40,10 +40,10 @@ END = "\n\0"
 GIVEN_TO = {
     "log_line.py:_OUTPUT": {"match"}, "log_line.py:_OURS": {"match"}, "log_line.py:_ROWS": {"match"},
     "profile.py:REF": {"fullmatch"}, "sql_lexer.py:_ROWS": {"match"},
-    "scripts.py:_NUMBERED_FILE": {"fullmatch"}, "scripts.py:_SQLALCHEMY_MIGRATE_FILE": {"fullmatch"},
+    "numbered_scripts.py:NUMBERED": {"fullmatch"}, "numbered_scripts.py:SQLALCHEMY_MIGRATE": {"fullmatch"},
 }  # fmt: skip
 """How those are applied that a function is given, or that stand in a table."""
-COMPUTED = {"ini.py:otherwise": r", *|(?: +)|:"}
+COMPUTED = {"alembic_files.py:otherwise": r", *|(?: +)|:"}
 """Patterns that a function is given, in one."""
 MADE = {"sql_lexer.py": "_patterns"}
 """Functions that make patterns, which are asked for some: see `made`."""

@@ -15,8 +15,10 @@ import pytest
 from ansible.module_utils.th_checkout.comparison import compare
 from ansible.module_utils.th_parse import limited, python
 from ansible.module_utils.th_parse.limited import Bounds
+from ansible.module_utils.th_tools.alembic_scripts import read_tree
 from ansible.module_utils.th_tools.django_trees import read_django_tree
-from ansible.module_utils.th_tools.scripts import read_tree
+from ansible.module_utils.th_tools.numbered_scripts import SQLALCHEMY_MIGRATE, read_numbered_tree
+from ansible.module_utils.th_tools.revisions import Tree
 
 from tests.library.gitserver import Repository, git, script
 from tests.library.test_checkout import VERSIONS, ZUUL_REF, Workplace
@@ -119,10 +121,17 @@ HIDDEN["an import that is no longer lazy"] = (
 )  # fmt: skip
 
 
+READERS: dict[str, Callable[[dict[str, bytes]], Tree]] = {
+    "alembic": lambda files: read_tree(files.items()),
+    "sqlalchemy_migrate": lambda files: read_numbered_tree(files.items(), SQLALCHEMY_MIGRATE),
+    "django": lambda files: read_django_tree(files.items())[0],
+}
+
+
 def altered(before: dict[str, bytes], after: dict[str, bytes], style: str = "alembic") -> list[str]:
     trees = []
     for files in (before, after):
-        tree = read_django_tree(files.items())[0] if style == "django" else read_tree(files.items(), style)
+        tree = READERS[style](files)
         assert not tree.unreadable, tree.unreadable
         trees.append(tree)
     return compare(*trees)["altered"]

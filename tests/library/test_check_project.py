@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_tools.profile import check_profile
 
 from tests.functional.support import free_port
 from tests.library import toy

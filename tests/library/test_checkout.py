@@ -16,13 +16,13 @@ import pytest
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.artifacts import report_error
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_git.process import Limits
 from ansible.module_utils.th_git.submodules import submodule_problem
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_tools.profile import check_profile
 
 from worker.verdict import Fault, Outcome, artifacts, decide
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_git.client import Git
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_tools.profile import check_profile
 
 from .conftest import ROOT, load_module
 from .gitserver import Repository, script
 from .toy import PROGRAMS
 
 load_module("checkout", "read_migrations")
-from ansible.module_utils.th_checkout.ini import TOML_LIMIT, read_toml  # noqa: E402
 from ansible.module_utils.th_checkout.trees import Forest  # noqa: E402
+from ansible.module_utils.th_tools.alembic_files import TOML_LIMIT, read_toml  # noqa: E402
 
 Files = dict[str, str | None]
 SCRIPTS: Files = {

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_checkout.trees import Forest
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_environment.uv import uv_path
 from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
 
 from .gitserver import Repository

@@ -9,8 +9,9 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ansible.module_utils.th_parse.python import SCRIPT_LIMIT
+from ansible.module_utils.th_tools.alembic_scripts import read_tree
+from ansible.module_utils.th_tools.numbered_scripts import SQLALCHEMY_MIGRATE, read_numbered_tree
 from ansible.module_utils.th_tools.revisions import Revision, Tree
-from ansible.module_utils.th_tools.scripts import read_tree
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
@@ -134,11 +135,11 @@ def test_the_digest_is_of_the_upgrade_alone() -> None:
 
 def test_numbered_versions() -> None:
     files = [("v/002_b.py", b""), ("v/010_c.py", b"print 'old'"), ("v/001_a.py", b""), ("v/__init__.py", b"")]
-    tree = read_tree(files, "numbered")
+    tree = read_numbered_tree(files)
     assert tree.order() == ["1", "2", "10"]
     assert tree.heads() == ["10"]
     assert tree.revisions["10"].down == ("2",)
-    assert "already" in read_tree([*files, ("v/2_d.py", b"")], "numbered").unreadable[0].reason
+    assert "already" in read_numbered_tree([*files, ("v/2_d.py", b"")]).unreadable[0].reason
 
 
 @given(st.binary(max_size=300))
@@ -217,12 +218,12 @@ def test_sql_scripts_belong_to_their_version() -> None:
         "v/helpers.py": [],
     }
     files = dict.fromkeys(alters, b"text()")
-    tree = read_tree(files.items(), "sqlalchemy_migrate")
+    tree = read_numbered_tree(files.items(), SQLALCHEMY_MIGRATE)
     assert tree.order() == ["1", "2", "3", "20131122214245"]
     assert tree.revisions["1"].file == "v/001_a_mysql_upgrade.sql"  # it is taken rather than Python
     assert len(tree.revisions["1"].others) == 3
     for name, altered in alters.items():
-        other = read_tree({**files, name: b"other()"}.items(), "sqlalchemy_migrate").revisions
+        other = read_numbered_tree({**files, name: b"other()"}.items(), SQLALCHEMY_MIGRATE).revisions
         assert [one for one in other if other[one].digest != tree.revisions[one].digest] == altered, name
 
 

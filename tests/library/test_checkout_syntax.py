@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.th_parse import new_syntax, python
+from ansible.module_utils.th_tools.alembic_scripts import read_tree
 from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.numbered_scripts import read_numbered_tree
 from ansible.module_utils.th_tools.revisions import Revision
-from ansible.module_utils.th_tools.scripts import read_tree
 
 NEWER = {
     "quotes within an f-string": 'x = f"{d["x"]}"\n',
@@ -120,7 +121,7 @@ def test_the_digest_is_of_what_the_upgrade_does() -> None:
 
 def test_numbered_scripts_in_a_newer_python_are_altered_by_what_they_do() -> None:
     def digest(content: str) -> str:
-        return read_tree([("v/001_a.py", content.encode())], "numbered").revisions["1"].digest
+        return read_numbered_tree([("v/001_a.py", content.encode())]).revisions["1"].digest
 
     assert digest("type X = int\n") == digest("type X = int  # words\n") != digest("type X = str\n")
 

@@ -4,13 +4,14 @@
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_checkout.trees import Places
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_tools.alembic_scripts import read_tree
 from ansible.module_utils.th_tools.django_trees import read_django_tree
+from ansible.module_utils.th_tools.numbered_scripts import read_numbered_tree
+from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.scripts import read_tree
+from ansible.module_utils.th_tools.tool import Places
 
 from .conftest import load_module
 from .gitserver import Repository, script
@@ -38,7 +39,7 @@ class Reader:
         files = [(path, text.encode()) for path, text in self._trees[commit].items() if text is not None]
         if self._settings["tool"] == "django":
             return read_django_tree(files)[0]
-        return read_tree(files, self._settings["versions"])
+        return (read_numbered_tree if self._settings["versions"] == "numbered" else read_tree)(files)
 
     def places(self, commit: str) -> Places:
         return Places(tuple(self._settings["version_locations"] or ["v"]))

@@ -9,10 +9,10 @@ import yaml
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, named, says_what_is_installed
 from ansible.module_utils.th_checkout.request import Request
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_git.client import Git, Patience, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
+from ansible.module_utils.th_tools.profile import check_profile
 
 from tests.playbooks import arrange
 

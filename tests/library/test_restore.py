@@ -55,7 +55,10 @@ class Home:
     def several(self) -> None:
         """Make it a dataset of two databases."""
         self.databases = [
-            database("main", versions="numbered", version_query="SELECT version FROM migrate_version"),
+            database(
+                "main", tool="sqlalchemy_migrate", versions="numbered",
+                version_query="SELECT version FROM migrate_version",
+            ),
             database("api"),
         ]
         del self.keys["database"], self.keys["seed_data"]
@@ -352,7 +355,7 @@ def test_of_djangos_rows_only_the_heads_of_the_trees_apps_are_the_version(home: 
         "INSERT INTO django_migrations VALUES ('auth', '0001'), ('shop', '0001'), ('shop', '0002');\n"
     )
     query = "SELECT CONCAT(app, '.', name) FROM django_migrations"
-    home.databases = [database("", versions="django", version_query=query)]
+    home.databases = [database("", tool="django", versions="django", version_query=query)]
     assert home.restore()[0]["version"] == ["auth.0001", "shop.0001", "shop.0002"]
     options = home.options()
     revisions = {"shop.0001": {"down": []}, "shop.0002": {"down": ["shop.0001"]}}

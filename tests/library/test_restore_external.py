@@ -82,7 +82,9 @@ class Jobs:
             "name": "toy",
             "config": str(config),
             "snapshots_dir": str(self.root / "snapshots"),
-            "databases": [{"name": name, "versions": "alembic", "version_query": query} for name in names],
+            "databases": [
+                {"name": name, "tool": "alembic", "versions": "alembic", "version_query": query} for name in names
+            ],
             "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
             "sandbox": boxes.given(),
             "server_options": [],

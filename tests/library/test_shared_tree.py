@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_checkout.shared_tree import refuse_shared_trees
-from ansible.module_utils.th_core.profile import check_profile
+from ansible.module_utils.th_checkout.tree_checks import check_fit
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Revision, Tree
 
 from . import toy
@@ -43,19 +43,19 @@ def profile(**more: Any) -> dict[str, Any]:
 def test_a_tree_of_several_databases_is_refused(hint: str) -> None:
     files = {"v/b2.py": MULTIDB.format(hint=hint).encode()}
     with pytest.raises(StepError, match=r"projects/shop.yaml: migrations: v/b2.py: upgrade\(engine_name\)") as raised:
-        refuse_shared_trees(TREE, profile(), files.get)
+        check_fit(TREE, profile(), files.get)
     assert raised.value.code == "profile_wrong" and "tool: command" in raised.value.detail
 
 
 @pytest.mark.parametrize("arguments", ["", "engine=None", "*args", "**kwargs", "*, engine=None"])
 def test_other_trees_are_not(arguments: str) -> None:
-    refuse_shared_trees(TREE, profile(), {"v/b2.py": PLAIN.format(arguments=arguments).encode()}.get)
-    refuse_shared_trees(TREE, profile(), {"v/b2.py": b"def upgrade(:"}.get)
+    check_fit(TREE, profile(), {"v/b2.py": PLAIN.format(arguments=arguments).encode()}.get)
+    check_fit(TREE, profile(), {"v/b2.py": b"def upgrade(:"}.get)
 
 
 def test_a_command_for_each_migration_can_walk_one_of_the_databases() -> None:
     by_command = {"tool": "command", "command": ["x"], "version_locations": ["v"]}
-    refuse_shared_trees(TREE, profile(**by_command), {"v/b2.py": MULTIDB.format(hint="").encode()}.get)
+    check_fit(TREE, profile(**by_command), {"v/b2.py": MULTIDB.format(hint="").encode()}.get)
 
 
 TENANTS = """

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_tools.profile import check_profile
 
 from tests.playbooks import arrange
 

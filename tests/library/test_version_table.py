@@ -11,7 +11,8 @@ from ansible.module_utils.th_dataset import version_table
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
-from ansible.module_utils.th_tools.versions import overlapping
+from ansible.module_utils.th_tools.alembic import overlapping
+from ansible.module_utils.th_tools.tools import VERSIONS
 
 from .boxes import given
 
@@ -41,7 +42,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]
 
 def profile(table: str = "alembic_version", versions: str = "alembic", column: str = "version_num") -> dict[str, Any]:
     query = f"SELECT {column} FROM `{table.replace('.', '`.`')}`"
-    return {"name": "", "tool": "alembic", "versions": versions, "version_table": table, "version_query": query}
+    tool = VERSIONS[versions].kept_by
+    return {"name": "", "tool": tool, "versions": versions, "version_table": table, "version_query": query}
 
 
 def read(

@@ -5,9 +5,14 @@ import itertools
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_tools.versions import heads_of
+from ansible.module_utils.th_tools.tools import VERSIONS
+from ansible.module_utils.th_tools.versions import Revisions
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
+
+
+def heads_of(rows: list[str], style: str, prefix: str, revisions: Revisions | None) -> list[str]:
+    return VERSIONS[style].heads(rows, prefix, revisions)
 
 
 def tree(**down: list[str]) -> dict[str, dict[str, Any]]:

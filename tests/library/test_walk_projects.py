@@ -15,11 +15,11 @@ import pytest
 from ansible.module_utils.th_checkout.checkout import facts_of
 from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_core.artifacts import write_json, write_text
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_environment.uv import uv_path
 from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 

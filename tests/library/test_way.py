@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from ansible.module_utils.th_tools.django import DJANGO
 from ansible.module_utils.th_tools.revisions import Revision
 from ansible.module_utils.th_tools.revisions import Tree as Read
 from ansible.module_utils.th_walk.allowed_steps import Way
@@ -134,7 +135,7 @@ def test_a_migration_of_another_app_before_what_it_needs() -> None:
 def test_migrations_of_packages() -> None:
     first, second = Revision("tags.1", (), "tags/1.py", ""), Revision("tags.2", ("tags.1",), "tags/2.py", "")
     read = Read({"tags.1": first, "tags.2": second})
-    packages = Installed({"tags": "tags/migrations"}, read)
+    packages = Installed(DJANGO, {"tags": "tags/migrations"}, read)
     taken = site(["blog.1"], packages)
     assert taken.take(Step("base", "tags.1"), ["blog.1"]) == Step("base", "tags.1")
     assert "tags.9, which is none" in ended(taken, ("tags.1", "tags.9"), ["tags.1"])

@@ -57,7 +57,7 @@ DATABASE: dict[str, Any] = {"tool": "alembic", "script_location": "migrations"}
 
 def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, Any]:
     """The profile of a project with one database, complete."""
-    from ansible.module_utils.th_core.profile import check_profile  # found once tests/library/conftest.py is loaded
+    from ansible.module_utils.th_tools.profile import check_profile  # found once tests/library/conftest.py is loaded
 
     return check_profile({"migrations": dict(database), **more})
 

@@ -13,18 +13,19 @@ ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
 ORDER = {
-    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove profile control",
+    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove control",
     "th_sandbox": "usage limits seccomp cgroup_tree descendants unnamed_files capped_log cgroups disk box watch "
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
     "th_server": "counters accounts prepared connection mariadb external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
-    "th_tools": "versions revisions scripts django_scripts django_trees",
+    "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
+    "sqlalchemy_migrate django_scripts django_trees django command tools profile",
     "th_egress": "rules upstream http resolver proxy",
     "th_environment": "uv_errors pep508 requirements unpackaged package_caches kept source merged_code uv recipe "
     "without_change build_box install build find build_step",
-    "th_checkout": "install_files comparison ini facts request shared_tree history merged_modules fetch trees "
+    "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
     "th_dump": "sql_lexer source seed_errors facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "
@@ -79,6 +80,25 @@ def test_a_role_takes_nothing_of_another_stage(path: Path) -> None:
     for name in imports(path):
         shelf = name.partition(".")[0]
         assert SHELVES[shelf].parts[len(ROLES.parts)] in ("project", own), f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in (*FILES, *PROGRAMS) if path.parent.name != "th_tools"], ids=lambda path: path.stem
+)
+def test_what_is_particular_to_a_migration_tool_is_asked_of_its_row(path: Path) -> None:
+    """Nothing else compares a tool's name, or that of how it keeps versions, or has a table by them."""
+    names = {"alembic", "django", "sqlalchemy_migrate", "numbered"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Dict):
+            parts = node.keys
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        for part in parts:
+            found = isinstance(part, ast.Constant) and part.value in names
+            assert not found, f"{ast.unparse(node)}: a property of th_tools.tool.Tool would say why"
 
 
 @pytest.mark.parametrize("shelf", sorted(SHELVES))

@@ -74,14 +74,7 @@ from ansible.module_utils.th_core.text import mask, printable
 from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
-
-_HOW = {
-    "alembic": "script_location, version_locations or config",
-    "sqlalchemy_migrate": "repository",
-    "django": "apps",
-    "command": "version_locations",
-}
-"""The keys of a profile that say where the migrations are, by tool."""
+from ansible.module_utils.th_tools.tools import tool_of
 
 
 def look(params: Mapping[str, Any], log: CappedLog) -> dict[str, Any]:
@@ -145,14 +138,14 @@ def _without(
     profile: Mapping[str, Any], database: Mapping[str, Any], name: str, folders: tuple[str, ...]
 ) -> dict[str, Any]:
     where = f"databases.{database['name']}" if database["name"] else "migrations"
-    keys = _HOW[database["tool"]]
+    tool = tool_of(database)
     if folders and folders != ("",):
         detail = f"there is no migration in {', '.join(map(printable, folders))} of {name}"
-    elif database["tool"] == "django":
+    elif tool.by_app:
         detail = f"{name} has no app with migrations"
     else:
         detail = f"neither the profile nor {database.get('config') or 'a file'} of {name} says where migrations are"
-    return _problem("profile_wrong", f"{profile['file']}: {where}: {detail}", f"correct {keys}")
+    return _problem("profile_wrong", f"{profile['file']}: {where}: {detail}", f"correct {tool.keys_of_scripts}")
 
 
 def _problem(code: str, detail: str, remedy: str, warning: bool = False) -> dict[str, Any]:

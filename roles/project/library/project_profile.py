@@ -62,9 +62,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import full, keep_reserve
 from ansible.module_utils.th_core.checks import WrongKey, shown
-from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_core.strict_yaml import read_yaml
+from ansible.module_utils.th_tools.profile import check_profile
 
 PROJECT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 

@@ -108,7 +108,7 @@ from ansible.module_utils.th_dataset.snapshot import Seed, clone, snapshot
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.external_server import release
-from ansible.module_utils.th_tools.versions import heads_of
+from ansible.module_utils.th_tools.tools import heads_of
 
 ROLE = "restore_datasets"
 
@@ -191,7 +191,7 @@ def look(
         with mariadb.connect(server, server.job_file, database=schema) as connection:
             rows = version_table.read(connection, server, one, revisions)
             flavour, version = mariadb.flavour(connection)
-            heads = heads_of(rows, one["versions"], one["name"], revisions)
+            heads = heads_of(rows, one, revisions)
             if not set(revisions or ()) >= set(heads):  # to look at all tables takes time
                 others += version_table.also(connection, server, one)
         found.append({"name": one["name"], "database": schema, "version": heads})

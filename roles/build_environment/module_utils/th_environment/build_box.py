@@ -16,15 +16,10 @@ from ansible.module_utils.th_environment.uv import PIP_NAMES, Uv, WayOut, uv_pat
 from ansible.module_utils.th_sandbox.box import SYSTEM_FILES, Box, Settings
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.contain import base_environment, run_contained
+from ansible.module_utils.th_tools.tools import TOOLS
 
 PROGRAM = "with_way_out.py"
 IMPORTER = "import_modules.py"
-_MODULES = {
-    "alembic": ("alembic.command", "alembic.autogenerate", "sqlalchemy.orm", "sqlalchemy.dialects.mysql"),
-    "django": ("django.core.management", "django.db.migrations.executor", "django.db.backends.mysql.base"),
-    "sqlalchemy_migrate": ("migrate.versioning.api", "sqlalchemy.dialects.mysql"),
-}
-"""What the walk's programs need of the tool that migrates."""
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -79,7 +74,7 @@ class Workplace:
 
         What cannot be imported is not there, or is another's to tell of.
         """
-        modules = sorted({name for tool, scheme in tools for name in (*_MODULES.get(tool, ()), *_driver(scheme))})
+        modules = sorted({name for tool, scheme in tools for name in (*TOOLS[tool].modules, *_driver(scheme))})
         if not modules:
             return
         bytecode.mkdir(mode=0o700)

@@ -16,8 +16,7 @@ from ansible.module_utils.th_checkout.fetch import Fetch, Point
 from ansible.module_utils.th_checkout.install_files import named, says_what_is_installed
 from ansible.module_utils.th_checkout.merged_modules import unless_merged
 from ansible.module_utils.th_checkout.request import Request
-from ansible.module_utils.th_checkout.shared_tree import refuse_shared_trees
-from ansible.module_utils.th_checkout.tree_checks import check_trees, too_many_heads
+from ansible.module_utils.th_checkout.tree_checks import check_fit, check_trees, too_many_heads
 from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_core.artifacts import NAME_LIMIT
 from ansible.module_utils.th_core.step import StepError
@@ -65,7 +64,7 @@ class Checkout(Fetch):
         reader = Forest(git, self._src, databases)
         change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
-        refuse_shared_trees(before, self._profile, lambda path: file(git, self._src, base or commit, path))
+        check_fit(before, self._profile, lambda path: file(git, self._src, base or commit, path))
         sides = (base or commit, commit)
         touched = compare(before, change_tree, lambda: any(map(reader.calls_downgrades, sides)))
         left_out = "there is no target branch" if tip is None else ""

@@ -8,24 +8,21 @@ the profile is wrong, or the branch itself, and the operator has to act.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.th_checkout.trees import Forest, Places
+from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_tools.revisions import Tree, Unreadable
-from ansible.module_utils.th_tools.scripts import NO_REVISION
+from ansible.module_utils.th_tools.revisions import NO_REVISION, Tree, Unreadable
+from ansible.module_utils.th_tools.tool import Places, Tool
+from ansible.module_utils.th_tools.tools import tool_of
+from ansible.module_utils.th_tools.versions import owned, prefixed
 
 SHOWN = 5
 """Revisions that a message names at most."""
 
-_KEYS = {
-    "sqlalchemy_migrate": "repository",
-    "django": "apps",
-    "command": "version_locations",
-}
 _BOTH = 2
 
 
@@ -39,6 +36,11 @@ class Compared:
     places: Places
     merged: str
     profile: str
+
+    @property
+    def tool(self) -> Tool:
+        """What migrates the database."""
+        return tool_of(self.settings)
 
 
 def check_trees(reader: Forest, profile: Mapping[str, Any], base: str | None, commit: str, branch: str) -> None:
@@ -54,7 +56,7 @@ def check_trees(reader: Forest, profile: Mapping[str, Any], base: str | None, co
         _check_scripts(compared, one.places(base or commit))
         _check_parents(compared)
         _check_circles(compared)
-        if settings["versions"] == "django":
+        if compared.tool.by_app:
             _check_leaves(compared)
         else:
             _check_heads(compared)
@@ -63,11 +65,11 @@ def check_trees(reader: Forest, profile: Mapping[str, Any], base: str | None, co
 def too_many_heads(reader: Forest, databases: Iterable[Mapping[str, Any]], commit: str, change: str) -> str:
     """Why a stage before the change cannot be walked to: a database has more heads there than its profile says.
 
-    Of Django's apps one counts whose leaves `change` has merged: whether others are installed is not known.
+    Where each app has one, an app counts whose leaves `change` has merged: whether others are installed is not known.
     """
     for settings in databases:
         one = reader.of(settings["name"])
-        if settings["versions"] == "django":
+        if tool_of(settings).by_app:
             merged = _by_app(one.read(change))
             for app, leaves in sorted(_by_app(one.read(commit)).items()):
                 if len(leaves) > 1 and len(merged.get(app, ())) == 1:
@@ -79,11 +81,22 @@ def too_many_heads(reader: Forest, databases: Iterable[Mapping[str, Any]], commi
     return ""
 
 
+def check_fit(tree: Tree, profile: Mapping[str, Any], read: Callable[[str], bytes | None]) -> None:
+    """Refuse a profile with a tool that cannot be walked with the scripts of merged code, whose `tree` this is; `read`
+    gives a file's content. Raises StepError ``profile_wrong``."""
+    for settings in profile["databases"]:
+        name = settings["name"]
+        heads = [tree.revisions[prefixed(head, name)].file for head in owned(tree.heads(), name)]
+        if problem := tool_of(settings).unfit(heads, read):
+            where = f"databases.{name}" if name else "migrations"
+            raise StepError("profile_wrong", f"{profile['file']}: {where}: {problem}")
+
+
 def _check_scripts(it: Compared, places: Places) -> None:
     if it.places.outside:
         if not places.outside:
             raise StepError("checkout_failed", f"{_of(it)}{it.places.outside}.", file=it.settings["config"])
-        key = f"{_section(it)}.{_key(it, it.places.outside)}"
+        key = f"{_section(it)}.{it.tool.key_of_scripts(it.settings)}"
         raise StepError("profile_wrong", f"{it.profile}: {key}: in {it.merged}, {it.places.outside}.")
     if it.after.revisions:
         return
@@ -93,18 +106,18 @@ def _check_scripts(it: Compared, places: Places) -> None:
         raise StepError("no_migrations", f"{_of(it)}The change leaves no migration script in {where}.")
     if it.after.unreadable:
         raise _broken(it, "no migration script can be read")
-    if it.settings["tool"] == "django" and not it.settings["apps"]:
-        return  # a site whose apps are all packages: what they bring is found in its environment
-    key_of = _key(it, folders)
+    if it.tool.without_scripts(it.settings):
+        return  # what packages bring is found in the environment
+    key_of = it.tool.key_of_scripts(it.settings)
     key = f"{_section(it)}.{key_of}"
     if folders:
         raise StepError("profile_wrong", f"{it.profile}: {key}: {it.merged} has no migration script in {folders}.")
     reason = "names no folder with migration scripts"
     if it.places.missing:
         lacks = f"{it.merged} has no file {printable(it.places.missing)}, which is to name the scripts' folder"
-        cure = f"name alembic's configuration file as it lies in the repository, or set {_section(it)}.{key_of}"
+        cure = f"name {it.tool.name}'s configuration file as it lies in the repository, or set {_section(it)}.{key_of}"
         raise StepError("profile_wrong", f"{it.profile}: {_section(it)}.config: {lacks}: {cure}.")
-    if it.settings["tool"] == "alembic":
+    if it.tool.configured:
         config = it.settings["config"]
         reason = f"is not set, and {config or 'no configuration file'} does not name it in {it.merged}"
     raise StepError("profile_wrong", f"{it.profile}: {key}: {reason}.")
@@ -122,15 +135,14 @@ def _check_parents(it: Compared) -> None:
     if new:
         file = printable(it.after.revisions[new[0][0]].file)
         raise StepError("wrong_parent", f"{'; '.join(texts)}.", file=file)
-    if it.settings["tool"] != "command":  # what another tool makes of it is its own matter
+    if it.tool.parents_needed:
         raise _broken(it, "; ".join(texts))
 
 
 def _orphan(it: Compared, name: str, missing: str) -> str:
     file = printable(posixpath.basename(it.after.revisions[name].file))
-    what = "dependency" if it.settings["versions"] == "django" else "down_revision"
     removed = " any more: the change removes it" if missing in it.before.revisions else ""
-    return f"{what} {printable(missing)} of {file} does not exist{removed}"
+    return f"{it.tool.parent} {printable(missing)} of {file} does not exist{removed}"
 
 
 def _check_circles(it: Compared) -> None:
@@ -225,12 +237,6 @@ def _folders(folders: Sequence[str]) -> str:
 
 def _section(it: Compared) -> str:
     return f"databases.{it.settings['name']}" if it.settings["name"] else "migrations"
-
-
-def _key(it: Compared, folders: str) -> str:
-    if it.settings["tool"] == "alembic":
-        return "version_locations" if it.settings["version_locations"] and folders else "script_location"
-    return _KEYS[it.settings["tool"]]
 
 
 def _of(it: Compared) -> str:

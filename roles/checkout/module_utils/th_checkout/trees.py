@@ -4,36 +4,17 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_checkout.ini import HERE, TooMuchError, read_ini, read_toml, split_locations, split_paths
-from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_git.client import Git
 from ansible.module_utils.th_git.files import containing, differing, file, scripts
 from ansible.module_utils.th_parse.digest import DOWNGRADE
-from ansible.module_utils.th_tools.django_trees import COMPILED, may_matter, read_django_tree
 from ansible.module_utils.th_tools.revisions import Revision, Tree, Unreadable
-from ansible.module_utils.th_tools.scripts import read_tree
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use.
-
-    `outside` says of which folder it has them out of the checkout, where nobody can read them. `missing` is the
-    configuration file that the profile names and the commit does not have.
-    """
-
-    folders: tuple[str, ...] = ()
-    recursive: bool = False
-    helpers: tuple[str, ...] = ()
-    outside: str = ""
-    missing: str = ""
+from ansible.module_utils.th_tools.tool import Places
+from ansible.module_utils.th_tools.tools import tool_of
 
 
 class Forest:
@@ -136,7 +117,6 @@ class TreeReader:
         self._git = git
         self._repository = repository
         self._migrations = migrations
-        self._folder: str = migrations.get("folder", "")
         self._trees: dict[str, Tree] = {}
         self._places: dict[str, Places] = {}
 
@@ -153,122 +133,30 @@ class TreeReader:
         return self._places[commit]
 
     def _look_for(self, commit: str) -> None:
-        tool = self._migrations["tool"]
-        if tool == "django":
-            tree, places = self._django(commit)
-        elif tool == "sqlalchemy_migrate":
-            tree, places = self._repositories(commit)
-        else:
-            places = self._alembic(commit)
-            tree = read_tree(self._files(commit, places), self._migrations["versions"])
-        self._trees[commit], self._places[commit] = tree, places
+        tool = tool_of(self._migrations)
+        found = tool.read(RepositoryCommit(self._git, self._repository, commit), self._migrations)
+        self._trees[commit], self._places[commit] = found
 
-    def _files(
-        self, commit: str, places: Places, wanted: Callable[[str], bool] = lambda path: path.endswith(".py")
-    ) -> list[tuple[str, bytes]]:
+
+@dataclass(frozen=True)
+class RepositoryCommit:
+    """A `Commit` for the tools: one of a repository, read with git."""
+
+    git: Git
+    repository: Path
+    commit: str
+
+    def files(self, places: Places, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
+        """See `Commit`."""
         files: dict[str, bytes] = {}  # folders may lie in each other
         for folder in places.folders:
-            files.update(scripts(self._git, self._repository, commit, folder, places.recursive, wanted))
+            files.update(scripts(self.git, self.repository, self.commit, folder, places.recursive, wanted))
         return list(files.items())
 
-    def _django(self, commit: str) -> tuple[Tree, Places]:
-        apps = list(self._migrations["apps"])
-        if apps:
-            named = Places(tuple(apps))
-            above = Places(tuple(dict.fromkeys(posixpath.dirname(folder) for folder in apps)))
-            files = self._files(commit, named, lambda path: path.endswith((".py", COMPILED)))
-            files += self._files(commit, above, lambda path: posixpath.basename(path) == "apps.py")
-        else:
-            files = self._files(commit, Places((self._folder,), recursive=True), may_matter)
-        tree, folders = read_django_tree(files, apps, self._migrations["labels"])
-        return tree, Places(tuple(folders))
+    def content(self, path: str) -> bytes | None:
+        """See `Commit`."""
+        return file(self.git, self.repository, self.commit, path)
 
-    def _repositories(self, commit: str) -> tuple[Tree, Places]:
-        """The first of the folders that the commit has versions in."""
-        for folder in self._migrations["version_locations"]:
-            folder = posixpath.normpath(folder)
-            places = Places((folder,), helpers=(posixpath.dirname(folder),))
-            files = self._files(commit, places, lambda path: path.endswith((".py", ".sql")))
-            tree = read_tree(files, "sqlalchemy_migrate")
-            if tree.revisions:
-                return tree, places
-        return Tree(), Places()
-
-    def _alembic(self, commit: str) -> Places:
-        migrations = self._migrations
-        config = migrations.get("config", "")
-        settings = self._configuration(commit, config) if config else {}
-        told = settings.get("recursive_version_locations", False)
-        told = told.strip().lower() in ("1", "true", "yes", "on") if isinstance(told, str) else bool(told)
-        recursive = migrations["recursive_version_locations"] or told
-        roots = [root for one in split_paths(settings) if (root := self._inside(one)) is not None]
-        # alembic lets the folders of its file count, also where the profile gives it another script_location
-        script_location = migrations.get("script_location", "")
-        told = settings.get("script_location")
-        if not script_location and isinstance(told, str):
-            script_location = self._place(commit, told, roots)
-            if script_location is None:
-                return Places(outside=self._outside(told))
-        helpers = tuple(place for place in (script_location, config) if place)
-        if migrations["version_locations"]:
-            return Places(tuple(migrations["version_locations"]), recursive, helpers)
-        named = split_locations(settings)
-        if named:
-            places = {one: self._place(commit, one, roots) for one in named}
-            outside = next((self._outside(one) for one, place in places.items() if place is None), "")
-            return Places(tuple(place for place in places.values() if place), recursive, helpers, outside)
-        folders = (posixpath.join(script_location, "versions"),) if script_location else ()
-        gone = config if config and file(self._git, self._repository, commit, config) is None else ""
-        return Places(folders, recursive, helpers, missing=gone)
-
-    def _configuration(self, commit: str, config: str) -> dict[str, Any]:
-        """What alembic's files say; the pyproject.toml is the one where alembic is run, else the one beside the ini."""
-
-        def content(path: str) -> bytes:
-            return file(self._git, self._repository, commit, path) or b""
-
-        def found(read: Callable[..., dict[str, Any]], path: str, *more: str) -> dict[str, Any]:
-            try:
-                return read(content(path), posixpath.dirname(path), *more)
-            except TooMuchError as error:
-                raise StepError("checkout_failed", f"{printable(path)}: it {error}.", file=path) from None
-
-        is_toml = config.endswith(".toml")
-        ini = {} if is_toml else found(read_ini, config, self._migrations["section"])
-        for path in [config] if is_toml else toml_files(config, self._migrations["workdir"]):
-            if toml := found(read_toml, path):
-                # how a text is split is asked of the ini alone; only its script_location counts where it is empty, too
-                told = {name: value for name, value in toml.items() if "separator" not in name}
-                return {**told, **{name: value for name, value in ini.items() if value or name == "script_location"}}
-        return dict(ini)
-
-    def _place(self, commit: str, value: str, roots: Sequence[str]) -> str | None:
-        """A location of the configuration file as a folder of the repository: a path, or ``package:folder``; None when
-        it leads out of that."""
-        package, separator, rest = value.partition(":")
-        if separator and re.fullmatch(r"[A-Za-z_][\w.]*", package):
-            place = posixpath.join(*package.split("."), *rest.split(":"))
-            own = (self._folder, posixpath.join(self._folder, "src"))
-            for root in dict.fromkeys((*roots, self._migrations["workdir"], *own)):
-                folder = posixpath.normpath(posixpath.join(root, place))
-                if self._git.run("ls-tree", "-z", commit, "--", folder, cwd=self._repository, quiet=True):
-                    return folder
-            return posixpath.join(self._folder, place)
-        return self._inside(value)
-
-    def _outside(self, value: str) -> str:
-        return f"{self._migrations['config']}: {printable(value.removeprefix(HERE))!r} leads out of the checkout"
-
-    def _inside(self, value: str) -> str | None:
-        """A path of the configuration file as one in the repository; None when it leads out of that."""
-        if value.startswith(HERE):
-            path = posixpath.normpath(value.removeprefix(HERE).lstrip("/") or ".")
-        else:
-            path = posixpath.normpath(posixpath.join(self._migrations["workdir"], value))
-        return None if path.startswith(("/", "..")) else path
-
-
-def toml_files(config: str, workdir: str) -> list[str]:
-    """Where alembic's table of a pyproject.toml may be, for a project whose ini is `config`."""
-    folders = (workdir, posixpath.dirname(config))
-    return list(dict.fromkeys(posixpath.normpath(posixpath.join(folder, "pyproject.toml")) for folder in folders))
+    def has(self, path: str) -> bool:
+        """See `Commit`."""
+        return bool(self.git.run("ls-tree", "-z", self.commit, "--", path, cwd=self.repository, quiet=True))

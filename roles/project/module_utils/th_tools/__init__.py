@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees of migrations, read from their scripts: none of the project's code is run.
+"""The migration tools, each with all that is particular to it, trees of migrations, and the profile that names a tool.
 
 Imports `th_core` and `th_parse`.
 """

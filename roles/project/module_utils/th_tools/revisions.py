@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+NO_REVISION = "it sets no revision"
+"""Why a script is unreadable that no other one can come after."""
+
 
 @dataclass(frozen=True)
 class Revision:

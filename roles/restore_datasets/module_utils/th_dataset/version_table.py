@@ -18,18 +18,12 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import identifier
 from ansible.module_utils.th_server.plain_table import not_plain
-from ansible.module_utils.th_tools.versions import Revisions, overlapping, prefixed
+from ansible.module_utils.th_tools.tool import Versions
+from ansible.module_utils.th_tools.tools import VERSIONS, tool_of, versions_of
+from ansible.module_utils.th_tools.versions import MOST, Revisions, listed, prefixed
 
-_MOST = 5
 _DENIED = (1044, 1142, 1143, 1049, 1370)
 
-# the columns of each tool's table, by the profile's `versions`
-_SHAPES: Mapping[str, frozenset[str]] = {
-    "alembic": frozenset({"version_num"}),
-    "numbered": frozenset({"repository_id", "version"}),
-    "django": frozenset({"app", "name", "applied"}),
-}
-_TOOLS = {"alembic": "alembic", "numbered": "sqlalchemy_migrate", "django": "django"}
 _OTHERS = ("schema_migrations", "flyway_schema_history", "databasechangelog", "south_migrationhistory", "aerich",
            "doctrine_migration_versions", "phinxlog", "_yoyo_migration", "goose_db_version", "migrations")  # fmt: skip
 """Tables of tools that no profile can name."""
@@ -42,13 +36,14 @@ class _Found:
     tables: Mapping[tuple[str, str], frozenset[str]]
     own: str
 
-    def like(self, versions: str, but: tuple[str, str]) -> list[str]:
+    def like(self, versions: Versions, but: tuple[str, str]) -> list[str]:
         """The tables that have the columns of a tool's, as a profile names them."""
-        shape = _SHAPES[versions]
         return [
             table if schema == self.own else f"{schema}.{table}"
             for (schema, table), columns in sorted(self.tables.items())
-            if shape <= columns and (schema, table) != but and (versions != "alembic" or len(columns) == 1)
+            if versions.columns <= columns
+            and (schema, table) != but
+            and (columns <= versions.columns or not versions.only_columns)
         ]
 
 
@@ -91,50 +86,36 @@ def read(
 def also(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) -> list[str]:
     """Other tables of a database that look like the tool's version table."""
     found, own = _look(connection, server, database), _own(server, database)
-    return found.like(database["versions"], own)[:_MOST]
+    return found.like(versions_of(database), own)[:MOST]
 
 
-def _check_rows(rows: Sequence[str], database: Mapping[str, Any], revisions: Revisions, where: str) -> None:
+def _check_rows(rows: list[str], database: Mapping[str, Any], revisions: Revisions, where: str) -> None:
     table = _name(database)
-    if database["versions"] == "numbered" and len(set(rows)) > 1:
+    if versions_of(database).numbered and len(set(rows)) > 1:
         raise SeedError(
             "seed_broken",
-            f"the table {table} has the versions {_listed(sorted(set(rows)))}: it must have a row for one repository"
+            f"the table {table} has the versions {listed(sorted(set(rows)))}: it must have a row for one repository"
             f" alone. Take the others out of the dump, or name another table in the profile ({where}.version_table)",
         )
-    if database["versions"] != "alembic" or database.get("tool", "alembic") != "alembic":
-        return
-    if twice := sorted({row for row in rows if rows.count(row) > 1}):
-        raise SeedError(
-            "seed_broken",
-            f"the table {table} has {_listed(twice)} more than once, and alembic refuses to change such a row: take the"
-            f" dump when it has a row each, or name another table in the profile ({where}.version_table)",
-        )
-    if both := overlapping(rows, database["name"], revisions):
-        above, below = both
-        raise SeedError(
-            "seed_broken",
-            f"the table {table} has the rows {printable(below)} and {printable(above)}, and {printable(above)} comes"
-            f" after {printable(below)}: alembic refuses that ('Requested revision {printable(above)} overlaps with"
-            f" other requested revisions {printable(below)}'). Delete the row {printable(below)} where the dump comes"
-            " from (alembic stamp --purge does it), and dump again",
-        )
+    if problem := tool_of(database).wrong_rows(rows, database, revisions, f"{where}.version_table"):
+        raise SeedError("seed_broken", f"the table {table} has {problem}")
 
 
 def _check_known(
     connection: Any, server: mariadb.Server, database: Mapping[str, Any], revisions: Revisions, where: str
 ) -> None:
     """A version that no stage knows, beside another table whose version is known: the profile names the wrong one."""
-    if database["versions"] != "alembic":
+    versions = versions_of(database)
+    if not versions.telling:
         return
     for table in also(connection, server, database):
         place = ".".join(identifier(part) for part in table.split("."))
-        rows = mariadb.read_version(connection, f"SELECT version_num FROM {place}")  # noqa: S608 - quoted
+        rows = mariadb.read_version(connection, f"SELECT {versions.expression} FROM {place}")  # noqa: S608 - quoted
         if rows and all(prefixed(row, database["name"]) in revisions for row in rows):
             raise StepError(
                 "profile_wrong",
                 f"{where}.version_table: the project has no migration of the version in {_name(database)}, but that in"
-                f" {printable(table)} ({_listed(rows)}): set {where}.version_table: {printable(table)}",
+                f" {printable(table)} ({listed(rows)}): set {where}.version_table: {printable(table)}",
             )
 
 
@@ -144,7 +125,7 @@ def _check_empty(connection: Any, server: mariadb.Server, database: Mapping[str,
     others = [table for schema, table in found.tables if schema == found.own and (schema, table) != own]
     if not others:
         return
-    table, versions = _name(database), database["versions"]
+    table, versions = _name(database), versions_of(database)
     key = f"{where}.version_table"
     if table.rpartition(".")[2] not in database["version_query"]:  # a statement of the profile's own
         raise SeedError(
@@ -152,12 +133,12 @@ def _check_empty(connection: Any, server: mariadb.Server, database: Mapping[str,
             f"the version_query of the profile finds no version, and the dump has {_some(others)}: nobody knows which"
             f" migrations have run. Dump what it reads, too, or correct {where}.version_query",
         )
-    expression = ", ".join(sorted(_SHAPES[versions]))
+    expression = ", ".join(sorted(versions.columns))
     candidates = found.like(versions, own)
-    if own in found.tables and not (found.tables[own] & _SHAPES[versions]):
+    if own in found.tables and not (found.tables[own] & versions.columns):
         raise StepError(
             "profile_wrong",
-            f"{key}: the dump's table {table} has the columns {_listed(sorted(found.tables[own]))} and not"
+            f"{key}: the dump's table {table} has the columns {listed(sorted(found.tables[own]))} and not"
             f" {expression}{_named(candidates, key)}",
         )
     is_empty = own in found.tables
@@ -165,12 +146,12 @@ def _check_empty(connection: Any, server: mariadb.Server, database: Mapping[str,
     facts = f"{problem}, and the dump has {_some(others)}"
     if candidates:
         raise StepError("profile_wrong", f"{key}: {facts}{_named(candidates, key)}")
-    for other, tool in _TOOLS.items():
+    for other in VERSIONS.values():
         if other != versions and (theirs := found.like(other, own)):
             raise StepError(
                 "profile_wrong",
-                f"{key}: {facts}, but {theirs[0]}, which is kept by {tool}: set {where}.tool: {tool}, or dump the table"
-                f" {table}, too",
+                f"{key}: {facts}, but {theirs[0]}, which is kept by {other.kept_by}: set {where}.tool: {other.kept_by},"
+                f" or dump the table {table}, too",
             )
     unknown = [name for name in others if name.lower() in _OTHERS]
     hint = f" ({unknown[0]} is another tool's, which a profile reads with tool: command)" if unknown else ""
@@ -191,8 +172,7 @@ def _own(server: mariadb.Server, database: Mapping[str, Any]) -> tuple[str, str]
 
 
 def _name(database: Mapping[str, Any]) -> str:
-    standard = {"alembic": "alembic_version", "numbered": "migrate_version", "django": "django_migrations"}
-    return str(database.get("version_table") or standard[database["versions"]])
+    return str(database.get("version_table") or versions_of(database).table)
 
 
 def _look(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) -> _Found:
@@ -220,16 +200,11 @@ def _look(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) 
 
 def _some(others: Sequence[str]) -> str:
     number = "one other table" if len(others) == 1 else f"{len(others)} other tables"
-    return f"{number} ({_listed(sorted(others))})"
+    return f"{number} ({listed(sorted(others))})"
 
 
 def _named(candidates: Sequence[str], key: str) -> str:
     if not candidates:
         return f": set {key}, or version_query"
     have = "has" if len(candidates) == 1 else "have"
-    return f"; {_listed(candidates)} {have} the columns of such a table: set {key}: {printable(candidates[0])}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(printable(name)[:64] for name in names[:_MOST]) + more
+    return f"; {listed(candidates)} {have} the columns of such a table: set {key}: {printable(candidates[0])}"

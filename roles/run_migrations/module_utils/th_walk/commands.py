@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ansible.module_utils.th_sandbox.contain import Contained
 from ansible.module_utils.th_sandbox.limits import Exceeded
+from ansible.module_utils.th_tools.tools import versions_of
 from ansible.module_utils.th_walk.last_output import said
 from ansible.module_utils.th_walk.walkers import (
     RAISED_BY,
@@ -54,7 +55,7 @@ class CommandWalker:
     def run(self, time_limit: float) -> StepEnd:
         """See `Walker`."""
         step = self._left.popleft()
-        version = told(step.after, self._settings["versions"], [step])
+        version = told(step.after, versions_of(self._settings), [step])
         ran = run_command(self._settings, self._around, self._words, version, time_limit)
         return StepEnd(ran.exit, ran.error(), ran.start_up)
 

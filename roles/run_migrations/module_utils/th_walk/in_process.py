@@ -6,7 +6,6 @@ The other side of the talk is a program of `files/`, which runs in the project's
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_sandbox.contain import Contained
+from ansible.module_utils.th_tools.tools import tool_of, versions_of
 from ansible.module_utils.th_walk.channel import Channel, line_number, text
 from ansible.module_utils.th_walk.installed import APPS_LIMIT
 from ansible.module_utils.th_walk.last_output import said
@@ -60,7 +60,8 @@ class InProcessWalker:
         way: Sequence[Step],
     ) -> None:
         self._settings, self._around, self._target, self._way = settings, around, target, way
-        self._program = programs / f"walk_{settings['tool']}.py"
+        self._tool = tool_of(settings)
+        self._program = programs / self._tool.program
         self._places = Places(around.src, around.venv, folders)
         self._left: deque[tuple[int, Step]] = deque()
         self.announced = 0
@@ -136,7 +137,7 @@ class InProcessWalker:
 
     def _request(self) -> dict[str, Any]:
         settings, src = self._settings, self._around.src
-        version = told(str(self._target), settings["versions"], self._way)
+        version = told(str(self._target), versions_of(settings), self._way)
         values = {**self._around.templates(settings), "version": version}
         command = [] if self._target.ask else settings["downgrade_command" if self._target.downward else "command"]
         request: dict[str, Any] = {
@@ -146,24 +147,7 @@ class InProcessWalker:
             "script_folders": self._places.folders,
             "url": values["url"],
         }
-        if settings["tool"] == "alembic":
-            options = {name: text.format_map(values) for name, text in settings["options"].items()}
-            if settings["script_location"]:
-                options["script_location"] = str(src / settings["script_location"])
-            if settings["url_option"]:
-                options[settings["url_option"]] = values["url"]
-            ini, toml = _files(settings, src)
-            folders = [str(src / folder) for folder in settings["version_locations"]]
-            request |= {"config": ini, "toml": toml, "section": settings["section"], "options": options}
-            request |= {"version_locations": folders, "recursive": settings["recursive_version_locations"]}
-        elif settings["tool"] == "sqlalchemy_migrate":
-            there = [folder for folder in settings["repository"] if (src / folder).is_dir()]
-            request["repository"] = str(src / (there or settings["repository"])[0])
-        elif settings["tool"] == "django":
-            names = ("user", "password", "socket", "host", "port")
-            database = {**{name: values[name] for name in names}, "name": values["database"]}
-            request |= {name: settings[name] for name in ("settings", "alias", "options")} | {"database": database}
-        return request
+        return request | self._tool.request(settings, src, values)
 
     def _hear_plan(self, deadline: float) -> bool:
         """Take the next plan; False when there is none because the project's code has ended well."""
@@ -203,7 +187,7 @@ class InProcessWalker:
             return
         words = said[:HEADS_SHOWN] if isinstance(said, list) else [said]
         heads = printable(", ".join(text(word, NAME_LIMIT) for word in words)[:NAME_LIMIT])
-        problem = f"{self._settings['tool']}'s heads are {heads}, the scripts that were found lead to {self._target}"
+        problem = f"{self._tool.name}'s heads are {heads}, the scripts that were found lead to {self._target}"
         raise WalkError("walk_failed", f"{problem}: does the profile name all folders with scripts?")
 
     def _hear(self, time_limit: float) -> dict[str, Any] | None:
@@ -250,17 +234,6 @@ class InProcessWalker:
             printable(self._places.in_repository(file)) if file else "",
             line_number(facts.get("line")),
         )
-
-
-def _files(settings: Mapping[str, Any], src: Path) -> tuple[str, list[str]]:
-    """alembic's ini, and where its table in a pyproject.toml may be: where it is run, else beside the ini."""
-    config = settings["config"]
-    if not config:
-        return "", []
-    if config.endswith(".toml"):
-        return "", [str(src / config)]
-    folders = (src / settings["workdir"], (src / config).parent)
-    return str(src / config), list(dict.fromkeys(os.path.normpath(folder / "pyproject.toml") for folder in folders))
 
 
 def _step(item: object) -> Step:

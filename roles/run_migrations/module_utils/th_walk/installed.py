@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The migrations of the packages that a Django site is built on, read from the files of a stage's environment.
+"""The migrations of the packages that a site is built on, read from the files of a stage's environment.
 
 Which apps the settings install, only the project's own process can say. Which migrations those apps have is read here
 from outside of that process, so that it can hide none. The environment may be the work of the change under test:
@@ -12,14 +12,14 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_parse.python import SCRIPT_LIMIT
-from ansible.module_utils.th_tools.django_trees import read_django_tree
 from ansible.module_utils.th_tools.revisions import Revision, Tree
-from ansible.module_utils.th_tools.versions import heads_of, prefixed
+from ansible.module_utils.th_tools.tool import Tool
+from ansible.module_utils.th_tools.versions import prefixed
 
 APPS_LIMIT = 1000
 FILES_LIMIT = 20_000
@@ -33,25 +33,13 @@ class Installed:
     """The apps that packages bring to one database at one stage, and their migrations, which `tree` holds under the
     names that the artifacts use. `apps` maps an app's label to its folder below site-packages."""
 
-    apps: Mapping[str, str] = field(default_factory=dict)
-    tree: Tree = field(default_factory=Tree)
+    tool: Tool
+    apps: Mapping[str, str]
+    tree: Tree
 
     def waiting(self, rows: Iterable[str]) -> set[str]:
-        """The migrations that Django would run on a database with these rows (``django/db/migrations/loader.py``)."""
-        applied, left = set(rows), set(self.tree.revisions)
-        for name, revision in self.tree.revisions.items():
-            if not revision.replaces:
-                continue
-            there = [old in applied for old in revision.replaces]
-            if all(there):
-                applied.add(name)
-            else:
-                applied.discard(name)
-            if all(there) or not any(there):
-                left.difference_update(revision.replaces)
-            else:
-                left.discard(name)
-        return left - applied
+        """The migrations that the tool would run on a database with these rows."""
+        return self.tool.packaged.waiting(self.tree, rows) if self.tool.packaged else set()
 
     def heads(self) -> list[str]:
         """What a database holds that has all of them."""
@@ -63,11 +51,11 @@ class Installed:
             name: {"down": revision.before, "replaces": revision.replaces}
             for name, revision in self.tree.revisions.items()
         }
-        return [head for head in heads_of(rows, "django", prefix, facts) if head in facts] if facts else []
+        return [head for head in self.tool.versions[0].heads(rows, prefix, facts) if head in facts] if facts else []
 
 
-def read_installed(venv: Path, told: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
-    """Read the migrations of the apps that a process has `told` of (label, folder).
+def read_installed(tool: Tool, venv: Path, told: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
+    """Read the migrations of the apps that a process of the tool's has `told` of (label, folder).
 
     `own` are labels of the repository's apps, which the checkout has read; `prefix` is the database's name.
     """
@@ -80,12 +68,12 @@ def read_installed(venv: Path, told: Mapping[str, str], own: Iterable[str], pref
         if below is not None and label not in labels and _LABEL.fullmatch(label) and below[1] not in apps.values():
             apps[label] = below[1]
             files.update(_modules(*below, len(files), sum(map(len, files.values()))))
-    tree, _ = read_django_tree(files.items(), list(apps.values()), {folder: label for label, folder in apps.items()})
+    tree = tool.packaged.read(files, {folder: label for label, folder in apps.items()}) if tool.packaged else Tree()
     # where one file cannot be understood, nothing is known of its app
     lost = {os.path.dirname(item.file) for item in tree.unreadable}
     apps = {label: folder for label, folder in apps.items() if folder not in lost}
     known = {name: one for name, one in tree.revisions.items() if name.partition(".")[0] in apps}
-    return Installed(apps, _named(known, prefix))
+    return Installed(tool, apps, _named(known, prefix))
 
 
 def _named(revisions: Mapping[str, Revision], prefix: str) -> Tree:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the packages of each stage's environment bring to the Django databases of a walk (th_installed.py reads it).
+"""What the packages of each stage's environment bring to the databases of a walk (`installed` reads it).
 
 A site on packaged apps has its migrations in packages: two releases may differ in nothing but a requirement. So what a
 stage would run is asked of the stage, and not of the repository alone.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.th_tools.tools import tool_of
 from ansible.module_utils.th_walk.installed import Installed, app_of, read_installed, site_packages
 from ansible.module_utils.th_walk.stages import Stage, Tree
 
@@ -22,12 +23,13 @@ class Packages:
         self._tree = tree
         self._known: dict[tuple[str, str], Installed] = {}
 
-    def learn(self, stage: Stage, name: str, venv: Path, told: Mapping[str, str]) -> Installed:
-        """Read the apps that a stage's process has told of, and remember them for the database `name`."""
+    def learn(self, stage: Stage, database: Mapping[str, Any], venv: Path, told: Mapping[str, str]) -> Installed:
+        """Read the apps that a stage's process has told of, and remember them for the database."""
+        name = database["name"]
         own = {app_of(revision, name) for revision in self._tree.revisions}
         hidden = self._hidden(stage, name, told)
         known = {label: str(place / folder) for place in site_packages(venv) for label, folder in hidden.items()}
-        self._known[stage.slug, name] = read_installed(venv, {**known, **told}, own, name)
+        self._known[stage.slug, name] = read_installed(tool_of(database), venv, {**known, **told}, own, name)
         return self._known[stage.slug, name]
 
     def of(self, stage: Stage, name: str) -> Installed | None:

@@ -17,7 +17,8 @@ from ansible.module_utils.th_measure.ledger import Ledger
 from ansible.module_utils.th_sandbox.limits import QUOTA, DatabaseLimits, Exceeded
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.plain_table import not_plain
-from ansible.module_utils.th_tools.versions import heads_of, prefixed
+from ansible.module_utils.th_tools.tools import heads_of
+from ansible.module_utils.th_tools.versions import prefixed
 from ansible.module_utils.th_walk import leftovers
 from ansible.module_utils.th_walk.forbidden import Forbidden
 from ansible.module_utils.th_walk.server_limits import ServerLimits
@@ -102,7 +103,7 @@ class Evidence:
             found = self._rows(database, within)
             self._ledger.has_read(len(found))
             rows += [prefixed(row, database["name"]) for row in found]
-            heads += heads_of(found, database["versions"], database["name"], self._revisions)
+            heads += heads_of(found, database, self._revisions)
         return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
 
     def begin(self) -> None:

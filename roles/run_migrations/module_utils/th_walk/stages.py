@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.th_tools.tools import tool_of
 from ansible.module_utils.th_tools.versions import below
 
 
@@ -31,7 +32,7 @@ class Stage:
 
 def in_packages(database: Mapping[str, Any]) -> bool:
     """Whether the migrations of a database of the profile may be in packages, beside those of the repository."""
-    return bool(database["versions"] == "django")
+    return tool_of(database).in_packages
 
 
 class Tree:

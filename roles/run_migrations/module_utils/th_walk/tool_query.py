@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asking a stage's own environment what it would migrate, for tools whose migrations can be in packages (Django)."""
+"""Asking a stage's own environment what it would migrate, for tools whose migrations can be in packages."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Asking:
             with self._ask(stage, database, target) as walker:
                 walker.next()
                 self._pending[stage.slug, name] = [prefixed(step.after, name) for step in walker.ahead]
-                self._packages.learn(stage, name, walker.venv, walker.apps)
+                self._packages.learn(stage, database, walker.venv, walker.apps)
         return self._pending[stage.slug, name]
 
     def learn(self, stage: Stage, database: Mapping[str, Any], venv: Path, told: Mapping[str, str]) -> None:
@@ -98,7 +98,7 @@ class Asking:
         name = database["name"]
         if not in_packages(database) or (not told and self._packages.of(stage, name)):
             return
-        installed = self._packages.learn(stage, name, venv, told)
+        installed = self._packages.learn(stage, database, venv, told)
         if stage.kind != "change":
             return
         if not installed.apps and not owned(stage.heads, name):

@@ -21,6 +21,7 @@ from ansible.module_utils.th_measure import blocking_rows
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_tools.tools import tool_of
 from ansible.module_utils.th_tools.versions import owned, prefixed
 from ansible.module_utils.th_walk import logs
 from ansible.module_utils.th_walk.allowed_steps import Way
@@ -134,7 +135,7 @@ class Walk:
     def _check_start(self, change: Stage, standing: Standing) -> None:
         """A dataset at what the change removes is the change's fault; at what nobody has, that of the dataset."""
         for database in self._databases:
-            if not owned(change.heads, database["name"]) and not (in_packages(database) and not database["apps"]):
+            if not owned(change.heads, database["name"]) and not tool_of(database).without_scripts(database):
                 problem = "the checkout has no migration scripts where the profile says"
                 raise WalkError("no_migrations", f"{database['name']}: {problem}" if database["name"] else problem)
         unknown = self._tree.unknown(standing.heads)
@@ -155,7 +156,7 @@ class Walk:
         """Migrate every database to the end of the stage, then its data."""
         targets = [Target(tuple(owned(stage.heads, database["name"]))) for database in self._databases]
         for database, target in zip(self._databases, targets, strict=True):
-            if len(target.heads) > database["heads"] and database["versions"] != "django":
+            if len(target.heads) > database["heads"] and not tool_of(database).by_app:
                 raise WalkError("several_heads", f"{stage.name} has the heads {', '.join(target.heads)}")
         self._migrate(stage, targets)
         for settings in self._profile["data_migrations"]:
@@ -198,7 +199,7 @@ class Walk:
                     seen.add(way.subject(step))
                     step = walker.next()
             self._evidence.nothing_left()
-            if not target.downward and database["versions"] != "django":
+            if not target.downward and not tool_of(database).records_unrun:
                 self._check_seen({prefixed(one.after, name) for one in ways[name]} - seen)
 
     def _check_seen(self, others: set[str]) -> None:
@@ -245,10 +246,10 @@ class Walk:
         self, stage: Stage, database: Mapping[str, Any], target: Target, pending: Sequence[Step]
     ) -> Iterator[Walker]:
         around = self._surroundings(stage, database["name"])
-        if database["tool"] == "command":
-            walker: Walker = CommandWalker(database, around, pending, target.downward)
+        if tool_of(database).program:
+            walker: Walker = InProcessWalker(database, around, self._programs, target, list(stage.folders), pending)
         else:
-            walker = InProcessWalker(database, around, self._programs, target, list(stage.folders), pending)
+            walker = CommandWalker(database, around, pending, target.downward)
         with walker:
             yield walker
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.th_sandbox.box import Box
 from ansible.module_utils.th_sandbox.contain import base_environment, signal_name
+from ansible.module_utils.th_tools.tool import Versions
 from ansible.module_utils.th_tools.versions import number_of
 
 TICK = 1.0
@@ -62,11 +63,11 @@ class Step:
     after: str
 
 
-def told(version: str, style: str, way: Sequence[Step]) -> str:
+def told(version: str, versions: Versions, way: Sequence[Step]) -> str:
     """What a command of the profile is told of a version, at the end of the way there: a tool that numbers its versions
     knows the empty database by the number below the first script."""
     first = number_of(way[-1].before) if way else None
-    return str(first - 1) if version == "base" and style == "numbered" and first is not None else version
+    return str(first - 1) if version == "base" and versions.numbered and first is not None else version
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class StepEnd:
 class Target:
     """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name.
 
-    `ask` is only to be told what there is to migrate, and to migrate nothing; Django alone can be asked that.
+    `ask` is only to be told what there is to migrate, and to migrate nothing; a tool can be asked that whose
+    migrations may be in packages.
     """
 
     heads: tuple[str, ...]

@@ -8,6 +8,7 @@ where that has it (``alembic/config.py``, ``get_alembic_option``).
 from __future__ import annotations
 
 import configparser
+import posixpath
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -163,3 +164,14 @@ def _split(settings: Mapping[str, Any], name: str, separators: tuple[str, ...], 
         by_name = {"space": " ", "newline": "\n", "os": ":", ":": ":", ";": ";"}
         value = value.split(by_name[separator]) if separator in by_name else re.split(otherwise, value)
     return [part.strip() for part in value if part.strip()] if isinstance(value, list) else []
+
+
+def toml_files(config: str, workdir: str) -> list[str]:
+    """The files whose table may be alembic's, for a project whose configuration file is `config`; both in the checkout.
+
+    That file where it is none of ini, else the pyproject.toml where alembic is run, and the one beside the ini.
+    """
+    if config.endswith(".toml"):
+        return [config]
+    folders = (workdir, posixpath.dirname(config))
+    return list(dict.fromkeys(posixpath.normpath(posixpath.join(folder, "pyproject.toml")) for folder in folders))

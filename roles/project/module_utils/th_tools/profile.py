@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.th_core.checks import (
@@ -30,25 +30,13 @@ from ansible.module_utils.th_core.profile_values import (
     requirement,
     template,
 )
+from ansible.module_utils.th_tools.keys import LABEL, words
+from ansible.module_utils.th_tools.tools import TOOLS, VERSIONS, tool_of
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-TABLE = re.compile(r"[A-Za-z0-9_$]{1,64}(\.[A-Za-z0-9_$]{1,64})?")
 SCHEME = re.compile(r"[a-z][a-z0-9]*(\+[a-z][a-z0-9]*)?")
 EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-
-VERSION_TABLES = {
-    "alembic": ("alembic_version", "version_num"),
-    "numbered": ("migrate_version", "version"),
-    "django": ("django_migrations", "CONCAT(app, '.', name)"),
-}
-"""By how versions are found: where a database keeps the versions that it is at, and the expression that reads one."""
-
-
-def _words(databases: Iterable[str], least: int = 0) -> Check:
-    return list_of(template(databases, "version"), least)
 
 
 def _common(databases: Iterable[str]) -> dict[str, Key]:
@@ -64,57 +52,14 @@ def _common(databases: Iterable[str]) -> dict[str, Key]:
     }
 
 
-_FOLDERS = Key(list_of(inside), [])
-_TABLE = Key(matching(TABLE, "a table's name"), "")
-
-
-def _tools(databases: Iterable[str]) -> dict[str, dict[str, Key]]:
-    """The keys of each migration tool."""
-    names = tuple(databases)
-    command = Key(_words(names), [])
-    return {
-        "alembic": {
-            "config": Key(inside, "alembic.ini"),
-            "section": Key(text, "alembic"),
-            "script_location": Key(inside, ""),
-            "version_locations": _FOLDERS,
-            "recursive_version_locations": Key(boolean, False),
-            "version_table": _TABLE,
-            "url_option": Key(text, "sqlalchemy.url"),
-            "options": Key(map_of(text, template(names)), {}),
-            "heads": Key(integer(1, 100), 1),
-            "command": command,
-            "downgrade_command": command,
-        },
-        "sqlalchemy_migrate": {
-            "repository": Key(list_of(inside, 1), required=True),
-            "version_table": _TABLE,
-            "command": command,
-            "downgrade_command": command,
-        },
-        "django": {
-            "settings": Key(matching(MODULE, "a module such as shop.settings"), required=True),
-            "alias": Key(matching(LABEL, "an alias of DATABASES"), "default"),
-            "apps": _FOLDERS,
-            "labels": Key(map_of(inside, matching(LABEL, "an app's label")), {}),
-            "options": Key(map_of(text, lambda key, value: value), {}),
-            "command": command,
-            "downgrade_command": command,
-        },
-        "command": {
-            "command": Key(_words(names, 1), required=True),
-            "downgrade_command": command,
-            "versions": Key(one_of("alembic", "numbered"), "alembic"),
-            "version_locations": Key(list_of(inside, 1), required=True),
-            "recursive_version_locations": Key(boolean, False),
-            "version_table": _TABLE,
-            "version_query": Key(text, ""),
-            "heads": Key(integer(1, 100), 1),
-        },
-    }
-
-
-_STYLES = {"alembic": "alembic", "sqlalchemy_migrate": "numbered", "django": "django"}
+_WITHOUT_KEY: dict[str, Any] = {
+    "version_table": "",
+    "version_query": "",
+    "heads": 1,
+    "command": [],
+    "downgrade_command": [],
+}
+"""What a database has that its tool has no key for."""
 
 
 def database(names: Iterable[str], name: str) -> Check:
@@ -124,20 +69,14 @@ def database(names: Iterable[str], name: str) -> Check:
     def check(key: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise WrongKey(key, "must be a mapping")
-        tools = _tools(every)
-        tool = one_of(*tools)(f"{key}.tool", value.get("tool"))
-        known = {"tool": Key(one_of(tool)), **tools[tool], **_common(every)}
-        checked = {"name": name, "version_table": "", "version_query": "", "heads": 1, **fields(known)(key, value)}
-        checked["versions"] = checked.get("versions") or _STYLES[tool]
-        if tool == "sqlalchemy_migrate":
-            checked["version_locations"] = [f"{folder}/versions" for folder in checked["repository"]]
-        elif tool == "django":
-            checked["version_locations"] = checked["apps"]
-        table, expression = VERSION_TABLES[checked["versions"]]
-        checked["version_table"] = checked["version_table"] or table
-        quoted = checked["version_table"].replace(".", "`.`")
-        query = f"SELECT {expression} FROM `{quoted}`"  # noqa: S608 - the table's name was checked
-        checked["version_query"] = checked["version_query"] or query
+        tool = TOOLS[one_of(*TOOLS)(f"{key}.tool", value.get("tool"))]
+        known = {"tool": Key(one_of(tool.name)), **tool.keys(every), **_common(every)}
+        checked = {"name": name, **_WITHOUT_KEY, **fields(known)(key, value)}
+        checked["versions"] = checked.get("versions") or tool.versions[0].name
+        checked["version_locations"] = tool.folders(checked)
+        versions = VERSIONS[checked["versions"]]
+        checked["version_table"] = checked["version_table"] or versions.table
+        checked["version_query"] = checked["version_query"] or versions.query(checked["version_table"])
         return checked
 
     return check
@@ -163,7 +102,7 @@ def _data_migrations(databases: Iterable[str]) -> Check:
         fields(
             {
                 "name": Key(matching(LABEL, "a name: letters, digits and _"), required=True),
-                "command": Key(_words(names, 1), required=True),
+                "command": Key(words(names, 1), required=True),
                 "again": Key(list_of(integer(1, 255)), []),
                 "rounds": Key(integer(1, 1_000_000), 1000),
                 **_common(names),
@@ -239,21 +178,20 @@ def check_profile(document: Any) -> dict[str, Any]:
     return profile if folder == "." else _below(profile, folder)
 
 
-_IN_CHECKOUT = ("config", "script_location", "workdir")
-_LISTED = ("version_locations", "repository", "apps")
-
-
 def _below(profile: dict[str, Any], folder: str) -> dict[str, Any]:
     """The same for a project that is in a folder of its repository: what names a place in the checkout is below it."""
 
     def place(path: str) -> str:
         return posixpath.normpath(posixpath.join(folder, path)) if path else path
 
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {place(path): one for path, one in value.items()}
+        return place(value) if isinstance(value, str) else list(map(place, value))
+
     for one in profile["databases"]:
-        one |= {key: place(one[key]) for key in _IN_CHECKOUT if key in one}
-        one |= {key: list(map(place, one[key])) for key in _LISTED if key in one}
-        if "labels" in one:
-            one["labels"] = {place(path): label for path, label in one["labels"].items()}
+        keys = ("workdir", "version_locations", *tool_of(one).in_checkout)
+        one |= {key: moved(one[key]) for key in keys}
         one["folder"] = folder
     for data in profile["data_migrations"]:
         data["workdir"] = place(data["workdir"])
