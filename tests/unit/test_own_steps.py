@@ -48,7 +48,10 @@ def test_no_line_ends_with_what_the_terminal_has_made_of_it(printed: str, clean:
 
 @pytest.mark.parametrize(
     "action",
-    ["meta", "ansible.builtin.meta", "set_fact", "ansible.builtin.set_fact", "ansible.builtin.include_tasks", "include_role"],
+    [
+        "meta", "ansible.builtin.meta", "set_fact", "ansible.builtin.set_fact", "ansible.builtin.include_tasks",
+        "include_role",
+    ],
 )
 def test_what_only_arranges_tasks_is_no_progress(action: str) -> None:
     log = Log()

@@ -47,8 +47,8 @@ profile:
   returned: success
 own_steps:
   description:
-    - The task files in the folder that is named after the project, beside its profile, whose names begin with C(before-) or
-      C(after-); without their endings.
+    - The task files in the folder that is named after the project, beside its profile, whose names begin with
+      C(before-) or C(after-); without their endings.
   type: list
   elements: str
   returned: success
