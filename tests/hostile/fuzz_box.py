@@ -18,7 +18,7 @@ from ansible.module_utils.th_tools.alembic import overlapping
 from ansible.module_utils.th_tools.tools import VERSIONS
 from ansible.module_utils.th_walk.channel import Channel
 from ansible.module_utils.th_walk.in_process import InProcessWalker
-from ansible.module_utils.th_walk.walkers import Step, Surroundings, Target, WalkError, told
+from ansible.module_utils.th_walk.walkers import MigrationStep, Target, WalkerContext, WalkError, version_argument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -58,7 +58,7 @@ def walked(folder: Path, content: bytes, status: int, heads: tuple[str, ...]) ->
     """What a walk comes to whose process says this and ends."""
     around = SimpleNamespace(src=folder, venv=folder, start_time_limit=5.0, on_tick=lambda: None)
     settings = {"tool": "alembic", "versions": "alembic"}
-    walker = InProcessWalker(settings, cast(Surroundings, around), folder, Target(heads), ["versions"], [])
+    walker = InProcessWalker(settings, cast(WalkerContext, around), folder, Target(heads), ["versions"], [])
     walker._channel = Channel(around.on_tick)
     walker._contained = ended(status)
     found = []
@@ -122,8 +122,8 @@ def test_any_version_table_has_heads(rows: list[str], prefix: str, tree: dict[st
                 assert len(set(heads)) == len(set(rows)), "what the tree does not know is kept"
         overlapping(rows, prefix, tree or {})
         for row in rows:
-            numbered, way = VERSIONS["numbered"], [Step(row, "x")]
-            assert told("base", numbered, way) and told(row, numbered, way) == row
+            numbered, way = VERSIONS["numbered"], [MigrationStep(row, "x")]
+            assert version_argument("base", numbered, way) and version_argument(row, numbered, way) == row
 
 
 # -- what is published ---------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ import pytest
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.mariadb import Server
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.functional.support import wait_until
 from tests.library import boxes, toy
@@ -178,8 +178,8 @@ class Bench:
             toy.write(job_dir / "src", chain)
             toy.artifacts(job_dir, job_dir / "src", chain)
             with self._server_for(job_dir / "db" / toy.NAME, sandbox if at_start else None):
-                limits = Limits(toy.PATIENCE, toy.PATIENCE, 100_000)
-                Walk(job_dir, toy.NAME, toy.profile(), limits, toy.PROGRAMS, sandbox).run()
+                limits = WalkLimits(toy.PATIENCE, toy.PATIENCE, 100_000)
+                DatasetWalk(job_dir, toy.NAME, toy.profile(), limits, toy.PROGRAMS, sandbox).run()
             return toy.events(job_dir, toy.NAME)[-1]
         finally:
             shutil.rmtree(job_dir)

@@ -19,7 +19,7 @@ from ansible.module_utils.th_measure import sql_statement
 from ansible.module_utils.th_sandbox.limits import Limits, by_words
 from ansible.module_utils.th_walk.channel import MESSAGE_LIMIT, Channel, line_number, text
 from ansible.module_utils.th_walk.follow import Follower
-from ansible.module_utils.th_walk.last_output import said
+from ansible.module_utils.th_walk.last_output import last_error
 
 from worker.history import text_walks
 from worker.inputs import untrusted
@@ -73,14 +73,14 @@ def result_line(words: str) -> str:
 MASKER = Masker({"s3-cr3t", "s3cr3t-of-a-server", "x" * 12})
 READERS: dict[str, Callable[[str], object]] = {
     "the limit that a command speaks of": lambda words: by_words(ALL, [words]),
-    "the last words of a command": lambda words: said(words.split("\n")),
+    "the last words of a command": lambda words: last_error(words.split("\n")),
     "the words of a text that is shown": printable,
     "the secrets in a text": lambda words: MASKER.text(words),
     "the question about rows": sql_statement.questions,
     "why uv has failed": lambda words: uv_errors.cause(words.split("\n")),
     "the packages that uv names": lambda words: (requirements.named(words), requirements.absent(words)),
     "what git says": lambda words: (errors.is_transient(words, 1), errors.reason(words, 1, 1.0)),
-    "what the client of a server says": lambda words: seed_errors.read_error(words).said,
+    "what the client of a server says": lambda words: seed_errors.read_error(words).last_error,
     "a dump": lexed,
     "an old log": old_log,
     "the server's error in a detail": lambda words: (sql_detail.find(words), sql_detail.cause(words, last=True)),
@@ -128,7 +128,7 @@ def test_the_talk_of_a_process_that_never_stops(stopped_by: Callable[[str], None
     talking = threading.Thread(target=chatter)
     talking.start()
     try:
-        assert channel.hear(300, lambda: True) is None
+        assert channel.receive(300, lambda: True) is None
     finally:
         enough.set()
         talking.join()
@@ -151,7 +151,7 @@ def test_a_message_that_never_ends(stopped_by: Callable[[str], None]) -> None:
 
     shouting = threading.Thread(target=shout)
     shouting.start()
-    assert channel.hear(300, lambda: True) is None
+    assert channel.receive(300, lambda: True) is None
     channel.close()
     shouting.join()
     assert sent < 2 * MESSAGE_LIMIT
@@ -163,8 +163,8 @@ def test_a_message_of_other_types(value: object) -> None:
     channel = Channel(lambda: None)
     with channel.other as other:
         other.send(json.dumps({"error": {"text": value, "line": value}}).encode() + b"\n[" + b"[" * 5000 + b"\n")
-        heard = channel.hear(300, lambda: True)
-        assert heard is not None and channel.hear(300, lambda: True) == {}
+        heard = channel.receive(300, lambda: True)
+        assert heard is not None and channel.receive(300, lambda: True) == {}
     channel.close()
     facts = heard["error"]
     assert text(facts["text"], 40) == (value[:40] if isinstance(value, str) else "")
@@ -175,5 +175,5 @@ def test_a_number_that_is_too_long_to_be_one() -> None:
     channel = Channel(lambda: None)
     with channel.other:
         os.write(channel.other.fileno(), b'{"done": ' + b"9" * 5000 + b"}\n")
-        assert channel.hear(300, lambda: True) == {}
+        assert channel.receive(300, lambda: True) == {}
     channel.close()

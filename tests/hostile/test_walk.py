@@ -17,8 +17,8 @@ from typing import Any
 import pyseccomp
 import pytest
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.library import boxes, bytecode, toy
 
@@ -88,8 +88,8 @@ class Walker:
         (built,) = json.loads(path.read_text())["environments"]
         built |= {"venv": str(self.venv), "bytecode": str(self.bytecode)}
         path.write_text(json.dumps({"environments": [built]}))
-        limits = Limits(toy.PATIENCE, toy.PATIENCE, 100_000)
-        Walk(job_dir, toy.NAME, toy.profile(database), limits, self.programs, self.sandbox).run()
+        limits = WalkLimits(toy.PATIENCE, toy.PATIENCE, 100_000)
+        DatasetWalk(job_dir, toy.NAME, toy.profile(database), limits, self.programs, self.sandbox).run()
         return toy.events(job_dir, toy.NAME)
 
     def plainly(self, job_dir: Path, body: str) -> str:

@@ -82,11 +82,11 @@ def walk(folder: Path) -> None:
     from ansible.module_utils.th_measure.ledger import Ledger
     from ansible.module_utils.th_sandbox.capped_log import CappedLog
     from ansible.module_utils.th_server import mariadb
-    from ansible.module_utils.th_walk.journal import Diary
+    from ansible.module_utils.th_walk.journal import Journal
     from ansible.module_utils.th_walk.logs import WalkLog
-    from ansible.module_utils.th_walk.server_probe import Standing
-    from ansible.module_utils.th_walk.stages import Stage, Tree
-    from ansible.module_utils.th_walk.walkers import Step, StepEnd
+    from ansible.module_utils.th_walk.server_probe import VersionState
+    from ansible.module_utils.th_walk.stages import WalkStage, WalkTree
+    from ansible.module_utils.th_walk.walkers import MigrationStep, StepResult
 
     events = folder / "artifacts" / "walk-user_001.jsonl"
     lines = events.read_text().splitlines()
@@ -99,36 +99,36 @@ def walk(folder: Path) -> None:
     ledger.open(server)
     version = [before]
 
-    def standing() -> Standing:
-        return Standing(tuple(version), tuple(version))
+    def version_state() -> VersionState:
+        return VersionState(tuple(version), tuple(version))
 
-    def first() -> Standing:
+    def first() -> VersionState:
         ledger.begin(server)
-        return standing()
+        return version_state()
 
-    evidence: Any = types.SimpleNamespace(
+    probe: Any = types.SimpleNamespace(
         of_packages=False,
         before=first,
-        after=lambda: (ledger.end(server), standing()),
-        between=lambda: (str(standing()), *ledger.close(server)),
+        after=lambda: (ledger.end(server), version_state()),
+        between=lambda: (str(version_state()), *ledger.close(server)),
         check=lambda: None,
     )
 
-    def run(_: float) -> StepEnd:
+    def run(_: float) -> StepResult:
         server.status[VARIABLE] += 7
         version[:] = [after]
-        return StepEnd(0)
+        return StepResult(0)
 
-    tree = Tree({"revisions": {before: {"down": []}, after: {"down": [before]}}, "stages": []})
+    tree = WalkTree({"revisions": {before: {"down": []}, after: {"down": [before]}}, "stages": []})
     log = WalkLog(CappedLog(folder / "results" / "user_001.log", 1 << 20, stamp=True))
     limits = json.loads((folder / "artifacts" / "dataset-user_001.json").read_text())["limits"]
-    diary = Diary(events, log, evidence, tree, 60, limits)
-    diary.stage = begin["stage"]
-    diary.step(Step(before, after), "schema", run)
+    journal = Journal(events, log, probe, tree, 60, limits)
+    journal.stage = begin["stage"]
+    journal.run_step(MigrationStep(before, after), "schema", run)
     for more in (4, 6):  # the first is below the limit, and nothing to speak of
         server.status[VARIABLE] += more
-        diary.around(Stage(begin["stage"], "change", "change", "", (after,)))
-    diary.event("final", version=after, expected=after)
+        journal.record_around(WalkStage(begin["stage"], "change", "change", "", (after,)))
+    journal.event("final", version=after, expected=after)
     log.close()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_walk.controls import asked, failure_of, shown, without_change
+from ansible.module_utils.th_walk.controls import failure_of, needing_control, outcome_of, without_change
 
 CHECKOUT: dict[str, Any] = {
     "project": "org/toy",
@@ -51,7 +51,7 @@ def test_of_datasets_that_fail_alike_one_is_walked_again(tmp_path: Path) -> None
     (tmp_path / "checkout.json").write_text(json.dumps(CHECKOUT))
     for name, detail in (("a", "x"), ("b", "y"), ("c", "x")):
         (tmp_path / f"walk-{name}.jsonl").write_text(json.dumps({**ERROR, "detail": detail}) + "\n")
-    assert asked(tmp_path, ["a", "b", "c", "not-restored"]) == ["a", "b"]
+    assert needing_control(tmp_path, ["a", "b", "c", "not-restored"]) == ["a", "b"]
 
 
 def test_the_control_has_one_stage_which_is_what_the_change_is_based_on() -> None:
@@ -76,4 +76,4 @@ def test_what_a_control_shows(tmp_path: Path, events: list[dict[str, Any]], outc
     (tmp_path / "artifacts").mkdir()
     text = "".join(json.dumps(event) + "\n" for event in events)
     (tmp_path / "artifacts" / "walk-a.jsonl").write_text(text)
-    assert shown(tmp_path, "a")["outcome"] == outcome
+    assert outcome_of(tmp_path, "a")["outcome"] == outcome

@@ -271,7 +271,7 @@ def test_times_never_fall_and_are_never_in_the_future(
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
     path.touch()
-    follower, last, now = Follower(path, ours=ours), 0.0, NOW - 30
+    follower, last, now = Follower(path, own_server=ours), 0.0, NOW - 30
     follower.seen(now)
     for form, digit, poll in lines:
         with open(path, "a") as stream:
@@ -303,7 +303,7 @@ def test_a_line_is_placed_by_its_own_time(tmp_path: Path) -> None:
 def test_a_log_of_our_server_does_not_fill_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
-    follower = Follower(path, ours=True)
+    follower = Follower(path, own_server=True)
     line = b"x" * 99 + b"\n"
     with open(path, "ab") as stream:
         for number in range(12):

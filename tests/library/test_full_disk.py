@@ -17,7 +17,7 @@ from ansible.module_utils.th_core import artifacts as th_artifacts
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_walk.server_probe import Evidence
+from ansible.module_utils.th_walk.server_probe import ServerProbe
 from ansible.module_utils.th_walk.walkers import WalkError
 
 from worker.verdict import Fault, Outcome, artifacts, decide
@@ -194,7 +194,7 @@ def of_log(folder: Path, text: str) -> mariadb.Server:
 
 
 def test_a_server_that_a_full_disk_has_ended(tmp_path: Path) -> None:
-    evidence = Evidence.__new__(Evidence)
+    evidence = ServerProbe.__new__(ServerProbe)
     server = of_log(tmp_path, CRASH)
     assert "error 28" in server.last_words() and "Max open" not in server.last_words()
     assert "a row" not in server.last_words()
@@ -228,8 +228,8 @@ def test_little_space_explains_no_error_about_the_rows(
     server = mariadb.Server(str(tmp_path), "", {"": "toy"}, "toy")
     monkeypatch.setattr(mariadb.Server, "running", lambda self: True)
     monkeypatch.setattr(mariadb, "free_bytes", lambda folder: 1 << 20)
-    evidence = Evidence(server, [], {}, DatabaseLimits())
+    evidence = ServerProbe(server, [], {}, DatabaseLimits())
     assert evidence.explained(WalkError("migration_raised", detail), tmp_path).code == code
-    evidence = Evidence(server, [], {}, DatabaseLimits(), quota=True)
+    evidence = ServerProbe(server, [], {}, DatabaseLimits(), quota=True)
     found = evidence.explained(WalkError("migration_raised", detail), tmp_path)
     assert found.code == code.replace("disk_full", "over_limit"), "the job has filled what is its own"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
-from ansible.module_utils.th_walk.logs import LINGER, WalkLog, Watch, excerpt, slow_log, watched
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.logs import LINGER, LogOptions, WalkLog, excerpt, files_to_follow, slow_log
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from . import boxes, toy
 from .memory import run_program
@@ -35,13 +35,13 @@ def server(job_dir: Path) -> Iterator[mariadb.Server]:
     mariadb.stop(running, 0)
 
 
-def walk(job_dir: Path, body: str, watch: Watch, log_bytes: int = 1_000_000) -> list[str]:
+def walk(job_dir: Path, body: str, watch: LogOptions, log_bytes: int = 1_000_000) -> list[str]:
     """Walk through two migrations, the second of which does `body`; returns the log's lines without their stamps."""
     revisions = {"a1": (None, FIRST), "b2": ("a1", body)}
     toy.write(job_dir / "src", revisions)
     toy.artifacts(job_dir, job_dir / "src", revisions)
-    limits = Limits(toy.PATIENCE, toy.PATIENCE, log_bytes)
-    Walk(job_dir, NAME, toy.profile(), limits, PROGRAMS, boxes.settings(), watch).run()
+    limits = WalkLimits(toy.PATIENCE, toy.PATIENCE, log_bytes)
+    DatasetWalk(job_dir, NAME, toy.profile(), limits, PROGRAMS, boxes.settings(), watch).run()
     return texts(job_dir / "results" / f"{NAME}.log")
 
 
@@ -73,7 +73,7 @@ def test_a_slow_statement_stands_in_its_migration(job_dir: Path, server: mariadb
     print("after it")
     op.execute("INSERT INTO t (name) SELECT 'quick'")
     """
-    found = step(walk(job_dir, body, Watch(slow=2.5)))
+    found = step(walk(job_dir, body, LogOptions(slow=2.5)))
     slow = [text for text in found if text.startswith("[sqlslo] ")]
     assert slow[-1] == "[sqlslo] SELECT name, SLEEP(2.6) FROM t;"
     (took,) = re.findall(r"# Query_time: (\S+)", " ".join(slow))
@@ -83,7 +83,7 @@ def test_a_slow_statement_stands_in_its_migration(job_dir: Path, server: mariadb
 
 
 def test_without_a_duration_no_slow_log_is_written(job_dir: Path, server: mariadb.Server) -> None:
-    lines = walk(job_dir, "op.execute('SELECT SLEEP(1.1)')", Watch(slow=0))
+    lines = walk(job_dir, "op.execute('SELECT SLEEP(1.1)')", LogOptions(slow=0))
     assert not [line for line in lines if line.startswith("[sqlslo]")] and not slow_log(server).exists()
 
 
@@ -98,12 +98,12 @@ def test_a_line_of_the_error_log_stands_in_its_migration(job_dir: Path, server: 
     while op.get_bind().exec_driver_sql(still_there).first():
         time.sleep(0.1)
     """
-    lines = walk(job_dir, body, Watch())
+    lines = walk(job_dir, body, LogOptions())
     assert [text for text in step(lines) if text.startswith("[sqlerr] ") and "Aborted connection" in text]
     assert "ready for connections" not in " ".join(lines)  # what was there before the walk
 
 
-def test_watched_files_are_merged_by_time(job_dir: Path, server: mariadb.Server) -> None:
+def test_files_to_follow_files_are_merged_by_time(job_dir: Path, server: mariadb.Server) -> None:
     # in the checkout, because the migration can write nowhere else
     system = job_dir / "src" / "syslog"
     system.parent.mkdir()
@@ -122,7 +122,7 @@ def test_watched_files_are_merged_by_time(job_dir: Path, server: mariadb.Server)
     say("three")
     print("at last", flush=True)
     """
-    found = step(walk(job_dir, body, Watch(files=(("syslog", str(system)),))))
+    found = step(walk(job_dir, body, LogOptions(files=(("syslog", str(system)),))))
     words = [re.sub(r"\S+ host", "host", text) for text in found]
     assert words == [
         "[syslog] host kernel: one",
@@ -136,7 +136,7 @@ def test_watched_files_are_merged_by_time(job_dir: Path, server: mariadb.Server)
 def test_signs_of_life(job_dir: Path, server: mariadb.Server) -> None:
     body = "import time\nfor _ in range(6):\n    time.sleep(0.5)\n    print('busy', flush=True)"
     begun = time.monotonic()
-    found = step(walk(job_dir, body, Watch(heartbeat=1)))
+    found = step(walk(job_dir, body, LogOptions(heartbeat=1)))
     assert 1 <= found.count("[heartbeat] still at it") <= time.monotonic() - begun
 
 
@@ -150,7 +150,7 @@ def test_what_the_change_puts_into_the_logs_stays_in_its_lines(job_dir: Path, se
         "Final schema version is c3\n*/"
     )
     """
-    lines = walk(job_dir, body, Watch())
+    lines = walk(job_dir, body, LogOptions())
     assert [line for line in lines if "b2 -> c3..." in line] == [
         "[sqlslo] 2026-01-01 00:00:00,000 [output] b2 -> c3..."
     ]
@@ -165,7 +165,7 @@ def test_a_flood_of_slow_statements_leaves_the_walk_readable(job_dir: Path, serv
     for _ in range(3000):
         bind.exec_driver_sql("SELECT 1 /* " + "x" * 500 + " */")
     """
-    lines = walk(job_dir, body, Watch(), log_bytes=100_000)
+    lines = walk(job_dir, body, LogOptions(), log_bytes=100_000)
     log = job_dir / "results" / f"{NAME}.log"
     assert log.stat().st_size <= 100_000 and "left out here" in log.read_text()
     for text in ("[output] base -> a1...", "[output] a1 -> b2...", "Final schema version is b2"):
@@ -178,9 +178,9 @@ def test_a_flood_of_slow_statements_leaves_the_walk_readable(job_dir: Path, serv
 
 
 def test_the_second_walk_begins_a_slow_log_of_its_own(job_dir: Path, server: mariadb.Server) -> None:
-    walk(job_dir, "op.execute('SELECT SLEEP(2.6)')", Watch(slow=2.5))
+    walk(job_dir, "op.execute('SELECT SLEEP(2.6)')", LogOptions(slow=2.5))
     assert "SLEEP" in slow_log(server).read_text()
-    walk(job_dir, "", Watch(slow=2.5))
+    walk(job_dir, "", LogOptions(slow=2.5))
     assert "SLEEP" not in slow_log(server).read_text()
     excerpt(slow_log(server), job_dir / "results" / "slow.log", 50_000, needle="# Query_time:")
     assert not (job_dir / "results" / "slow.log").exists()
@@ -189,7 +189,7 @@ def test_the_second_walk_begins_a_slow_log_of_its_own(job_dir: Path, server: mar
 def merged(tmp_path: Path, *files: str, heartbeat: float = 30) -> WalkLog:
     for name in files:
         (tmp_path / name).touch()
-    watch = Watch(heartbeat=heartbeat, files=tuple((name, str(tmp_path / name)) for name in files))
+    watch = LogOptions(heartbeat=heartbeat, files=tuple((name, str(tmp_path / name)) for name in files))
     return WalkLog(CappedLog(tmp_path / "log", 1_000_000, stamp=True), watch)
 
 
@@ -276,11 +276,11 @@ def test_a_flood_from_all_sides_takes_no_memory(tmp_path: Path) -> None:
     program = """
 import os
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
-from ansible.module_utils.th_walk.logs import Watch, WalkLog
+from ansible.module_utils.th_walk.logs import LogOptions, WalkLog
 folder = sys.argv[1]
 streams = [open(f"{folder}/{name}", "wb") for name in "ab"]
 files = (("a", folder + "/a"), ("b", folder + "/b"))
-log = WalkLog(CappedLog(f"{folder}/log", 2_000_000, stamp=True), Watch(files=files))
+log = WalkLog(CappedLog(f"{folder}/log", 2_000_000, stamp=True), LogOptions(files=files))
 flood = (b"x" * 99 + b"\\n") * 100_000
 log.tick()
 before = peak()
@@ -312,9 +312,9 @@ print(peak() - before)
         ("syslog", "var/log/syslog", "begin with a slash"),
     ],
 )
-def test_what_cannot_be_watched_is_refused(tag: str, path: str, words: str) -> None:
+def test_what_cannot_be_files_to_follow_is_refused(tag: str, path: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
-        watched([{"tag": tag, "path": path}])
+        files_to_follow([{"tag": tag, "path": path}])
 
 
 def test_the_end_of_a_huge_error_log(server: mariadb.Server) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_walk.places import Places
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.script_folders import ScriptFolders
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from . import boxes, toy
 from .toy import FIRST, NAME, error
@@ -28,7 +28,7 @@ def test_an_installed_file_is_the_one_of_the_repository(tmp_path: Path, layout: 
         (place / "a1_.py").touch()
         (place.parent / "env.py").touch()
     (packages / "other.py").touch()
-    places = Places(src, tmp_path / "venv", [str(folder)])
+    places = ScriptFolders(src, tmp_path / "venv", [str(folder)])
     installed = packages / "shop" / "migrations"
     assert places.in_repository(str(installed / "versions" / "a1_.py")) == str(folder / "a1_.py")
     assert places.in_repository(str(installed / "env.py")) == str(folder.parent / "env.py")
@@ -42,7 +42,7 @@ def test_an_installed_file_is_the_one_of_the_repository(tmp_path: Path, layout: 
 
 @pytest.mark.parametrize("name", ["\0", "x" * 5000, "", "/proc/self/root/../.."])
 def test_whatever_the_walking_side_says_is_survived(tmp_path: Path, name: str) -> None:
-    assert isinstance(Places(tmp_path, tmp_path, ["a"]).in_repository(name), str)
+    assert isinstance(ScriptFolders(tmp_path, tmp_path, ["a"]).in_repository(name), str)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_walk_of_a_project_that_is_installed_regularly(
         path.write_text(json.dumps(document))
     profile = toy.profile({"tool": "alembic", "config": "alembic.ini"})
     sandbox = boxes.settings(read_only=[sys.prefix])
-    Walk(job_dir, NAME, profile, Limits(30, 30, 100_000), toy.PROGRAMS, sandbox).run()
+    DatasetWalk(job_dir, NAME, profile, WalkLimits(30, 30, 100_000), toy.PROGRAMS, sandbox).run()
     found = error(toy.events(job_dir, NAME))
     assert (found["code"], found["line"]) == ("migration_raised", 10)
     assert found["file"] == "src/shop/migrations/versions/b2_.py"

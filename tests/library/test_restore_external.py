@@ -20,8 +20,8 @@ from ansible.module_utils.th_server import external_server, mariadb
 from ansible.module_utils.th_server.accounts import identifier
 from ansible.module_utils.th_server.counters import DATA
 from ansible.module_utils.th_server.external_server import own_name
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.functional.support import PATIENCE, wait_until
 
@@ -349,7 +349,7 @@ class TestWalk:
         (job_dir / "results").mkdir(exist_ok=True)
         toy.write(job_dir / "src", self.CHAIN)
         toy.artifacts(job_dir, job_dir / "src", self.CHAIN)
-        Walk(job_dir, "toy", toy.profile(), Limits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
+        DatasetWalk(job_dir, "toy", toy.profile(), WalkLimits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
         return toy.events(job_dir, "toy")
 
     def test_each_migration_is_measured_apart_from_others_work(self, jobs: Jobs) -> None:

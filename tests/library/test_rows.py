@@ -18,7 +18,7 @@ from ansible.module_utils.th_measure.sql_statement import (
     TooLong,
 )
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_walk.last_output import said
+from ansible.module_utils.th_walk.last_output import last_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -256,4 +256,4 @@ sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) (1062, 'Duplicate')
     ],
 )
 def test_of_a_commands_output_the_error_is_taken(output: str, last: str) -> None:
-    assert said(output.splitlines()) == last
+    assert last_error(output.splitlines()) == last

@@ -64,9 +64,9 @@ def test_what_has_no_name_counts_and_what_was_too_much_stays(tmp_path: Path, pro
     assert error is not None and error.code == "over_limit" and "10 MiB (sandbox_database_disk)" in error.detail
     (tmp_path / "named").unlink()
     assert held.exceeded() is not None
-    behind = held.behind(WalkError("migration_raised", "Lost connection", "a.py", 3))
-    assert behind is not None and behind.code == "over_limit" and behind.detail.endswith(": Lost connection")
-    assert (behind.file, behind.line) == ("a.py", 3)
+    found = held.cause_of(WalkError("migration_raised", "Lost connection", "a.py", 3))
+    assert found is not None and found.code == "over_limit" and found.detail.endswith(": Lost connection")
+    assert (found.file, found.line) == ("a.py", 3)
 
 
 def test_a_server_that_goes_on_is_ended(tmp_path: Path, process: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_server_that_goes_on_is_ended(tmp_path: Path, process: Any) -> None:
         if len(ends) < 10:
             tell(process, 4 << 20)
 
-    with held.held(end):
+    with held.enforced(end):
         assert resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[0] == LIMIT
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         tell(process, 11 << 20)
@@ -87,7 +87,7 @@ def test_a_server_that_goes_on_is_ended(tmp_path: Path, process: Any) -> None:
 
 def test_a_server_that_heeds_it_is_not(tmp_path: Path, process: Any) -> None:
     held, ends = limits(tmp_path, process.pid), []
-    with held.held(lambda: ends.append(1)):
+    with held.enforced(lambda: ends.append(1)):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         tell(process, 11 << 20)
         wait_until(lambda: len(ends) > 5)
@@ -109,10 +109,10 @@ def test_what_a_server_says_of_a_file_that_is_too_large(tmp_path: Path, line: st
     log = tmp_path / "mariadbd.log"
     log.write_text("2026-11-30 19:42:17 9 [ERROR] before: error 27\n")
     held = limits(tmp_path)
-    assert held.behind(WalkError("migration_raised", "(1114, \"The table 'x' is full\")")) is None
+    assert held.cause_of(WalkError("migration_raised", "(1114, \"The table 'x' is full\")")) is None
     with log.open("a") as stream:
         stream.write(f"2026-11-30 19:42:17 9 {line}\n")
-    found = held.behind(WalkError("migration_raised", "(1114, \"The table 'x' is full\")"))
+    found = held.cause_of(WalkError("migration_raised", "(1114, \"The table 'x' is full\")"))
     assert (found is not None and found.code == "over_limit") == over
 
 
@@ -123,12 +123,12 @@ def test_a_server_that_can_hold_what_it_sorts(tmp_path: Path, monkeypatch: pytes
     for _ in range(2):
         limits(tmp_path).limit_temporary_space(None)
     assert [words[0].split()[0] for words in asked] == ["SHOW", "SHOW", "SET"] and asked[-1][1] == LIMIT
-    found = limits(tmp_path).behind(WalkError("migration_raised", "(200, 'Global temporary space limit reached')"))
+    found = limits(tmp_path).cause_of(WalkError("migration_raised", "(200, 'Global temporary space limit reached')"))
     assert found is not None and "sandbox_database_disk" in found.detail
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     held = limits(tmp_path / "none", os.getpid())
     assert held.exceeded() is None
-    with held.held(lambda: None):
+    with held.enforced(lambda: None):
         pass

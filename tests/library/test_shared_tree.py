@@ -83,7 +83,7 @@ def test_an_env_py_that_goes_through_tenants(job_dir: Path, server: mariadb.Serv
 
 
 def test_an_env_py_that_the_change_touches_is_its_own_affair() -> None:
-    from ansible.module_utils.th_walk.stages import Tree as Stages
+    from ansible.module_utils.th_walk.stages import WalkTree as Stages
 
     stages = Stages({"stages": [], "revisions": {}, "touched": {"helpers": ["migrations/env.py"]}})
     assert stages.alters_env and not Stages({"stages": [], "revisions": {}}).alters_env

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.functional.support import wait_until
 from tests.unit.logs import meaning
@@ -602,6 +602,7 @@ def test_the_folders_that_the_profile_names(job_dir: Path, server: mariadb.Serve
     toy.write(job_dir / "src", {name: CHAIN[name] for name in ("a1", "b2")})
     toy.artifacts(job_dir, job_dir / "src", CHAIN)
     profile = toy.profile({**toy.DATABASE, "config": "own.ini", **places})
-    Walk(job_dir, NAME, profile, Limits(toy.PATIENCE, toy.PATIENCE, 100_000), toy.PROGRAMS, boxes.settings()).run()
+    limits = WalkLimits(toy.PATIENCE, toy.PATIENCE, 100_000)
+    DatasetWalk(job_dir, NAME, profile, limits, toy.PROGRAMS, boxes.settings()).run()
     events = toy.events(job_dir, NAME)
     assert [end for _, _, end, _ in way(events)] == ["a1", "b2", "c3"] and events[-1]["version"] == "c3"

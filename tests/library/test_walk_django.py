@@ -17,8 +17,8 @@ import pytest
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from . import boxes
 from . import toy as alembic_toy
@@ -204,7 +204,7 @@ def measured(project: Project, **profile: Any) -> list[dict[str, Any]]:
     (artifacts / "walk-toy.jsonl").unlink(missing_ok=True)
     database = {"tool": "django", "settings": "settings", "options": {"charset": "utf8mb4"}}
     described = alembic_toy.profile(database, **profile)
-    Walk(job_dir, "toy", described, Limits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
+    DatasetWalk(job_dir, "toy", described, WalkLimits(300, 300, 100_000), PROGRAMS, boxes.settings()).run()
     return alembic_toy.events(job_dir, "toy")
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from worker.verdict import Fault, artifacts, decide
 
@@ -133,7 +133,8 @@ class Site:
         write(job_dir, "checkout.json", document)
         write(job_dir, "environment.json", {"environments": built})
         described = alembic_toy.profile({"tool": "django", "settings": "settings"})
-        Walk(job_dir, "toy", described, Limits(60, 60, 100_000), alembic_toy.PROGRAMS, boxes.settings()).run()
+        limits = WalkLimits(60, 60, 100_000)
+        DatasetWalk(job_dir, "toy", described, limits, alembic_toy.PROGRAMS, boxes.settings()).run()
         return alembic_toy.events(job_dir, "toy")
 
     def verdict(self) -> decide.Verdict:

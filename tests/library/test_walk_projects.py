@@ -20,8 +20,8 @@ from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_tools.profile import check_profile
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from . import boxes, bytecode, toy
 from .conftest import ROOT
@@ -139,7 +139,7 @@ class Job:
         write_json(self.folder / "artifacts" / "environment.json", {"environments": built})
         self._make_databases([one["name"] for one in profile["databases"]])
         (self.folder / "artifacts" / f"walk-{NAME}.jsonl").unlink(missing_ok=True)
-        Walk(self.folder, NAME, profile, Limits(300, 300, 1_000_000), PROGRAMS, boxes.settings()).run()
+        DatasetWalk(self.folder, NAME, profile, WalkLimits(300, 300, 1_000_000), PROGRAMS, boxes.settings()).run()
         return toy.events(self.folder, NAME)
 
     def _make_databases(self, names: list[str]) -> None:

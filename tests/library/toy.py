@@ -164,13 +164,13 @@ def walk(
 ) -> list[dict[str, Any]]:
     """Write the project and walk it; gives the events of all walks of the job. `release` are the heads of a release
     that the dataset is at already, `sandbox` variables of the box without their prefix."""
-    from ansible.module_utils.th_walk.walk import Walk
-    from ansible.module_utils.th_walk.walkers import Limits
+    from ansible.module_utils.th_walk.walk import DatasetWalk
+    from ansible.module_utils.th_walk.walkers import WalkLimits
 
     write(job_dir / "src", revisions, env_py)
     artifacts(job_dir, job_dir / "src", revisions, release)
-    limits = Limits(time_limit, start_time_limit, log_bytes)
-    Walk(job_dir, NAME, profile(database, **more), limits, PROGRAMS, boxes.settings(**(sandbox or {}))).run()
+    limits = WalkLimits(time_limit, start_time_limit, log_bytes)
+    DatasetWalk(job_dir, NAME, profile(database, **more), limits, PROGRAMS, boxes.settings(**(sandbox or {}))).run()
     return events(job_dir, NAME)
 
 

@@ -31,7 +31,7 @@ ORDER = {
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "
     "charset snapshot external_dataset",
     "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows meter ledger",
-    "th_walk": "last_output places follow stages stage_boxes logs controls relay walkers commands channel "
+    "th_walk": "last_output script_folders follow stages stage_boxes logs controls relay walkers commands channel "
     "forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "
     "diagnosis journal tool_query walk",
     "th_publish": "place copy",

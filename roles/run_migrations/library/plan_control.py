@@ -48,7 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import read_json
 from ansible.module_utils.th_core.control import base_of, begin, prepare
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_walk.controls import asked, without_change
+from ansible.module_utils.th_walk.controls import needing_control, without_change
 
 ROLE = "run_migrations"
 
@@ -64,7 +64,7 @@ def main() -> None:
     job_dir = Path(module.params["job_dir"])
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
     by_name = {one["name"]: one for one in module.params["datasets"]}
-    datasets = [by_name[name] for name in asked(job_dir / "artifacts", list(by_name))]
+    datasets = [by_name[name] for name in needing_control(job_dir / "artifacts", list(by_name))]
     for one in datasets:
         begin(job_dir / "artifacts" / f"walk-{one['name']}.jsonl", ROLE, checkout)
     try:

@@ -55,7 +55,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import forget_errors, read_json
 from ansible.module_utils.th_core.step import StepError, run_step
-from ansible.module_utils.th_walk.stages import Tree
+from ansible.module_utils.th_walk.stages import WalkTree
 
 
 def main() -> None:
@@ -84,14 +84,14 @@ def plan(artifacts: Path, datasets: Sequence[str], databases: Sequence[Mapping[s
     if not checkout:
         missing = artifacts / "checkout.json"
         raise StepError("playbook_failed", f"{missing} is not there: run playbooks/checkout.yaml first")
-    tree = Tree(checkout)
+    tree = WalkTree(checkout)
     restored, wanted = [], {}
     for name in datasets:
         facts = read_json(artifacts / f"dataset-{name}.json")
         if facts:
             restored.append(name)
             if not tree.unknown(facts["version"]):
-                wanted.update({stage.slug: stage for stage in tree.asked(facts["version"], databases)})
+                wanted.update({stage.slug: stage for stage in tree.to_build(facts["version"], databases)})
     for item in read_json(artifacts / "environment.json").get("environments", []):
         wanted.pop(item["stage"], None)
     return {

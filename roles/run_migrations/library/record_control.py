@@ -48,7 +48,7 @@ from ansible.module_utils.th_core.artifacts import append_event, read_json
 from ansible.module_utils.th_core.control import FOLDER, event_of
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_walk.controls import shown
+from ansible.module_utils.th_walk.controls import outcome_of
 
 ROLE = "run_migrations"
 
@@ -66,7 +66,7 @@ def main() -> None:
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
     outcomes = {}
     for name in module.params["datasets"]:
-        facts = shown(job_dir / FOLDER, name)
+        facts = outcome_of(job_dir / FOLDER, name)
         outcomes[name] = facts["outcome"]
         event = event_of(ROLE, checkout, module.params["seconds"], facts)
         with contextlib.suppress(OSError):  # a full disk ends no job here

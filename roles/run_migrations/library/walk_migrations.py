@@ -91,11 +91,11 @@ code:
   type: str
   returned: always
 detail:
-  description: What was said about it.
+  description: The error in words.
   type: str
   returned: always
 control:
-  description: Whether what has ended the walk may be there without the change, so that it is worth a control.
+  description: Whether the same error may occur without the change, so that a control walk is worth it.
   type: bool
   returned: always
 """
@@ -110,9 +110,9 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk import logs
-from ansible.module_utils.th_walk.controls import asked
-from ansible.module_utils.th_walk.walk import Walk
-from ansible.module_utils.th_walk.walkers import Limits
+from ansible.module_utils.th_walk.controls import needing_control
+from ansible.module_utils.th_walk.walk import DatasetWalk
+from ansible.module_utils.th_walk.walkers import WalkLimits
 
 ROLE = "run_migrations"
 REMEDY = "run playbooks/restore-datasets.yaml first"
@@ -145,20 +145,20 @@ def main() -> None:
         }
     )
     job_dir, name = Path(module.params["job_dir"]), module.params["name"]
-    limits = Limits(
+    limits = WalkLimits(
         module.params["migration_time_limit"], module.params["start_time_limit"], module.params["log_limit"]
     )
-    # the walk's log is closed on the way out
+    # raises SystemExit, so the walk's log is closed
     signal.signal(signal.SIGTERM, lambda *_: module.exit_json(failed=True, msg="terminated"))
     signal.signal(signal.SIGALRM, lambda *_: module.exit_json(failed=True, msg="the walk took too long"))
     signal.alarm(module.params["time_limit"])
     try:
-        files = logs.watched(module.params["watch_logs"])
-    except ValueError as trouble:
-        module.fail_json(msg=f"run_migrations_watch_logs: {trouble}")
-    watch = logs.Watch(module.params["heartbeat"], module.params["slow_seconds"], files)
+        files = logs.files_to_follow(module.params["watch_logs"])
+    except ValueError as problem:
+        module.fail_json(msg=f"run_migrations_watch_logs: {problem}")
+    options = logs.LogOptions(module.params["heartbeat"], module.params["slow_seconds"], files)
     walked = job_dir / "db" / name / "walked"
-    if walked.exists():  # what it has found stays as it is
+    if walked.exists():  # the results of that walk stay as they are
         module.fail_json(msg=f"{name} was walked already since it was restored: {REMEDY}", code="not_restored")
     try:
         try:
@@ -168,29 +168,29 @@ def main() -> None:
             server = running_server(job_dir, name)
             walked.touch()
             sandbox = Settings.of(module.params["sandbox"])
-            walk = Walk(
-                job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, watch
+            walk = DatasetWalk(
+                job_dir, name, module.params["profile"], limits, Path(module.params["programs"]), sandbox, options
             )
             error = walk.run()
-        except mariadb.ServerError as trouble:
-            raise StepError("server_failed", str(trouble)) from trouble
-        except OSError as trouble:
-            if not (detail := full(trouble)):
-                raise
-            raise StepError("disk_full", detail) from trouble
-    except StepError as trouble:
-        detail = f"{name}: {trouble.detail}"
-        try:
-            report_error(job_dir, ROLE, trouble.code, trouble.detail, dataset=name)
+        except mariadb.ServerError as problem:
+            raise StepError("server_failed", str(problem)) from problem
         except OSError as problem:
-            detail += f" ({unrecorded(job_dir, problem)})"
-        module.fail_json(msg=detail, code=trouble.code)
+            if not (detail := full(problem)):
+                raise
+            raise StepError("disk_full", detail) from problem
+    except StepError as problem:
+        detail = f"{name}: {problem.detail}"
+        try:
+            report_error(job_dir, ROLE, problem.code, problem.detail, dataset=name)
+        except OSError as unwritten:
+            detail += f" ({unrecorded(job_dir, unwritten)})"
+        module.fail_json(msg=detail, code=problem.code)
     results, size = job_dir / "results", limits.log_bytes
-    with contextlib.suppress(OSError):  # they are for people; what the verdict needs is there
+    with contextlib.suppress(OSError):  # these are for people; what the verdict needs has been written
         logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
         logs.excerpt(logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
-    said = {"code": error.code if error else "", "detail": error.detail if error else ""}
-    module.exit_json(changed=True, **said, control=bool(error and asked(job_dir / "artifacts", [name])))
+    outcome = {"code": error.code if error else "", "detail": error.detail if error else ""}
+    module.exit_json(changed=True, **outcome, control=bool(error and needing_control(job_dir / "artifacts", [name])))
 
 
 def running_server(job_dir: Path, name: str) -> mariadb.Server:

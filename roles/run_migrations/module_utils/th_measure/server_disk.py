@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the disk a private database server has come to occupy, held in a thread of its own: the walk may be
-waiting for an answer while a statement goes on writing.
+"""How much disk a private database server occupies, with a limit that a thread of its own enforces: the walk may be
+waiting for a statement that goes on writing.
 
-What the server keeps without a name, which is where it sorts, counts like its files. The size of one file is held by
-the kernel.
+Unnamed temporary files, which the server sorts in, count like the others. The kernel enforces the size of each file.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from ansible.module_utils.th_sandbox.usage import BLOCK, Process
 from ansible.module_utils.th_server.mariadb import Server
 
 INTERVAL = 0.25
-"""Seconds between two looks; more where a look takes long, and fewer when free space falls."""
+"""Seconds between two measurements; more where one takes long, fewer while free space falls."""
 _GLANCE = 0.02
 _SHARE = 10
 _PATIENCE = 3
-"""How often the statements are ended of a server that goes on growing, before it is ended itself."""
+"""How often the statements of a growing server are ended before the server itself is."""
 _LOG_BYTES = 64 << 10
 _TOO_LARGE = re.compile(rb"\[ERROR\].{0,400}\b(?:error (?:number )?|err(?:no|code): )27\b", re.IGNORECASE)
 
 
 class ServerDisk:
-    """What a server occupies more than when this was made, and the limit on it (bytes).
+    """By how much a server has grown since this was created, and the limit on that (bytes).
 
-    `most` is the most that was seen. It stays: what was too much for a moment was too much.
+    `most` is the maximum so far: a server that was over the limit for a moment has exceeded it.
     """
 
     def __init__(self, server: Server, limit: int) -> None:
@@ -48,24 +47,24 @@ class ServerDisk:
 
     @property
     def exceeded(self) -> bool:
-        """Whether it was too much, as far as was seen."""
+        """Whether the limit was exceeded in any measurement."""
         return self.most > self.limit
 
     def look(self) -> None:
-        """See what the server occupies now."""
+        """Measure what the server occupies now."""
         self.most = max(self.most, occupied(self._folder) + self._nameless() - self._first)
 
     def refused(self) -> bool:
-        """Whether the kernel has refused the server a larger file since then, as its log says."""
+        """Whether the server's log reports since then that the kernel refused it a larger file."""
         with contextlib.suppress(OSError), open(self._server.error_log, "rb") as file:
             file.seek(max(self._logged, self._log_size() - _LOG_BYTES))
-            said = file.read(_LOG_BYTES)
-            return bool(_TOO_LARGE.search(said))
+            log = file.read(_LOG_BYTES)
+            return bool(_TOO_LARGE.search(log))
         return False
 
     @contextlib.contextmanager
-    def held(self, end: Callable[[], object]) -> Iterator[None]:
-        """Look all the time, and `end` the server's statements when it is too much, from another thread."""
+    def enforced(self, end: Callable[[], object]) -> Iterator[None]:
+        """Keep measuring in another thread, which calls `end` (it ends the server's statements) above the limit."""
         limits = self._limit_files()
         thread = threading.Thread(target=self._run, args=(end,), daemon=True)
         thread.start()
@@ -79,7 +78,8 @@ class ServerDisk:
                     resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, limits)
 
     def _limit_files(self) -> tuple[int, int] | None:
-        """Let no file become larger than the largest one may; what held before, None where nothing could be changed."""
+        """Let no file grow beyond the largest one plus the limit; returns the previous limit on file size, or None
+        where it could not be changed."""
         most = largest(self._folder) + self.limit
         with contextlib.suppress(OSError, ValueError):
             before = resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE)
@@ -103,7 +103,7 @@ class ServerDisk:
             pause = max(INTERVAL, _SHARE * (time.monotonic() - begun))
 
     def _waited(self, seconds: float) -> bool:
-        """Wait, but not while the disk is being filled; False when it is over."""
+        """Wait for the next measurement, not as long when the disk fills up; False when the walk is over."""
         free, until = self._free(), time.monotonic() + seconds
         while not self._over.wait(_GLANCE):
             if time.monotonic() >= until or free - self._free() > self.limit / 8:
@@ -129,7 +129,7 @@ class ServerDisk:
 
 
 def occupied(folder: Path) -> int:
-    """Bytes of the disk that the files below a folder occupy, those without a name not among them."""
+    """Bytes of disk that the files below a folder occupy, unnamed ones not included."""
     return sum(status.st_blocks * BLOCK for status in _files(folder))
 
 
@@ -149,4 +149,4 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
                     else:
                         yield entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            pass  # a temporary table's, or a table's that was dropped in between
+            pass  # of a temporary table, or of a table that was dropped meanwhile

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which migrations may come next: the process that runs them names them, and what it says is no evidence.
+"""Which migrations may run next: the process that runs them names them, and its word is no evidence.
 
-Limits and waivers go by a migration's name. So a step has to be one of those that the trees have, it runs once, on a
-database that has what it builds on, and it gets the name that the trees give it.
+Limits and waivers go by a migration's name. So a step has to be one of those in the trees, it runs once, on a database
+that has what it builds on, and it gets the name that the trees give it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterable, Sequence
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_tools.versions import prefixed
 from ansible.module_utils.th_walk.installed import Installed, app_of
-from ansible.module_utils.th_walk.stages import Tree
-from ansible.module_utils.th_walk.walkers import NAME_LIMIT, Step, WalkError
+from ansible.module_utils.th_walk.stages import WalkTree
+from ansible.module_utils.th_walk.walkers import NAME_LIMIT, MigrationStep, WalkError
 
 BASE = "base"
 
 
-class Way:
-    """The way of one database: `steps` are those of the trees, with `name` the database's.
+class AllowedSteps:
+    """The steps that one database may take: `steps` are those of the trees, `name` is the database's.
 
-    `installed` tells what the packages of the stage bring; None where the tool has no migrations in packages, and
-    then the database's rows are its heads.
+    `installed` returns the packaged migrations of the stage; it is None where the tool has no migrations in packages,
+    and then the database's rows are its heads.
     """
 
     def __init__(
         self,
-        tree: Tree,
+        tree: WalkTree,
         name: str,
-        steps: Sequence[Step],
+        steps: Sequence[MigrationStep],
         downward: bool = False,
         installed: Callable[[], Installed | None] | None = None,
     ) -> None:
@@ -37,9 +37,9 @@ class Way:
         self._allowed = {self.subject(step) for step in steps}
         self._taken: set[str] = set()
 
-    def take(self, step: Step, rows: Iterable[str]) -> Step:
-        """The step, if it may come next on a database that holds `rows`, with the revisions as the forest of all
-        databases has them. Raises WalkError."""
+    def take(self, step: MigrationStep, rows: Iterable[str]) -> MigrationStep:
+        """The step, if it may run next on a database with these `rows`, with its revisions named as in the artifacts.
+        Raises WalkError."""
         subject, there = self.subject(step), set(rows)
         shown = printable(subject)[:NAME_LIMIT]
         if subject in self._taken:
@@ -53,9 +53,9 @@ class Way:
             raise WalkError("walk_failed", problem)
         self._taken.add(subject)
         other = self._named(subject, step.after if self._downward else step.before)
-        return Step(subject, other) if self._downward else Step(other, subject)
+        return MigrationStep(subject, other) if self._downward else MigrationStep(other, subject)
 
-    def subject(self, step: Step) -> str:
+    def subject(self, step: MigrationStep) -> str:
         """The revision that a step is about."""
         return prefixed(step.before if self._downward else step.after, self._name)
 
@@ -68,20 +68,20 @@ class Way:
         app = app_of(subject, self._name)
         if installed is not None and app in installed.apps:
             return subject in (rows if self._downward else installed.waiting(rows))
-        # an app of which nothing is known: the final version does not cover it, and no file of it was read
+        # an unknown app: none of its files was read, and the final version does not cover it
         return all(app_of(one, self._name) != app for one in self._tree.revisions)
 
     def _missing(self, subject: str, rows: set[str]) -> set[str]:
-        """What has to come before the step and has not."""
+        """What must have run before the step but has not."""
         revisions = self._tree.revisions
-        done = self._tree.behind(rows)
+        done = self._tree.with_ancestors(rows)
         if not self._downward:
             while more := {
                 name
                 for name, facts in revisions.items()
                 if name not in done and facts.get("replaces") and done.issuperset(facts["replaces"])
             }:
-                done |= self._tree.behind(more)
+                done |= self._tree.with_ancestors(more)
             return self._below(subject) - done
         present = done if self._installed is None else rows
         if subject in revisions and subject not in present:
@@ -89,19 +89,19 @@ class Way:
         return {name for name in present & revisions.keys() if subject in self._below(name)}
 
     def _below(self, subject: str) -> set[str]:
-        """What a revision builds on, as far as the trees have it."""
+        """The revisions in the trees that a revision builds on."""
         return {one for one in self._tree.revisions.get(subject, {}).get("down", ()) if one in self._tree.revisions}
 
-    def _named(self, subject: str, told: str) -> str:
-        """The other end of the step: as it was told where that is what the trees say, as they say it elsewhere."""
+    def _named(self, subject: str, reported: str) -> str:
+        """The other end of the step: as reported where the trees agree, otherwise as the trees have it."""
         below = self._below(subject)
         if self._installed is not None:
             below = {one for one in below if app_of(one, self._name) == app_of(subject, self._name)}
-        names = set() if told == BASE else {prefixed(one, self._name) for one in told.split(",")}
+        names = set() if reported == BASE else {prefixed(one, self._name) for one in reported.split(",")}
         if subject not in self._tree.revisions:
             return ",".join(sorted(names)) or BASE
-        # a tool may leave out what another one of them builds on, and name a squashed migration for what it replaces
-        known = names <= self._tree.behind(below) if self._installed is not None else names <= below
-        if known and below <= self._tree.behind(names):
+        # a tool may omit a parent that another parent builds on, and name a squashed migration for what it replaces
+        known = names <= self._tree.with_ancestors(below) if self._installed is not None else names <= below
+        if known and below <= self._tree.with_ancestors(names):
             return ",".join(sorted(names)) or BASE
         return ",".join(sorted(below)) or BASE

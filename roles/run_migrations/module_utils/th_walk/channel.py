@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talk with a walking process: one JSON object a line, of a bounded size, whatever the other side sends."""
+"""The conversation with a walking process: one JSON object a line, of limited size whatever that process sends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CHUNK = 65536
 
 
 class Channel:
-    """Our end of the talk; `other` is the process's, which closes ours when it has been handed over.
+    """The measuring side's end of the conversation; `other` is the end to hand to the process, and to close here then.
 
-    `on_tick` is called about once a second while a message is awaited, also when the other side never stops talking.
+    `on_tick` is called about once a second while waiting for a message, also when the other side never stops sending.
     """
 
     def __init__(self, on_tick: Callable[[], object]) -> None:
@@ -29,18 +29,18 @@ class Channel:
         self._received = bytearray()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close this end."""
         self._socket.close()
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Send a message; when the other side has gone, what follows is heard, or not, in `hear`."""
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; that the other side has gone shows in the next `receive`."""
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             pass
 
-    def hear(self, time_limit: float, lives: Callable[[], bool]) -> dict[str, Any] | None:
-        """The next message; {} for what is none, None when the other side has gone. Raises TimeoutError."""
+    def receive(self, time_limit: float, lives: Callable[[], bool]) -> dict[str, Any] | None:
+        """The next message; {} for a line that is none, None when the other side has gone. Raises TimeoutError."""
         deadline, searched = time.monotonic() + time_limit, 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
@@ -55,7 +55,7 @@ class Channel:
                 continue
             try:
                 chunk = self._socket.recv(_CHUNK)
-            except OSError:  # also BlockingIOError: the process has gone, though a child of its keeps the socket
+            except OSError:  # also BlockingIOError: the process has gone, although a child of it still holds the socket
                 chunk = b""
             if not chunk or searched > MESSAGE_LIMIT:
                 return None
@@ -70,10 +70,10 @@ class Channel:
 
 
 def text(value: object, limit: int) -> str:
-    """The beginning of a text that the other side has sent; "" for what is none."""
+    """The beginning of a text from the other side; "" for anything else."""
     return value[:limit] if isinstance(value, str) else ""
 
 
 def line_number(value: object) -> int:
-    """The number of a line that the other side has sent; 0 for what is none."""
+    """A line number from the other side; 0 for anything else."""
     return value if isinstance(value, int) and 0 < value < 1 << 31 else 0

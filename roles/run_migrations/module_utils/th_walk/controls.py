@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which failures of walks are tried once more without the change, and what that has shown."""
+"""Which failed walks are repeated without the change, and how that turned out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CONTROLLED = (
     "walk_failed", "import_failed", "over_limit", "migration_raised", "migration_ended", "migration_killed",
     "version_unchanged", "version_not_in_tree", "version_mismatch",
 )  # fmt: skip
-"""Codes of a walk's failure whose cause may be merged already; not the want of time."""
-_SAID = ("code", "detail", "from", "to", "file", "line")
+"""Codes of errors whose cause may be merged already; timeouts are not among them."""
+_COMPARED_KEYS = ("code", "detail", "from", "to", "file", "line")
 
 
 def events_of(artifacts: Path, dataset: str) -> list[dict[str, Any]]:
@@ -29,9 +29,9 @@ def events_of(artifacts: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def failure_of(checkout: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The error that has ended a walk, where it can be there without the change; else None.
+    """The error that ended a walk, if it may occur without the change as well; else None.
 
-    It is one of the change's stage, and not one in a migration that the change itself brings.
+    That is one in the change's stage, but not in a migration that the change itself brings.
     """
     errors = [event for event in events if event.get("event") == "error"]
     error = errors[-1] if errors else None
@@ -45,19 +45,19 @@ def failure_of(checkout: Mapping[str, Any], events: Sequence[Mapping[str, Any]])
     return error
 
 
-def asked(artifacts: Path, datasets: Sequence[str]) -> list[str]:
-    """The datasets whose walks are tried without the change: of those that failed alike, one."""
+def needing_control(artifacts: Path, datasets: Sequence[str]) -> list[str]:
+    """The datasets whose walks are repeated without the change: one of those that failed in the same way."""
     checkout = read_json(artifacts / "checkout.json")
     found: dict[tuple[Any, ...], str] = {}
     for name in datasets:
         failure = failure_of(checkout, events_of(artifacts, name)) if checkout else None
         if failure:
-            found.setdefault(tuple(failure.get(key) for key in _SAID), name)
+            found.setdefault(tuple(failure.get(key) for key in _COMPARED_KEYS), name)
     return list(found.values())
 
 
 def without_change(checkout: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkout of what the change is based on alone, as if that were the change."""
+    """The checkout of the merge base alone, as if that were the change."""
     tree, base = checkout.get("base_tree", {}), base_of(checkout)
     stage = {"name": checkout.get("branch", "") or base[:12], "slug": "change", "kind": "change", "commit": base}
     stage |= {"heads": tree.get("heads", []), "folders": tree.get("folders", [])}
@@ -65,13 +65,13 @@ def without_change(checkout: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "commit": base, "stages": [stage]}
 
 
-def shown(folder: Path, dataset: str) -> dict[str, Any]:
-    """What the walk without the change has come to: an outcome, and what is known of its failure."""
+def outcome_of(folder: Path, dataset: str) -> dict[str, Any]:
+    """How the walk without the change ended: an outcome, and its error if it failed."""
     events = events_of(folder / "artifacts", dataset)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
     if error is not None:
         outcome = "failed" if error.get("code") in CONTROLLED else "unknown"
-        return {"outcome": outcome, **{key: error[key] for key in _SAID if key in error}}
+        return {"outcome": outcome, **{key: error[key] for key in _COMPARED_KEYS if key in error}}
     if any(event.get("event") == "final" for event in events):
         return {"outcome": "passed"}
     return {"outcome": "unknown"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is behind the errors of a migration that do not say it by themselves."""
+"""The cause of a migration's error, where the error does not name it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ansible.module_utils.th_walk.server_probe import Evidence
-from ansible.module_utils.th_walk.stages import Tree
-from ansible.module_utils.th_walk.walkers import StepEnd, WalkError
+from ansible.module_utils.th_walk.server_probe import ServerProbe
+from ansible.module_utils.th_walk.stages import WalkTree
+from ansible.module_utils.th_walk.walkers import StepResult, WalkError
 
 _LOCK = re.compile(r"\b1205\b|Lock wait timeout exceeded", re.IGNORECASE)
 _TOO_LONG = re.compile(r"Data too long for column ['`\"]?([A-Za-z0-9_$]{1,64})", re.IGNORECASE)
 CONNECTIONS = "commit or close that one first, or use the migration's own connection"
 
 
-def diagnosed(ended: StepEnd, after: str, evidence: Evidence) -> StepEnd:
-    """How a migration ended, its error with what the measuring side knows of it.
+def diagnosed(ended: StepResult, after: str, probe: ServerProbe) -> StepResult:
+    """The result of a migration, with what the measuring side knows added to its error.
 
     `after` are the revisions that the migration leads to.
     """
@@ -26,30 +26,30 @@ def diagnosed(ended: StepEnd, after: str, evidence: Evidence) -> StepEnd:
         return ended
     detail = error.detail
     if error.code == "migration_timed_out":
-        evidence.look_for_locks()
-        doing = evidence.doing()
-        evidence.end_connections()
+        probe.look_for_locks()
+        doing = probe.doing()
+        probe.end_connections()
         detail += f"; it was executing: {doing}" if doing else ""
-        detail += _of_lock(evidence)
+        detail += _of_lock(probe)
     elif _LOCK.search(detail):
-        detail += _of_lock(evidence)
-    elif (found := _TOO_LONG.search(detail)) and (told := too_long(after.split(","), found[1], evidence)):
-        detail = f"{told}: {detail}"
+        detail += _of_lock(probe)
+    elif (found := _TOO_LONG.search(detail)) and (explanation := too_long(after.split(","), found[1], probe)):
+        detail = f"{explanation}: {detail}"
     if detail == error.detail:
         return ended
     return replace(ended, error=WalkError(error.code, detail, error.file, error.line))
 
 
-def _of_lock(evidence: Evidence) -> str:
-    return f"; {evidence.waited}: {CONNECTIONS}" if evidence.waited else ""
+def _of_lock(probe: ServerProbe) -> str:
+    return f"; {probe.waited}: {CONNECTIONS}" if probe.waited else ""
 
 
-def refuse_another_database(after: str, was: Iterable[str], tree: Tree) -> None:
-    """Refuse a migration that the database has: whoever plans it looks at another database, or another version table.
+def refuse_another_database(after: str, was: Iterable[str], tree: WalkTree) -> None:
+    """Refuse a migration that the database already has: it was planned for another database or version table.
 
-    An env.py that goes through several databases (binds, tenants) comes to the second one like this. Raises WalkError.
+    An env.py that goes through several databases (binds, tenants) is detected this way. Raises WalkError.
     """
-    if not (done := set(after.split(",")) & tree.behind(was) & tree.revisions.keys()):
+    if not (done := set(after.split(",")) & tree.with_ancestors(was) & tree.revisions.keys()):
         return
     what = f"{', '.join(sorted(done))} is to run again, although the database has it"
     remedy = "let it migrate this one database alone, or see docs/profiles.md, \"One tree over several databases\""
@@ -57,9 +57,9 @@ def refuse_another_database(after: str, was: Iterable[str], tree: Tree) -> None:
     raise WalkError("walk_failed" if tree.alters_env else "profile_wrong", detail)
 
 
-def too_long(revisions: Iterable[str], column: str, evidence: Evidence) -> str:
-    """What to say of a revision id that the version table has no room for; "" where it has."""
-    for table, name, room in evidence.version_columns():
+def too_long(revisions: Iterable[str], column: str, probe: ServerProbe) -> str:
+    """Explains a revision id that does not fit into the version table; "" where all do."""
+    for table, name, room in probe.version_columns():
         for revision in revisions:
             short = revision.rpartition(":")[2]
             if name.lower() == column.lower() and len(short) > room:
@@ -71,7 +71,7 @@ def too_long(revisions: Iterable[str], column: str, evidence: Evidence) -> str:
 
 
 def truncated(foreign: Iterable[str], after: str) -> str:
-    """What to say of a version that is nothing but the beginning of the one that was to be written; "" otherwise."""
+    """Explains a version that is just the beginning of the one that should have been written; "" for any other."""
     for version in foreign:
         for revision in after.split(","):
             if version and version != revision and revision.startswith(version):

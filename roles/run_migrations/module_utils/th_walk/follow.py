@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following a log file that somebody else writes: bounded, line by line, each with its time."""
+"""Following a log file that another process writes: bounded, line by line, each line with its time."""
 
 from __future__ import annotations
 
@@ -39,79 +39,79 @@ _REPLACED = re.compile("\N{REPLACEMENT CHARACTER}{9,}")
 
 
 class Follower:
-    """The lines that are added to a file, `poll` by `poll`; a file that is moved away or emptied is followed on.
+    """The lines that are added to a file, `poll` by `poll`, also after the file was rotated or truncated.
 
-    Of the file as it is now only what comes later is told, unless `whole`. One poll reads at most `limit` bytes: of
-    more, the beginning and the end, with a line that says how much is left out. Lines are printable, `LINE_LIMIT`
-    bytes at most; blank ones are left out. No poll ends with an error: what cannot be read is said in a line, once.
+    Lines that the file already has are skipped, unless `whole`. One poll reads at most `limit` bytes: of more, the
+    beginning and the end, with a line that says how much is left out. Lines are printable, `LINE_LIMIT` bytes at most;
+    blank ones are left out. No poll raises: that the file cannot be read is reported in a line, once.
 
-    `ours` says that the file is written by a server of ours: it keeps nothing back, so that a line is younger than the
-    poll before it; and of what was read, the disk is given back all but the beginning and the end (`DISK_LIMIT` bytes
-    together), without a change of the file's size.
+    `own_server` is whether a private server of the job writes the file. It does not buffer, so a line is younger than
+    the previous poll. And what was read is punched out of the file, except for the beginning and the end (`DISK_LIMIT`
+    bytes together); its size stays the same.
     """
 
     def __init__(
-        self, path: Path | str, *, whole: bool = False, ours: bool = False, limit: int = POLL_LIMIT
+        self, path: Path | str, *, whole: bool = False, own_server: bool = False, limit: int = POLL_LIMIT
     ) -> None:
-        self._path, self._ours, self._limit = Path(path), ours, limit
-        self._hole = DISK_LIMIT // 2  # up to where the disk was given back
+        self._path, self._own_server, self._limit = Path(path), own_server, limit
+        self._hole = DISK_LIMIT // 2  # up to where the file was punched out
         self._file = -1
         self._offset = 0
-        self._witness = b""  # the last bytes that were read: a file that has others there is another one
-        self._rest, self._over = b"", 0  # of a line whose end has not come, and how much of it is left out
-        self._trouble = ""
+        self._witness = b""  # the last bytes that were read: where they differ, it is another file
+        self._rest, self._over = b"", 0  # of an incomplete line, and how many bytes of it were dropped
+        self._last_problem = ""
         self._seen = self._last = self._changed = 0.0
-        self._said: float | None = None
+        self._stated: float | None = None
         if not whole:
             try:
                 self._file = self._opened()
                 self._offset = os.fstat(self._file).st_size
                 self._witness = self._read(max(0, self._offset - _WITNESS), self._offset)
             except OSError:
-                pass  # `poll` says so
+                pass  # `poll` reports it
 
     def poll(self, now: float) -> Iterator[tuple[float, str]]:
-        """What has come since the last poll: when (seconds since the epoch, never falling, never after `now`), line."""
-        self._said = None
+        """The new lines, each with its time: seconds since the epoch, never decreasing, never after `now`."""
+        self._stated = None
         try:
-            for text in self._news():
-                yield self._placed(text, now), text
-            self._trouble = ""
+            for text in self._new_lines():
+                yield self._time_of(text, now), text
+            self._last_problem = ""
         except OSError as error:
-            trouble = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
-            if trouble != self._trouble:
-                yield now, f"{self._path} cannot be read: {trouble}"
-            self._trouble = trouble
+            problem = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
+            if problem != self._last_problem:
+                yield now, f"{self._path} cannot be read: {problem}"
+            self._last_problem = problem
         self._seen = max(self._seen, now)
 
     def seen(self, now: float) -> None:
-        """Take it that nothing has come between the last poll and `now`."""
+        """Assume that no line was added between the last poll and `now`."""
         self._seen = max(self._seen, now)
 
     def end(self, now: float) -> Iterator[tuple[float, str]]:
-        """Poll for the last time: also the line whose end has not come. The file is closed."""
+        """Poll for the last time, an incomplete line included, and close the file."""
         yield from self.poll(now)
         for text in self._unfinished():
-            yield self._placed(text, now), text
+            yield self._time_of(text, now), text
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
-    def _news(self) -> Iterator[str]:
+    def _new_lines(self) -> Iterator[str]:
         if self._file < 0:
             self._file = self._opened()
         yield from self._added()
         following = self._following()
         if following >= 0:
-            yield from self._added()  # between the last look and the new file's beginning
+            yield from self._added()  # between the last poll and the beginning of the new file
             yield from self._unfinished()
             os.close(self._file)
             self._file, self._offset, self._witness, self._hole = following, 0, b"", DISK_LIMIT // 2
             yield from self._added()
 
     def _opened(self) -> int:
-        # a link could lead to what the other side may not read; a pipe would keep us waiting
-        mode = os.O_RDWR if self._ours else os.O_RDONLY
+        # a link could lead to a file that its writer may not read; opening a pipe would block
+        mode = os.O_RDWR if self._own_server else os.O_RDONLY
         file = os.open(self._path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
@@ -119,12 +119,12 @@ class Follower:
         return file
 
     def _following(self) -> int:
-        """The file that has come in the place of ours, once somebody writes into it; -1 for none."""
+        """The file that has replaced the one being followed, once it is not empty; -1 for none."""
         try:
-            there, ours = os.lstat(self._path), os.fstat(self._file)
+            there, current = os.lstat(self._path), os.fstat(self._file)
         except FileNotFoundError:
             return -1
-        if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) or there.st_size == 0:
+        if (there.st_dev, there.st_ino) == (current.st_dev, current.st_ino) or there.st_size == 0:
             return -1
         return self._opened()
 
@@ -142,13 +142,13 @@ class Follower:
             # from the beginning of a line, where there is one
             start += max(0, self._read(start - 1, min(start + _CHUNK, size)).find(b"\n"))
             yield f"... {start - self._offset} bytes of {self._path.name} left out here ..."
-            self._offset, self._witness, self._said = start, b"", None
+            self._offset, self._witness, self._stated = start, b"", None
         yield from self._lines(size)
-        if self._ours:
+        if self._own_server:
             self._give_back(self._offset - DISK_LIMIT // 2)
 
     def _give_back(self, end: int) -> None:
-        if end - self._hole >= _HOLE:  # a file system that cannot do it keeps what it has
+        if end - self._hole >= _HOLE:  # ignored by file systems that cannot do it
             _libc.fallocate(self._file, _PUNCH, ctypes.c_int64(self._hole), ctypes.c_int64(end - self._hole))
             self._hole = end
 
@@ -178,23 +178,22 @@ class Follower:
             text = _REPLACED.sub(lambda found: f"\N{REPLACEMENT CHARACTER}×{len(found[0])}", text)
             yield f"{text} … ({over} bytes more)" if over else text
 
-    def _placed(self, text: str, now: float) -> float:
-        """When a line was written: by its own time, within what is known from having looked."""
-        self._said = moment(text, now) or self._said
+    def _time_of(self, text: str, now: float) -> float:
+        """When a line was written: its own timestamp, within the bounds that polling gives."""
+        self._stated = moment(text, now) or self._stated
         latest = max(self._seen, min(self._changed, now))
-        at = self._said
-        # no time, or one of another clock or zone; or the beginning of a slow statement, as MariaDB has it
-        if at is None or not now - LATE <= at <= now or (self._ours and at < self._seen):
+        at = self._stated
+        # no timestamp, one of another clock or zone, or (MariaDB's slow log) that of the statement's start
+        if at is None or not now - LATE <= at <= now or (self._own_server and at < self._seen):
             at = latest
         self._last = max(self._last, min(at, latest))
         return self._last
 
 
 def moment(text: str, now: float) -> float | None:
-    """The time with which a line of a log begins, in seconds since the epoch; None where there is none.
+    """The timestamp at the start of a log line, in seconds since the epoch; None where there is none.
 
-    Of a whole second it is the end. A time without a zone is taken as local, one without a year as of the year before
-    `now`.
+    A whole second stands for its end. A time without a zone is local, one without a year is in the past year.
     """
     zone, yearless = None, False
     try:

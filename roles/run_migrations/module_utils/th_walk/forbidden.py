@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a private server refuses on purpose, and whether that is what has ended a migration."""
+"""What a private server refuses by design, and whether that ended a migration."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RULE = (
 )
 
 
-class Forbidden:
-    """Counts the LOAD DATA statements of a private server, so that a refused one is known from the server itself.
+class ForbiddenStatements:
+    """Counts the LOAD DATA statements of a private server, so that the server itself shows that one was refused.
 
-    The error's number alone comes from the side under test: a change that raises such an error without such a
-    statement has failed by itself.
+    The error number comes from the side under test: a change that raises such an error without such a statement is at
+    fault itself.
     """
 
     def __init__(self, server: Server) -> None:
@@ -29,12 +29,12 @@ class Forbidden:
         self._count = 0
 
     def begin(self, connection: Any) -> None:
-        """A step is next."""
+        """Called before each step."""
         if self._server.private:
             self._count = _statements(connection)
 
-    def behind(self, error: WalkError, connection: Any) -> WalkError | None:
-        """The error ``forbidden_here`` when the step was ended by a statement that the server has refused."""
+    def cause_of(self, error: WalkError, connection: Any) -> WalkError | None:
+        """The error ``forbidden_here`` when a statement that the server refused has ended the step."""
         if error.code != "migration_raised" or not self._server.private or not _REFUSED.search(error.detail):
             return None
         if _statements(connection) <= self._count or query(connection, "SELECT @@GLOBAL.local_infile") != [(0,)]:
@@ -43,6 +43,6 @@ class Forbidden:
 
 
 def _statements(connection: Any) -> int:
-    """How many LOAD DATA statements the server has been given, refused ones among them."""
+    """How many LOAD DATA statements the server was sent, refused ones included."""
     rows = query(connection, "SHOW GLOBAL STATUS LIKE 'Com\\_load'")
     return int(rows[0][1]) if rows else 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Walking with the project's own tool in one process a stage, which stops before every migration.
+"""Walking with the project's own tool in one process per stage, which stops before every migration.
 
-The other side of the talk is a program of `files/`, which runs in the project's environment: see th_stepper.py there.
+The other side of the conversation is a program in `files/`, which runs in the project's environment: see th_stepper.py.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ from ansible.module_utils.th_sandbox.contain import Contained
 from ansible.module_utils.th_tools.tools import tool_of, versions_of
 from ansible.module_utils.th_walk.channel import Channel, line_number, text
 from ansible.module_utils.th_walk.installed import APPS_LIMIT
-from ansible.module_utils.th_walk.last_output import said
-from ansible.module_utils.th_walk.places import Places
+from ansible.module_utils.th_walk.last_output import last_error
+from ansible.module_utils.th_walk.script_folders import ScriptFolders
 from ansible.module_utils.th_walk.walkers import (
     NAME_LIMIT,
     RAISED_BY,
-    Step,
-    StepEnd,
-    Surroundings,
+    MigrationStep,
+    StepResult,
     Target,
+    WalkerContext,
     WalkError,
     describe_exit,
-    told,
+    version_argument,
 )
 
 STEPS_LIMIT = 20_000
 FOLDER_LIMIT = 4096
 FILE_LIMIT = 1000
 TEXT_LIMIT = 4000
-"""Characters of an error's text that are taken, before anything looks at it."""
+"""An error's text is cut to so many characters before anything else reads it."""
 HEADS_SHOWN = 20
 LAST_WORDS = 5.0
-_SAID_CODES = ("several_heads",)
-"""Codes of docs/verdicts.md that the walking side may name by itself."""
+_REPORTED_CODES = ("several_heads",)
+"""Codes of docs/verdicts.md that the walking side may report."""
 
 
 class InProcessWalker:
     """A `Walker` that drives one of the programs in `programs`.
 
-    `folders` are where the scripts are; `way` is what there is to migrate: where that is nothing, a program of
-    the project's may end without having asked its tool.
+    `folders` have the scripts; `steps` are the pending ones: where there are none, the project's program may end
+    without having asked its tool.
     """
 
     def __init__(
         self,
         settings: Mapping[str, Any],
-        around: Surroundings,
+        context: WalkerContext,
         programs: Path,
         target: Target,
         folders: list[str],
-        way: Sequence[Step],
+        steps: Sequence[MigrationStep],
     ) -> None:
-        self._settings, self._around, self._target, self._way = settings, around, target, way
+        self._settings, self._context, self._target, self._steps = settings, context, target, steps
         self._tool = tool_of(settings)
         self._program = programs / self._tool.program
-        self._places = Places(around.src, around.venv, folders)
-        self._left: deque[tuple[int, Step]] = deque()
+        self._folders = ScriptFolders(context.src, context.venv, folders)
+        self._left: deque[tuple[int, MigrationStep]] = deque()
         self.announced = 0
         self.apps: dict[str, str] = {}
         self._planned = False
@@ -72,20 +72,20 @@ class InProcessWalker:
     @property
     def venv(self) -> Path:
         """The environment of the process."""
-        return self._around.venv
+        return self._context.venv
 
     def __enter__(self) -> Self:
-        self._around.write_files(self._settings)
-        self._channel = Channel(self._around.on_tick)
+        self._context.write_files(self._settings)
+        self._channel = Channel(self._context.on_tick)
         other = self._channel.other
-        words = [str(self._around.venv / "bin" / "python"), str(self._program), str(other.fileno())]
+        words = [str(self._context.venv / "bin" / "python"), str(self._program), str(other.fileno())]
         with other:
             self._contained = Contained(
-                self._around.beside_a_port(words),
-                cwd=self._around.src / self._settings["workdir"],
-                env=self._around.environment(self._settings),
-                box=self._around.box,
-                on_line=self._around.on_line,
+                self._context.with_port(words),
+                cwd=self._context.src / self._settings["workdir"],
+                env=self._context.environment(self._settings),
+                box=self._context.box,
+                on_line=self._context.on_line,
                 pass_fds=[other.fileno()],
             )
             try:
@@ -93,69 +93,69 @@ class InProcessWalker:
             except OSError as error:
                 self._channel.close()
                 raise WalkError("walk_failed", f"the environment's Python cannot be run: {error}") from error
-        self._channel.say(self._request())
+        self._channel.send(self._request())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
         self._contained.__exit__()
 
-    def next(self) -> Step | None:
+    def next(self) -> MigrationStep | None:
         """See `Walker`."""
         if self._unseen is not None:
-            self._channel.say({"seen": self._unseen})
+            self._channel.send({"seen": self._unseen})
             self._unseen = None
-        # however often it announces that there is nothing: what comes between two migrations has one limit
-        deadline = time.monotonic() + self._around.start_time_limit
+        # one limit for all that comes between two migrations, however many empty plans are announced
+        deadline = time.monotonic() + self._context.start_time_limit
         while not self._left:
-            if not self._hear_plan(deadline):
+            if not self._receive_plan(deadline):
                 return None
         return self._left[0][1]
 
     @property
-    def ahead(self) -> list[Step]:
-        """The migrations that have been announced and not been run."""
+    def ahead(self) -> list[MigrationStep]:
+        """The migrations that were announced and have not run yet."""
         return [step for _, step in self._left]
 
-    def run(self, time_limit: float) -> StepEnd:
+    def run(self, time_limit: float) -> StepResult:
         """See `Walker`."""
         number, _ = self._left.popleft()
-        self._channel.say({"go": number})
+        self._channel.send({"go": number})
         try:
-            message = self._hear(time_limit)
+            message = self._receive(time_limit)
         except TimeoutError:
-            return StepEnd(None, WalkError("migration_timed_out", f"ended after {time_limit:g} s{RAISED_BY}"))
+            return StepResult(None, WalkError("migration_timed_out", f"ended after {time_limit:g} s{RAISED_BY}"))
         if message is None:
-            return self._ended_without_a_word()
+            return self._ended_silently()
         if message.get("done") == number:
             self._unseen = number
-            return StepEnd(0)
+            return StepResult(0)
         if "error" in message:
             error = self._raised(message["error"], "migration_raised")
-            return StepEnd(self._exit_status() or 1, error)
-        return StepEnd(None, WalkError("migration_ended", "the walking process did not keep to its protocol"))
+            return StepResult(self._exit_status() or 1, error)
+        return StepResult(None, WalkError("migration_ended", "the walking process did not keep to its protocol"))
 
     def _request(self) -> dict[str, Any]:
-        settings, src = self._settings, self._around.src
-        version = told(str(self._target), versions_of(settings), self._way)
-        values = {**self._around.templates(settings), "version": version}
+        settings, src = self._settings, self._context.src
+        version = version_argument(str(self._target), versions_of(settings), self._steps)
+        values = {**self._context.templates(settings), "version": version}
         command = [] if self._target.ask else settings["downgrade_command" if self._target.downward else "command"]
         request: dict[str, Any] = {
             "command": [word.format_map(values) for word in command],
             "target": list(self._target.heads),
             "direction": self._target.direction,
-            "script_folders": self._places.folders,
+            "script_folders": self._folders.folders,
             "url": values["url"],
         }
         return request | self._tool.request(settings, src, values)
 
-    def _hear_plan(self, deadline: float) -> bool:
-        """Take the next plan; False when there is none because the project's code has ended well."""
+    def _receive_plan(self, deadline: float) -> bool:
+        """Take the next plan; False when the project's code has ended well instead."""
         when = "after the last migration" if self._planned else "before the first migration"
         try:
-            message = self._hear(deadline - time.monotonic())
+            message = self._receive(deadline - time.monotonic())
         except TimeoutError:
-            limit = f"{self._around.start_time_limit:g} s (run_migrations_start_time_limit)"
+            limit = f"{self._context.start_time_limit:g} s (run_migrations_start_time_limit)"
             raise WalkError("walk_failed", f"the project's code took more than {limit} {when}") from None
         if message is None:
             status = self._exit_status()
@@ -163,7 +163,7 @@ class InProcessWalker:
         if "error" in message:
             raise self._raised(message["error"], "walk_failed")
         if message.get("end") is True:
-            if not self._planned and self._way:
+            if not self._planned and self._steps:
                 raise WalkError("walk_failed", "the project's code ended without having asked for its migrations")
             if exceeded := self._contained.exceeded():
                 raise WalkError("over_limit", str(exceeded))
@@ -181,17 +181,17 @@ class InProcessWalker:
         self._planned = True
         return True
 
-    def _compare_heads(self, said: object) -> None:
+    def _compare_heads(self, reported: object) -> None:
         """The tool must see the scripts that were found in the repository, and no others."""
-        if said is None or self._target.downward or said == list(self._target.heads):
+        if reported is None or self._target.downward or reported == list(self._target.heads):
             return
-        words = said[:HEADS_SHOWN] if isinstance(said, list) else [said]
+        words = reported[:HEADS_SHOWN] if isinstance(reported, list) else [reported]
         heads = printable(", ".join(text(word, NAME_LIMIT) for word in words)[:NAME_LIMIT])
         problem = f"{self._tool.name}'s heads are {heads}, the scripts that were found lead to {self._target}"
         raise WalkError("walk_failed", f"{problem}: does the profile name all folders with scripts?")
 
-    def _hear(self, time_limit: float) -> dict[str, Any] | None:
-        return self._channel.hear(time_limit, lambda: self._contained.process.poll() is None)
+    def _receive(self, time_limit: float) -> dict[str, Any] | None:
+        return self._channel.receive(time_limit, lambda: self._contained.process.poll() is None)
 
     def _exit_status(self) -> int | None:
         try:
@@ -199,17 +199,17 @@ class InProcessWalker:
         except subprocess.TimeoutExpired:
             return None
 
-    def _ended_without_a_word(self) -> StepEnd:
+    def _ended_silently(self) -> StepResult:
         status = self._exit_status()
         if over := self._over():
-            return StepEnd(status or None, over)
+            return StepResult(status or None, over)
         words = f"the walking process {describe_exit(status)} in the middle of it"
         if status is not None and status < 0:
-            return StepEnd(status, WalkError("migration_killed", words))
-        return StepEnd(status or None, WalkError("migration_ended", words))
+            return StepResult(status, WalkError("migration_killed", words))
+        return StepResult(status or None, WalkError("migration_ended", words))
 
     def _over(self, *words: str) -> WalkError | None:
-        """The limit that it was ended by, or that its last words speak of."""
+        """The limit that ended the process, or that its last output points to."""
         exceeded = self._contained.failed_for(*words)
         return WalkError("over_limit", str(exceeded)) if exceeded else None
 
@@ -218,12 +218,12 @@ class InProcessWalker:
         words = text(facts.get("text"), TEXT_LIMIT)
         if facts.get("import") is True:
             code = "import_failed"
-        elif facts.get("code") in _SAID_CODES:
+        elif facts.get("code") in _REPORTED_CODES:
             code = str(facts["code"])
-        elif facts.get("code") == "ended":  # the reason may be what it has said last
+        elif facts.get("code") == "ended":  # the reason may be in its last output
             self._exit_status()
             self._contained.last_line(LAST_WORDS)  # once the output has ended
-            last = said(tuple(self._contained.tail))
+            last = last_error(tuple(self._contained.tail))
             words = f"{words}: {last}" if last else words
         if over := self._over(words):
             code, words = over.code, f"{over.detail}: {words}" if words else over.detail
@@ -231,12 +231,12 @@ class InProcessWalker:
         return WalkError(
             code,
             printable(words)[:TEXT_LIMIT],
-            printable(self._places.in_repository(file)) if file else "",
+            printable(self._folders.in_repository(file)) if file else "",
             line_number(facts.get("line")),
         )
 
 
-def _step(item: object) -> Step:
+def _step(item: object) -> MigrationStep:
     if isinstance(item, list) and len(item) == 2 and all(isinstance(name, str) for name in item):
-        return Step(printable(item[0][:NAME_LIMIT]), printable(item[1][:NAME_LIMIT]))
+        return MigrationStep(printable(item[0][:NAME_LIMIT]), printable(item[1][:NAME_LIMIT]))
     raise WalkError("walk_failed", "the walking process gave no usable list of migrations")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The migrations of the packages that a site is built on, read from the files of a stage's environment.
 
-Which apps the settings install, only the project's own process can say. Which migrations those apps have is read here
-from outside of that process, so that it can hide none. The environment may be the work of the change under test:
-nothing of it is run, no link is followed out of it, and what is read is bounded.
+Only the project's own process knows which apps its settings install. The migrations of those apps are read here, from
+outside of that process, so that it cannot hide any. The change under test may have shaped the environment: none of it
+is run, no link is followed out of it, and what is read is limited.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 @dataclass(frozen=True)
 class Installed:
-    """The apps that packages bring to one database at one stage, and their migrations, which `tree` holds under the
-    names that the artifacts use. `apps` maps an app's label to its folder below site-packages."""
+    """The apps that packages bring to one database at one stage; `apps` maps their labels to their folders below
+    site-packages, `tree` has their migrations by the names that the artifacts use."""
 
     tool: Tool
     apps: Mapping[str, str]
@@ -42,11 +42,11 @@ class Installed:
         return self.tool.packaged.waiting(self.tree, rows) if self.tool.packaged else set()
 
     def heads(self) -> list[str]:
-        """What a database holds that has all of them."""
+        """The heads of a database that has run all of them."""
         return list(self.tree.heads())
 
-    def standing(self, rows: Iterable[str], prefix: str) -> list[str]:
-        """The heads of these apps that a database with these rows is at; what no file has any more is left aside."""
+    def heads_at(self, rows: Iterable[str], prefix: str) -> list[str]:
+        """The heads of these apps in a database with these rows; rows that no file has any more are ignored."""
         facts: dict[str, dict[str, Any]] = {
             name: {"down": revision.before, "replaces": revision.replaces}
             for name, revision in self.tree.revisions.items()
@@ -54,24 +54,24 @@ class Installed:
         return [head for head in self.tool.versions[0].heads(rows, prefix, facts) if head in facts] if facts else []
 
 
-def read_installed(tool: Tool, venv: Path, told: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
-    """Read the migrations of the apps that a process of the tool's has `told` of (label, folder).
+def read_installed(tool: Tool, venv: Path, reported: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
+    """Read the migrations of the apps that the tool's process has `reported` (label, folder).
 
-    `own` are labels of the repository's apps, which the checkout has read; `prefix` is the database's name.
+    `own` are the labels of the repository's apps, which the checkout has read; `prefix` is the database's name.
     """
     places = site_packages(venv)
     apps: dict[str, str] = {}
     files: dict[str, bytes] = {}
     labels = set(own)
-    for label, folder in sorted(told.items())[:APPS_LIMIT]:
+    for label, folder in sorted(reported.items())[:APPS_LIMIT]:
         below = _below(folder, places)
         if below is not None and label not in labels and _LABEL.fullmatch(label) and below[1] not in apps.values():
             apps[label] = below[1]
             files.update(_modules(*below, len(files), sum(map(len, files.values()))))
     tree = tool.packaged.read(files, {folder: label for label, folder in apps.items()}) if tool.packaged else Tree()
-    # where one file cannot be understood, nothing is known of its app
-    lost = {os.path.dirname(item.file) for item in tree.unreadable}
-    apps = {label: folder for label, folder in apps.items() if folder not in lost}
+    # an app with a file that cannot be read is left out as a whole
+    unreadable = {os.path.dirname(item.file) for item in tree.unreadable}
+    apps = {label: folder for label, folder in apps.items() if folder not in unreadable}
     known = {name: one for name, one in tree.revisions.items() if name.partition(".")[0] in apps}
     return Installed(tool, apps, _named(known, prefix))
 
@@ -92,7 +92,7 @@ def site_packages(venv: Path) -> list[Path]:
 
 
 def _below(folder: str, places: Iterable[Path]) -> tuple[Path, str] | None:
-    """Which site-packages a folder is in, and its path there; None where it is elsewhere, or leads elsewhere."""
+    """The site-packages that a folder is in, and its path there; None where it is, or links to, somewhere else."""
     for place in places:
         root = os.path.realpath(place)
         for path in (folder, os.path.realpath(folder)):

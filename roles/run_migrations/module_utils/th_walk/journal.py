@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a walk writes down: its events, its log, and each migration with what it did to the server."""
+"""What a walk records: its events, its log, and each migration with what it did to the server."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 from ansible.module_utils.th_core.artifacts import append_event
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server.counters import MEASURED, SECONDS
-from ansible.module_utils.th_walk.allowed_steps import Way
+from ansible.module_utils.th_walk.allowed_steps import AllowedSteps
 from ansible.module_utils.th_walk.diagnosis import diagnosed, refuse_another_database, truncated
 from ansible.module_utils.th_walk.logs import WalkLog
-from ansible.module_utils.th_walk.server_probe import Evidence
-from ansible.module_utils.th_walk.stages import Stage, Tree
-from ansible.module_utils.th_walk.walkers import Step, StepEnd, WalkError
+from ansible.module_utils.th_walk.server_probe import ServerProbe
+from ansible.module_utils.th_walk.stages import WalkStage, WalkTree
+from ansible.module_utils.th_walk.walkers import MigrationStep, StepResult, WalkError
 
 
-class Diary:
-    """The diary of one walk, in the file `events` and in the `log`; `stage` is where the walk is, "" before and after.
+class Journal:
+    """The record of one walk, in the file `events` and in the `log`; `stage` is the current one, "" before and after.
 
-    `time_limit` are the seconds that a migration may take, `limits` the dataset's.
+    `time_limit` is how many seconds a migration may take; `limits` are those of the dataset.
     """
 
     def __init__(
         self,
         events: Path,
         log: WalkLog,
-        evidence: Evidence,
-        tree: Tree,
+        probe: ServerProbe,
+        tree: WalkTree,
         time_limit: float,
         limits: object = None,
     ) -> None:
-        self._events, self._log, self._evidence, self._tree = events, log, evidence, tree
+        self._events, self._log, self._probe, self._tree = events, log, probe, tree
         self._time_limit = time_limit
         self._place: dict[str, str] = {}
         self._least = _least(limits)
@@ -49,42 +49,48 @@ class Diary:
         self._place = {"stage": name} if name else {}
 
     def event(self, event: str, **facts: Any) -> None:
-        """Append an event, with the place that the walk is at."""
+        """Append an event, with the current stage and migration."""
         place = {} if event in ("stage", "skipped", "final") else self._place
         append_event(self._events, {"event": event, **place, **facts})
 
-    def say(self, text: str, tag: str = "") -> None:
-        """Write a line of the log."""
+    def log(self, text: str, tag: str = "") -> None:
+        """Write a line to the log."""
         self._log.line(text, tag)
 
-    def step(self, step: Step, kind: str, run: Callable[[float], StepEnd], way: Way | None = None) -> None:
-        """Run one migration and write down what it did. Raises WalkError when it did not end where it leads to, or is
-        none that may come next on its `way`.
+    def run_step(
+        self,
+        step: MigrationStep,
+        kind: str,
+        run: Callable[[float], StepResult],
+        allowed: AllowedSteps | None = None,
+    ) -> None:
+        """Run one migration and record what it did. Raises WalkError when it is none of the `allowed` steps, fails, or
+        does not take the database to its version.
 
-        `kind` is schema, downgrade or data; the walk stays at the migration when that has failed.
+        `kind` is schema, downgrade or data. After a failure, later events still name this migration.
         """
         more: dict[str, Any] = {} if kind == "schema" else {"kind": kind}
-        was = self._evidence.before()
-        if way is not None:
-            if kind == "schema" and not self._evidence.of_packages:
-                refuse_another_database(way.subject(step), was.rows, self._tree)
-            step = way.take(step, {*was.rows, *was.heads})
+        was = self._probe.before()
+        if allowed is not None:
+            if kind == "schema" and not self._probe.of_packages:
+                refuse_another_database(allowed.subject(step), was.rows, self._tree)
+            step = allowed.take(step, {*was.rows, *was.heads})
         before, after = step.before, step.after
         self._place = {**self._place, "from": before, "to": after, **more}
         self.event("begin")
-        self.say(f"{before} -> {after}...", "[output]")
+        self.log(f"{before} -> {after}...", "[output]")
         begun = time.monotonic()
         try:
             ended = run(self._time_limit)
         except WalkError as error:
-            ended = StepEnd(None, error)
+            ended = StepResult(None, error)
         seconds = time.monotonic() - begun
-        ended = diagnosed(ended, after, self._evidence)
+        ended = diagnosed(ended, after, self._probe)
         counters, version = meter.unmeasured(), ""
         facts: dict[str, Any] = {}
         try:
-            counters, standing = self._evidence.after()
-            version = standing.after(after)
+            counters, state = self._probe.after()
+            version = state.after(after)
         except WalkError:
             if ended.error is None:
                 raise
@@ -96,33 +102,33 @@ class Diary:
         self.event("end", **facts, seconds=round(seconds, 3), exit=ended.exit, version=version, counters=counters)
         if ended.error:
             raise ended.error
-        self._evidence.check()
-        self.say("done", "[output]")
-        self._say_measured(step, seconds, counters)
+        self._probe.check()
+        self.log("done", "[output]")
+        self._log_measured(step, seconds, counters)
         if kind != "data":
-            self._check_version(before, after, kind, was.rows, standing.rows)
+            self._check_version(before, after, kind, was.rows, state.rows)
         self.stage = self.stage
 
-    def around(self, stage: Stage) -> None:
-        """Write down what a stage's code did outside of its migrations, as one more of them, unless it is next to
-        nothing."""
-        version, counters, busy = self._evidence.between()
-        if not self._weighs(counters, busy):
+    def record_around(self, stage: WalkStage) -> None:
+        """Record what a stage's code did outside of its migrations as a step of its own, unless it is negligible."""
+        version, counters, busy = self._probe.between()
+        if not self._worth_recording(counters, busy):
             return
-        step, place, seconds = Step("around", stage.kind), self._place, None if busy is None else round(busy, 3)
+        step, place = MigrationStep("around", stage.kind), self._place
+        seconds = None if busy is None else round(busy, 3)
         self._place = {"stage": stage.name, "from": step.before, "to": step.after, "kind": "around"}
         self.event("begin")
         self.event("end", seconds=seconds, exit=0, version=version, counters=counters)
-        self.say(f"{step.before} -> {step.after}...", "[output]")
-        self.say("done", "[output]")
-        self._say_measured(step, busy or 0.0, counters)
+        self.log(f"{step.before} -> {step.after}...", "[output]")
+        self.log("done", "[output]")
+        self._log_measured(step, busy or 0.0, counters)
         self._place = place
 
-    def _weighs(self, counters: Mapping[str, int | None], busy: float | None) -> bool:
-        """Whether what was measured is worth a row of its own: it is when it could be over a limit."""
+    def _worth_recording(self, counters: Mapping[str, int | None], busy: float | None) -> bool:
+        """Whether the counters deserve a row of their own: where one of them could be over a limit."""
         measured = {**counters, SECONDS.name: busy}
         if all(value is None for value in measured.values()):
-            return False  # the steps say it already
+            return False  # the steps show already that nothing is measured
         for counter in MEASURED:
             value, little = measured[counter.name], counter.little
             if little is None:
@@ -132,21 +138,21 @@ class Diary:
                 return True
         return False
 
-    def _say_measured(self, step: Step, seconds: float, counters: Mapping[str, int | None]) -> None:
+    def _log_measured(self, step: MigrationStep, seconds: float, counters: Mapping[str, int | None]) -> None:
         known = ", ".join(f"{name} {value}" for name, value in counters.items() if value is not None)
-        self.say(f"{step.before} -> {step.after}: {seconds:.3f} s, {known}")
+        self.log(f"{step.before} -> {step.after}: {seconds:.3f} s, {known}")
 
     def _check_version(
         self, before: str, after: str, kind: str, was: tuple[str, ...], rows: tuple[str, ...]
     ) -> None:
-        """Stop where going on would measure something else: the database must be where the step leads to."""
+        """Check that the database is at the version that the step leads to. Raises WalkError."""
         if after == "base":
             arrived = before not in rows
         elif kind == "downgrade":
-            arrived = set(after.split(",")) <= self._tree.behind(rows) and before not in rows
+            arrived = set(after.split(",")) <= self._tree.with_ancestors(rows) and before not in rows
         else:
-            # one that was there before was migrated in another database
-            arrived = bool(set(after.split(",")) & self._tree.behind(rows) - self._tree.behind(was))
+            # a revision that it had before was migrated in another database
+            arrived = bool(set(after.split(",")) & self._tree.with_ancestors(rows) - self._tree.with_ancestors(was))
         if arrived:
             return
         at = ", ".join(rows[:10]) or "no version"
@@ -154,8 +160,8 @@ class Diary:
             raise WalkError("version_unchanged", f"it ended well, but the database is at {at} as before")
         if foreign := sorted(set(rows) - set(was) - self._tree.revisions.keys()):
             detail = f"the database is at {', '.join(foreign[:10])} now, which no migration has"
-            if told := truncated(foreign, after):
-                detail += f"; {told}"
+            if explanation := truncated(foreign, after):
+                detail += f"; {explanation}"
             raise WalkError("version_not_in_tree", detail)
         raise WalkError("version_mismatch", f"after {before}->{after} the database is at {at}")
 

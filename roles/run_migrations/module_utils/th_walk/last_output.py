@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command has said last, where its output is all that is known of why it failed."""
+"""The error in a command's last output, where nothing else tells why it failed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 TEXT_LIMIT, SQL_LIMIT = 4000, 1000
 _TRACEBACK = "Traceback (most recent call last):"
-# What SQLAlchemy puts behind the message of an error, each beginning a line.
+# What SQLAlchemy appends to an error's message, each on a line of its own.
 _SQL, _OTHERS = "[SQL:", ("[parameters: ", "[generated in ", "[cached since ", "(Background on this error at: ")
 
 
-def said(lines: Sequence[str]) -> str:
-    """The error of a traceback at the end, with its statement on the same line; else the last line that tells
-    something; "" for none."""
+def last_error(lines: Sequence[str]) -> str:
+    """The error of a traceback at the end, with its SQL statement on the same line; else the last meaningful line;
+    "" for none."""
     kept = [line.rstrip() for line in lines if line.strip()]
     starts = [number for number, line in enumerate(kept) if line == _TRACEBACK]
     if starts and (error := _of_traceback(kept[starts[-1] + 1 :])):
@@ -22,7 +22,7 @@ def said(lines: Sequence[str]) -> str:
 
 
 def _of_traceback(lines: Sequence[str]) -> str:
-    """The error that a traceback ends with; "" where something else comes after it."""
+    """The error that a traceback ends with; "" where other output follows it."""
     first = next((number for number, line in enumerate(lines) if not line.startswith(" ")), None)
     if first is None:
         return ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the project's code leaves in the database server when its process is gone: it is ended, or it is an error.
+"""What the project's code leaves behind in the database server when its process has gone: it is ended, or an error.
 
-A transaction that is prepared, or still being rolled back, is neither done nor undone. What its migration has written,
-the version among it, is not what a database would hold.
+A transaction that is prepared, or still being rolled back, is neither done nor undone. What its migration wrote, the
+version included, is not what a production database would end up with.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MOST = 5
 
 
 def end_connections(connection: Any, server: mariadb.Server, patience: float) -> None:
-    """End the connections of the job's account, and wait until all that they had not committed is rolled back.
+    """End the connections of the job's account, and wait until everything they had not committed is rolled back.
 
-    Raises WalkError after `patience` seconds, and where the server does not let us.
+    Raises WalkError after `patience` seconds, and where the server does not permit it.
     """
     deadline = time.monotonic() + patience
     listed = "SELECT id, COALESCE(state, '') FROM information_schema.processlist WHERE user = %s"
@@ -53,9 +53,9 @@ def end_connections(connection: Any, server: mariadb.Server, patience: float) ->
 def nothing_prepared(connection: Any, server: mariadb.Server) -> None:
     """Raises WalkError when a transaction on the job's databases is neither committed nor rolled back.
 
-    To be called when no connection of the job's account is left: what is still open then belongs to no connection.
-    On a private server that is any that is prepared. An external one may have other people's, too; there it is one
-    that holds a lock on a table of the job's.
+    To be called when the job's account has no connection left: what is still open then belongs to no connection. On a
+    private server that is any prepared transaction. An external one may have those of others, too; there it is one
+    that holds a lock on a table of the job.
     """
     names = prepared(connection)
     if names == []:
@@ -72,7 +72,7 @@ def nothing_prepared(connection: Any, server: mariadb.Server) -> None:
 
 
 def delayed(connection: Any, server: mariadb.Server) -> None:
-    """Raises WalkError when a thread of an external server writes rows for the job that nobody has counted.
+    """Raises WalkError when a thread of an external server is still writing rows for the job, which nobody counts.
 
     Private servers have no such threads.
     """
@@ -94,6 +94,6 @@ def delayed(connection: Any, server: mariadb.Server) -> None:
 
 
 def _held(server: mariadb.Server) -> str:
-    """A table of the job's databases that somebody else has a lock on; "" for none."""
+    """A table of the job's databases that another transaction has locked; "" for none."""
     with mariadb.connect(server, server.job_file) as connection:
         return locked_table(connection, server.databases.values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of one dataset's walk: our own lines and the server's own words, merged in order of time."""
+"""The log of one dataset's walk: the walk's own lines and those of the server's logs, merged by time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.follow import Follower
 
 HOLD = 2.0
-"""Seconds that a line waits for older ones from elsewhere."""
+"""Seconds that a line is held back for older ones from other files."""
 
 LINGER = 1.0
 HELD_BYTES = 1 << 20
@@ -32,11 +32,11 @@ _TAG = re.compile(r"[a-z][a-z0-9_-]{0,19}")
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What is to be seen in the log beside the walk.
+class LogOptions:
+    """What goes into the log besides the walk itself.
 
-    `heartbeat` is the time between two signs of life, `slow` the duration from which on a statement is a slow one (0:
-    none is), both in seconds. `files` are further files to follow, each with the tag that its lines get.
+    `heartbeat` is the interval of the "still at it" lines, `slow` the duration from which a statement counts as slow
+    (0: none does), both in seconds. `files` are other files to follow, as (tag, path): their lines get the tag.
     """
 
     heartbeat: float = 30.0
@@ -44,8 +44,8 @@ class Watch:
     files: tuple[tuple[str, str], ...] = ()
 
 
-def watched(items: Iterable[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """The `files` of a `Watch` from mappings with ``tag`` and ``path``. Raises ValueError that names the wrong one."""
+def files_to_follow(items: Iterable[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """The `files` of `LogOptions` from mappings with ``tag`` and ``path``. Raises ValueError that names a wrong one."""
     files = []
     for item in items:
         tag, path = str(item["tag"]), str(item["path"])
@@ -61,29 +61,29 @@ def watched(items: Iterable[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
 
 
 class WalkLog:
-    """A `CappedLog` of the walk's own lines, of the output and of what other files say meanwhile.
+    """A `CappedLog` of the walk's own lines, the output, and the new lines of the followed files.
 
-    A line waits `HOLD` seconds at most, so that older ones, which come late, stand before it. Other files are looked
-    at when a line of our own is written, when there is output, and at each `tick`: there is no thread and no waiting.
-    The methods may be called from several threads.
+    A line is held for up to `HOLD` seconds, so that older lines that arrive late come before it. The followed files
+    are polled when a line of the walk is written, when there is output, and at each `tick`: there is no thread and no
+    waiting. The methods may be called from several threads.
     """
 
-    def __init__(self, log: CappedLog, watch: Watch = Watch()) -> None:
+    def __init__(self, log: CappedLog, options: LogOptions = LogOptions()) -> None:
         self._log = log
-        self._heartbeat, self._slow = watch.heartbeat, watch.slow
+        self._heartbeat, self._slow = options.heartbeat, options.slow
         self._followers: dict[str, Follower] = {}
         self._held: list[tuple[float, int, str, str, bool]] = []
         self._held_bytes = self._number = 0
         self._last = self._written = 0.0
         self._looked = self._beat = time.monotonic()
-        self._linger = LINGER if watch.files else 0.0
+        self._linger = LINGER if options.files else 0.0
         self._lock = threading.Lock()
-        for tag, path in watch.files:
+        for tag, path in options.files:
             self.follow(tag, path)
 
-    def follow(self, tag: str, path: Path | str, ours: bool = False) -> None:
-        """Log what is added to a file from now on, as ``[tag]``; for `ours` see `Follower`."""
-        follower = Follower(path, ours=ours)
+    def follow(self, tag: str, path: Path | str, own_server: bool = False) -> None:
+        """Log what is added to a file from now on, as ``[tag]``; for `own_server` see `Follower`."""
+        follower = Follower(path, own_server=own_server)
         follower.seen(time.time())
         with self._lock:
             self._followers[f"[{tag}]"] = follower
@@ -91,13 +91,14 @@ class WalkLog:
     def follow_server(
         self, server: mariadb.Server, connection: Callable[[], contextlib.AbstractContextManager[Any]]
     ) -> None:
-        """Follow a private server's error log, and have it write one of slow statements.
+        """Follow a private server's error log and its log of slow statements, which is turned on here.
 
-        `connection` gives the administrator's. The logs of an external server tell of others, too: nothing is done.
+        `connection` opens one of the administrator's. An external server's logs also concern others,
+        so they are not followed.
         """
         if not server.private:
             return
-        self.follow("sqlerr", server.error_log, ours=True)
+        self.follow("sqlerr", server.error_log, own_server=True)
         if not self._slow:
             return
         with connection() as admin:
@@ -106,21 +107,21 @@ class WalkLog:
             except pymysql.err.MySQLError as error:
                 self.line(f"slow statements are not logged: {error}")
                 return
-        self.follow("sqlslo", slow_log(server), ours=True)
+        self.follow("sqlslo", slow_log(server), own_server=True)
 
     def line(self, text: str, tag: str = "") -> None:
-        """Log a line of the walk itself, after all that the followed files have said until now."""
+        """Log a line of the walk itself, after all lines that the followed files have so far."""
         with self._lock:
             self._look()
             now = self._now()
             for follower in self._followers.values():
                 follower.seen(now)
-            # what others have said may have several lines: the later ones do not begin like ours
+            # quoted text may have several lines: indented, they cannot pass for lines of the walk
             self._hold(now, tag, text.replace("\n", "\n    "), True)
             self._release(now - HOLD)
 
     def output(self, text: str) -> None:
-        """Log a line that the other side has printed."""
+        """Log a line that the project's code has printed."""
         with self._lock:
             if time.monotonic() - self._looked >= _LOOK_AGAIN:
                 self._look()
@@ -129,7 +130,7 @@ class WalkLog:
             self._release(now - HOLD)
 
     def tick(self) -> None:
-        """Look at the followed files, and give a sign of life when it is time; to be called about once a second."""
+        """Poll the followed files, and write a heartbeat when it is due; to be called about once a second."""
         with self._lock:
             self._look()
             now = self._now()
@@ -139,14 +140,14 @@ class WalkLog:
             self._release(now - HOLD)
 
     def linger(self) -> None:
-        """After trouble: give the watched files a moment to say what was behind it, for example the system's log."""
+        """After an error: give the followed files, such as the system's log, a moment to show its cause."""
         deadline = time.monotonic() + self._linger
         while time.monotonic() < deadline:
             time.sleep(LINGER / 5)
             self.tick()
 
     def close(self) -> None:
-        """Write all that is still held, and close the log."""
+        """Write all lines that are still held, and close the log."""
         with self._lock:
             now = self._now()
             for tag, follower in self._followers.items():
@@ -191,9 +192,9 @@ def slow_log(server: mariadb.Server) -> Path:
 
 
 def log_slow_statements(connection: Any, path: Path, seconds: float) -> None:
-    """Have a server write each statement that takes `seconds` or longer to `path`, with how it went about it.
+    """Have a server log each statement that takes `seconds` or longer to `path`, with its query plan.
 
-    The file begins anew. Sessions that there are already go on as before.
+    The file is started afresh. Sessions that are open already are not affected.
     """
     mariadb.query(connection, "SET GLOBAL slow_query_log = OFF")
     path.unlink(missing_ok=True)
@@ -213,9 +214,9 @@ def log_slow_statements(connection: Any, path: Path, seconds: float) -> None:
 
 
 def excerpt(source: Path, target: Path, limit: int, needle: str = "") -> None:
-    """Copy a log to where it is published: printable, and of more than `limit` bytes the beginning and the end.
+    """Copy a log for publication: printable, and of more than `limit` bytes only the beginning and the end.
 
-    Nothing is published of a log that is not there, or none of whose lines has the `needle`.
+    A log that does not exist, or has no line with the `needle`, is not published.
     """
     target.unlink(missing_ok=True)
     if not os.path.lexists(source):

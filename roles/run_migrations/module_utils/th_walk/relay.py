@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way out of a walk's box, where a dataset is on an external server: a socket that leads to that address alone.
+"""The only way out of a walk's box when a dataset is on an external server: a socket that leads to that server alone.
 
-Who is in the box cannot choose where it leads. What passes is neither read nor kept.
+Code in the box cannot choose the destination. The traffic is neither read nor kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ansible.module_utils.th_server.private_server import SOCKET_PATH_LIMIT
 
 CHUNK = 256 << 10
 CONNECT_PATIENCE = 10.0
-"""Seconds to reach the server in."""
+"""Seconds to connect to the server."""
 
 _JOIN_PATIENCE = 5.0
 
@@ -30,8 +30,8 @@ _JOIN_PATIENCE = 5.0
 class Relay:
     """A unix socket `path` that is forwarded to `host` and `port`; a context manager, closed with all its connections.
 
-    The socket is in `folder`, where that path is short enough. `most` is how many connections there may be at one time
-    (0: no limit); further ones are closed at once.
+    The socket is in `folder` if the path is short enough. `most` is how many connections may be open at a time (0: no
+    limit); further ones are closed at once.
     """
 
     def __init__(self, folder: Path, host: str, port: int, most: int) -> None:
@@ -63,7 +63,7 @@ class Relay:
     def _reach(self) -> socket.socket:
         outside = socket.create_connection(self._address, CONNECT_PATIENCE)
         outside.settimeout(None)
-        # small statements and their answers are not to wait for more
+        # small statements and their results must not be delayed
         outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return outside
 
@@ -101,14 +101,14 @@ class Relay:
                 with self._lock:
                     self._open -= {inside, outside}
         except OSError:
-            pass  # the server cannot be reached, which the other side sees by the end of its connection
+            pass  # the server cannot be reached: the client sees its connection closed
         finally:
             with self._lock:
                 self._count -= 1
 
 
 class PortRelay(Relay):
-    """A free `port` of 127.0.0.1 that is forwarded to a unix socket, for as many connections as there are."""
+    """A free `port` of 127.0.0.1 that is forwarded to a unix socket, without a limit on connections."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.parent, "", 0, 0)
@@ -131,10 +131,10 @@ class PortRelay(Relay):
 
 @contextlib.contextmanager
 def reached(server: Server, sandbox: Settings, by_port: bool = False) -> Iterator[Mapping[str, str]]:
-    """Where a walk's box reaches a server, as `Server.address`: through a relay where that would take a network.
+    """Where a walk's box reaches a server, as in `Server.address`: through a relay where that would take a network.
 
-    With `by_port` the project asks for host and port. A box has a port of its own, which th_forward.py makes there;
-    without a box it is made here.
+    With `by_port` the project asks for host and port. In a box th_forward.py opens that port; without a box it is
+    opened here.
     """
     address = server.address
     if by_port and "socket" in address and sandbox.kind == "none":
@@ -150,7 +150,7 @@ def reached(server: Server, sandbox: Settings, by_port: bool = False) -> Iterato
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what comes, until one side has no more to say or is gone; both are told then."""
+    """Forward data until one side has ended; then both connections are shut down."""
     buffer = memoryview(bytearray(CHUNK))
     with contextlib.suppress(OSError):
         while size := source.recv_into(buffer):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which limit a private database server has met."""
+"""Which limit a private database server has hit."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walkers import WalkError
 
-_SAID = {
+_LIMIT_MESSAGES = {
     "disk": ("Got error 27 ", "(errno: 27 ", "(Errcode: 27 ", "temporary space limit reached"),
     "connections": ("max_user_connections", "Too many connections"),
     "memory": ("Out of memory",),
     "open_files": ("Too many open files",),
     "processes": ("create a new thread",),
 }
-"""How a server tells its client that it has met a limit, or that the kernel holds it to one."""
+"""Error messages of a server that has hit a limit, its own or the kernel's."""
 
-_REFUSED = ("Got error ", "' is full", "is corrupted", "Error writing file ")
-"""How a server tells that a file could not be written, where it does not say why: believed where it has been seen to
-come near its limit."""
+_WRITE_ERRORS = ("Got error ", "' is full", "is corrupted", "Error writing file ")
+"""Error messages of a server that could not write a file, without the reason: taken for the limit of disk only if the
+server was seen to come near it."""
 _TEMPORARY_SPACE = "max_tmp_total_space_usage"
 
 
 class ServerLimits:
-    """What a server had when this was made, and whether what it has got since then is too much."""
+    """What a server occupied when this was created, and whether it has grown too much since."""
 
     def __init__(self, server: Server, limits: DatabaseLimits) -> None:
         self._limits = limits
         self._disk = ServerDisk(server, limits.disk) if server.private and limits.disk else None
         self._groups = cgroups.around(server.pid) if server.private else []
-        cgroups.hold(self._groups)  # another job's box would remove them as soon as the server has died
+        cgroups.hold(self._groups)  # another job's box would remove them as soon as the server died
 
     def exceeded(self) -> WalkError | None:
-        """The error ``over_limit`` when the server occupies more than it may."""
+        """The error ``over_limit`` when the server occupies more disk than it may."""
         if self._disk is None:
             return None
         self._disk.look()
         return self._of_the_disk()
 
     def limit_temporary_space(self, connection: Any) -> None:
-        """Have a server that can (MariaDB 11.5 and later) hold what it sorts and keeps for a moment by itself."""
+        """Have a server that supports it (MariaDB 11.5 and later) limit its temporary files itself."""
         if self._disk and mariadb.query(connection, "SHOW GLOBAL VARIABLES LIKE %s", _TEMPORARY_SPACE):
             mariadb.query(connection, f"SET GLOBAL {_TEMPORARY_SPACE} = %s", self._limits.disk)
 
-    def held(self, end: Callable[[], object]) -> contextlib.AbstractContextManager[None]:
-        """Hold the server to its limit of the disk from another thread; `end` ends its statements."""
-        return self._disk.held(end) if self._disk else contextlib.nullcontext()
+    def enforced(self, end: Callable[[], object]) -> contextlib.AbstractContextManager[None]:
+        """Enforce the limit on the disk from another thread; `end` ends the server's statements."""
+        return self._disk.enforced(end) if self._disk else contextlib.nullcontext()
 
     def _of_the_disk(self) -> WalkError | None:
         if self._disk is None or not self._disk.exceeded:
@@ -60,25 +60,25 @@ class ServerLimits:
         return WalkError("over_limit", f"{self._limits.exceeded('disk')}: it has grown by {self._disk.most} bytes")
 
     def ended(self, last_words: str) -> WalkError | None:
-        """The error ``over_limit`` when the server was ended: by the kernel for its memory, or by us for the disk."""
+        """The error ``over_limit`` when a limit ended the server: the kernel's of memory, or the worker's of disk."""
         if error := self._of_the_disk():
             return error
         if not (self._limits.memory and cgroups.out_of_memory(self._groups)):
             return None
         return WalkError("over_limit", f"{self._limits.exceeded('memory')}: {last_words}")
 
-    def behind(self, error: WalkError) -> WalkError | None:
-        """The error ``over_limit`` when another one speaks of a limit that the server has met.
+    def cause_of(self, error: WalkError) -> WalkError | None:
+        """The error ``over_limit`` when another error points to a limit that the server has hit.
 
-        Only a diagnosis: what a change says is no reason to fail it.
+        This only explains a failure: the words of a change are never a reason to fail it.
         """
         if over := self._of_the_disk():
             return WalkError(over.code, f"{over.detail}: {error.detail}", error.file, error.line)
         grown = self._disk is not None and self._disk.most > self._limits.disk / 2
-        if self._disk and (self._disk.refused() or (grown and any(word in error.detail for word in _REFUSED))):
+        if self._disk and (self._disk.refused() or (grown and any(word in error.detail for word in _WRITE_ERRORS))):
             detail = f"{self._limits.exceeded('disk')}: {error.detail}"
             return WalkError("over_limit", detail, error.file, error.line)
-        for name, words in _SAID.items():
+        for name, words in _LIMIT_MESSAGES.items():
             if getattr(self._limits, name) and any(word in error.detail for word in words):
                 detail = f"{self._limits.exceeded(name)}: {error.detail}"
                 return WalkError("over_limit", detail, error.file, error.line)

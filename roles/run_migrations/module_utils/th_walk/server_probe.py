@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the measuring side asks the dataset's server, over connections of its own: none of it comes from the walk."""
+"""What the measuring side reads from the dataset's server over its own connections: none of it comes from the code
+under test."""
 
 from __future__ import annotations
 
@@ -20,26 +21,26 @@ from ansible.module_utils.th_server.plain_table import not_plain
 from ansible.module_utils.th_tools.tools import heads_of
 from ansible.module_utils.th_tools.versions import prefixed
 from ansible.module_utils.th_walk import leftovers
-from ansible.module_utils.th_walk.forbidden import Forbidden
+from ansible.module_utils.th_walk.forbidden import ForbiddenStatements
 from ansible.module_utils.th_walk.server_limits import ServerLimits
 from ansible.module_utils.th_walk.stages import in_packages
 from ansible.module_utils.th_walk.walkers import WalkError
 
 KILL_PATIENCE = 20.0
-"""Seconds that the server may take to end the connections of a process that is gone, and to roll back what it did."""
+"""Seconds that the server may take to end the connections of a process that has gone, and to roll back."""
 READ_PATIENCE = 20.0
-"""Seconds that reading the version may take: a change may lock its table, or make it a view that never ends."""
+"""Seconds that reading the version may take: a change may lock its table, or replace it by an endless view."""
 LITTLE_SPACE = 32 << 20
 _UNKNOWN_DATABASE = 1049
 _OF_ROWS = re.compile(
     r"(?:\(|\b)(?:1048|1062|1138|1264|1265|1292|1366|1406|1451|1452|3819|4025)(?:, ?[\"']| \([0-9A-Z]{5}\))"
 )
-"""An error about the rows that are there, which space on the disk would not change: drivers' two ways to write it."""
+"""An error about existing rows, which more disk space would not avoid, in the two formats of the drivers."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the version tables hold: all `rows`, and the `heads` among them, which are the version. Both are sorted."""
+class VersionState:
+    """What the version tables contain: all `rows`, and the `heads` among them, which are the version; both sorted."""
 
     rows: tuple[str, ...]
     heads: tuple[str, ...]
@@ -48,18 +49,18 @@ class Standing:
         return ",".join(self.heads) or "base"
 
     def after(self, step: str) -> str:
-        """The version after a step; the step's own revision is named where the database has it but no tree does."""
+        """The version after a step; includes the step's own revision where the database has it but no tree does."""
         return ",".join(sorted({*self.heads, *set(step.split(",")).intersection(self.rows)})) or "base"
 
 
-class Evidence:
-    """The server of one dataset; `databases` are the profile's, `revisions` the forest of migrations.
+class ServerProbe:
+    """Reads the server of one dataset; `databases` are the profile's, `revisions` those of all its databases.
 
-    What the change may have made, which its version table is part of, is only read with the job's own account: a view
-    there may call a function, which has the rights of whoever reads the view.
+    What the change may have created, its version table included, is only read with the job's own account: a view there
+    may call a function, which runs with the privileges of the account that reads the view.
 
-    `quota` is whether the kernel holds what the job may occupy on the disk. `waited` is what was seen last, during the
-    step at hand, of a connection that waits for another one's lock.
+    `quota` is whether a disk quota of the kernel limits the job. `waited` describes the last lock wait that was seen
+    during the current step.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Evidence:
     ) -> None:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits, self._quota = ServerLimits(server, limits), quota
-        self._forbidden = Forbidden(server)
+        self._forbidden_statements = ForbiddenStatements(server)
         self._ledger = Ledger(server, {one["name"]: one["version_table"] for one in databases})
         self.waited = ""
         self._looking: Any = None
@@ -81,20 +82,20 @@ class Evidence:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
-        """A connection of the administrator's, for what the change has not made. Raises WalkError."""
+        """A connection of the administrator, for what the change cannot have created. Raises WalkError."""
         if not self._server.private:
-            self.alive()  # without its locks, what is there may be another job's
+            self.alive()  # without the job's lock the databases may be another job's
         try:
             with mariadb.connect(self._server, self._server.admin_file) as connection:
                 yield connection
         except (pymysql.Error, OSError) as error:
             raise self._dead(f"{error}\n{self._server.last_words()}") from error
 
-    def standing(self, *, within: bool = False) -> Standing:
-        """Where the databases stand: what is committed, and `within` a step also what is not yet. Raises WalkError.
+    def version_state(self, *, within: bool = False) -> VersionState:
+        """What the version tables contain: what is committed and, `within` a step, what is not yet. Raises WalkError.
 
-        Within one transaction around all migrations, as some env.py have it, the version is written after each and
-        committed after the last.
+        With one transaction around all migrations, as in some env.py, the version is written after each and committed
+        after the last.
         """
         self.alive()
         rows: list[str] = []
@@ -104,48 +105,48 @@ class Evidence:
             self._ledger.has_read(len(found))
             rows += [prefixed(row, database["name"]) for row in found]
             heads += heads_of(found, database, self._revisions)
-        return Standing(tuple(sorted(rows)), tuple(sorted(heads)))
+        return VersionState(tuple(sorted(rows)), tuple(sorted(heads)))
 
     def begin(self) -> None:
-        """The walk begins: what the server does from now on is counted. Raises WalkError."""
+        """Start counting what the server does. Raises WalkError."""
         with self.connection() as connection:
             self._ledger.open(connection)
 
-    def before(self) -> Standing:
-        """Where the databases stand before a step. The counters are read last: the step is next."""
+    def before(self) -> VersionState:
+        """The version before a step. The counters are read last, right before the step."""
         with self.connection() as connection:
             self._ledger.pause(connection)
-            standing = self.standing(within=True)
+            state = self.version_state(within=True)
             self.waited = ""
             self._begin_to_look()
-            self._forbidden.begin(connection)
+            self._forbidden_statements.begin(connection)
             self._ledger.begin(connection)
-        return standing
+        return state
 
-    def after(self) -> tuple[dict[str, int | None], Standing]:
-        """What a step has done, and where the databases stand after it. The counters come first: the step was last."""
+    def after(self) -> tuple[dict[str, int | None], VersionState]:
+        """A step's counters, and the version after it. The counters are read first, right after the step."""
         with self.connection() as connection:
             counters = self._ledger.end(connection)
-            standing = self.standing(within=True)
+            state = self.version_state(within=True)
             self._ledger.resume(connection)
             leftovers.delayed(connection, self._server)
-        return counters, standing
+        return counters, state
 
     def between(self) -> tuple[str, dict[str, int | None], float | None]:
-        """The version; what the server has done outside of the steps since this was asked; the seconds that it took."""
-        version = str(self.standing())
+        """The version; the counters and seconds of what the server did outside of steps since the last call."""
+        version = str(self.version_state())
         with self.connection() as connection:
             return version, *self._ledger.close(connection)
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Callable[[], bool]]:
-        """What tells whether somebody else has connected to the server since then. Raises WalkError."""
+        """Yields a function that tells whether anybody has connected to the server since. Raises WalkError."""
         with self.connection() as connection:
             before = meter.connections(connection, self._server)
             yield lambda: meter.connections(connection, self._server) > before
 
     def doing(self) -> str:
-        """The statement of the job's that has run for the longest time; "" for none."""
+        """The job's longest running statement; "" for none."""
         with contextlib.suppress(WalkError), self.connection() as connection:
             rows = mariadb.query(
                 connection,
@@ -158,11 +159,11 @@ class Evidence:
 
     @property
     def of_packages(self) -> bool:
-        """Whether migrations can be of packages, which no tree here has."""
+        """Whether migrations may be in packages, and so in none of the trees."""
         return any(map(in_packages, self._databases))
 
     def look_for_locks(self) -> None:
-        """Remember who waits for whose lock, if anybody does."""
+        """Note which connection waits for whose lock, if any does."""
         try:
             if self._looking:
                 self.waited = locks.waiting(self._looking, self._server.user) or self.waited
@@ -170,14 +171,14 @@ class Evidence:
             self._looking = None
 
     def _begin_to_look(self) -> None:
-        """Connect for that before a step begins: a new connection during it would be taken for the project's."""
+        """Connect for that before a step: a new connection during the step would be taken for the project's."""
         if self._looking is None:
             with contextlib.suppress(pymysql.Error, OSError), contextlib.ExitStack() as stack:
                 self._looking = stack.enter_context(mariadb.connect(self._server, self._server.admin_file))
                 self._kept = stack.pop_all()
 
     def version_columns(self) -> list[tuple[str, str, int]]:
-        """The version tables' columns of text: table, column, and how many characters it holds."""
+        """The text columns of the version tables: table, column, and its length in characters."""
         found: list[tuple[str, str, int]] = []
         with contextlib.suppress(WalkError), self.connection() as connection:
             for database in self._databases:
@@ -193,14 +194,14 @@ class Evidence:
         return found
 
     def end_connections(self) -> None:
-        """End what the project's code has left running in the server, as far as that can be done: something else is
-        wrong already."""
+        """End what the project's code left running in the server, as far as possible: another error is already being
+        handled."""
         with contextlib.suppress(WalkError):
             self._end_connections()
 
     def nothing_left(self) -> None:
-        """End what the project's code has left running in the server: nothing runs into the next stage, and what the
-        version tables hold is committed. Raises WalkError where that is not so."""
+        """End what the project's code left running in the server, so that nothing runs on into the next stage and the
+        version tables contain committed rows only. Raises WalkError where that fails."""
         self._end_connections()
         with self.connection() as connection:
             leftovers.nothing_prepared(connection, self._server)
@@ -210,12 +211,12 @@ class Evidence:
             leftovers.end_connections(connection, self._server, KILL_PATIENCE)
 
     def alive(self) -> None:
-        """Raises WalkError when the server is gone."""
+        """Raises WalkError when the server has gone."""
         if not self._server.running():
             raise self._dead(self._server.last_words())
 
     def check(self) -> None:
-        """Raises WalkError when the server is gone, or has got more than it may; nothing goes on in it then."""
+        """Raises WalkError when the server has gone, or has exceeded a limit; its statements are ended then."""
         self.alive()
         self.look_for_locks()
         if error := self._limits.exceeded():
@@ -223,28 +224,28 @@ class Evidence:
             raise error
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the server to its limits for as long as this lasts, whatever the walk is doing. Raises WalkError."""
+    def limits_enforced(self) -> Iterator[None]:
+        """Enforce the server's limits for as long as this lasts, whatever the walk is doing. Raises WalkError."""
         if self._server.private:
             with self.connection() as connection:
                 self._limits.limit_temporary_space(connection)
-        with self._limits.held(self.end_connections):
+        with self._limits.enforced(self.end_connections):
             yield
 
     def explained(self, error: WalkError, folder: Path) -> WalkError:
-        """The reason behind an error, where the machine is it: a dead server, a full disk, or a rule of the worker."""
+        """The error behind this one, if it is a dead server, a full disk, or a rule of the worker; else the same."""
         if not self._server.running():
             return self._dead(self._server.last_words())
-        if found := self._limits.behind(error):
+        if found := self._limits.cause_of(error):
             return found
         if mariadb.free_bytes(folder) < LITTLE_SPACE and not _OF_ROWS.search(error.detail[:4000]):
             return self._full(folder, error.detail)
         with contextlib.suppress(WalkError), self.connection() as connection:
-            return self._forbidden.behind(error, connection) or error
+            return self._forbidden_statements.cause_of(error, connection) or error
         return error
 
     def _dead(self, detail: str) -> WalkError:
-        """The error of a server that has ended, or does not answer."""
+        """The error for a server that has ended, or does not answer."""
         if error := self._limits.ended(detail):
             return error
         if self._server.private and self._server.filled_its_disk():
@@ -252,7 +253,7 @@ class Evidence:
         return WalkError(self._gone, detail)
 
     def _full(self, folder: Path, detail: str) -> WalkError:
-        """The error of a full disk; where each job has a quota of it, of that."""
+        """The error for a full disk, or for the job's disk quota where there is one."""
         if self._quota:
             return WalkError("over_limit", f"{Exceeded(QUOTA, shutil.disk_usage(folder).total)}: {detail}")
         return WalkError("disk_full", f"no space is left under {folder}: {detail}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The box that the code of a stage is walked in."""
+"""The box that a stage's code runs in."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_sandbox.box import Box, Settings
-from ansible.module_utils.th_walk.stages import Stage
+from ansible.module_utils.th_walk.stages import WalkStage
 
 
 @dataclass(frozen=True)
 class StageBoxes:
-    """The boxes of a job: `settings` of the sandbox, the folder of the walking programs, and the job's."""
+    """The boxes of a job: the sandbox's `settings`, the folder of the walking programs, and that of the job."""
 
     settings: Settings
     programs: Path
     job_dir: Path
 
-    def of(self, stage: Stage, built: Mapping[str, Any], home: Path, bytecode: Path | None, socket: str) -> Box:
-        """The stage's environment to read, the database's socket, and no network. Only the change's own checkout may
-        be written to: other jobs walk through a release with the same one. Nor may a change write the bytecode of an
-        environment that others have, too."""
+    def of(self, stage: WalkStage, built: Mapping[str, Any], home: Path, bytecode: Path | None, socket: str) -> Box:
+        """A box with the stage's environment to read, the database's socket, and no network. Only the change's own
+        checkout is writable: other jobs share that of a release. Nor may a change write the bytecode of a shared
+        environment."""
         src = Path(built["src"])
         read = [Path(built["venv"]), Path(built["prefix"]), self.programs, home / "files"]
         own, shared = list[Path](), list[Path]()

@@ -11,117 +11,119 @@ from typing import Any
 from ansible.module_utils.th_tools.versions import owned, prefixed
 from ansible.module_utils.th_walk.in_process import InProcessWalker
 from ansible.module_utils.th_walk.installed import Installed
-from ansible.module_utils.th_walk.journal import Diary
+from ansible.module_utils.th_walk.journal import Journal
 from ansible.module_utils.th_walk.packages import Packages
-from ansible.module_utils.th_walk.server_probe import Evidence, Standing
-from ansible.module_utils.th_walk.stages import Stage, Tree, in_packages
+from ansible.module_utils.th_walk.server_probe import ServerProbe, VersionState
+from ansible.module_utils.th_walk.stages import WalkStage, WalkTree, in_packages
 from ansible.module_utils.th_walk.walkers import Target, WalkError
 
 PAST = "the dataset is at or past it"
 _SERVER = ("server_died", "server_unreachable", "over_limit", "disk_full")
 
-Asker = Callable[[Stage, Mapping[str, Any], Target], AbstractContextManager[InProcessWalker]]
+StartQuery = Callable[[WalkStage, Mapping[str, Any], Target], AbstractContextManager[InProcessWalker]]
 
 
-class Asking:
-    """What the stages of a walk say that they would migrate, and what their packages hold.
+class ToolQuery:
+    """The migrations that the stages of a walk report as pending, and those in their packages.
 
-    `ask` starts the process that is asked.
+    `start` starts the process that answers.
     """
 
     def __init__(
         self,
-        tree: Tree,
+        tree: WalkTree,
         databases: Sequence[Mapping[str, Any]],
-        evidence: Evidence,
-        diary: Diary,
-        ask: Asker,
+        probe: ServerProbe,
+        journal: Journal,
+        start: StartQuery,
     ) -> None:
-        self._tree, self._evidence, self._diary, self._ask = tree, evidence, diary, ask
+        self._tree, self._probe, self._journal, self._start = tree, probe, journal, start
         self._databases = [database for database in databases if in_packages(database)]
         self._packages = Packages(tree)
         self._pending: dict[tuple[str, str], list[str]] = {}
 
-    def reason_to_skip(self, stage: Stage, standing: Standing) -> str:
-        """Why the walk goes past a stage whose own migrations the dataset has; "" when its packages have more."""
-        trouble = ""
+    def reason_to_skip(self, stage: WalkStage, state: VersionState) -> str:
+        """Why a stage is skipped whose own migrations the dataset has; "" when its packages have more to run."""
+        problem = ""
         waiting = False
         for database in self._databases:
             try:
-                waiting = waiting or self._has_more(stage, database, standing)
+                waiting = waiting or self._has_more(stage, database, state)
             except WalkError as error:
                 if error.code in _SERVER:
                     raise
-                trouble = error.detail
+                problem = error.detail
             finally:
-                self._evidence.nothing_left()
-        if waiting and not trouble:
+                self._probe.nothing_left()
+        if waiting and not problem:
             return ""
-        if trouble:
-            self._diary.say(f"{stage.name} cannot say what its packages would migrate: {trouble}")
-            return f"{PAST}, and it cannot say what its packages would migrate ({trouble})"
+        if problem:
+            self._journal.log(f"{stage.name} cannot say what its packages would migrate: {problem}")
+            return f"{PAST}, and it cannot say what its packages would migrate ({problem})"
         return PAST
 
-    def _has_more(self, stage: Stage, database: Mapping[str, Any], standing: Standing) -> bool:
+    def _has_more(self, stage: WalkStage, database: Mapping[str, Any], state: VersionState) -> bool:
         """Whether a stage's packages have migrations for a dataset that is not past them."""
-        if not (pending := self._asked(stage, database)):
+        if not (pending := self._pending_migrations(stage, database)):
             return False
         name = database["name"]
         needed: set[str] = set()
         for later in self._tree.stages[self._tree.stages.index(stage) + 1 :]:
             try:
-                self._asked(later, database)
+                self._pending_migrations(later, database)
             except WalkError as error:
                 if error.code in _SERVER:
                     raise
-                needed.update(pending)  # what it installs is not known; it says so itself in its turn
+                needed.update(pending)  # what it installs is not known; this is reported when its turn comes
                 continue
-            if newer := self._packages.newer(stage, name, pending, standing.rows):
-                self._diary.say(f"{stage.name}: the dataset has {newer[0]} of a later stage already")
+            if newer := self._packages.newer(stage, name, pending, state.rows):
+                self._journal.log(f"{stage.name}: the dataset has {newer[0]} of a later stage already")
                 return False
             needed.update(self._packages.shared(later, name, pending))
-        return bool(needed)  # what no later stage installs is not on the way to the change
+        return bool(needed)  # what no later stage installs does not lead to the change
 
-    def _asked(self, stage: Stage, database: Mapping[str, Any]) -> list[str]:
+    def _pending_migrations(self, stage: WalkStage, database: Mapping[str, Any]) -> list[str]:
         name = database["name"]
         if (stage.slug, name) not in self._pending:
             target = Target(tuple(owned(stage.heads, name)), ask=True)
-            with self._ask(stage, database, target) as walker:
+            with self._start(stage, database, target) as walker:
                 walker.next()
                 self._pending[stage.slug, name] = [prefixed(step.after, name) for step in walker.ahead]
                 self._packages.learn(stage, database, walker.venv, walker.apps)
         return self._pending[stage.slug, name]
 
-    def learn(self, stage: Stage, database: Mapping[str, Any], venv: Path, told: Mapping[str, str]) -> None:
-        """Read what the packages hold that a stage's process has `told` of, before its first migration; of the change,
-        write down what is to run. Raises WalkError when there is nothing to migrate at all."""
+    def learn(
+        self, stage: WalkStage, database: Mapping[str, Any], venv: Path, reported: Mapping[str, str]
+    ) -> None:
+        """Read the packages that a stage's process has `reported`, before its first migration; for the change, record
+        which of their migrations will run. Raises WalkError when there is nothing to migrate at all."""
         name = database["name"]
-        if not in_packages(database) or (not told and self._packages.of(stage, name)):
+        if not in_packages(database) or (not reported and self._packages.of(stage, name)):
             return
-        installed = self._packages.learn(stage, database, venv, told)
+        installed = self._packages.learn(stage, database, venv, reported)
         if stage.kind != "change":
             return
         if not installed.apps and not owned(stage.heads, name):
             raise WalkError("no_migrations", "neither the checkout nor the packages have an app with migrations")
-        if brought := self._packages.brought(stage, name, self._evidence.standing().rows):
-            self._diary.event("packages", migrations=brought)
+        if brought := self._packages.brought(stage, name, self._probe.version_state().rows):
+            self._journal.event("packages", migrations=brought)
 
-    def installed(self, stage: Stage, name: str) -> Installed | None:
-        """What the packages of a stage bring to a database; None where nobody has asked."""
+    def installed(self, stage: WalkStage, name: str) -> Installed | None:
+        """The packaged migrations of a stage for a database; None where it was not asked."""
         return self._packages.of(stage, name)
 
-    def expected(self, stage: Stage) -> list[str]:
-        """The heads of all apps that a database has to hold after a stage."""
+    def expected(self, stage: WalkStage) -> list[str]:
+        """The heads of all apps that the databases must be at after a stage."""
         every = (self._packages.of(stage, database["name"]) for database in self._databases)
         return sorted([*stage.heads, *(head for installed in every if installed for head in installed.heads())])
 
-    def found(self, stage: Stage, standing: Standing) -> list[str]:
-        """The heads of all apps that the databases hold after a stage."""
-        heads = list(standing.heads)
+    def found(self, stage: WalkStage, state: VersionState) -> list[str]:
+        """The heads of all apps that the databases are at after a stage."""
+        heads = list(state.heads)
         for database in self._databases:
             name = database["name"]
             if installed := self._packages.of(stage, name):
-                heads += installed.standing(_of_database(standing.rows, name), name)
+                heads += installed.heads_at(_of_database(state.rows, name), name)
         return sorted(heads)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What walks a stage of one database with the project's own code, one migration at a time, is a `Walker`."""
+"""The interface of walkers, which take one database through a stage, one migration at a time, and what they share."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ansible.module_utils.th_tools.tool import Versions
 from ansible.module_utils.th_tools.versions import number_of
 
 TICK = 1.0
-"""Seconds between two looks at whether the server is alive while a migration runs."""
+"""Seconds between two checks of whether the server is alive while a migration runs."""
 NAME_LIMIT = 300
 HOST, PORT = "127.0.0.1", "3306"
-"""Where a box has the port for a server that it reaches by a socket; to clients, localhost is a socket of theirs."""
+"""Where th_forward.py listens in a box that reaches the server by a socket; clients take "localhost" for a socket."""
 RAISED_BY = " (run_migrations_time_limit)"
 """The variable that raises the time limit of a migration."""
 
@@ -32,14 +32,14 @@ def asks_for_a_port(profile: object) -> bool:
         try:
             return any(name in ("host", "port") for _, name, _, _ in string.Formatter().parse(profile))
         except ValueError:
-            return False  # it is no template
+            return False  # not a template
     if isinstance(profile, Mapping):
         return any(map(asks_for_a_port, profile.values()))
     return isinstance(profile, Sequence) and any(map(asks_for_a_port, profile))
 
 
 class WalkError(Exception):
-    """What ends a dataset's walk: a code of docs/verdicts.md, what was said, and where in the project."""
+    """An error that ends a dataset's walk: a code of docs/verdicts.md, the detail, and the place in the project."""
 
     def __init__(self, code: str, detail: str, file: str = "", line: int = 0) -> None:
         super().__init__(detail)
@@ -47,35 +47,36 @@ class WalkError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Seconds that one migration may take, that the project's code may take around them, and the log's size."""
+class WalkLimits:
+    """How long one migration may take, how long the project's code may take before, between and after them, and how
+    large the log may become (bytes)."""
 
-    migration: float
-    around: float
+    migration_seconds: float
+    start_seconds: float
     log_bytes: int
 
 
 @dataclass(frozen=True)
-class Step:
-    """One migration, from and to revisions as docs/artifacts.md writes them, without a database's name."""
+class MigrationStep:
+    """One migration: the revisions it leads from and to, as in docs/artifacts.md but without the database's name."""
 
     before: str
     after: str
 
 
-def told(version: str, versions: Versions, way: Sequence[Step]) -> str:
-    """What a command of the profile is told of a version, at the end of the way there: a tool that numbers its versions
-    knows the empty database by the number below the first script."""
-    first = number_of(way[-1].before) if way else None
+def version_argument(version: str, versions: Versions, steps: Sequence[MigrationStep]) -> str:
+    """A version as the argument of a profile's command, at the end of the `steps`: tools with numbered versions call
+    the empty database by the number below the first script."""
+    first = number_of(steps[-1].before) if steps else None
     return str(first - 1) if version == "base" and versions.numbered and first is not None else version
 
 
 @dataclass(frozen=True)
-class StepEnd:
-    """How a migration ended: `exit` as in docs/artifacts.md, and the error unless it ended well.
+class StepResult:
+    """How a migration ended: `exit` as in docs/artifacts.md, and the error if it failed.
 
-    `start_up` are the seconds until its process first connected to the server, where it has one of its own; `rounds`
-    is how often a data migration's command was run.
+    `start_up` is how many seconds its process, if it had its own, took to connect to the server; `rounds` is how often
+    a data migration's command was run.
     """
 
     exit: int | None
@@ -86,10 +87,9 @@ class StepEnd:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a walker has to bring a database: `heads` are the revisions that it holds then, without its name.
+    """Where a walker has to bring a database: `heads` are the revisions to reach, without the database's name.
 
-    `ask` is only to be told what there is to migrate, and to migrate nothing; a tool can be asked that whose
-    migrations may be in packages.
+    With `ask` the walker only lists what there is to migrate; tools whose migrations may be in packages support it.
     """
 
     heads: tuple[str, ...]
@@ -98,7 +98,7 @@ class Target:
 
     @property
     def direction(self) -> str:
-        """What a walking program is told of it."""
+        """The `direction` in the request to a walking program."""
         return "ask" if self.ask else "down" if self.downward else "up"
 
     def __str__(self) -> str:
@@ -106,15 +106,15 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a walker needs to know beside the profile.
+class WalkerContext:
+    """What a walker needs to know besides the profile.
 
-    `src` and `venv` are the stage's checkout and environment, `home` a folder of the job's own. `schemas` maps the
-    databases' names in the profile to those on the server; `database` is the one at hand. `on_line` takes the output,
-    `on_tick` is called about once a second and may raise WalkError. `connected` gives what tells whether anybody has
-    connected to the server since then. `box` is what the project's processes run in, `bytecode` where Python
-    keeps what it compiles, where that is not beside the source. `forward` is the program that makes a port for the
-    server's socket, where the profile asks for host and port and the box has only a socket.
+    `src` and `venv` are the stage's checkout and environment, `home` is a private folder of the job. `schemas` maps the
+    databases' names in the profile to those on the server; `database` is the one to walk. `on_line` takes the output,
+    `on_tick` is called about once a second and may raise WalkError. `connected` yields a function that tells whether
+    anybody has connected to the server since. `box` is what the project's processes run in, `bytecode` is where Python
+    keeps compiled modules if not beside the source. `forward` is the program that opens a port for the server's socket,
+    where the profile asks for host and port and the box has only a socket.
     """
 
     src: Path
@@ -132,15 +132,15 @@ class Surroundings:
     bytecode: Path | None = None
     forward: Path | None = None
 
-    def beside_a_port(self, words: Sequence[str]) -> list[str]:
-        """A command as it is run in the box, where the port is made as well if there has to be one."""
+    def with_port(self, words: Sequence[str]) -> list[str]:
+        """The command to run in the box, prefixed with the program that opens the port where one is needed."""
         if self.forward is None:
             return list(words)
         python, port = str(self.venv / "bin" / "python"), self.address.get("port", PORT)
         return [python, "-I", "-S", str(self.forward), self.address["socket"], port, *words]
 
     def templates(self, settings: Mapping[str, Any]) -> dict[str, str]:
-        """What the templates of a profile know (docs/profiles.md)."""
+        """The values of a profile's templates (docs/profiles.md)."""
         values = {
             "user": self.account["user"],
             "password": self.account["password"],
@@ -161,7 +161,7 @@ class Surroundings:
             quote(part, safe="") for part in (self.account["user"], self.account["password"], schema)
         )
         if place := self.address.get("socket"):
-            # no % where it can be helped: many a project gives the URL to configparser as it is
+            # avoids % where possible: many projects pass the URL to configparser unescaped
             return f"{scheme}://{user}:{password}@localhost/{name}?unix_socket={quote(place)}&charset=utf8mb4"
         return f"{scheme}://{user}:{password}@{self.address['host']}:{self.address['port']}/{name}?charset=utf8mb4"
 
@@ -187,7 +187,7 @@ class Surroundings:
 
 
 class Walker(Protocol):
-    """Walks one database to the end of a stage. A context manager; afterwards none of its processes is left."""
+    """Walks one database to the end of a stage. A context manager that leaves no process behind."""
 
     def __enter__(self) -> Self: ...
 
@@ -195,16 +195,16 @@ class Walker(Protocol):
 
     @property
     def announced(self) -> int:
-        """How many migrations are known of so far, those that were run among them."""
+        """How many migrations have been announced so far, those that have run included."""
 
     @property
     def apps(self) -> Mapping[str, str]:
-        """The folders of migrations that the project's code has told of, by the label of the app."""
+        """The folders of migrations that the project's code has reported, by the app's label."""
 
-    def next(self) -> Step | None:
-        """The migration that comes next; None when the project's code has come to its end. Raises WalkError."""
+    def next(self) -> MigrationStep | None:
+        """The next migration; None when the project's code has ended. Raises WalkError."""
 
-    def run(self, time_limit: float) -> StepEnd:
+    def run(self, time_limit: float) -> StepResult:
         """Run it, for at most `time_limit` seconds."""
 
 

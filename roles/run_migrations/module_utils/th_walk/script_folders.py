@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the code of the migrations is when it runs, and which file of the repository that is."""
+"""Where the migration scripts lie when they run, and which files of the repository those are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 
-class Places:
-    """The folders of a stage's scripts: `folders` in the checkout `src`, and what an installation has made of them.
+class ScriptFolders:
+    """The folders of a stage's scripts: `folders` in the checkout `src`, and their installed copies.
 
-    With alembic, env.py is beside the folder of the scripts. A project that is installed regularly runs from the
-    packages of the environment `venv`, where a folder has the end of its path in the repository.
+    With alembic, env.py is beside the scripts' folder. A project that is not installed in place runs from the
+    packages of the environment `venv`, where a folder keeps the last parts of its path in the repository.
     """
 
     def __init__(self, src: Path, venv: Path, folders: Iterable[str]) -> None:
@@ -33,9 +33,8 @@ class Places:
         return list(self._real)
 
     def in_repository(self, file: str) -> str:
-        """A file that was run, as the repository has it; of one that is in none of the folders, the way to it.
-
-        "" for what is no file's name.
+        """The repository's path of a file that was run, or for one in none of the folders, its path relative to the
+        checkout; "" for what is no file name.
         """
         try:
             path = os.path.realpath(file)
@@ -50,6 +49,6 @@ class Places:
 
 
 def _ends(folder: PurePosixPath) -> Iterator[PurePosixPath]:
-    """A folder's path and what is left of it without its first parts, ``src`` for example; the longest first."""
+    """A folder's path, then without its first parts (such as ``src``); the longest first."""
     for number in range(len(folder.parts)):
         yield PurePosixPath(*folder.parts[number:])
