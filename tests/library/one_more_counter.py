@@ -79,7 +79,7 @@ class Server:
 
 def walk(folder: Path) -> None:
     """Walk the last migration of a recorded walk, as the roles do."""
-    from ansible.module_utils.th_measure.ledger import Ledger
+    from ansible.module_utils.th_measure.ledger import CounterLedger
     from ansible.module_utils.th_sandbox.capped_log import CappedLog
     from ansible.module_utils.th_server import mariadb
     from ansible.module_utils.th_walk.journal import Journal
@@ -95,7 +95,7 @@ def walk(folder: Path) -> None:
     before, after = begin["from"], begin["to"]
     (folder / "data").mkdir()
     server = Server()
-    ledger = Ledger(mariadb.Server(str(folder), "", {"": "catalog"}, "th"), {"": "alembic_version"})
+    ledger = CounterLedger(mariadb.Server(str(folder), "", {"": "catalog"}, "th"), {"": "alembic_version"})
     ledger.open(server)
     version = [before]
 

@@ -15,7 +15,7 @@ import pymysql
 import pytest
 from ansible.module_utils.th_dump.load import _DEFINER
 from ansible.module_utils.th_measure import meter
-from ansible.module_utils.th_measure.ledger import Ledger
+from ansible.module_utils.th_measure.ledger import CounterLedger
 from ansible.module_utils.th_server import external_server, mariadb
 from ansible.module_utils.th_server.accounts import identifier
 from ansible.module_utils.th_server.counters import DATA
@@ -313,7 +313,7 @@ class TestCounters:
 
     def accounted(self, server: mariadb.Server, statement: str) -> int | None:
         """The rows that a statement has changed, as a walk has them."""
-        ledger = Ledger(server, {"": "alembic_version"})
+        ledger = CounterLedger(server, {"": "alembic_version"})
         with mariadb.connect(server, server.admin_file) as connection:
             ledger.begin(connection)
             ask(server, statement)

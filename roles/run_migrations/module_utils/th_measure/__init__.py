@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a migration has made the server do, as the server tells it over connections of our own.
+"""What a migration made the server do, as read from the server over the worker's own connections.
 
 Imports the shelves of the role `project`.
 """

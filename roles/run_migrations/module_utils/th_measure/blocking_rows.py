@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows that were in the way of a migration: how many there are, and up to three examples, masked.
+"""The rows that made a migration fail: how many there are, and up to three examples, masked.
 
-It is asked after the migration's process has gone, with the job's own account, of tables that lie in a storage engine
-of the server's own, and for a few seconds at most. Where anything is not as expected, nothing is said.
+They are queried when the migration's process has gone, with the job's own account, only in tables of the server's own
+storage engines, and for a few seconds at most. Where anything is unexpected, there is no answer.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LONGEST = 380
 
 
 class _Unknown(Exception):  # noqa: N818 - an answer, not an error
-    """A table or a column is not there, or not the only one that could be meant."""
+    """A table or column does not exist, or its name is ambiguous."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A table that is there, and the columns that were asked for, as they are written there."""
+    """An existing table and the columns in question, in the server's spelling."""
 
     schema: str
     table: str
@@ -53,24 +53,24 @@ class _Found:
 
 
 def about(server: mariadb.Server, detail: str) -> str:
-    """What there is to say about the rows that the error `detail` is about; "" where that is not known."""
-    asked = sql_statement.questions(detail)
-    if not asked or not server.private:  # others work on an external server: nothing is counted there
+    """Describes the rows that the error `detail` is about; "" where that is not known."""
+    questions = sql_statement.questions(detail)
+    if not questions or not server.private:  # others use an external server: no rows are counted there
         return ""
     try:
         with mariadb.connect(server, server.job_file, time_limit=4 * PATIENCE) as connection:
             _bound(connection)
-            for question in asked:
+            for question in questions:
                 with contextlib.suppress(_Unknown):
-                    if answer := _Asker(connection, server).answer(question):
+                    if answer := _RowQuery(connection, server).answer(question):
                         return printable(answer)[:_LONGEST]
     except (pymysql.Error, OSError, ValueError, mariadb.ServerError):
-        pass  # it was worth a try: the verdict does not depend on it
+        pass  # best effort: the verdict does not depend on it
     return ""
 
 
 def _bound(connection: Any) -> None:
-    """Let no statement wait or run for long, and each mean what it says."""
+    """Limit how long statements run and wait, and reset the SQL mode."""
     settings = (
         f"max_statement_time = {PATIENCE}",  # MariaDB
         f"max_execution_time = {PATIENCE * 1000}",  # MySQL
@@ -82,8 +82,8 @@ def _bound(connection: Any) -> None:
             mariadb.query(connection, f"SET SESSION {setting}")
 
 
-class _Asker:
-    """Asks one server about tables of the job's databases."""
+class _RowQuery:
+    """Queries one server for rows of the job's databases."""
 
     def __init__(self, connection: Any, server: mariadb.Server) -> None:
         self._connection, self._schemas = connection, tuple(server.databases.values())
@@ -113,7 +113,7 @@ class _Asker:
         shown = ", ".join(_example(f"MIN({column})") for column in columns)
         examples = self._query(f"SELECT {shown}, COUNT(*) AS n {grouped} ORDER BY n DESC LIMIT {EXAMPLES}")
         have = f"{_count(int(rows), 'row')} of {found.table} have a value of {_names(found.columns)} that others have"
-        return f"{have}, {_count(values, 'value')}: {_told(examples)}"
+        return f"{have}, {_count(values, 'value')}: {_listed(examples)}"
 
     def _nulls(self, question: Nulls) -> str:
         found = self._find(question.table, [question.column])
@@ -165,10 +165,10 @@ class _Asker:
         examples = self._query(f"SELECT {shown}, COUNT(*) AS n {where} {order}")
         have = f"{'has' if count == 1 else 'have'} a value of {_names(child.columns)}"
         lacks = f"that {_names(parent.columns)} of {parent.table} does not have"
-        return f"{_count(count, 'row')} of {child.table} {have} {lacks}: {_told(examples)}"
+        return f"{_count(count, 'row')} of {child.table} {have} {lacks}: {_listed(examples)}"
 
     def _which(self, found: _Found, where: str) -> str:
-        """Which rows those are, where the table's primary key is one column."""
+        """The primary keys of some of those rows, where the key is a single column."""
         keys = self._query(
             "SELECT COLUMN_NAME FROM information_schema.COLUMNS"
             " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_KEY = 'PRI' LIMIT 2",
@@ -218,7 +218,7 @@ def _quoted(name: str) -> str:
 
 
 def _example(column: str) -> str:
-    """A value as text, of which only the beginning leaves the server."""
+    """SQL for a value as text, cut so that only its beginning leaves the server."""
     return f"LEFT(CAST({column} AS CHAR), {_READ})"
 
 
@@ -227,14 +227,14 @@ def _values(values: Iterable[Any]) -> str:
     return shown[0] if len(shown) == 1 else f"({', '.join(shown)})"
 
 
-def _told(examples: Iterable[Sequence[Any]]) -> str:
-    """Values, and in how many rows each is."""
+def _listed(examples: Iterable[Sequence[Any]]) -> str:
+    """Values, each with its number of rows."""
     return ", ".join(f"{_values(values)} ({_count(number, 'row')})" for *values, number in examples)
 
 
 def _masked(value: Any) -> str:
     """A value: whole if it is short, else its first characters."""
-    if value is None:  # it is no text in any character set
+    if value is None:  # not a text in any character set
         return "?"
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text if len(text) <= _WHOLE else f"{text[:_KEPT]}…"

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that change beneath the statements, where the server's handlers do not count them.
+"""Rows that InnoDB itself changes, which the server's handlers do not count.
 
-A foreign key deletes and updates the rows of other tables within InnoDB. There MariaDB counts no rows, but it counts
-what it has to clean up afterwards: every row that was deleted, and every one that was updated in an indexed column,
-which that of a foreign key always is. With its own records of tables that come and go, InnoDB cleans up some dozens of
-rows a statement besides.
+A foreign key deletes and updates the rows of other tables within InnoDB. MariaDB does not count those, but it counts
+what it has to purge afterwards: every row that was deleted, and every one that was updated in an indexed column, which
+a foreign key's always is. In addition InnoDB purges its own records about tables, some dozens per DDL statement.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import Any
 import pymysql
 from ansible.module_utils.th_server import mariadb
 
-CLEAN_UP_PATIENCE = 60.0
-"""Seconds that the server may take to clean up after a step whose rows have to be known."""
+PURGE_PATIENCE = 60.0
+"""Seconds that the server may take to purge after a step whose rows have to be known."""
 _METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
 _WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
 _HELD = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) LIMIT 1"
@@ -28,7 +27,7 @@ _DDL = (
     "Com_rename_table", "Com_analyze", "Com_optimize", "Com_drop_db",
 )  # fmt: skip
 _OWN_ROWS = 40
-"""Rows of its own records that InnoDB changes, at most, with a statement about a table like most."""
+"""How many rows of its own records InnoDB changes, at most, with an ordinary DDL statement."""
 _OWN_ROWS_AT_LEAST = 200
 _ACTIONS = 15  # ON DELETE and ON UPDATE, CASCADE and SET NULL: bits of the column TYPE
 _TABLES = ("INNODB_SYS_TABLESTATS", "INNODB_TABLESTATS")
@@ -38,15 +37,15 @@ _ENCODED = re.compile(r"@([0-9a-f]{4})")
 
 
 @dataclass(frozen=True)
-class Beneath:
-    """What there is to see at one moment. Tables are named as the server names their files, without the partition.
+class InnodbState:
+    """The tables and counters at one moment. Tables are named like the server's files, without the partition.
 
-    `tables` are those of InnoDB: by table and partition the server's number, and how many rows it takes it to have;
-    None where this account may not see it. `others` are the rows of other engines' tables, `histories` the tables that
-    keep what their rows were before. `touched` are the rows that statements have changed in each table, `cascades` the
-    tables whose rows a foreign key changes, by the table that it leads to, each None where it cannot be told. `cleaned`
-    is how many rows InnoDB has cleaned up, `left` how many transactions it has yet to clean up after, `ddl` how many
-    statements were about tables.
+    `tables` are those of InnoDB: by table and partition, the server's table number and its estimate of the rows; None
+    where this account may not see them. `others` has the rows of other engines' tables, `histories` are the system
+    versioned tables. `touched` is how many rows statements have changed in each table, `cascades` are the tables whose
+    rows a foreign key may change, by the table that it refers to; each is None where it is not known. `purged` is how
+    many rows InnoDB has purged, `unpurged` how many transactions it has yet to purge, `ddl` how many DDL
+    statements have run.
     """
 
     tables: Mapping[str, tuple[int, int]] | None = None
@@ -54,25 +53,25 @@ class Beneath:
     histories: frozenset[str] = frozenset()
     touched: Mapping[str, int] | None = None
     cascades: Mapping[str, frozenset[str]] | None = None
-    cleaned: int | None = None
-    left: int = 0
+    purged: int | None = None
+    unpurged: int = 0
     ddl: int = 0
 
-    def gone(self, now: Beneath) -> dict[str, int]:
-        """The parts of tables that are no more, or are others by the same name, with the rows that they had."""
+    def gone(self, now: InnodbState) -> dict[str, int]:
+        """The tables and partitions that were dropped, or replaced under the same name, with the rows they had."""
         if self.tables is None or now.tables is None:
             return {}
         there = {number for number, _ in now.tables.values()}
         return {name: rows for name, (number, rows) in self.tables.items() if number not in there}
 
-    def changed(self, now: Beneath) -> set[str] | None:
-        """The tables whose rows statements have changed."""
+    def changed(self, now: InnodbState) -> set[str] | None:
+        """The tables whose rows statements have changed; None where that is not known."""
         if self.touched is None or now.touched is None:
             return None
         return {name for name, rows in now.touched.items() if rows != self.touched.get(name, 0)}
 
-    def may_cascade(self, now: Beneath, statements: int) -> bool:
-        """Whether a foreign key can have changed rows: a table that it leads away from was changed, or is another."""
+    def may_cascade(self, now: InnodbState, statements: int) -> bool:
+        """Whether a foreign key may have changed rows: a table that one refers to was changed or replaced."""
         if not statements or self.cascades is None or now.cascades is None:
             return False
         parents = self.cascades.keys() | now.cascades.keys()
@@ -82,65 +81,64 @@ class Beneath:
         gone = {table_of(part) for part in self.gone(now)}
         return not parents.isdisjoint(changed | gone)
 
-    def may_have_cascaded(self, now: Beneath, statements: int, versions: Collection[str]) -> bool:
-        """Whether there can have been such a foreign key in between: tables were altered, and rows changed of others
-        than those of the `versions`."""
+    def may_have_cascaded(self, now: InnodbState, statements: int, versions: Collection[str]) -> bool:
+        """Whether there may have been such a foreign key in between: tables were altered, and rows of tables other than
+        the `versions` were changed."""
         if now.ddl == self.ddl or not statements:
             return False
         changed = self.changed(now)
         return statements > 1 if changed is None else not changed <= set(versions)
 
-
-    def children(self, now: Beneath) -> set[str]:
-        """The tables whose rows a foreign key changes."""
+    def children(self, now: InnodbState) -> set[str]:
+        """The tables whose rows a foreign key may change."""
         return {child for one in (self.cascades, now.cascades) for each in (one or {}).values() for child in each}
 
 
 def prepare(connection: Any, server: mariadb.Server) -> None:
-    """Let a private server count what it cleans up."""
+    """Have a private server count what it purges."""
     if server.private:
         for name in _METRICS:
-            asked(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
+            query_or_none(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
 
 
-def look(connection: Any, server: mariadb.Server) -> Beneath:
-    """What there is to see now. Reads no table of the job's, and waits for nobody's lock."""
-    asked(connection, "SET SESSION lock_wait_timeout = 1")
+def read_state(connection: Any, server: mariadb.Server) -> InnodbState:
+    """The current state. Reads none of the job's tables, and waits for no lock."""
+    query_or_none(connection, "SET SESSION lock_wait_timeout = 1")
     databases = list(server.databases.values())
     status = _status(connection) if server.private else {}
     others, histories = _others(connection, databases)
-    return Beneath(
+    return InnodbState(
         tables=_tables(connection, databases),
         others=others,
         histories=histories,
         touched=_touched(connection, databases),
         cascades=_cascades(connection, databases),
-        cleaned=_cleaned(connection) if server.private else None,
-        left=status.get("Innodb_history_list_length", 0),
+        purged=_purged(connection) if server.private else None,
+        unpurged=status.get("Innodb_history_list_length", 0),
         ddl=sum(status.get(name, 0) for name in _DDL),
     )
 
 
-def clean_up(connection: Any, patience: float) -> bool:
-    """Wait until InnoDB has cleaned up; False when it cannot, because a transaction may still look at what was."""
+def wait_for_purge(connection: Any, patience: float) -> bool:
+    """Wait until InnoDB has purged everything; False when an open transaction may still need the old rows."""
     deadline = time.monotonic() + patience
     before = (-1, -1)
-    while (left := _left(connection))[0]:
-        if time.monotonic() > deadline or (left == before and asked(connection, _HELD)):
+    while (unpurged := _purge_progress(connection))[0]:
+        if time.monotonic() > deadline or (unpurged == before and query_or_none(connection, _HELD)):
             return False
-        before = left
-        if asked(connection, _WAIT) is None:
+        before = unpurged
+        if query_or_none(connection, _WAIT) is None:
             time.sleep(1)
     return True
 
 
-def _left(connection: Any) -> tuple[int, int]:
-    """After how many transactions InnoDB has yet to clean up, and how much it has done."""
-    return _status(connection).get("Innodb_history_list_length", 0), _cleaned(connection) or 0
+def _purge_progress(connection: Any) -> tuple[int, int]:
+    """How many transactions InnoDB has yet to purge, and how many rows it has purged."""
+    return _status(connection).get("Innodb_history_list_length", 0), _purged(connection) or 0
 
 
-def own_rows(before: Beneath, after: Beneath, cascading: bool) -> int:
-    """How many rows InnoDB may have cleaned up for nothing but its own records of tables and statistics."""
+def own_rows(before: InnodbState, after: InnodbState, cascading: bool) -> int:
+    """How many rows InnoDB may have purged of its own records about tables and statistics."""
     ddl = after.ddl - before.ddl
     if cascading:
         return _OWN_ROWS * ddl
@@ -151,19 +149,20 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
     for view in _TABLES:
         sql = "SELECT table_id, name, num_rows, stats_initialized = 'Initialized' FROM information_schema.VIEW"
         sql += " WHERE SUBSTRING_INDEX(name, '/', 1) IN (DATABASES)"
-        rows = _of(connection, sql.replace("VIEW", view), map(encoded, databases))
+        rows = _query_in(connection, sql.replace("VIEW", view), map(encoded, databases))
         if rows is not None:
             break
     else:
         return None
     kept: dict[tuple[str, str], int] = {}
-    if not all(known for *_, known in rows):  # of tables that nobody has opened yet
+    if not all(known for *_, known in rows):  # of tables that have not been opened yet
         sql = "SELECT database_name, table_name, n_rows FROM mysql.innodb_table_stats"
         sql += " WHERE database_name IN (DATABASES)"
-        found = _of(connection, sql, databases)
-        if found is None:  # that is the administrator's alone: to ask for them opens the tables
+        found = _query_in(connection, sql, databases)
+        if found is None:  # only the administrator may read that table; this query opens the tables
             sql = "SELECT table_schema, table_name, table_rows FROM information_schema.tables"
-            found = _of(connection, f"{sql} WHERE engine = 'InnoDB' AND table_schema IN (DATABASES)", databases) or []
+            sql += " WHERE engine = 'InnoDB' AND table_schema IN (DATABASES)"
+            found = _query_in(connection, sql, databases) or []
         kept = {(str(schema), str(name)): int(count or 0) for schema, name, count in found}
     tables = {}
     for number, name, count, known in rows:
@@ -175,38 +174,38 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
 
 
 def _others(connection: Any, databases: list[str]) -> tuple[dict[str, int], frozenset[str]]:
-    """The rows of other engines' tables; the tables that keep their history."""
+    """The rows of other engines' tables; the system versioned tables."""
     kept = "table_type = 'SYSTEM VERSIONED'"
     sql = f"SELECT table_schema, table_name, table_rows, engine = 'InnoDB', {kept} FROM information_schema.tables"  # noqa: S608
     sql += f" WHERE (table_type = 'BASE TABLE' AND engine <> 'InnoDB' AND table_rows > 0 OR {kept})"
-    rows = _of(connection, f"{sql} AND table_schema IN (DATABASES)", databases) or ()
-    others = _by_table((schema, name, count) for schema, name, count, ours, _ in rows if not ours and count)
+    rows = _query_in(connection, f"{sql} AND table_schema IN (DATABASES)", databases) or ()
+    others = _by_table((schema, name, count) for schema, name, count, is_innodb, _ in rows if not is_innodb and count)
     return others, frozenset(file_name(str(schema), str(name)) for schema, name, *_, history in rows if history)
 
 
 def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:
-    counted = asked(connection, "SELECT @@userstat")
+    counted = query_or_none(connection, "SELECT @@userstat")
     if counted and int(counted[0][0]):
         sql = "SELECT table_schema, table_name, rows_changed FROM information_schema.table_statistics"
-        rows = _of(connection, f"{sql} WHERE table_schema IN (DATABASES)", databases)
+        rows = _query_in(connection, f"{sql} WHERE table_schema IN (DATABASES)", databases)
     else:
         sql = "SELECT object_schema, object_name, count_insert + count_update + count_delete"
         sql += " FROM performance_schema.table_io_waits_summary_by_table WHERE object_schema IN (DATABASES)"
-        rows = _of(connection, sql, databases) or None  # where nothing is counted, nothing is there
+        rows = _query_in(connection, sql, databases) or None  # where nothing is counted, there are no rows
     return None if rows is None else _by_table(rows)
 
 
 def _cascades(connection: Any, databases: list[str]) -> Mapping[str, frozenset[str]] | None:
     for view in _FOREIGN:
         sql = f"SELECT ref_name, for_name FROM information_schema.{view}"  # noqa: S608 - a name of our own
-        sql += f" WHERE type & {_ACTIONS}"
-        rows = _of(connection, f"{sql} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (DATABASES)", map(encoded, databases))
+        sql += f" WHERE type & {_ACTIONS} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (DATABASES)"
+        rows = _query_in(connection, sql, map(encoded, databases))
         if rows is not None:
             return _grouped((str(parent), str(child)) for parent, child in rows)
     sql = "SELECT unique_constraint_schema, referenced_table_name, constraint_schema, table_name"
     sql += " FROM information_schema.referential_constraints"
     sql += " WHERE (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))"
-    rows = _of(connection, f"{sql} AND constraint_schema IN (DATABASES)", databases)
+    rows = _query_in(connection, f"{sql} AND constraint_schema IN (DATABASES)", databases)
     if rows is None:
         return None
     pairs = [tuple(map(str, row)) for row in rows]
@@ -221,20 +220,21 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
 
 
 def uncommitted(connection: Any) -> bool:
-    """Whether a transaction has changed rows and not ended."""
-    return bool(asked(connection, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 LIMIT 1"))
+    """Whether a transaction that has changed rows is still open."""
+    sql = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 LIMIT 1"
+    return bool(query_or_none(connection, sql))
 
 
 def _status(connection: Any) -> dict[str, int]:
     sql = "SHOW GLOBAL STATUS WHERE variable_name IN (DATABASES)"
-    rows = _of(connection, sql, ("Innodb_history_list_length", *_DDL))
+    rows = _query_in(connection, sql, ("Innodb_history_list_length", *_DDL))
     return {str(name): int(value) for name, value in rows or ()}
 
 
-def _cleaned(connection: Any) -> int | None:
-    """How many rows InnoDB has cleaned up; None where it does not count them."""
+def _purged(connection: Any) -> int | None:
+    """How many rows InnoDB has purged; None where it does not count them."""
     sql = "SELECT count FROM information_schema.innodb_metrics WHERE enabled AND name IN (DATABASES)"
-    rows = _of(connection, sql, _METRICS) or ()
+    rows = _query_in(connection, sql, _METRICS) or ()
     return sum(int(row[0]) for row in rows) if len(rows) == len(_METRICS) else None
 
 
@@ -243,34 +243,34 @@ def _by_table(rows: Iterable[tuple[Any, ...]]) -> dict[str, int]:
 
 
 def file_name(schema: str, table: str) -> str:
-    """A table as the server names its file."""
+    """A table's name as in the name of its file."""
     return f"{encoded(schema)}/{encoded(table)}"
 
 
-def _of(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]] | None:
-    """The rows of a statement with the names in the place of DATABASES."""
+def _query_in(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]] | None:
+    """The rows of a query with the names in place of DATABASES."""
     values = list(names)
-    return asked(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
+    return query_or_none(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
 
 
 def table_of(part: str) -> str:
-    """The table of a part."""
+    """The table that a partition belongs to, or the table itself."""
     found = PART.search(part)
     return part[: found.start()] if found else part
 
 
 def encoded(name: str) -> str:
-    """A name as the server writes it in names of files."""
+    """A name as the server encodes it in file names."""
     return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
 
 
 def plain(name: str) -> str:
-    """A name of a file as SQL has it."""
+    """The SQL name for an encoded one."""
     return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
 
 
-def asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
-    """The rows; None where this server does not know of it, or this account may not see it."""
+def query_or_none(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+    """The rows; None where the server does not support the query, or the account may not run it."""
     try:
         return mariadb.query(connection, sql, *values)
     except (pymysql.err.ProgrammingError, pymysql.err.InternalError, pymysql.err.OperationalError) as error:

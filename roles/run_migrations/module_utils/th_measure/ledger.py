@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server did in a walk, each part of it in one account: a step's, or that of what comes between the steps.
+"""What the server did in a walk, every part of it in one account: that of a step, or that of the time between steps.
 
-Each account ends with the reading with which the next one begins, so that nothing is in none of them. Between the steps
-the measuring side reads as well, the versions above all; those rows are left out.
+Each account ends with the reading that starts the next one, so that nothing is missed. Between the steps the measuring
+side reads rows as well, mostly for the versions; those are not counted.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter
-from ansible.module_utils.th_measure.innodb_rows import Beneath
+from ansible.module_utils.th_measure.innodb_rows import InnodbState
 from ansible.module_utils.th_measure.meter import Reading
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import REDO_BYTES, ROWS_CHANGED, ROWS_READ
 
 _MUCH_LOG = 1 << 20
-_CLEAN_UP_PATIENCE = 5.0
-"""Seconds that the server may take to clean up after a large step: that is no part of what comes after it."""
+_PURGE_PATIENCE = 5.0
+"""Seconds that the server may take to purge after a large step, so that it does not count for what follows."""
 _OWN_READS = 500
 _OWN_READS_A_ROW = 4
-"""How many rows of its own the measuring side may have read, beside those of each version and table."""
+"""How many rows the measuring side itself may have read, besides those of each version and table."""
 
 
-class Ledger:
-    """The accounts of one dataset's server. `version_tables` are the profile's names of them."""
+class CounterLedger:
+    """The accounts of one dataset's server. `version_tables` maps databases to the profile's name of that table."""
 
     def __init__(self, server: mariadb.Server, version_tables: Mapping[str, str]) -> None:
         self._server = server
@@ -36,9 +36,9 @@ class Ledger:
         }
         self._known: dict[int, int] = {}
         self._reading: Reading | None = None
-        self._beneath = Beneath()
-        self._begun: tuple[Reading, Beneath] | None = None
-        self._cleaned: tuple[Reading, Beneath] | None = None
+        self._state = InnodbState()
+        self._begun: tuple[Reading, InnodbState] | None = None
+        self._purged: tuple[Reading, InnodbState] | None = None
         self._between = dict[str, int | None]()
         self._busy: float | None = 0.0
         self._own = 0
@@ -47,51 +47,51 @@ class Ledger:
         self._expected = 0
 
     def has_read(self, rows: int) -> None:
-        """The measuring side has read a version of so many rows."""
+        """Note that the measuring side has read a version table with so many rows."""
         if self._paused is None:
             self._own += _OWN_READS_A_ROW * (rows + 1)
         else:
             self._expected += rows
 
     def open(self, connection: Any) -> None:
-        """The walk begins: what comes next is between steps."""
+        """Start counting; what follows is between steps."""
         innodb_rows.prepare(connection, self._server)
-        self._beneath = innodb_rows.look(connection, self._server)
+        self._state = innodb_rows.read_state(connection, self._server)
         self._reading = meter.read(connection, self._server)
-        self._cleaned = (self._reading, self._beneath)
+        self._purged = (self._reading, self._state)
         self._forget()
 
     def pause(self, connection: Any) -> None:
-        """From now on it is the measuring side that reads."""
+        """Note that the measuring side starts reading."""
         self._paused = meter.read_status(connection, self._server).handled
         self._expected = 0
 
     def begin(self, connection: Any) -> Reading:
-        """A step is next: gives what its counters begin at."""
+        """Start the account of a step; returns its first reading."""
         if self._reading is None:
             self.open(connection)
-        beneath = self._look(connection, self._beneath)
+        state = self._read_state(connection, self._state)
         reading = meter.read(connection, self._server)
-        self._take_between(connection, reading, beneath)
-        self._begun = (reading, beneath)
+        self._take_between(connection, reading, state)
+        self._begun = (reading, state)
         return reading
 
     def end(self, connection: Any) -> dict[str, int | None]:
-        """A step was last: gives what it did. What comes next is between steps."""
+        """End the account of a step; returns its counters. What follows is between steps."""
         reading = meter.read(connection, self._server)
         self._paused = reading.handled
         self._expected = 0
-        before, under = self._begun or (reading, self._beneath)
-        beneath = self._look(connection, under)
+        before, state_before = self._begun or (reading, self._state)
+        state = self._read_state(connection, state_before)
         counters = reading.since(before)
-        self._count_beneath(connection, counters, (before, under), (reading, beneath))
+        self._add_innodb_rows(connection, counters, (before, state_before), (reading, state))
         if self._server.private and (counters[REDO_BYTES.name] or 0) > _MUCH_LOG:
-            innodb_rows.clean_up(connection, _CLEAN_UP_PATIENCE)
-        self._reading, self._beneath, self._begun = reading, beneath, None
+            innodb_rows.wait_for_purge(connection, _PURGE_PATIENCE)
+        self._reading, self._state, self._begun = reading, state, None
         return counters
 
     def resume(self, connection: Any) -> None:
-        """The measuring side has read what it wanted, and what the step has left to write was written."""
+        """Note that the measuring side has finished reading, and the server with what the step left to write."""
         if self._reading is None or self._paused is None:
             return
         now = meter.read_status(connection, self._server)
@@ -99,17 +99,17 @@ class Ledger:
         self._reading = self._reading.with_log_of(now)
 
     def close(self, connection: Any) -> tuple[dict[str, int | None], float | None]:
-        """What was between the steps since the walk began, or was asked for this: counters, and how many seconds the
-        server was at it (None where it does not count them)."""
+        """The account between the steps since the start or the last call: counters, and how many seconds the server was
+        busy (None where it does not count them)."""
         if self._reading is None:
             self.open(connection)
         if self._server.private:
-            innodb_rows.clean_up(connection, innodb_rows.CLEAN_UP_PATIENCE if self._hidden else _CLEAN_UP_PATIENCE)
-        beneath = self._look(connection, self._beneath)
+            innodb_rows.wait_for_purge(connection, innodb_rows.PURGE_PATIENCE if self._hidden else _PURGE_PATIENCE)
+        state = self._read_state(connection, self._state)
         reading = meter.read(connection, self._server)
-        self._take_between(connection, reading, beneath)
+        self._take_between(connection, reading, state)
         found, busy = dict(self._between), self._busy
-        self._reading, self._beneath = reading, beneath
+        self._reading, self._state = reading, state
         self._forget()
         return found, busy
 
@@ -117,8 +117,8 @@ class Ledger:
         self._between = dict.fromkeys(meter.NAMES, 0)
         self._busy, self._own, self._paused = 0.0, 0, None
 
-    def _take_between(self, connection: Any, reading: Reading, beneath: Beneath) -> None:
-        """Add what has happened since the last reading to what is between the steps."""
+    def _take_between(self, connection: Any, reading: Reading, state: InnodbState) -> None:
+        """Add what happened since the last reading to the account between the steps."""
         if self._reading is None:
             return
         self._add_own(reading.handled)
@@ -126,83 +126,83 @@ class Ledger:
         if (read := counters[ROWS_READ.name]) is not None:
             counters[ROWS_READ.name] = max(0, read - self._own)
         self._own = 0
-        self._count_beneath(connection, counters, (self._reading, self._beneath), (reading, beneath))
+        self._add_innodb_rows(connection, counters, (self._reading, self._state), (reading, state))
         for name, value in counters.items():
             so_far = self._between[name]
             self._between[name] = None if value is None or so_far is None else so_far + value
         busy = reading.busy_since(self._reading)
         self._busy = None if busy is None or self._busy is None else self._busy + busy
-        # it is another reading's beginning once, and not twice
-        self._reading, self._beneath = reading, beneath
+        # so that it is not added twice
+        self._reading, self._state = reading, state
 
     def _add_own(self, now: int | None) -> None:
-        """Take what the measuring side has read since it has begun to; never more than it can have."""
+        """Add what the measuring side has read since `pause`, but never more than is plausible."""
         if now is not None and self._paused is not None:
-            most = _OWN_READS + _OWN_READS_A_ROW * (self._expected + len(self._beneath.tables or ()))
+            most = _OWN_READS + _OWN_READS_A_ROW * (self._expected + len(self._state.tables or ()))
             self._own += max(0, min(now - self._paused, most))
         self._paused = None
 
-    def _count_beneath(
+    def _add_innodb_rows(
         self,
         connection: Any,
         counters: dict[str, int | None],
-        before: tuple[Reading, Beneath],
-        after: tuple[Reading, Beneath],
+        before: tuple[Reading, InnodbState],
+        after: tuple[Reading, InnodbState],
     ) -> None:
-        """Add to the rows that were changed those that no handler has counted; None where they cannot be told."""
+        """Add the rows that no handler counts to those that were changed; None where their number is not known."""
         changed = counters[ROWS_CHANGED.name]
         if changed is None:
             return
         lost = lost_rows.lost(before[1], after[1])
-        beneath: int | None = 0
+        state: int | None = 0
         if after[0].handlers:
             statements = after[0].statements - before[0].statements
             cascading = before[1].may_cascade(after[1], statements)
             if cascading and not self._server.private:
                 cascading = not self._only_versions(before, after)
             hidden = cascading or before[1].may_have_cascaded(after[1], statements, self._version_tables)
-            beneath = self._cleaned_up(connection, before, after, cascading, hidden)
-        counters[ROWS_CHANGED.name] = None if beneath is None else changed + beneath + lost
+            state = self._innodb_changes(connection, before, after, cascading, hidden)
+        counters[ROWS_CHANGED.name] = None if state is None else changed + state + lost
 
-    def _cleaned_up(
+    def _innodb_changes(
         self,
         connection: Any,
-        before: tuple[Reading, Beneath],
-        after: tuple[Reading, Beneath],
+        before: tuple[Reading, InnodbState],
+        after: tuple[Reading, InnodbState],
         cascading: bool,
         hidden: bool,
     ) -> int | None:
-        """The rows that InnoDB has changed by itself since it had last cleaned up all; None where they cannot be known
-        and there must be some (`cascading`), or may be some (`hidden`). What is not committed is told later."""
-        reading, beneath = after
-        if self._cleaned is None or beneath.cleaned is None or self._cleaned[1].cleaned is None:
+        """The rows that InnoDB itself has changed since it last purged everything; None where they cannot be known
+        although there must be some (`cascading`) or may be (`hidden`). Uncommitted ones are returned later."""
+        reading, state = after
+        if self._purged is None or state.purged is None or self._purged[1].purged is None:
             return None if cascading else 0
-        # with a table goes what is to be cleaned up in it; the rows of one that is dropped now are counted as such
-        gone = {innodb_rows.table_of(part) for part in before[1].gone(beneath)}
+        # rows of a dropped table are never purged; those of one that is dropped now are counted as lost
+        gone = {innodb_rows.table_of(part) for part in before[1].gone(state)}
         if not self._hidden:
-            gone &= {innodb_rows.table_of(part) for part in beneath.tables or ()}
+            gone &= {innodb_rows.table_of(part) for part in state.tables or ()}
             gone = set() if self._only_versions(before, after) else gone
         self._hidden, self._cascading = self._hidden or hidden, self._cascading or cascading
-        children = before[1].children(beneath) | self._cleaned[1].children(beneath)
+        children = before[1].children(state) | self._purged[1].children(state)
         lost = self._cascading and bool(gone & children)
-        if hidden and beneath.left and not lost:
-            lost = not innodb_rows.clean_up(connection, innodb_rows.CLEAN_UP_PATIENCE)
-        if lost:  # and it is told that they are not known
+        if hidden and state.unpurged and not lost:
+            lost = not innodb_rows.wait_for_purge(connection, innodb_rows.PURGE_PATIENCE)
+        if lost:  # the caller learns that they are not known
             self._hidden = self._cascading = False
             return None
-        if hidden and beneath.left:
-            beneath = replace(beneath, cleaned=innodb_rows.look(connection, self._server).cleaned, left=0)
-        if beneath.left or (self._hidden and innodb_rows.uncommitted(connection)):
+        if hidden and state.unpurged:
+            state = replace(state, purged=innodb_rows.read_state(connection, self._server).purged, unpurged=0)
+        if state.unpurged or (self._hidden and innodb_rows.uncommitted(connection)):
             return 0
-        was, under = self._cleaned
-        told, sure = self._hidden, self._cascading
-        self._cleaned, self._hidden, self._cascading = (reading, beneath), False, False
-        found = (beneath.cleaned or 0) - (under.cleaned or 0) - (reading.statements - was.statements)
-        return found if told and found > innodb_rows.own_rows(under, beneath, sure) else 0
+        was, state_before = self._purged
+        any_hidden, any_cascading = self._hidden, self._cascading
+        self._purged, self._hidden, self._cascading = (reading, state), False, False
+        found = (state.purged or 0) - (state_before.purged or 0) - (reading.statements - was.statements)
+        return found if any_hidden and found > innodb_rows.own_rows(state_before, state, any_cascading) else 0
 
-    def _only_versions(self, before: tuple[Reading, Beneath], after: tuple[Reading, Beneath]) -> bool:
-        """Whether nothing was updated or deleted but the version: where it cannot be known what a foreign key does, a
-        row that is added to its table is no reason to know nothing."""
+    def _only_versions(self, before: tuple[Reading, InnodbState], after: tuple[Reading, InnodbState]) -> bool:
+        """Whether only the version was updated or deleted: then foreign keys did nothing, even where their rows cannot
+        be known."""
         if after[0].statements - before[0].statements > 1:
             return False
         changed = before[1].changed(after[1]) or set()
@@ -210,7 +210,8 @@ class Ledger:
         parents = {*(before[1].cascades or ()), *(after[1].cascades or ())}
         return bool(self._version_tables & changed) and self._version_tables.isdisjoint(gone | parents)
 
-    def _look(self, connection: Any, before: Beneath) -> Beneath:
-        found, read = lost_rows.surer(self._server, before, innodb_rows.look(connection, self._server), self._known)
+    def _read_state(self, connection: Any, before: InnodbState) -> InnodbState:
+        now = innodb_rows.read_state(connection, self._server)
+        found, read = lost_rows.with_counts(self._server, before, now, self._known)
         self._expected += read
         return found

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who waits for a lock in the database server, and who holds it: asked by the measuring side while a migration runs.
+"""Which connection waits for a lock in the database server, and which one holds it, read while a migration runs.
 
-What can be known depends on the server. The performance schema and MariaDB's plugin metadata_lock_info name the holder
-of a metadata lock; without them it is whoever else has a transaction open. A look costs the server's counters nothing
-as long as nobody waits.
+How much can be known depends on the server. The performance schema and MariaDB's plugin metadata_lock_info name the
+holder of a metadata lock; without them, any other connection with an open transaction may be it. A check does not
+affect the server's counters as long as nobody waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATEMENT_LIMIT = 200
 HOLDERS_LIMIT = 3
 
 _METADATA = (
-    # MariaDB's plugin; it tells of granted locks only
+    # MariaDB's plugin; it shows granted locks only
     "SELECT DISTINCT thread_id FROM information_schema.metadata_lock_info"
     " WHERE thread_id <> %s AND table_name <> '' AND LOCATE(LOWER(table_name), LOWER(%s)) > 0",
     # the performance schema, where it is on
@@ -31,7 +31,7 @@ _METADATA = (
     " AND held.lock_status = 'GRANTED' AND held.owner_thread_id <> waits.owner_thread_id"
     " JOIN performance_schema.threads theirs ON theirs.thread_id = held.owner_thread_id"
     " WHERE waits.lock_status = 'PENDING' AND mine.processlist_id = %s AND %s <> ''",
-    # whoever else has a transaction open
+    # any other connection with an open transaction
     "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
     " WHERE trx_mysql_thread_id NOT IN (0, %s) AND %s <> ''",
 )
@@ -48,14 +48,14 @@ _TRANSACTION = (
     " WHERE trx_mysql_thread_id = %s"
 )
 _LAST_STATEMENT = (
-    "SELECT said.sql_text FROM performance_schema.events_statements_current said"
-    " JOIN performance_schema.threads one ON one.thread_id = said.thread_id WHERE one.processlist_id = %s"
+    "SELECT latest.sql_text FROM performance_schema.events_statements_current latest"
+    " JOIN performance_schema.threads one ON one.thread_id = latest.thread_id WHERE one.processlist_id = %s"
 )
 
 
 @dataclass(frozen=True)
 class Session:
-    """A connection, as the server's list of them has it."""
+    """A connection, as in the server's process list."""
 
     number: int
     user: str
@@ -66,65 +66,66 @@ class Session:
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for a lock that is not of rows: of a table's definition, of a backup, by name."""
+        """Whether it waits for a lock other than of rows: on a table's definition, for a backup, by name."""
         return self.state.startswith("Waiting for") and "lock" in self.state
 
 
 def waiting(connection: Any, user: str) -> str:
-    """Which connection of the account waits for which lock, and who holds that; "" when none does."""
+    """Describes which connection of the account waits for which lock, and its holder; "" when none waits."""
     sessions = {one.number: one for one in map(_session, mariadb.query(connection, "SHOW FULL PROCESSLIST"))}
     own = sorted((one for one in sessions.values() if one.user == user), key=lambda one: -one.seconds)
     if waiter := next((one for one in own if one.waits), None):
         numbers = _first(connection, _METADATA, waiter.number, waiter.statement or "?")
-        return _told(connection, waiter, waiter.state, [sessions[one] for one in numbers if one in sessions], user)
+        holders = [sessions[number] for number in numbers if number in sessions]
+        return _description(connection, waiter, waiter.state, holders, user)
     if not int(mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0][1]):
         return ""
     for sql in _ROWS:
-        pairs = [(int(one), int(other)) for one, other in _asked(connection, sql)]
+        pairs = [(int(one), int(other)) for one, other in _query(connection, sql)]
         for waiter in own:
             holders = [sessions[other] for one, other in pairs if one == waiter.number and other in sessions]
             if holders:
-                return _told(connection, waiter, "Waiting for a lock of rows", holders, user)
+                return _description(connection, waiter, "Waiting for a lock of rows", holders, user)
     return ""
 
 
-def _told(connection: Any, waiter: Session, state: str, holders: Sequence[Session], user: str) -> str:
-    said = f"connection {waiter.number} waits for {state.removeprefix('Waiting for ')}"
+def _description(connection: Any, waiter: Session, state: str, holders: Sequence[Session], user: str) -> str:
+    text = f"connection {waiter.number} waits for {state.removeprefix('Waiting for ')}"
     if waiter.statement:
-        said += f" ({waiter.statement})"
+        text += f" ({waiter.statement})"
     if not holders:
-        return f"{said}; who holds it cannot be seen"
+        return f"{text}; who holds it cannot be seen"
     each = "; ".join(_holder(connection, one, user) for one in holders[:HOLDERS_LIMIT])
     more = f" and {len(holders) - HOLDERS_LIMIT} more" if len(holders) > HOLDERS_LIMIT else ""
-    return f"{said}; it is held by {each}{more}"
+    return f"{text}; it is held by {each}{more}"
 
 
 def _holder(connection: Any, one: Session, user: str) -> str:
     whose = "of the project's own" if one.user == user else f"of {one.user}"
-    said = f"connection {one.number} {whose}"
+    text = f"connection {one.number} {whose}"
     if one.command == "Sleep":
-        said += f", idle for {one.seconds} s"
+        text += f", idle for {one.seconds} s"
     elif one.statement:
-        said += f", executing {one.statement}"
-    for seconds, changed in _asked(connection, _TRANSACTION, one.number)[:1]:
-        said += f", in a transaction that was begun {int(seconds)} s ago and not ended"
-        said += f" ({int(changed)} rows changed)" if int(changed) else ""
+        text += f", executing {one.statement}"
+    for seconds, changed in _query(connection, _TRANSACTION, one.number)[:1]:
+        text += f", in a transaction that was begun {int(seconds)} s ago and not ended"
+        text += f" ({int(changed)} rows changed)" if int(changed) else ""
     if one.command == "Sleep":
-        for (statement,) in _asked(connection, _LAST_STATEMENT, one.number)[:1]:
-            said += f"; its last statement: {_brief(statement)}" if statement else ""
-    return said
+        for (statement,) in _query(connection, _LAST_STATEMENT, one.number)[:1]:
+            text += f"; its last statement: {_brief(statement)}" if statement else ""
+    return text
 
 
 def _first(connection: Any, queries: Iterable[str], *values: object) -> list[int]:
-    """The numbers that the first of the queries gives which this server can answer."""
+    """The numbers from the first of the queries that gives any."""
     for sql in queries:
-        if numbers := [int(row[0]) for row in _asked(connection, sql, *values) if row[0]]:
+        if numbers := [int(row[0]) for row in _query(connection, sql, *values) if row[0]]:
             return numbers
     return []
 
 
-def _asked(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    """The rows; none where this server does not know of it, or this account may not see it."""
+def _query(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows; none where the server does not support the query, or the account may not run it."""
     try:
         return mariadb.query(connection, sql, *values)
     except pymysql.MySQLError as error:

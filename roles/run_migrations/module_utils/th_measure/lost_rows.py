@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that go with a table or a partition that is dropped, emptied or replaced: no statement names them.
+"""Rows lost with a table or partition that is dropped, truncated or replaced: no counter of rows includes them.
 
-How many there were is what the server estimates; where that says little, they are counted.
+Their number is the server's estimate; where that is unreliable, they are counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pymysql
-from ansible.module_utils.th_measure.innodb_rows import PART, Beneath, asked, plain, table_of
+from ansible.module_utils.th_measure.innodb_rows import PART, InnodbState, plain, query_or_none, table_of
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import identifier
 
@@ -19,14 +19,16 @@ COUNT_PATIENCE = 60.0
 _FEW_ROWS = 100
 
 
-def surer(server: mariadb.Server, before: Beneath, now: Beneath, known: dict[int, int]) -> tuple[Beneath, int]:
-    """The same with the rows of those tables counted whose estimate says little, because statements have changed many
-    of them or they were just made; and how many rows were read for it. `known` is what is known so far."""
+def with_counts(
+    server: mariadb.Server, before: InnodbState, now: InnodbState, known: dict[int, int]
+) -> tuple[InnodbState, int]:
+    """The state `now` with the rows counted of tables whose estimate is unreliable, because many rows were changed or
+    the table is new; and how many rows were read for that. `known` are the counts so far, by table number."""
     tables, read = dict(now.tables or {}), 0
     gone = before.gone(now)
     for part, (number, rows) in tables.items():
         table, (was, had) = table_of(part), (before.tables or {}).get(part, (0, 0))
-        # with a table goes what was counted for its name
+        # dropping a table resets the counts for its name
         changed = _statements(table, before, now) if was == number else (now.touched or {}).get(table, 0)
         rows = known.get(number, rows)
         others = sum(count for other, count in gone.items() if table_of(other) == table) if was != number else 0
@@ -41,8 +43,8 @@ def surer(server: mariadb.Server, before: Beneath, now: Beneath, known: dict[int
     return replace(now, tables=None if now.tables is None else tables), read
 
 
-def lost(before: Beneath, after: Beneath) -> int:
-    """How many rows have gone with a table or a partition, less those that statements have changed in it."""
+def lost(before: InnodbState, after: InnodbState) -> int:
+    """How many rows were lost with tables or partitions, less those that statements changed there."""
     gone = before.gone(after)
     tables: dict[str, dict[str, int]] = {}
     for part, rows in gone.items():
@@ -57,8 +59,8 @@ def lost(before: Beneath, after: Beneath) -> int:
     return total
 
 
-def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) -> int:
-    """How many rows of a table its parts that are `gone` have taken along: what was rebuilt has as many as before."""
+def _lost(table: str, gone: Mapping[str, int], before: InnodbState, after: InnodbState) -> int:
+    """How many rows a table lost with its partitions that are `gone`: one that was rebuilt has as many as before."""
     now = {part: rows for part, (_, rows) in (after.tables or {}).items() if table_of(part) == table}
     if not now:
         return max(0, sum(gone.values()) - after.others.get(table, 0))
@@ -68,32 +70,33 @@ def _lost(table: str, gone: Mapping[str, int], before: Beneath, after: Beneath) 
     total = 0
     for old, there in groups:
         had, has = sum(gone[part] for part in old), sum(now[part] for part in there)
-        # they may be estimates: what is near enough is the same, but where a history is gone, which nobody counts
+        # estimates may differ a little; but a loss of history, which is not estimated, counts in full
         total += had - has if 2 * has < had or (has < had and table in before.histories - after.histories) else 0
     return total
 
 
 def _counted(server: mariadb.Server, part: str, estimate: int) -> int:
-    """The rows of a part of a table, read with the job's own account: by that name there may be anything by now.
+    """The rows of a table or partition, read with the job's own account, as anything may have that name by now.
 
-    Where a table keeps its history, that counts as well: it goes with the table, and a plain question leaves it out.
+    The history of a system versioned table counts as well: it is lost with the table, and a plain query omits it.
     """
     schema, _, name = plain(table_of(part)).partition("/")
-    found = PART.search(part)
-    chosen = f" PARTITION ({identifier(plain(found[1]))})" if found else ""
+    partition = PART.search(part)
+    chosen = f" PARTITION ({identifier(plain(partition[1]))})" if partition else ""
     sql = f"SELECT COUNT(*) FROM {identifier(schema)}.{identifier(name)}{chosen}"  # noqa: S608 - quoted
     try:
         with mariadb.connect(server, server.job_file, time_limit=COUNT_PATIENCE) as connection:
-            # what is not committed counts, too, and nobody's lock is waited for
+            # uncommitted rows count, too, and no lock is waited for
             mariadb.query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
             mariadb.query(connection, "SET SESSION lock_wait_timeout = 1")
-            rows = int((asked(connection, f"{sql} FOR SYSTEM_TIME ALL") or mariadb.query(connection, sql))[0][0])
+            found = query_or_none(connection, f"{sql} FOR SYSTEM_TIME ALL") or mariadb.query(connection, sql)
+            rows = int(found[0][0])
             connection.ping(reconnect=False)
             return rows
     except (pymysql.Error, OSError):
         return estimate
 
 
-def _statements(table: str, before: Beneath, after: Beneath) -> int:
-    """The rows of a table that statements have changed."""
+def _statements(table: str, before: InnodbState, after: InnodbState) -> int:
+    """How many rows of a table statements have changed."""
     return max(0, (after.touched or {}).get(table, 0) - (before.touched or {}).get(table, 0))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a migration made the server do: counters read over the measuring side's own connection.
 
-What can be measured depends on the server: `th_server.counters` has what is read, and of which.
+What can be measured depends on the server: `th_server.counters` lists what is read from which.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_measure.innodb_rows import asked, encoded
+from ansible.module_utils.th_measure.innodb_rows import encoded, query_or_none
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import (
     ALTERED,
@@ -32,14 +32,14 @@ _NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#ib_redo")
 _TABLESPACES = ("INNODB_SYS_TABLESPACES", "INNODB_TABLESPACES")
 NAMES = tuple(counter.name for counter in COUNTERS)
 _COUNTED_SECONDS = 10.0
-"""How long the last statements of an account may take to be counted after they were answered."""
+"""Seconds that the server may take to count an account's last statements after they have returned."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a server has counted at one moment, by the names that it has there, and DATA where that can be told.
+    """A server's counters at one moment, by the server's names, and DATA where that is known.
 
-    `busy` are the seconds that statements of the job's account have taken; None where nobody counts them.
+    `busy` is how many seconds statements of the job's account have taken; None where that is not counted.
     """
 
     status: Mapping[str, int]
@@ -67,11 +67,11 @@ class Reading:
         return None if self.busy is None or before.busy is None else max(0.0, self.busy - before.busy)
 
     def since(self, before: Reading) -> dict[str, int | None]:
-        """What happened between two readings: the `counters` of an `end` event; None is "cannot be measured"."""
+        """What happened between two readings: the `counters` of an `end` event; None means "cannot be measured"."""
         return {counter.name: self._grown(counter, before) for counter in COUNTERS}
 
     def with_log_of(self, later: Reading) -> Reading:
-        """The same but for what the server has written to its redo log: that is as a later reading has it."""
+        """The same reading, but with the redo log counters of a later one."""
         log = {name: later.status[name] for name in REDO_BYTES.read.get(self.source, ()) if name in later.status}
         return replace(self, status={**self.status, **log})
 
@@ -87,15 +87,15 @@ class Reading:
 
 
 def unmeasured() -> dict[str, int | None]:
-    """The counters of a migration after which the server could not be asked any more."""
+    """The counters of a migration after which the server could not be read any more."""
     return dict.fromkeys(NAMES)
 
 
 def read(connection: Any, server: mariadb.Server) -> Reading:
-    """Read the counters of a server: of a private one all of them, of an external one those of the job's account.
+    """Read a server's counters: all of them of a private one, those of the job's account of an external one.
 
-    On a private server the statement itself moves none of them (on MariaDB, not `Rows_read` either). Raises
-    FileNotFoundError for a private one whose data directory is not there.
+    On a private server the query itself changes none of them (on MariaDB not even `Rows_read`). Raises
+    FileNotFoundError for a private one without its data directory.
     """
     if not server.private:
         busy = _busy(connection, server.user)
@@ -110,18 +110,18 @@ def read(connection: Any, server: mariadb.Server) -> Reading:
 
 
 def read_status(connection: Any, server: mariadb.Server) -> Reading:
-    """The counters alone, without those of statements that are answered and not counted yet."""
+    """The counters alone, without waiting for statements that have returned but are not counted yet."""
     return Reading(*(_of_server(connection) if server.private else _of_account(connection, server.user, patience=0)))
 
 
 def source_of(status: Mapping[str, int]) -> Source:
-    """Where a private server with such a status counts."""
+    """The source of the counters of a private server with this status."""
     rows = (*ROWS_CHANGED.read[Source.INNODB], *ROWS_READ.read[Source.INNODB])
     return Source.INNODB if status.keys() >= set(rows) else Source.HANDLERS
 
 
 def _names(*sources: Source) -> list[str]:
-    """All that is read there."""
+    """The names of all counters that are read from these sources."""
     found = (name for source in sources for counter in COUNTERS for name in counter.read.get(source, ()))
     return [name for name in dict.fromkeys(found) if name != DATA]
 
@@ -138,34 +138,34 @@ def _of_server(connection: Any) -> tuple[dict[str, int], Source]:
 
 
 def _busy(connection: Any, user: str) -> float | None:
-    rows = asked(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
+    rows = query_or_none(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
     return float(rows[0][0]) if rows else None
 
 
 def connections(connection: Any, server: mariadb.Server) -> int:
-    """How often anybody has connected to a private server; how often the job's account has to an external one."""
+    """The number of connections so far: to a private server all, to an external one those of the job's account."""
     if server.private:
         return int(mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
-    counted = asked(connection, "SELECT @@userstat")
+    counted = query_or_none(connection, "SELECT @@userstat")
     views = ("information_schema.user_statistics", "performance_schema.users")
     for view in views if counted and int(counted[0][0]) else views[1:]:
-        rows = asked(connection, f"SELECT total_connections FROM {view} WHERE user = %s", server.user)  # noqa: S608
+        rows = query_or_none(connection, f"SELECT total_connections FROM {view} WHERE user = %s", server.user)  # noqa: S608
         if rows:
             return int(rows[0][0])
     rows = mariadb.query(
         connection, "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s", server.user
     )
-    return int(rows[0][0])  # those that are there now: a short one can be missed
+    return int(rows[0][0])  # the current ones: a short connection may be missed
 
 
 def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) -> tuple[dict[str, int], Source]:
-    """What is counted for one account: MariaDB's user statistics, else the performance schema; {} without either."""
-    rows = asked(connection, "SELECT @@userstat")
+    """The counters of one account: from MariaDB's user statistics, else the performance schema; {} without either."""
+    rows = query_or_none(connection, "SELECT @@userstat")
     if rows and int(rows[0][0]):
-        if patience and not _counted(connection, user, patience):
+        if patience and not _wait_until_counted(connection, user, patience):
             return {}, Source.USER_STATISTICS
         wanted = _names(Source.USER_STATISTICS)
-        rows = asked(
+        rows = query_or_none(
             connection,
             f"SELECT {', '.join(wanted)} FROM information_schema.user_statistics"  # noqa: S608 - names of our own
             " WHERE user = %s",
@@ -174,7 +174,7 @@ def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) 
         if rows:  # without the right to see it, there is no row; the account itself has been here before
             return dict(zip(wanted, (int(value) for value in rows[0]), strict=True)), Source.USER_STATISTICS
     wanted = _names(Source.STATUS_BY_USER)
-    rows = asked(
+    rows = query_or_none(
         connection,
         "SELECT variable_name, variable_value FROM performance_schema.status_by_user"  # noqa: S608 - placeholders
         f" WHERE user = %s AND variable_name IN ({', '.join(['%s'] * len(wanted))})",
@@ -184,15 +184,15 @@ def _of_account(connection: Any, user: str, patience: float = _COUNTED_SECONDS) 
     return {str(name): int(value) for name, value in rows or ()}, Source.STATUS_BY_USER
 
 
-def _counted(connection: Any, user: str, patience: float) -> bool:
-    """Wait until no statement of the account runs: MariaDB counts one for its account after it has answered it, but
-    before its connection sleeps again. False where one goes on running: what it does cannot be measured."""
+def _wait_until_counted(connection: Any, user: str, patience: float) -> bool:
+    """Wait until no statement of the account runs: MariaDB adds one to the account's counters after returning its
+    result and before the connection sleeps. False where one keeps running: then nothing can be measured."""
     deadline = time.monotonic() + patience
     running = (
         "SELECT COUNT(*) FROM information_schema.processlist"
         " WHERE user = %s AND id <> CONNECTION_ID() AND command <> 'Sleep'"
     )
-    while (rows := asked(connection, running, user)) and int(rows[0][0]):
+    while (rows := query_or_none(connection, running, user)) and int(rows[0][0]):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
@@ -200,10 +200,10 @@ def _counted(connection: Any, user: str, patience: float) -> bool:
 
 
 def _files(connection: Any, server: mariadb.Server) -> int | None:
-    """Bytes of the files of the job's tables."""
+    """The size in bytes of the job's table files; None where the server does not show it."""
     folders = [encoded(database) for database in server.databases.values()]
     for view in _TABLESPACES:
-        rows = asked(
+        rows = query_or_none(
             connection,
             f"SELECT COALESCE(SUM(file_size), 0) FROM information_schema.{view}"  # noqa: S608 - names of our own
             f" WHERE SUBSTRING_INDEX(name, '/', 1) IN ({', '.join(['%s'] * len(folders))})",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows an error of a migration is about, as far as the error and the statement in it say so in plain words.
+"""Which rows a migration's error is about, as far as the error and the SQL statement in it show that.
 
-Both come from the side under test. So only a few shapes of statements are understood, whole or not at all, and what
-is named in them is looked up in the server before anything is asked (`th_measure.blocking_rows`).
+Both come from the side under test. So only a few forms of statements are parsed, completely or not at all, and the
+names in them are looked up in the server before they are used in a query (`th_measure.blocking_rows`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _READ = 4000
 _KEY = re.compile(r" for key '([^'\n]{1,200})'")
 _COLUMN = re.compile(r"\b[Cc]olumn [`']([^`'\n]{1,64})[`']")
 _CONSTRAINT = re.compile(r"CONSTRAINT `([^`\n]{1,64})` FOREIGN KEY")
-# What is looked for in an error, by number and by words, for some drivers leave the number out.
+# Errors by number and by message, because some drivers omit the number.
 _DUPLICATE, _ORPHAN = (1062, "Duplicate entry '"), (1452, "Cannot add or update a child row")
 _NULL = ((1048, "cannot be null"), (1138, "Invalid use of NULL value"), (1265, "Data truncated for column"))
 _LONG = ((1406, "Data too long for column"), (1265, "Data truncated for column"))
@@ -87,7 +87,7 @@ Question = Duplicates | Nulls | TooLong | Orphans | OutOfRange | NotJson
 
 @dataclass
 class _Clause:
-    """A clause of an ALTER TABLE: its words, the name of a key, and what it can be asked about."""
+    """A clause of an ALTER TABLE: its verb, the name of its key or column, and what it requires of the rows."""
 
     verb: str
     name: str = ""
@@ -102,56 +102,56 @@ class _Clause:
 
 
 def questions(detail: str) -> list[Question]:
-    """What to ask the server about the error of a migration; [] where that is not understood."""
-    said, found, sql = detail[:_READ].partition("[SQL: ")
+    """What to query about a migration's error; [] where its statement is not understood."""
+    message, found, sql = detail[:_READ].partition("[SQL: ")
     if not found:
         return []
     try:
         table, clauses = _parsed(sql.rpartition("]")[0])
     except NotUnderstoodError:
         return []
-    asked: list[Question] = []
-    if _is(said, _DUPLICATE):
-        asked += _duplicates(said, table, clauses)
-    if any(_is(said, one) for one in _NULL):
-        asked += _nulls(said, table, clauses)
-    if any(_is(said, one) for one in _LONG):
-        asked += [
+    result: list[Question] = []
+    if _is(message, _DUPLICATE):
+        result += _duplicates(message, table, clauses)
+    if any(_is(message, one) for one in _NULL):
+        result += _nulls(message, table, clauses)
+    if any(_is(message, one) for one in _LONG):
+        result += [
             TooLong(table, clause.column, clause.length)
             for clause in clauses
-            if clause.length and _same(clause.column, _first(_COLUMN, said))
+            if clause.length and _same(clause.column, _first(_COLUMN, message))
         ]
-    if _is(said, _RANGE):
-        asked += [
+    if _is(message, _RANGE):
+        result += [
             OutOfRange(table, clause.column, *clause.limits)
             for clause in clauses
-            if clause.limits and _same(clause.column, _first(_COLUMN, said))
+            if clause.limits and _same(clause.column, _first(_COLUMN, message))
         ]
-    if any(_is(said, one) for one in _JSON):
-        asked += [NotJson(table, clause.column) for clause in clauses if clause.json]
-    if _is(said, _ORPHAN):
-        asked += _orphans(said, table, clauses)
-    return asked[:3]
+    if any(_is(message, one) for one in _JSON):
+        result += [NotJson(table, clause.column) for clause in clauses if clause.json]
+    if _is(message, _ORPHAN):
+        result += _orphans(message, table, clauses)
+    return result[:3]
 
 
-def _is(said: str, error: tuple[int, str]) -> bool:
+def _is(message: str, error: tuple[int, str]) -> bool:
     number, words = error
-    return words in said or f"({number}, " in said or bool(re.search(rf"\b{number} \([0-9A-Z]{{5}}\)", said))
+    return words in message or f"({number}, " in message or bool(re.search(rf"\b{number} \([0-9A-Z]{{5}}\)", message))
 
 
-def _duplicates(said: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
+def _duplicates(message: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
     keys = [clause for clause in clauses if clause.unique]
     if any(clause.verb in _ALTERS_ROWS and not clause.unique for clause in clauses):
-        return  # the rows are not yet as the key would see them
-    wanted = _first(_KEY, said).rpartition(".")[2]
+        return  # other clauses change the rows before the key is built
+    wanted = _first(_KEY, message).rpartition(".")[2]
     named = [clause for clause in keys if _same(clause.name, wanted)] if wanted else []
     chosen = named or keys
     if len(chosen) == 1:
         yield Duplicates(table, chosen[0].unique)
 
 
-def _nulls(said: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
-    wanted = _first(_COLUMN, said)
+def _nulls(message: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
+    wanted = _first(_COLUMN, message)
     columns = [clause.column for clause in clauses if clause.not_null]
     columns += [name for clause in clauses if clause.primary for name, _ in clause.unique]
     for column in columns:
@@ -159,9 +159,9 @@ def _nulls(said: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Ques
             yield Nulls(table, column)
 
 
-def _orphans(said: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
+def _orphans(message: str, table: Table, clauses: Sequence[_Clause]) -> Iterator[Question]:
     keys = [clause for clause in clauses if clause.foreign]
-    wanted = _first(_CONSTRAINT, said)
+    wanted = _first(_CONSTRAINT, message)
     named = [clause for clause in keys if clause.name and _same(clause.name, wanted)]
     chosen = named or keys
     if len(chosen) == 1 and chosen[0].foreign:
@@ -255,7 +255,7 @@ def _added(words: Words) -> _Clause:
         words.skip("IF", "NOT", "EXISTS")
         if not words.at("("):
             name = name or words.name()
-        ours = tuple(column for column, _ in words.key_columns())
+        key_columns = tuple(column for column, _ in words.key_columns())
         words.need("REFERENCES")
-        return _Clause("ADD", name, foreign=(ours, words.table(), tuple(one for one, _ in words.key_columns())))
+        return _Clause("ADD", name, foreign=(key_columns, words.table(), tuple(one for one, _ in words.key_columns())))
     return _Clause("ADD")

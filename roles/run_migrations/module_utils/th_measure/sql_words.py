@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of a statement of MariaDB or MySQL. It is hostile text: what is not plain is not understood."""
+"""The tokens of a MariaDB or MySQL statement. It is hostile text: anything unusual is rejected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMENTS = ("--", "/*", "#")
 
 
 class NotUnderstoodError(Exception):
-    """The statement is of no shape that is known."""
+    """The statement has none of the known forms."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
 
 
 class Words:
-    """The words of a statement, one after the other. Raises NotUnderstoodError for what is not as it must be."""
+    """The tokens of a statement, one after the other. Raises NotUnderstoodError where one is not as expected."""
 
     def __init__(self, sql: str | Sequence[tuple[str, bool]]) -> None:
         self._left = list(sql) if not isinstance(sql, str) else _tokens(sql)
@@ -38,25 +38,25 @@ class Words:
         return bool(self._left) and not self._left[-1][1] and self._left[-1][0].upper() in words
 
     def take(self, word: str) -> bool:
-        """Go past a word if it comes next."""
+        """Consume a word if it comes next; whether it did."""
         if not self.at(word):
             return False
         self._left.pop()
         return True
 
     def skip(self, *words: str) -> None:
-        """Go past some words, all of them or none."""
+        """Consume some words if the first comes next; then the others must follow."""
         if self.take(words[0]):
             self.need(*words[1:])
 
     def need(self, *words: str) -> None:
-        """Go past words that must come next."""
+        """Consume words that must come next."""
         for word in words:
             if not self.take(word):
                 raise NotUnderstoodError
 
     def next(self) -> str:
-        """The next word, whatever it is."""
+        """Consume the next word."""
         if not self._left:
             raise NotUnderstoodError
         return self._left.pop()[0]
@@ -69,7 +69,7 @@ class Words:
         return word
 
     def table(self) -> Table:
-        """A table's name, with that of its schema or without."""
+        """A table's name, with or without its schema."""
         first = self.name()
         return Table(first, self.name()) if self.take(".") else Table("", first)
 
@@ -96,7 +96,7 @@ class Words:
         return int(word)
 
     def flat(self) -> list[str]:
-        """The words that are left, outside of brackets and texts, in capitals."""
+        """The remaining words outside of brackets and string literals, in upper case."""
         found, depth = [], 0
         for word, named in reversed(self._left):
             depth += (word == "(") - (word == ")")
@@ -105,7 +105,7 @@ class Words:
         return found
 
     def clauses(self) -> list[Words]:
-        """The clauses that are left, as commas outside of brackets part them."""
+        """The remaining clauses, separated by commas outside of brackets."""
         clauses: list[list[tuple[str, bool]]] = [[]]
         depth = 0
         for token in reversed(self._left):
@@ -119,7 +119,7 @@ class Words:
 
 
 def _tokens(sql: str) -> list[tuple[str, bool]]:
-    """Words, each with whether it is in backticks or a text, and so no keyword."""
+    """Words, each with whether it is quoted (in backticks or a string literal), and so no keyword."""
     if any(mark in sql for mark in _COMMENTS):
         raise NotUnderstoodError
     tokens: list[tuple[str, bool]] = []

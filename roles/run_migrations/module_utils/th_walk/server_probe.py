@@ -14,7 +14,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils.th_measure import locks, meter
-from ansible.module_utils.th_measure.ledger import Ledger
+from ansible.module_utils.th_measure.ledger import CounterLedger
 from ansible.module_utils.th_sandbox.limits import QUOTA, DatabaseLimits, Exceeded
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.plain_table import not_plain
@@ -74,7 +74,7 @@ class ServerProbe:
         self._server, self._databases, self._revisions = server, databases, revisions
         self._limits, self._quota = ServerLimits(server, limits), quota
         self._forbidden_statements = ForbiddenStatements(server)
-        self._ledger = Ledger(server, {one["name"]: one["version_table"] for one in databases})
+        self._ledger = CounterLedger(server, {one["name"]: one["version_table"] for one in databases})
         self.waited = ""
         self._looking: Any = None
         self._kept = contextlib.ExitStack()
