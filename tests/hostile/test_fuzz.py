@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible.module_utils.th_checkout.install_files import says_what_is_installed
+from ansible.module_utils.th_checkout.install_files import install_files_among
 from ansible.module_utils.th_core.checks import WrongKey
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dataset.dataset import read_dataset
@@ -504,7 +504,7 @@ def test_any_requirements_have_places(folder: Path, rows: bytes, said: list[str]
         assert all(clear(str(place).replace("\t", " ")) for place in found)
         absent(words)
         named = ["requirements.txt", "no\0name"]
-        says_what_is_installed(["requirements.txt", "x"], named, lambda paths: [(path, rows) for path in paths])
+        install_files_among(["requirements.txt", "x"], named, lambda paths: [(path, rows) for path in paths])
         install = {"requirements": ["requirements.txt"], "constraints": [], "packages": [], "extras": ["x"]}
         for project in ("none", "."):
             try:

@@ -17,7 +17,7 @@ from .gitserver import Repository, script
 from .toy import PROGRAMS
 
 load_module("checkout", "read_migrations")
-from ansible.module_utils.th_checkout.trees import Forest  # noqa: E402
+from ansible.module_utils.th_checkout.trees import ForestReader  # noqa: E402
 from ansible.module_utils.th_tools.alembic_files import TOML_LIMIT, read_toml  # noqa: E402
 
 Files = dict[str, str | None]
@@ -42,7 +42,7 @@ def places(tmp_path: Path, files: Files, **migrations: Any) -> tuple[list[str], 
     profile = check_profile({"migrations": {"tool": "alembic", **migrations}})
     log = CappedLog(tmp_path / "git.log", 10**6)
     try:
-        forest = Forest(Git(log, (str(tmp_path),), None), repository.folder, profile["databases"])
+        forest = ForestReader(Git(log, (str(tmp_path),), None), repository.folder, profile["databases"])
         return forest.folders(commit), forest.outside(commit)
     finally:
         log.close()

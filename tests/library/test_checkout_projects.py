@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_checkout.trees import ForestReader
 from ansible.module_utils.th_environment.uv import uv_path
 from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
@@ -99,9 +99,9 @@ def fetch(tmp_path_factory: pytest.TempPathFactory) -> Fetch:
     return make
 
 
-def forest(repository: Repository, described: Mapping[str, Any]) -> Forest:
+def forest(repository: Repository, described: Mapping[str, Any]) -> ForestReader:
     log = CappedLog(repository.folder.parent / "log", 10**6)
-    return Forest(Git(log, (), Patience()), repository.folder, check_profile(dict(described))["databases"])
+    return ForestReader(Git(log, (), Patience()), repository.folder, check_profile(dict(described))["databases"])
 
 
 PROJECTS = {

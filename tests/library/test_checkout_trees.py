@@ -11,7 +11,7 @@ from ansible.module_utils.th_tools.django_trees import read_django_tree
 from ansible.module_utils.th_tools.numbered_scripts import read_numbered_tree
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.tool import Places
+from ansible.module_utils.th_tools.tool import ScriptLocations
 
 from .conftest import load_module
 from .gitserver import Repository, script
@@ -26,7 +26,7 @@ UNREADABLE = "revision = make()\ndown_revision = 'a'\n"
 
 
 class Reader:
-    """What `Forest` is, of files that are given; the commits are `base` and `change`."""
+    """What `ForestReader` is, of files that are given; the commits are `base` and `change`."""
 
     def __init__(self, settings: dict[str, Any], trees: dict[str, Files]) -> None:
         self._settings, self._trees = settings, trees
@@ -41,8 +41,8 @@ class Reader:
             return read_django_tree(files)[0]
         return (read_numbered_tree if self._settings["versions"] == "numbered" else read_tree)(files)
 
-    def places(self, commit: str) -> Places:
-        return Places(tuple(self._settings["version_locations"] or ["v"]))
+    def places(self, commit: str) -> ScriptLocations:
+        return ScriptLocations(tuple(self._settings["version_locations"] or ["v"]))
 
 
 def checked(base: Files, change: Files, merged: bool = False, **migrations: Any) -> tuple[str, str, str]:

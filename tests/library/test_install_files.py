@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.th_checkout.checkout import Checkout
-from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, named, says_what_is_installed
+from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, install_files_among, named
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_git.client import Git, Patience, join_url
 from ansible.module_utils.th_git.mirror import Mirror
@@ -53,7 +53,7 @@ NAMES = ["requirements.txt", "old.txt"]
     ],
 )
 def test_what_is_named_included_and_of_pythons_packaging(path: str, says: bool) -> None:
-    found = says_what_is_installed([path], NAMES, lambda names: [(name, FILES.get(name)) for name in names])
+    found = install_files_among([path], NAMES, lambda names: [(name, FILES.get(name)) for name in names])
     assert found == [path] * says
 
 
@@ -72,7 +72,7 @@ def test_includes_that_never_end() -> None:
         asked.extend(names)
         return [(name, f"-r {int(name) + 1}".encode()) for name in names]
 
-    assert says_what_is_installed([], ["0"], read) == []
+    assert install_files_among([], ["0"], read) == []
     assert asked == [str(number) for number in range(FILES_LIMIT)]
 
 

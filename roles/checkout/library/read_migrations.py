@@ -41,7 +41,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
-from ansible.module_utils.th_checkout.fetch import Point
+from ansible.module_utils.th_checkout.fetch import ChangeUnderTest
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_git.client import Git
@@ -53,7 +53,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"state": STATE, "profile": {"type": "dict", "required": True}})
     file, profile = Path(module.params["state"]), module.params["profile"]
 
-    def step(checkout: Checkout, point: Point, begun: float) -> dict[str, Any]:
+    def step(checkout: Checkout, point: ChangeUnderTest, begun: float) -> dict[str, Any]:
         document = checkout.read(point, begun)
         write_json(file.parent / "artifacts" / "checkout.json", document)
         return {"checkout": {key: value for key, value in document.items() if key != "revisions"}}

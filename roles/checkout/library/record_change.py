@@ -42,7 +42,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
-from ansible.module_utils.th_checkout.fetch import Point
+from ansible.module_utils.th_checkout.fetch import ChangeUnderTest
 from ansible.module_utils.th_checkout.plain_checkout import PlainCheckout
 from ansible.module_utils.th_core.artifacts import write_json
 
@@ -52,7 +52,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"state": STATE, "path": {"type": "str", "default": ""}})
     file = Path(module.params["state"])
 
-    def step(checkout: PlainCheckout, point: Point, begun: float) -> dict[str, Any]:
+    def step(checkout: PlainCheckout, point: ChangeUnderTest, begun: float) -> dict[str, Any]:
         document = checkout.read(point, begun)
         write_json(file.parent / "artifacts" / "checkout.json", document)
         return {"checkout": document, "merged": checkout.merged(point, module.params["path"])}

@@ -12,12 +12,12 @@ from typing import Any
 
 from ansible.module_utils.th_checkout.comparison import compare, newly_unreadable, reason_to_leave_out
 from ansible.module_utils.th_checkout.facts import facts_of, refuse_too_much
-from ansible.module_utils.th_checkout.fetch import Fetch, Point
-from ansible.module_utils.th_checkout.install_files import named, says_what_is_installed
+from ansible.module_utils.th_checkout.fetch import ChangeUnderTest, Fetch
+from ansible.module_utils.th_checkout.install_files import install_files_among, named
 from ansible.module_utils.th_checkout.merged_modules import unless_merged
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_checkout.tree_checks import check_fit, check_trees, too_many_heads
-from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_checkout.trees import ForestReader
 from ansible.module_utils.th_core.artifacts import NAME_LIMIT
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
@@ -31,8 +31,8 @@ POINTERS_LIMIT = 100
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of the walk."""
+class StageCommit:
+    """A stage of the walk: its name, its name in file names, its kind, and its commit."""
 
     name: str
     slug: str
@@ -47,21 +47,21 @@ class Checkout(Fetch):
         super().__init__(git, mirror, request, src)
         self._profile = profile
 
-    def read(self, point: Point, begun: float) -> dict[str, Any]:
+    def read(self, point: ChangeUnderTest, begun: float) -> dict[str, Any]:
         """Read the migrations of the releases, the tip and the change; the document of checkout.json. `begun` is when
         the first step began. Raises StepError."""
         kept = Path(f"{self._mirror.path}.scripts.json")
         recall(kept)
-        document = self._healed(self._look, point, lambda: self._check_out(self._fetch()))
+        document = self._with_sound_mirror(self._look, point, lambda: self._check_out(self._fetch()))
         remember(kept)
         return {**document, "seconds": round(time.monotonic() - begun, 3)}
 
-    def _look(self, point: Point) -> dict[str, Any]:
-        """Find the stages and what the change touches."""
+    def _look(self, point: ChangeUnderTest) -> dict[str, Any]:
+        """The document of checkout.json: the stages, and what the change touches."""
         git = self._git
         commit, branch, tip, base = point.commit, point.branch, point.tip, point.base
         databases = self._profile["databases"]
-        reader = Forest(git, self._src, databases)
+        reader = ForestReader(git, self._src, databases)
         change_tree = unless_merged(reader.read, commit, base, branch)
         before = reader.read(base or commit)  # without a target branch (a tag) everything has been merged
         check_fit(before, self._profile, lambda path: file(git, self._src, base or commit, path))
@@ -77,7 +77,7 @@ class Checkout(Fetch):
         tip_heads = ""
         if tip is not None and not (left_out := left_out or reader.outside(tip)):
             left_out = tip_heads = too_many_heads(reader, databases, tip, commit)
-        stages: list[Stage] = []
+        stages: list[StageCommit] = []
         releases_left_out = []
         for name, release, later in self._releases(branch):
             reason = f"it comes after {branch}" if later else ""
@@ -86,10 +86,10 @@ class Checkout(Fetch):
             if reason:
                 releases_left_out.append({"name": name, "kind": "release", "reason": reason})
             else:
-                stages.append(Stage(name, slug(name, stages), "release", release))
+                stages.append(StageCommit(name, slug(name, stages), "release", release))
         if tip is not None and not left_out:
-            stages.append(Stage(branch, slug(branch, stages), "tip", tip))
-        stages.append(Stage(self._name(commit), "change", "change", commit))
+            stages.append(StageCommit(branch, slug(branch, stages), "tip", tip))
+        stages.append(StageCommit(self._name(commit), "change", "change", commit))
         pointers = [printable(path[:NAME_LIMIT]) for path in lfs_pointers(git, self._src, commit)[:POINTERS_LIMIT]]
         differ = reader.differing(base, commit) if base else []
         shown = {printable(path[:NAME_LIMIT]) for path in differ}
@@ -122,9 +122,9 @@ class Checkout(Fetch):
         return document
 
     def _beside(
-        self, reader: Forest, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
+        self, reader: ForestReader, base: str | None, commit: str, touched: Mapping[str, Sequence[str]]
     ) -> dict[str, list[str]]:
-        """What else differs: `helpers` beside the migrations, and the `others`."""
+        """The other files that differ: `helpers` beside the migrations, and all `others`."""
         names = {name for kind in touched.values() for name in kind}
         found = {"helpers": reader.helpers, "others": reader.others}
         return {
@@ -133,18 +133,18 @@ class Checkout(Fetch):
         }
 
     def _install_files(self, differ: Sequence[str], base: str | None, commit: str) -> list[str]:
-        """Those of the files that differ that say what is installed."""
+        """Those of the differing files that determine what is installed."""
         if not differ or not base:
             return []
 
         def read(paths: Sequence[str]) -> list[tuple[str, bytes | None]]:
             return [pair for one in (base, commit) for pair in files(self._git, self._src, one, paths).items()]
 
-        found = says_what_is_installed(differ, named(self._profile), read, self._profile.get("folder", ""))
+        found = install_files_among(differ, named(self._profile), read, self._profile.get("folder", ""))
         return [printable(path[:NAME_LIMIT]) for path in found[:HELPERS_LIMIT]]
 
     def _releases(self, branch: str) -> Iterator[tuple[str, str, bool]]:
-        """The releases up to the target branch: name, commit, and whether it comes after the branch all the same."""
+        """The profile's releases before the target branch: name, commit, and whether it is later than the branch."""
         releases: Sequence[Mapping[str, str]] = self._profile["releases"]
         listed = any(branch in (release["name"], release["ref"]) for release in releases)
         later = (
@@ -171,8 +171,8 @@ class Checkout(Fetch):
             yield name, commit, later is not None and later(commit)
 
 
-def slug(name: str, stages: Sequence[Stage]) -> str:
-    """A stage's name as the name of a file, unlike those of the stages before it and unlike ``change``."""
+def slug(name: str, stages: Sequence[StageCommit]) -> str:
+    """A stage's name as a file name, distinct from those of the stages before it and from ``change``."""
     taken = {stage.slug for stage in stages} | {"change"}
     made = wanted = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "stage"
     number = 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step of a checkout begins and ends as a module: from the file that the step before has left, to that file."""
+"""Running a step of the checkout as a module: it starts from the file that the previous step left, and updates it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.th_checkout.fetch import Fetch, Point
+from ansible.module_utils.th_checkout.fetch import ChangeUnderTest, Fetch
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.artifacts import as_text, read_json, write_text
 from ansible.module_utils.th_core.step import StepError, run_step
@@ -26,7 +26,7 @@ FILE = "checkout-steps.json"
 STATE = {"type": "path", "required": True}
 """The option `state` of each step but the first: what `update_mirror` returns as such."""
 
-Step = Callable[[Any, Point, float], Mapping[str, Any] | Point | None]
+Step = Callable[[Any, ChangeUnderTest, float], Mapping[str, Any] | ChangeUnderTest | None]
 Maker = Callable[[Git, Mirror, Request, Path], Any]
 
 
@@ -37,10 +37,10 @@ def run_checkout_step(
     step: Step,
     make: Maker = Fetch,
 ) -> None:
-    """Run a step as a module. `begin` makes what the steps leave to each other, else the file has it. `make` makes what
-    a `step` works with.
+    """Run a step as a module. `begin` creates the state that the steps pass on; without it the file has that. `make`
+    creates the object that the `step` works with.
 
-    A `step` answers with what is under test, for the next one, or with what the module answers at the end of all.
+    A `step` returns what is under test, for the next step, or, as the last one, the result of the module.
     """
 
     def run() -> dict[str, Any]:
@@ -48,7 +48,7 @@ def run_checkout_step(
         state = begin() if begin else read_json(file)
         if not state:
             raise StepError("playbook_failed", f"there is no {file}: the step update_mirror has to come first.")
-        given, point = state["given"], Point(**state["point"])
+        given, point = state["given"], ChangeUnderTest(**state["point"])
         request = Request.of(given["job"], given["origin"])
         log = carried_on(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
         try:

@@ -11,8 +11,8 @@ from ansible.module_utils.th_tools.revisions import Tree
 def compare(base: Tree, change: Tree, called: Callable[[], bool] = lambda: False) -> dict[str, list[str]]:
     """Which migrations a change adds, alters (what the upgrade does, or its place) and removes.
 
-    A downgrade is part of what an upgrade does where a script refers to that of another one, or what is beside the
-    scripts does: that is asked (`called`) only when it makes a difference.
+    A downgrade counts as part of an upgrade where a script calls another one's, or where code beside the scripts
+    does: `called` is only called when that makes a difference.
     """
     common = base.revisions.keys() & change.revisions.keys()
     down = {name for name in common if base.revisions[name].whole != change.revisions[name].whole}
@@ -36,9 +36,9 @@ def compare(base: Tree, change: Tree, called: Callable[[], bool] = lambda: False
 def reason_to_leave_out(
     commit: str, stage: str, touched: Mapping[str, Sequence[str]], stage_tree: Tree, change_tree: Tree
 ) -> str:
-    """Why the walk goes past a release or the target branch's tip on its way to the change; "" when it stops there.
+    """Why the walk leaves out a release or the target branch's tip; "" when it does not.
 
-    What the change adds, alters or removes must run as the change has it, and not as somebody else had it before.
+    What the change adds, alters or removes must run in the change's version, not in an earlier one.
     """
     if commit == stage:
         return "the same commit"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What checkout.json says of migrations, and how much that may come to."""
+"""What checkout.json contains about migrations, and the limit on its size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.th_tools.revisions import Revision, Tree
 
 
 def refuse_too_much(document: Mapping[str, Any], before: Tree, after: Tree, branch: str) -> None:
-    """Raise StepError for a document that is longer than what is read of it: whose names make it so long?"""
+    """Raise StepError for a document over the size limit, on whichever side the long names are: branch or change."""
     size = len(as_text(document).encode("utf-8", "replace"))
     if size <= DOCUMENT_LIMIT:
         return
@@ -25,6 +25,6 @@ def refuse_too_much(document: Mapping[str, Any], before: Tree, after: Tree, bran
 
 
 def facts_of(revision: Revision) -> dict[str, Any]:
-    """What checkout.json says of a migration."""
+    """A migration's entry in checkout.json."""
     facts = {"down": list(revision.before), "file": printable(revision.file[:NAME_LIMIT])}
     return {**facts, "replaces": list(revision.replaces)} if revision.replaces else facts

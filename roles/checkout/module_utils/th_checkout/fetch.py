@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The change in the job's folder: fetched, and checked out with its submodules. What one step leaves for the next.
+"""Fetching a change into the job's folder, and checking it out with its submodules.
 
-The mirror of a project is locked by each step for as long as it reads or writes there, and not in between: what it
-holds is merged and only grows, or is made from nothing, and a clone of it shares no file with it. So what others do
-to it between two steps of a job does not matter. A step that meets a mirror with a missing or damaged object has it
-made from nothing, and what came before done once more.
+Each step locks the project's mirror while it reads or writes there, and not in between: the mirror contains merged
+commits only and either grows or is created from scratch, and a clone shares no file with it. So changes to the mirror
+between two steps of a job do not matter. A step that finds an object missing or damaged has the mirror created from
+scratch, and the earlier steps repeated.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Point:
-    """What is under test: its commit, its target branch ("" for none), that one's tip, and the commit that both have in
-    common."""
+class ChangeUnderTest:
+    """What is under test: its commit, its target branch ("" for none), that branch's tip, and their merge base."""
 
     commit: str = ""
     branch: str = ""
@@ -57,17 +56,19 @@ class Fetch:
         with self._mirror.locked():
             self._mirror.update()
 
-    def fetch(self) -> Point:
-        """Clone the mirror, and fetch the change into that. Raises StepError."""
-        return self._healed(lambda _: self._fetch(), Point(), Point)
+    def fetch(self) -> ChangeUnderTest:
+        """Clone the mirror, and fetch the change into the clone. Raises StepError."""
+        return self._with_sound_mirror(lambda _: self._fetch(), ChangeUnderTest(), ChangeUnderTest)
 
-    def check_out(self, point: Point) -> Point:
-        """Check the change out, with its submodules, if it is not too much. Raises StepError."""
-        return self._healed(self._check_out, point, self._fetch)
+    def check_out(self, point: ChangeUnderTest) -> ChangeUnderTest:
+        """Check the change out with its submodules, within limits. Raises StepError."""
+        return self._with_sound_mirror(self._check_out, point, self._fetch)
 
-    def _healed(self, step: Callable[[Point], Found], point: Point, before: Callable[[], Point]) -> Found:
-        """The result of a step at a point. Where the mirror lacks something, the mirror is created again, and `before`
-        repeats what came before the step."""
+    def _with_sound_mirror(
+        self, step: Callable[[ChangeUnderTest], Found], point: ChangeUnderTest, before: Callable[[], ChangeUnderTest]
+    ) -> Found:
+        """The result of a step. Where the mirror lacks an object, it is created anew, and `before` repeats the earlier
+        steps before the step is tried again."""
         try:
             try:
                 return step(point)
@@ -83,8 +84,8 @@ class Fetch:
             code = "playbook_failed" if error.ours else "checkout_failed"
             raise StepError(code, f"The change cannot be checked out: {error}.") from None
 
-    def _described(self, point: Point) -> dict[str, Any]:
-        """What checkout.json says of the change, whatever is read of it."""
+    def _described(self, point: ChangeUnderTest) -> dict[str, Any]:
+        """The part of checkout.json about the change itself."""
         request = self._request
         subject = self._git.text("show", "-s", "--format=%s", point.commit, "--", cwd=self._src)
         return {
@@ -98,17 +99,17 @@ class Fetch:
         }
 
     def _name(self, commit: str) -> str:
-        """The change as its stage is called."""
+        """The name of the change's stage."""
         request = self._request
         return f"change {request.change},{request.patchset or '?'}" if request.change else commit[:12]
 
-    def _fetch(self) -> Point:
+    def _fetch(self) -> ChangeUnderTest:
         remove(self._src)
         self._clone(self._src)
-        return Point(self._fetch_change())
+        return ChangeUnderTest(self._fetch_change())
 
     def _fetch_change(self) -> str:
-        """Fetch what is under test, and say which commit it is."""
+        """Fetch what is under test; returns its commit."""
         request = self._request
         expected = request.commit or request.newrev
         if NO_COMMIT.fullmatch(expected):
@@ -125,8 +126,8 @@ class Fetch:
                 raise StepError("checkout_ref_gone", f"{url} has no {request.ref} (any more).") from None
             if error.refused:
                 raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
-            if trouble := error if error.exit is None else self._git.trouble(url):
-                raise unreachable(self._git, url, trouble) from None
+            if failure := error if error.exit is None else self._git.trouble(url):
+                raise unreachable(self._git, url, failure) from None
             raise
         fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")
         if fetched is None:
@@ -168,7 +169,7 @@ class Fetch:
             return ""
         return str(self._mirror.default_branch())
 
-    def _check_out(self, point: Point) -> Point:
+    def _check_out(self, point: ChangeUnderTest) -> ChangeUnderTest:
         git, request, commit = self._git, self._request, point.commit
         branch = self._branch()
         tip = git.commit(self._src, f"refs/remotes/origin/{branch}") if branch else None
@@ -183,10 +184,11 @@ class Fetch:
             )
         if tip:
             self._history.refuse_conflicts(commit, tip, base, branch)
-        return Point(commit, branch, tip, base)
+        return ChangeUnderTest(commit, branch, tip, base)
 
     def _check_out_submodules(self, commit: str, tip: str | None, base: str | None, branch: str) -> None:
-        """Those of the change. Where that fails, the same is tried without the change, for the verdict to compare."""
+        """Check out the change's submodules. Where that fails, it is also tried without the change, for the verdict to
+        compare."""
         try:
             check_out_submodules(self._git, self._src, [one for one in (base, tip) if one] or [commit])
         except StepError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commits of a repository lie to each other."""
+"""How the commits of a repository relate to each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class History:
         return True
 
     def merge_base(self, one: str, other: str) -> str | None:
-        """The last commit that two have in common; None when there is none."""
+        """The merge base of two commits; None when they have no history in common."""
         try:
             return str(self._git.text("merge-base", one, other, cwd=self._src))
         except GitError as error:
@@ -44,7 +44,7 @@ class History:
     def refuse_conflicts(self, commit: str, tip: str, base: str | None, branch: str) -> None:
         """Raise StepError ``merge_conflict`` for a change that cannot be merged into its branch.
 
-        `base` is the last commit that it has in common with the branch's `tip`.
+        `base` is its merge base with the branch's `tip`.
         """
         if base in (commit, tip):
             return
@@ -57,9 +57,9 @@ class History:
             raise StepError("merge_conflict", f"{detail[:DETAIL_LIMIT]}: rebase it.", file=files[0][:DETAIL_LIMIT])
 
     def later_than(self, target: str | None, main: str) -> Callable[[str], bool]:
-        """Whether a release's commit comes after a target branch (its commit) that is none of the releases.
+        """A function that tells whether a release's commit comes after a target branch that is none of the releases.
 
-        They are compared by where they have left the branch `main`; nothing is later than that one.
+        They are compared by where they forked from the branch `main`; no release is later than `main` itself.
         """
         trunk = self._git.commit(self._src, f"refs/remotes/origin/{main}") if main else None
         fork = self.merge_base(target, trunk) if trunk and target and target != trunk else None

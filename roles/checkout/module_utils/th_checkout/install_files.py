@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files say what is installed: those that the profile names, what they include, Python's own, and those that look
-like it or are named in these, as a ``setup.py`` reads its requirements from wherever it likes."""
+"""Which files determine what is installed: those that the profile names, what they include, standard packaging files,
+and files that look like requirements or are named in packaging files, as a ``setup.py`` can read any file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGING = frozenset(
 )
 FILES_LIMIT = 100
 READ = ("setup.py", "setup.cfg", "pyproject.toml")
-"""Files of Python's own that may name others."""
+"""Packaging files that may name others."""
 
 _LOOKS_LIKE_IT = re.compile(
     r"(?:[\w-]{0,50}[._-])?(?:requirements?|constraints?|dependencies|deps|versions)(?:[._-][\w.-]{0,50})?\.(?:txt|in|pip)"
@@ -23,7 +23,7 @@ _DESCRIBES = (".md", ".rst", "README", "LICENSE", "CHANGELOG")
 _INCLUDE = re.compile(rb"[ \t]{0,20}(?:-r|-c|--requirement|--constraint)[ \t=]{0,20}([A-Za-z0-9_./-]{1,500})")
 
 Read = Callable[[Sequence[str]], Iterable[tuple[str, bytes | None]]]
-"""Gives what paths hold in each of the commits that are compared: pairs of a path and a content."""
+"""Returns the content of paths in each of the compared commits, as pairs of path and content."""
 
 
 def named(profile: Mapping[str, Any]) -> list[str]:
@@ -33,8 +33,8 @@ def named(profile: Mapping[str, Any]) -> list[str]:
     return [name for name in dict.fromkeys(files) if "://" not in name]
 
 
-def says_what_is_installed(paths: Iterable[str], names: Iterable[str], read: Read, folder: str = "") -> list[str]:
-    """Those of some paths that say what is installed; `names` are the profile's files, `folder` is where the project is
+def install_files_among(paths: Iterable[str], names: Iterable[str], read: Read, folder: str = "") -> list[str]:
+    """Those of the `paths` that determine what is installed; `names` are the profile's files, `folder` is the project's
     in its repository."""
     known: dict[str, None] = {}
     queue = [posixpath.normpath(name) for name in names]
@@ -62,7 +62,7 @@ def _looks_like_it(name: str) -> bool:
 
 
 def _is_named(name: str, texts: Iterable[str]) -> bool:
-    """Whether one of some texts has a file's name; of a module, which is imported by it, the name without its end."""
+    """Whether one of the texts contains a file's name; for a module, which is imported, the name without ``.py``."""
     word = name.removesuffix(".py")
     if word == "__init__" or name.endswith(_DESCRIBES):  # a package is imported for much else
         return False

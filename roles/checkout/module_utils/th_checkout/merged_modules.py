@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The code that a change is based on: is it over a limit as well, and can its submodules be checked out?"""
+"""Whether the merge base is over a limit as well, and whether its submodules can be checked out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Found = TypeVar("Found")
 
 
 def unless_merged(look: Callable[[str], Found], commit: str, base: str | None, branch: str) -> Found:
-    """What `look` finds in a commit. Where it refuses that, and what the commit is based on as well, no change is to
-    blame: StepError ``branch_broken``. `base` is None when all of it has been merged."""
+    """What `look` finds in a commit. Where it refuses the merge base as well, the change is not to blame: StepError
+    ``branch_broken``. `base` is None when the commit itself has been merged."""
     try:
         return look(commit)
     except StepError as error:
@@ -37,10 +37,10 @@ def unless_merged(look: Callable[[str], Found], commit: str, base: str | None, b
         raise
 
 
-def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path], None]) -> None:
-    """Check out what the change is based on, its submodules too, and write down how it went.
+def control(git: Git, job_dir: Path, facts: dict[str, Any], clone: Callable[[Path], None]) -> None:
+    """Check out the merge base with its submodules, and record the outcome.
 
-    `told` has its `base`, the change's `commit` and the `branch`; `clone` makes a clone of the mirror.
+    `facts` has the merge `base`, the change's `commit` and the `branch`; `clone` clones the mirror.
     """
     src = job_dir / FOLDER / "src"
 
@@ -48,11 +48,11 @@ def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path
         remove(job_dir / FOLDER)
         src.parent.mkdir(mode=0o700, parents=True)
         clone(src)
-        git.checkout(src, told["base"])
-        check_out_submodules(git, src, [told["base"]], excused=False)
+        git.checkout(src, facts["base"])
+        check_out_submodules(git, src, [facts["base"]], excused=False)
 
     def failed(found: StepError) -> dict[str, Any]:
         outcome = "failed" if found.code in CONTROLLED else "unknown"
         return {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
 
-    compared(job_dir, ROLE, told, check_out, failed, (GitError, OSError))
+    compared(job_dir, ROLE, facts, check_out, failed, (GitError, OSError))

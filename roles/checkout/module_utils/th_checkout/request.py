@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job asks to check out, checked before git sees it."""
+"""What a job asks to check out, validated before it is passed to git."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 @dataclass(frozen=True)
 class Request:
-    """What to check out: the fields of the job that matter here, all text, "" when not given."""
+    """What to check out: the relevant fields of the job, all text, "" when not given."""
 
     project: str
     url: str
@@ -31,7 +31,7 @@ class Request:
 
     @classmethod
     def of(cls, job: Mapping[str, Any], origin: str) -> Request:
-        """Take the fields out of ``th_job``. Raises StepError for one that git could misunderstand."""
+        """Take the fields from ``th_job``. Raises StepError for one that git could misinterpret."""
         values = {name: str(job.get(name) or "") for name in cls.__dataclass_fields__}
         values["origin"] = origin or values["url"]
         for name in ("ref", "branch"):

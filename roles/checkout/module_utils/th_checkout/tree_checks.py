@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a change's migrations can be walked at all, and whose fault it is when they cannot.
 
-What the branch had before the change, by the last commit that they have in common, is never the change's fault: then
-the profile is wrong, or the branch itself, and the operator has to act.
+A problem that the merge base has already is never the change's fault: then the profile or the branch itself is wrong,
+and the operator has to act.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.th_checkout.trees import Forest
+from ansible.module_utils.th_checkout.trees import ForestReader
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_tools.revisions import NO_REVISION, Tree, Unreadable
-from ansible.module_utils.th_tools.tool import Places, Tool
+from ansible.module_utils.th_tools.tool import ScriptLocations, Tool
 from ansible.module_utils.th_tools.tools import tool_of
 from ansible.module_utils.th_tools.versions import owned, prefixed
 
@@ -27,32 +27,32 @@ _BOTH = 2
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A database's tree as the change has it, and as it was before; `merged` is the branch, or the commit, in words."""
+class ComparedTrees:
+    """A database's tree before and after the change; `merged` names the branch, or the commit, in messages."""
 
     settings: Mapping[str, Any]
     before: Tree
     after: Tree
-    places: Places
+    places: ScriptLocations
     merged: str
     profile: str
 
     @property
     def tool(self) -> Tool:
-        """What migrates the database."""
+        """The database's migration tool."""
         return tool_of(self.settings)
 
 
-def check_trees(reader: Forest, profile: Mapping[str, Any], base: str | None, commit: str, branch: str) -> None:
-    """Raise StepError for the first thing that keeps a database's migrations from being walked.
+def check_trees(reader: ForestReader, profile: Mapping[str, Any], base: str | None, commit: str, branch: str) -> None:
+    """Raise StepError for the first problem that prevents a database's migrations from being walked.
 
-    `base` is the last commit that the change has in common with its branch; None when all of it has been merged.
+    `base` is the merge base of the change and its branch; None when the change itself has been merged.
     """
     for settings in profile["databases"]:
         one = reader.of(settings["name"])
         before = one.read(base or commit)
         merged = branch or f"commit {commit[:12]}"
-        compared = Compared(settings, before, one.read(commit), one.places(commit), merged, profile["file"])
+        compared = ComparedTrees(settings, before, one.read(commit), one.places(commit), merged, profile["file"])
         _check_scripts(compared, one.places(base or commit))
         _check_parents(compared)
         _check_circles(compared)
@@ -62,10 +62,10 @@ def check_trees(reader: Forest, profile: Mapping[str, Any], base: str | None, co
             _check_heads(compared)
 
 
-def too_many_heads(reader: Forest, databases: Iterable[Mapping[str, Any]], commit: str, change: str) -> str:
-    """Why a stage before the change cannot be walked to: a database has more heads there than its profile says.
+def too_many_heads(reader: ForestReader, databases: Iterable[Mapping[str, Any]], commit: str, change: str) -> str:
+    """Why a stage before the change cannot be walked to: a database has more heads there than its profile allows.
 
-    Where each app has one, an app counts whose leaves `change` has merged: whether others are installed is not known.
+    With one head per app, only apps whose leaves `change` merges count: whether others are installed is not known.
     """
     for settings in databases:
         one = reader.of(settings["name"])
@@ -82,8 +82,8 @@ def too_many_heads(reader: Forest, databases: Iterable[Mapping[str, Any]], commi
 
 
 def check_fit(tree: Tree, profile: Mapping[str, Any], read: Callable[[str], bytes | None]) -> None:
-    """Refuse a profile with a tool that cannot be walked with the scripts of merged code, whose `tree` this is; `read`
-    gives a file's content. Raises StepError ``profile_wrong``."""
+    """Refuse a profile whose tool cannot be walked with the merged scripts, whose `tree` this is; `read` returns a
+    file's content. Raises StepError ``profile_wrong``."""
     for settings in profile["databases"]:
         name = settings["name"]
         heads = [tree.revisions[prefixed(head, name)].file for head in owned(tree.heads(), name)]
@@ -92,65 +92,65 @@ def check_fit(tree: Tree, profile: Mapping[str, Any], read: Callable[[str], byte
             raise StepError("profile_wrong", f"{profile['file']}: {where}: {problem}")
 
 
-def _check_scripts(it: Compared, places: Places) -> None:
-    if it.places.outside:
+def _check_scripts(pair: ComparedTrees, places: ScriptLocations) -> None:
+    if pair.places.outside:
         if not places.outside:
-            raise StepError("checkout_failed", f"{_of(it)}{it.places.outside}.", file=it.settings["config"])
-        key = f"{_section(it)}.{it.tool.key_of_scripts(it.settings)}"
-        raise StepError("profile_wrong", f"{it.profile}: {key}: in {it.merged}, {it.places.outside}.")
-    if it.after.revisions:
+            raise StepError("checkout_failed", f"{_of(pair)}{pair.places.outside}.", file=pair.settings["config"])
+        key = f"{_section(pair)}.{pair.tool.key_of_scripts(pair.settings)}"
+        raise StepError("profile_wrong", f"{pair.profile}: {key}: in {pair.merged}, {pair.places.outside}.")
+    if pair.after.revisions:
         return
-    folders = _folders(it.places.folders or it.settings["version_locations"])
-    if it.before.revisions:
+    folders = _folders(pair.places.folders or pair.settings["version_locations"])
+    if pair.before.revisions:
         where = _folders(places.folders) or folders
-        raise StepError("no_migrations", f"{_of(it)}The change leaves no migration script in {where}.")
-    if it.after.unreadable:
-        raise _broken(it, "no migration script can be read")
-    if it.tool.without_scripts(it.settings):
-        return  # what packages bring is found in the environment
-    key_of = it.tool.key_of_scripts(it.settings)
-    key = f"{_section(it)}.{key_of}"
+        raise StepError("no_migrations", f"{_of(pair)}The change leaves no migration script in {where}.")
+    if pair.after.unreadable:
+        raise _broken(pair, "no migration script can be read")
+    if pair.tool.without_scripts(pair.settings):
+        return  # packaged migrations are read from the environment later
+    key_of = pair.tool.key_of_scripts(pair.settings)
+    key = f"{_section(pair)}.{key_of}"
     if folders:
-        raise StepError("profile_wrong", f"{it.profile}: {key}: {it.merged} has no migration script in {folders}.")
+        raise StepError("profile_wrong", f"{pair.profile}: {key}: {pair.merged} has no migration script in {folders}.")
     reason = "names no folder with migration scripts"
-    if it.places.missing:
-        lacks = f"{it.merged} has no file {printable(it.places.missing)}, which is to name the scripts' folder"
-        cure = f"name {it.tool.name}'s configuration file as it lies in the repository, or set {_section(it)}.{key_of}"
-        raise StepError("profile_wrong", f"{it.profile}: {_section(it)}.config: {lacks}: {cure}.")
-    if it.tool.configured:
-        config = it.settings["config"]
-        reason = f"is not set, and {config or 'no configuration file'} does not name it in {it.merged}"
-    raise StepError("profile_wrong", f"{it.profile}: {key}: {reason}.")
+    if pair.places.missing:
+        lacks = f"{pair.merged} has no file {printable(pair.places.missing)}, which is to name the scripts' folder"
+        cure = f"name {pair.tool.name}'s configuration file as it lies in the repository, or set {key}"
+        raise StepError("profile_wrong", f"{pair.profile}: {_section(pair)}.config: {lacks}: {cure}.")
+    if pair.tool.configured:
+        config = pair.settings["config"]
+        reason = f"is not set, and {config or 'no configuration file'} does not name it in {pair.merged}"
+    raise StepError("profile_wrong", f"{pair.profile}: {key}: {reason}.")
 
 
-def _check_parents(it: Compared) -> None:
-    known = set(it.before.orphans())
-    orphans = it.after.orphans()
+def _check_parents(pair: ComparedTrees) -> None:
+    known = set(pair.before.orphans())
+    orphans = pair.after.orphans()
     new = [one for one in orphans if one not in known]
     if not orphans:
         return
-    if _hidden(it.after.unreadable):
-        raise _broken(it, f"what {_some([name for name, _ in orphans])} comes after is not known")
-    texts = [_orphan(it, name, missing) for name, missing in (new or orphans)[:SHOWN]]
+    if _hidden(pair.after.unreadable):
+        raise _broken(pair, f"what {_some([name for name, _ in orphans])} comes after is not known")
+    texts = [_orphan(pair, name, missing) for name, missing in (new or orphans)[:SHOWN]]
     if new:
-        file = printable(it.after.revisions[new[0][0]].file)
+        file = printable(pair.after.revisions[new[0][0]].file)
         raise StepError("wrong_parent", f"{'; '.join(texts)}.", file=file)
-    if it.tool.parents_needed:
-        raise _broken(it, "; ".join(texts))
+    if pair.tool.parents_needed:
+        raise _broken(pair, "; ".join(texts))
 
 
-def _orphan(it: Compared, name: str, missing: str) -> str:
-    file = printable(posixpath.basename(it.after.revisions[name].file))
-    removed = " any more: the change removes it" if missing in it.before.revisions else ""
-    return f"{it.tool.parent} {printable(missing)} of {file} does not exist{removed}"
+def _orphan(pair: ComparedTrees, name: str, missing: str) -> str:
+    file = printable(posixpath.basename(pair.after.revisions[name].file))
+    removed = " any more: the change removes it" if missing in pair.before.revisions else ""
+    return f"{pair.tool.parent} {printable(missing)} of {file} does not exist{removed}"
 
 
-def _check_circles(it: Compared) -> None:
-    circle = _circle(it.after)
-    if circle and not _circle(it.before):
-        raise StepError("wrong_parent", f"{_of(it)}{printable(circle)}.")
+def _check_circles(pair: ComparedTrees) -> None:
+    circle = _circle(pair.after)
+    if circle and not _circle(pair.before):
+        raise StepError("wrong_parent", f"{_of(pair)}{printable(circle)}.")
     if circle:
-        raise _broken(it, printable(circle))
+        raise _broken(pair, printable(circle))
 
 
 def _circle(tree: Tree) -> str:
@@ -161,31 +161,31 @@ def _circle(tree: Tree) -> str:
     return ""
 
 
-def _check_heads(it: Compared) -> None:
-    heads, before, allowed = it.after.heads(), it.before.heads(), it.settings["heads"]
+def _check_heads(pair: ComparedTrees) -> None:
+    heads, before, allowed = pair.after.heads(), pair.before.heads(), pair.settings["heads"]
     if len(heads) <= allowed:
         return
-    if _hidden(it.after.unreadable):
-        raise _broken(it, f"whether {_some(heads)} are all heads is not known")
+    if _hidden(pair.after.unreadable):
+        raise _broken(pair, f"whether {_some(heads)} are all heads is not known")
     new = sorted(set(heads) - set(before))
     if len(heads) > max(len(before), allowed):
-        raise _several(it, heads, new)
-    key = f"{_section(it)}.heads"
-    raise _broken(it, f"its heads are {_listed(it.before, before)}, and {key} in {it.profile} allows {allowed}")
+        raise _several(pair, heads, new)
+    key = f"{_section(pair)}.heads"
+    raise _broken(pair, f"its heads are {_listed(pair.before, before)}, and {key} in {pair.profile} allows {allowed}")
 
 
-def _check_leaves(it: Compared) -> None:
-    after, before = _by_app(it.after), _by_app(it.before)
+def _check_leaves(pair: ComparedTrees) -> None:
+    after, before = _by_app(pair.after), _by_app(pair.before)
     for app, leaves in sorted(after.items()):
-        if len(leaves) > max(len(before.get(app, ())), 1) and not _in_folder(it, leaves):
+        if len(leaves) > max(len(before.get(app, ())), 1) and not _in_folder(pair, leaves):
             new = [leaf for leaf in leaves if leaf not in before.get(app, ())]
-            raise _several(it, leaves, new or leaves)
+            raise _several(pair, leaves, new or leaves)
 
 
-def _in_folder(it: Compared, leaves: Sequence[str]) -> bool:
-    """Whether a migration of the same app cannot be read: it may come after one of these."""
-    folder = posixpath.dirname(it.after.revisions[leaves[0]].file)
-    return any(posixpath.dirname(item.file) == folder for item in it.after.unreadable)
+def _in_folder(pair: ComparedTrees, leaves: Sequence[str]) -> bool:
+    """Whether a migration of the same app is unreadable: it may come after one of the leaves."""
+    folder = posixpath.dirname(pair.after.revisions[leaves[0]].file)
+    return any(posixpath.dirname(item.file) == folder for item in pair.after.unreadable)
 
 
 def _by_app(tree: Tree) -> dict[str, list[str]]:
@@ -195,16 +195,16 @@ def _by_app(tree: Tree) -> dict[str, list[str]]:
     return found
 
 
-def _several(it: Compared, heads: Sequence[str], new: Sequence[str]) -> StepError:
-    """Two heads, of which the change has brought at least one: those it has brought come last."""
+def _several(pair: ComparedTrees, heads: Sequence[str], new: Sequence[str]) -> StepError:
+    """The error for several heads, at least one of which the change brings: those are listed last."""
     shown = [*(head for head in heads if head not in new), *new]
-    parents = {it.after.revisions[head].down for head in shown}
+    parents = {pair.after.revisions[head].down for head in shown}
     both = ""
     if len(parents) == 1 and len(shown) == _BOTH:
         below = next(iter(parents))
         both = f", which both come after {_some(below)}" if below else ", which both come after nothing"
-    file = printable(it.after.revisions[new[0]].file)
-    return StepError("several_heads", f"{_of(it)}The heads are {_listed(it.after, shown)}{both}.", file=file)
+    file = printable(pair.after.revisions[new[0]].file)
+    return StepError("several_heads", f"{_of(pair)}The heads are {_listed(pair.after, shown)}{both}.", file=file)
 
 
 def _listed(tree: Tree, names: Sequence[str]) -> str:
@@ -214,20 +214,20 @@ def _listed(tree: Tree, names: Sequence[str]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def _broken(it: Compared, problem: str) -> StepError:
-    """What keeps every change of this branch from being tested."""
-    hidden = _hidden(it.after.unreadable)
+def _broken(pair: ComparedTrees, problem: str) -> StepError:
+    """The error for a problem that prevents every change of this branch from being tested."""
+    hidden = _hidden(pair.after.unreadable)
     why = ""
     if hidden:
         first = hidden[0]
         why = f": {printable(first.file)} cannot be read: {printable(first.reason)}"
         why += f" (and {len(hidden) - 1} more)" if len(hidden) > 1 else ""
     file = {"file": printable(hidden[0].file)} if hidden else {}
-    return StepError("branch_broken", f"{_of(it)}{it.merged} has it without the change: {problem}{why}.", **file)
+    return StepError("branch_broken", f"{_of(pair)}{pair.merged} has it without the change: {problem}{why}.", **file)
 
 
 def _hidden(unreadable: Iterable[Unreadable]) -> list[Unreadable]:
-    """The scripts that may be migrations which others come after."""
+    """The unreadable scripts that others may come after."""
     return [item for item in unreadable if item.reason != NO_REVISION]
 
 
@@ -235,12 +235,12 @@ def _folders(folders: Sequence[str]) -> str:
     return ", ".join(printable(folder) or "." for folder in folders[:SHOWN])
 
 
-def _section(it: Compared) -> str:
-    return f"databases.{it.settings['name']}" if it.settings["name"] else "migrations"
+def _section(pair: ComparedTrees) -> str:
+    return f"databases.{pair.settings['name']}" if pair.settings["name"] else "migrations"
 
 
-def _of(it: Compared) -> str:
-    return f"{it.settings['name']}: " if it.settings["name"] else ""
+def _of(pair: ComparedTrees) -> str:
+    return f"{pair.settings['name']}: " if pair.settings["name"] else ""
 
 
 def _some(names: Sequence[str]) -> str:

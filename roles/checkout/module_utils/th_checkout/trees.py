@@ -13,14 +13,14 @@ from ansible.module_utils.th_git.client import Git
 from ansible.module_utils.th_git.files import containing, differing, file, scripts
 from ansible.module_utils.th_parse.digest import DOWNGRADE
 from ansible.module_utils.th_tools.revisions import Revision, Tree, Unreadable
-from ansible.module_utils.th_tools.tool import Places
+from ansible.module_utils.th_tools.tool import ScriptLocations
 from ansible.module_utils.th_tools.tools import tool_of
 
 
-class Forest:
+class ForestReader:
     """Reads the migrations of all databases of a project, in any commit of its repository.
 
-    The names of a database that has a name begin with it and a colon.
+    The revisions of a database that has a name begin with that name and a colon.
     """
 
     def __init__(self, git: Git, repository: Path, databases: Sequence[Mapping[str, Any]]) -> None:
@@ -49,11 +49,11 @@ class Forest:
         return self._trees[commit]
 
     def of(self, name: str) -> TreeReader:
-        """The reader of one database's tree, without its name before the revisions."""
+        """The reader of one database's tree, whose revisions have no prefix."""
         return self._readers[name]
 
     def outside(self, commit: str) -> str:
-        """Which folder of a commit's scripts is out of its checkout; "" for none."""
+        """Why a folder with a commit's scripts is outside of its checkout; "" where none is."""
         found = (reader.places(commit).outside for reader in self._readers.values())
         return next(filter(None, found), "")
 
@@ -65,7 +65,7 @@ class Forest:
     def helpers(self, base: str, change: str, touched: Iterable[str]) -> list[str]:
         """The files beside the migrations that differ between two commits: ``env.py``, modules, data.
 
-        Of a migration that is `touched` no file is one; of another, SQL scripts for other servers or downwards are.
+        Files of `touched` migrations do not count; other migrations' SQL scripts for other servers or downgrades do.
         """
         places = {
             place
@@ -88,7 +88,7 @@ class Forest:
         return sorted(path for path in differ if path not in known and not f"/{path.lower()}".endswith(_TEXT))
 
     def calls_downgrades(self, commit: str) -> bool:
-        """Whether what is beside the migrations of a commit, such as an ``env.py``, has the word ``downgrade``."""
+        """Whether a Python file beside a commit's migrations, such as ``env.py``, contains the word ``downgrade``."""
         known = self.read(commit).files()
         places = {
             place for reader in self._readers.values() for place in (*reader.places(commit).folders,
@@ -111,14 +111,14 @@ _NO_CODE = ("", ".md", ".rst", ".txt", ".mako")
 
 
 class TreeReader:
-    """Reads one database's tree of migrations in any commit of a repository; each once."""
+    """Reads one database's tree of migrations in any commit of a repository, each commit once."""
 
     def __init__(self, git: Git, repository: Path, migrations: Mapping[str, Any]) -> None:
         self._git = git
         self._repository = repository
         self._migrations = migrations
         self._trees: dict[str, Tree] = {}
-        self._places: dict[str, Places] = {}
+        self._places: dict[str, ScriptLocations] = {}
 
     def read(self, commit: str) -> Tree:
         """The tree of one commit. Raises StepError, GitError."""
@@ -126,8 +126,8 @@ class TreeReader:
             self._look_for(commit)
         return self._trees[commit]
 
-    def places(self, commit: str) -> Places:
-        """Where a commit's scripts are."""
+    def places(self, commit: str) -> ScriptLocations:
+        """The locations of a commit's scripts."""
         if commit not in self._places:
             self._look_for(commit)
         return self._places[commit]
@@ -146,9 +146,9 @@ class RepositoryCommit:
     repository: Path
     commit: str
 
-    def files(self, places: Places, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
+    def files(self, places: ScriptLocations, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
         """See `Commit`."""
-        files: dict[str, bytes] = {}  # folders may lie in each other
+        files: dict[str, bytes] = {}  # folders may be nested
         for folder in places.folders:
             files.update(scripts(self.git, self.repository, self.commit, folder, places.recursive, wanted))
         return list(files.items())

@@ -13,7 +13,7 @@ from ansible.module_utils.th_core.profile_values import template
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_tools.keys import FOLDERS, HEADS, RECURSIVE, TABLE, commands
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.tool import Commit, Places, Settings, Tool, Versions, is_python
+from ansible.module_utils.th_tools.tool import Commit, ScriptLocations, Settings, Tool, Versions, is_python
 from ansible.module_utils.th_tools.versions import Revisions, below, listed, prefixed
 
 
@@ -29,7 +29,7 @@ ALEMBIC_VERSIONS = Versions(
     only_columns=True,
     expression="version_num",
     heads=_heads,
-    telling=True,
+    distinctive=True,
 )
 
 
@@ -49,7 +49,7 @@ def _keys(databases: Iterable[str]) -> dict[str, Key]:
     }
 
 
-def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
+def _read(commit: Commit, settings: Settings) -> tuple[Tree, ScriptLocations]:
     from ansible.module_utils.th_tools.alembic_places import find_scripts
     from ansible.module_utils.th_tools.alembic_scripts import read_tree
 
@@ -58,14 +58,14 @@ def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
 
 
 def _unfit(files: Iterable[str], read: Callable[[str], bytes | None]) -> str:
-    """A script may serve several databases at once: Flask-Migrate's ``--multidb``, alembic's template multidb.
+    """A script may serve several databases at once: with Flask-Migrate's ``--multidb``, or alembic's multidb template.
 
-    Their env.py goes through all databases in one run, and each script has a function for each of them. A walk measures
-    one database at a time, and would take the second one's migrations for the first one's.
+    Their env.py goes through all databases in one run, and each script has a function for each database. A walk
+    measures one database at a time, and would take the second one's migrations for those of the first.
     """
     from ansible.module_utils.th_parse.python import read_each
 
-    arguments = read_each({file: read(file) or b"" for file in files}, _asked)
+    arguments = read_each({file: read(file) or b"" for file in files}, _required_parameter)
     for file, argument in sorted(arguments.items()):
         if argument and isinstance(argument, str):
             return (
@@ -77,12 +77,12 @@ def _unfit(files: Iterable[str], read: Callable[[str], bytes | None]) -> str:
     return ""
 
 
-def _asked(module: ast.Module, content: bytes) -> str:
-    """The argument that a script's upgrade cannot do without; "" for none."""
+def _required_parameter(module: ast.Module, content: bytes) -> str:
+    """The required parameter of a script's upgrade function; "" for none."""
     for statement in module.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "upgrade":
-            given = [*statement.args.posonlyargs, *statement.args.args]
-            needed = given[: len(given) - len(statement.args.defaults)]
+            parameters = [*statement.args.posonlyargs, *statement.args.args]
+            needed = parameters[: len(parameters) - len(statement.args.defaults)]
             return needed[0].arg[:100] if needed else ""
     return ""
 
@@ -123,9 +123,9 @@ def _wrong_rows(rows: list[str], settings: Settings, revisions: Revisions, key: 
 
 
 def overlapping(rows: Iterable[str], prefix: str, revisions: Revisions) -> tuple[str, str] | None:
-    """Two rows of alembic's version table, one of which comes after the other, which alembic refuses; None for none.
+    """Two rows of alembic's version table of which one comes after the other, which alembic refuses; None for none.
 
-    Returned as the later and the earlier one, as alembic calls them (``RevisionMap._iterate_related_revisions``, which
+    Returned as the later and the earlier one, by alembic's rules (``RevisionMap._iterate_related_revisions``, which
     counts ``depends_on`` as well).
     """
     down = {name: set(facts.get("down") or ()) for name, facts in revisions.items()}

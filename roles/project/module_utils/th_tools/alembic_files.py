@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alembic's configuration files, as a change brings them: what they say of where the scripts are.
+"""Alembic's configuration files, which a change may have altered: their options for where the scripts are.
 
 Alembic 1.16 and later read two, an ini and the table ``tool.alembic`` of a pyproject.toml; each option is the ini's
 where that has it (``alembic/config.py``, ``get_alembic_option``).
@@ -17,20 +17,20 @@ from typing import Any
 from ansible.module_utils.th_parse.limited import Stopped, in_a_process
 
 HERE = "/root-of-the-repository/"
-"""Stands for it in the values that ``%(here)s`` is part of; no other absolute path is allowed there."""
+"""Stands for the repository's root in values with ``%(here)s``; other absolute paths are not allowed there."""
 
 SMALL = 16 * 1024
-"""Bytes of a file that nothing in it can make slow."""
+"""Bytes of a file that is quick to parse whatever it contains."""
 
 LINE_LIMIT = 1000
-"""Characters; configparser looks at a longer line for hours when it is made of blanks."""
+"""Characters; configparser can take hours for a longer line of blanks."""
 VALUE_LIMIT = 10_000
-"""Characters of a value, also of one that other values are part of."""
+"""Characters of a value after interpolation."""
 REFERENCES_LIMIT = 1000
 """How many references are followed for one value."""
 
 TOML_LIMIT = 256 * 1024
-"""Characters of a pyproject.toml that is looked at."""
+"""Characters of a pyproject.toml; larger ones are ignored."""
 TOML_LINE_LIMIT = 5000
 
 _KEYS = (
@@ -45,7 +45,7 @@ _REFERENCE = re.compile(r"%(?:%|\(([^)]{1,500})\)s)")
 
 
 class TooMuchError(Exception):
-    """A file that takes too much to read; the text is why, in words that follow "it"."""
+    """A file that takes too long or too much memory to parse; the text is the reason, in words that follow "it"."""
 
 
 def read_ini(content: bytes, folder: str, section: str) -> dict[str, str]:
@@ -67,7 +67,7 @@ def read_toml(content: bytes, folder: str) -> dict[str, Any]:
 
 
 def _within_limits(content: bytes, read: Callable[[bytes], Any]) -> Any:
-    """What is read of a file; of a large one in a process with limits: both parsers can be made to take hours."""
+    """The parsed file; a large one is parsed in a process with limits, as both parsers can be made to take hours."""
     if len(content) <= SMALL:
         return read(content)
     (found,) = in_a_process([content], read)
@@ -120,10 +120,10 @@ def _read_toml(content: bytes, folder: str) -> dict[str, Any]:
 
 
 def _filled(value: str, known: Mapping[str, str], left: Iterator[int], depth: int = 0) -> str:
-    """A value with those that it refers to, as configparser fills it in. Raises configparser.Error.
+    """A value with its references interpolated as by configparser. Raises configparser.Error.
 
-    That has no bound: ten values that each name the next ten times are ten thousand million characters. `left` are the
-    references that may still be followed.
+    Unlike there, it is bounded: ten values that each refer to the next ten times make ten billion characters. `left`
+    counts the references that may still be followed.
     """
     if depth > configparser.MAX_INTERPOLATION_DEPTH or next(left, None) is None:
         raise configparser.InterpolationError("", "", "nested too deeply")
@@ -167,9 +167,9 @@ def _split(settings: Mapping[str, Any], name: str, separators: tuple[str, ...], 
 
 
 def toml_files(config: str, workdir: str) -> list[str]:
-    """The files whose table may be alembic's, for a project whose configuration file is `config`; both in the checkout.
+    """The TOML files that may have alembic's table, for a project with the configuration file `config`.
 
-    That file where it is none of ini, else the pyproject.toml where alembic is run, and the one beside the ini.
+    That is `config` itself if it is TOML, else the pyproject.toml of the working directory and the one beside the ini.
     """
     if config.endswith(".toml"):
         return [config]

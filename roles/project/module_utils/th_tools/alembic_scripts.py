@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree of alembic's migrations, read from its scripts' text: none of the project's code is run.
+"""A tree of alembic migrations, parsed from its scripts: none of the project's code is run.
 
-The rules of what is a script are alembic's own (``alembic/script/base.py``).
+Which files are scripts follows alembic's own rules (``alembic/script/base.py``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE = re.compile(r"(?!\.#|__init__).*\.py", re.DOTALL)
 
 
 def read_tree(files: Iterable[tuple[str, bytes]]) -> Tree:
-    """Read a tree from the files (path, content) of the versions folders. What is no migration is left aside."""
+    """Read a tree from the files (path, content) of the versions folders. Other files are ignored."""
     revisions: dict[str, Revision] = {}
     unreadable: list[Unreadable] = []
     labels: dict[str, str] = {}
@@ -54,7 +54,7 @@ def read_tree(files: Iterable[tuple[str, bytes]]) -> Tree:
 
 
 def _read_script(module: ast.Module, content: bytes) -> dict[str, Any]:
-    """What a script says of its revision, and the branch labels that others may name it by."""
+    """A script's revision, and the branch labels that others may refer to it by."""
     values = _assignments(module)
     if "revision" not in values:
         raise UnreadableError(NO_REVISION)
@@ -82,7 +82,7 @@ def _revision(path: str, found: Mapping[str, Any]) -> Revision:
 
 
 def _assignments(module: ast.Module) -> dict[str, ast.expr]:
-    """The module's variables with what is assigned to them; a revision that is set in another way is unreadable."""
+    """The module's variables and the values assigned to them; a revision that is set in any other way is unreadable."""
     values: dict[str, ast.expr] = {}
     for statement in module.body:
         if isinstance(statement, ast.Assign):
@@ -112,7 +112,7 @@ def _assign(target: ast.expr, value: ast.expr, values: dict[str, ast.expr]) -> N
 
 
 def _refuse_others(node: ast.AST) -> None:
-    """Refuse what sets one of the variables in a way that is not followed, such as within an ``if``."""
+    """Refuse a statement that sets one of the variables in a way that is not supported, such as within an ``if``."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in _VARIABLES:
             raise UnreadableError(f"its {part.id} is computed, not written out")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command of the project's own, run once a migration: for every tool that no walking program hooks into."""
+"""A command of the project, run for each migration: for every tool that no walking program hooks into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible.module_utils.th_tools.alembic import ALEMBIC_VERSIONS
 from ansible.module_utils.th_tools.keys import HEADS, RECURSIVE, TABLE, commands, words
 from ansible.module_utils.th_tools.revisions import Tree
 from ansible.module_utils.th_tools.sqlalchemy_migrate import NUMBERED_VERSIONS
-from ansible.module_utils.th_tools.tool import Commit, Places, Settings, Tool, is_python
+from ansible.module_utils.th_tools.tool import Commit, ScriptLocations, Settings, Tool, is_python
 
 _VERSIONS = (ALEMBIC_VERSIONS, NUMBERED_VERSIONS)
 
@@ -29,11 +29,11 @@ def _keys(databases: Iterable[str]) -> dict[str, Key]:
     }
 
 
-def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
+def _read(commit: Commit, settings: Settings) -> tuple[Tree, ScriptLocations]:
     from ansible.module_utils.th_tools.alembic_scripts import read_tree
     from ansible.module_utils.th_tools.numbered_scripts import read_numbered_tree
 
-    places = Places(tuple(settings["version_locations"]), settings["recursive_version_locations"])
+    places = ScriptLocations(tuple(settings["version_locations"]), settings["recursive_version_locations"])
     read = {ALEMBIC_VERSIONS.name: read_tree, NUMBERED_VERSIONS.name: read_numbered_tree}[settings["versions"]]
     return read(commit.files(places, is_python)), places
 
@@ -44,5 +44,5 @@ COMMAND = Tool(
     keys=_keys,
     where=("version_locations",),
     read=_read,
-    parents_needed=False,  # what another tool makes of it is its own matter
+    parents_needed=False,  # other tools may accept missing parents
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Django: each app has migrations of its own, also those of packages; the version table has a row for each."""
+"""Django: each app has its own migrations, those in packages as well; the version table has a row per migration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from ansible.module_utils.th_core.checks import Key, inside, map_of, matching, text
 from ansible.module_utils.th_tools.keys import FOLDERS, LABEL, commands
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.tool import Commit, PackagedApps, Places, Settings, Tool, Versions
+from ansible.module_utils.th_tools.tool import Commit, PackagedApps, ScriptLocations, Settings, Tool, Versions
 from ansible.module_utils.th_tools.versions import Revisions, below, prefixed
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def _heads(rows: Iterable[str], prefix: str, revisions: Revisions | None) -> list[str]:
-    """The table has a row for each migration of each app, also of apps that are not the project's own."""
+    """The table has a row for each migration of each app, including apps that are not in the repository."""
     named = {prefixed(row, prefix) for row in rows}
     return sorted(named) if revisions is None else _of_apps(named, prefix, revisions)
 
@@ -53,7 +53,7 @@ def _of_apps(applied: set[str], prefix: str, revisions: Revisions) -> list[str]:
 
     applied = {now(name) for name in rows}
     heads = applied - under(applied)
-    # a circle has no head: all of it stays, so that nothing of what a database holds is lost
+    # a cycle has no head: all of it is kept, so that no row of the database is lost
     return sorted(heads | (applied - under(heads)))
 
 
@@ -86,19 +86,19 @@ def _apps(settings: Settings) -> list[str]:
     return list(settings["apps"])
 
 
-def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
+def _read(commit: Commit, settings: Settings) -> tuple[Tree, ScriptLocations]:
     from ansible.module_utils.th_tools.django_trees import COMPILED, may_matter, read_django_tree
 
     apps = _apps(settings)
     if apps:
-        named = Places(tuple(apps))
-        above = Places(tuple(dict.fromkeys(posixpath.dirname(folder) for folder in apps)))
+        named = ScriptLocations(tuple(apps))
+        above = ScriptLocations(tuple(dict.fromkeys(posixpath.dirname(folder) for folder in apps)))
         files = commit.files(named, lambda path: path.endswith((".py", COMPILED)))
         files += commit.files(above, lambda path: posixpath.basename(path) == "apps.py")
     else:
-        files = commit.files(Places((settings.get("folder", ""),), recursive=True), may_matter)
+        files = commit.files(ScriptLocations((settings.get("folder", ""),), recursive=True), may_matter)
     tree, folders = read_django_tree(files, apps, settings["labels"])
-    return tree, Places(tuple(folders))
+    return tree, ScriptLocations(tuple(folders))
 
 
 def _read_packaged(files: Mapping[str, bytes], labels: Mapping[str, str]) -> Tree:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one file of a Django app says of itself, a migration or an ``apps.py``: none of it is run."""
+"""Parsing one file of a Django app, a migration or an ``apps.py``: none of it is run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.module_utils.th_parse.digest import all_that_runs
 from ansible.module_utils.th_parse.python import NAME_LIMIT, NOT_LITERAL, UnreadableError, literal
 
 ITEMS_LIMIT = 1000
-"""Parts of a migration's `dependencies` that are looked at."""
+"""How many parts of a migration's `dependencies` are read."""
 
 _Key = tuple[str, str]
 _LISTS = ("dependencies", "run_before", "replaces")
@@ -20,7 +20,7 @@ _LISTS = ("dependencies", "run_before", "replaces")
 
 @dataclass
 class Node:
-    """A migration as its file has it."""
+    """A migration as parsed from its file."""
 
     digest: str
     dependencies: list[_Key] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Node:
 
     @classmethod
     def of(cls, path: str, found: Mapping[str, Any]) -> Node:
-        """One that `read_node` has read."""
+        """The node for a result of `read_node`."""
         lists = {name: [(app, one) for app, one in found[name]] for name in _LISTS}
         return cls(found["digest"], computed=found["computed"], file=path, **lists)
 
@@ -63,7 +63,7 @@ def read_node(module: ast.Module, content: bytes) -> dict[str, Any]:
 
 
 def _constants(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
-    """The variables that are assigned once, plainly."""
+    """The variables that are set by plain assignments."""
     values: dict[str, ast.expr] = {}
     for statement in body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -87,7 +87,7 @@ def _read_class(migration: ast.ClassDef, constants: Mapping[str, ast.expr], node
 
 
 def _items(value: ast.expr, known: Mapping[str, ast.expr], node: Node) -> Iterator[ast.expr]:
-    """The items of a list, or of lists that are added; what is not written out is noted as computed."""
+    """The items of a list, or of added lists; the node is marked as computed where something is not a literal."""
     queue = [value]
     for _ in range(ITEMS_LIMIT):
         if not queue:
@@ -106,7 +106,7 @@ def _items(value: ast.expr, known: Mapping[str, ast.expr], node: Node) -> Iterat
 
 
 def _key(item: ast.expr, known: Mapping[str, ast.expr]) -> list[_Key]:
-    """The migration that an item of `dependencies` names; none for one that only the settings tell."""
+    """The migration that an item of `dependencies` names; none for one that depends on the settings."""
     if isinstance(item, ast.Call):
         called = item.func.attr if isinstance(item.func, ast.Attribute) else getattr(item.func, "id", "")
         if called != "swappable_dependency" or len(item.args) != 1:
@@ -130,7 +130,7 @@ def _text(expression: ast.expr, known: Mapping[str, ast.expr]) -> str:
 
 
 def read_label(module: ast.Module, content: bytes) -> str:
-    """The label that an apps.py gives, of several that of the default one; "" for none."""
+    """The app label in an apps.py, of several AppConfigs that of the default; "" for none."""
     found: dict[str, bool] = {}
     constants = _constants(module.body)
     for statement in module.body:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The migrations of a Django project, read from the text of its files: none of the project's code is run.
+"""The migrations of a Django project, parsed from its files: none of the project's code is run.
 
-The rules are Django's own (``django/db/migrations/loader.py``). A migration is called ``<app>.<migration>``.
+The rules are Django's own (``django/db/migrations/loader.py``). A migration is named ``<app>.<migration>``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ansible.module_utils.th_tools.revisions import Revision, Tree, Unreadable
 
 MIGRATIONS = "migrations"
 COMPILED = ".so"
-"""The end of the name of a module that is machine code."""
+"""File name extension of modules that are machine code."""
 NOT_OF_THE_PROJECT = frozenset({"test", "tests", "testing", "site-packages", "node_modules"})
-"""Names of folders whose apps are not looked for: tests have apps of their own, with the labels of real ones."""
+"""Names of folders in which apps are ignored: tests have their own, with the labels of real ones."""
 _Key = tuple[str, str]
 
 
 def may_matter(path: str) -> bool:
-    """Whether a file of a repository can be a migration, or say what an app is called."""
+    """Whether a file of a repository can be a migration, or set an app's label."""
     folder, _, name = path.rpartition("/")
     parts = folder.split("/")
     return name == "apps.py" or (
@@ -38,10 +38,10 @@ def may_matter(path: str) -> bool:
 def read_django_tree(
     files: Iterable[tuple[str, bytes]], apps: Sequence[str] = (), labels: Mapping[str, str] | None = None
 ) -> tuple[Tree, list[str]]:
-    """Read the tree from files (path, content), and say which folders it is in.
+    """Read the tree from files (path, content); returns it and the folders that it is in.
 
-    `apps` are the folders with migrations; without, they are all folders ``migrations`` that are packages and hold
-    a migration. `labels` are the apps' labels by such a folder, or by the one above it.
+    `apps` are the folders with migrations; by default, all folders ``migrations`` that are packages and contain a
+    migration. `labels` maps such folders, or the ones above them, to the apps' labels.
     """
     content = dict(files)
     folders = {
@@ -57,7 +57,7 @@ def read_django_tree(
     nodes: dict[_Key, Node] = {}
     unreadable: list[Unreadable] = []
     of_label: dict[str, str] = {}
-    # Django takes a folder that is no package for an app without migrations; what cannot be shown, Python cannot import
+    # to Django a folder that is no package is an app without migrations; Python cannot import unprintable names
     packages = [one for one in chosen if (apps or f"{one}/__init__.py" in content) and one.isprintable()]
     within: dict[str, dict[str, bytes]] = {one: {} for one in packages}
     for path, text in content.items():
@@ -65,14 +65,14 @@ def read_django_tree(
             within[one][path] = text
     read = read_each({path: text for modules in within.values() for path, text in modules.items()}, read_node)
     compiled = _compiled(content)
-    said = read_each({path: content[path] for path in map(_config, packages) if path in content}, read_label)
+    declared = read_each({path: content[path] for path in map(_config, packages) if path in content}, read_label)
     for folder, modules in within.items():
         found, problems = _read_folder(modules, read)
         if not found:
             if apps:
                 unreadable += problems
             continue
-        label = _label(folder, said, labels or {})
+        label = _label(folder, declared, labels or {})
         other = of_label.setdefault(label, folder)
         if other != folder:
             reason = f"its app has the label {label} of {other}, too: say in the profile which folders are the apps'"
@@ -85,13 +85,13 @@ def read_django_tree(
 
 
 def _is_module(path: str) -> bool:
-    """Whether a file is one that Django takes for a migration."""
+    """Whether Django takes a file for a migration."""
     name = posixpath.basename(path)
     return name.endswith(".py") and name[0] not in "_~" and name.count(".") == 1
 
 
 def _compiled(content: Mapping[str, bytes]) -> dict[str, list[Unreadable]]:
-    """The modules that are machine code, by folder: Python takes them rather than a script of the same name."""
+    """The modules that are machine code, by folder: Python prefers them to scripts of the same name."""
     reason = "it is machine code, which Python takes rather than a script: a migration has to be written in Python"
     found: dict[str, list[Unreadable]] = {}
     for path, text in sorted(content.items()):
@@ -118,7 +118,7 @@ def _read_folder(
 
 
 def _computed(nodes: Mapping[_Key, Node], content: Mapping[str, bytes]) -> Iterator[Unreadable]:
-    """Migrations whose dependencies are computed, where that leaves open what they come after in their own app."""
+    """Migrations whose dependencies are computed, so that their place in their own app is not known."""
     sizes = Counter(app for app, _ in nodes)
     for (app, _), node in nodes.items():
         if node.computed and sizes[app] > 1 and not any(one == app for one, _ in node.dependencies):
@@ -129,19 +129,19 @@ def _config(folder: str) -> str:
     return posixpath.join(posixpath.dirname(folder), "apps.py")
 
 
-def _label(folder: str, said: Mapping[str, str | UnreadableError], labels: Mapping[str, str]) -> str:
+def _label(folder: str, declared: Mapping[str, str | UnreadableError], labels: Mapping[str, str]) -> str:
     """An app's label: the profile's, else that of the AppConfig, else the name of its folder."""
     above = posixpath.dirname(folder)
     for place in (folder, above):
         if place in labels:
             return labels[place]
     plain = posixpath.basename(above) or posixpath.basename(folder)
-    label = said.get(_config(folder), "")
+    label = declared.get(_config(folder), "")
     return label if isinstance(label, str) and label else plain
 
 
 def _revisions(nodes: Mapping[_Key, Node]) -> dict[str, Revision]:
-    """The migrations with what each comes after, within the tree."""
+    """The revisions, with dependencies resolved within the tree."""
     replaced = {old: key for key, node in nodes.items() for old in node.replaces}
 
     def there(key: _Key) -> _Key | None:
@@ -165,7 +165,7 @@ def _revisions(nodes: Mapping[_Key, Node]) -> dict[str, Revision]:
             leaves[key[0]] = key
 
     def other(wanted: _Key, app: str) -> _Key | None:
-        """What a dependency on another app is; None where that is not in the tree."""
+        """The migration that a dependency on another app refers to; None where it is not in the tree."""
         if wanted[0] == app:
             return None
         ends = {"__first__": roots, "__latest__": leaves}.get(wanted[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of a profile that several migration tools have."""
+"""Profile keys that several migration tools share."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HEADS = Key(integer(1, 100), 1)
 
 
 def words(databases: Iterable[str], least: int = 0) -> Check:
-    """A command as a list of templates, which know the version as well."""
+    """A command as a list of templates, in which ``{version}`` can be used as well."""
     return list_of(template(databases, "version"), least)
 
 
 def commands(databases: Iterable[str]) -> dict[str, Key]:
-    """The project's own commands, in place of the tool's interface."""
+    """The project's own commands, used in place of the tool's API."""
     command = Key(words(databases), [])
     return {"command": command, "downgrade_command": command}

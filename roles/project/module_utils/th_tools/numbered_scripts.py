@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree of migrations that are numbered, read from the names of their files: none of the project's code is run.
+"""A tree of numbered migrations, read from their file names: none of the project's code is run.
 
-The rules of what is a script are sqlalchemy-migrate's (``migrate/versioning/version.py``), or those of plain numbers.
+Which files are scripts follows sqlalchemy-migrate (``migrate/versioning/version.py``), or plain numbering.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ansible.module_utils.th_tools.revisions import Revision, Tree, Unreadable
 
 NUMBERED = re.compile(r"(\d{1,14})_.*\.py", re.DOTALL)
 SQLALCHEMY_MIGRATE = re.compile(r"(\d{3,14}).*\.(?:py|sql)", re.DOTALL)
-"""Names of scripts, the number first."""
+"""File names of scripts, which begin with the number."""
 _FEWEST = 2  # parts of a SQL script's name
 
 
 def read_numbered_tree(files: Iterable[tuple[str, bytes]], name: re.Pattern[str] = NUMBERED) -> Tree:
-    """Read a tree from the files (path, content) of the versions folders. What is not so named is left aside."""
+    """Read a tree from the files (path, content) of the versions folders. Files with other names are ignored."""
     scripts: dict[int, dict[str, bytes]] = {}
     unreadable: list[Unreadable] = []
     for path, content in sorted(files):
@@ -48,17 +48,17 @@ def read_numbered_tree(files: Iterable[tuple[str, bytes]], name: re.Pattern[str]
 def _version(
     name: str, down: tuple[str, ...], files: dict[str, bytes], read: Mapping[str, Any | UnreadableError]
 ) -> Revision:
-    """A version of its Python script and its SQL scripts; those for other servers, or downwards, do not alter it."""
+    """A version from its Python and SQL scripts; SQL scripts for other servers, or for downgrades, do not alter it."""
     digests, wholes = [], []
     main, refers = "", False
     for path in sorted(files):
         found: Any = {}
         if path.endswith(".py"):
             main = main or path
-            # of what cannot be read, its number is all that the walk needs
+            # the walk only needs the number of a script that cannot be read
             found = {} if isinstance(read[path], UnreadableError) else read[path]
         elif _is_sql_upgrade(path):
-            main = path if not main or main.endswith(".py") else main  # it is taken rather than Python
+            main = path if not main or main.endswith(".py") else main  # SQL takes precedence over Python
         else:
             continue
         plain = sha256(files[path])

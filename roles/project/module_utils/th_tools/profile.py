@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a project's profile may hold (docs/profiles.md), and what it is with all defaults filled in."""
+"""Validation of a project's profile (docs/profiles.md), with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def _common(databases: Iterable[str]) -> dict[str, Key]:
-    """What every process of the project's own is given."""
+    """Keys for every process of the project."""
     templates = template(databases)
     return {
         "environment": Key(map_of(matching(VARIABLE, "a variable's name"), templates), {}),
@@ -59,7 +59,7 @@ _WITHOUT_KEY: dict[str, Any] = {
     "command": [],
     "downgrade_command": [],
 }
-"""What a database has that its tool has no key for."""
+"""Defaults for what the database's tool has no key for."""
 
 
 def database(names: Iterable[str], name: str) -> Check:
@@ -144,7 +144,7 @@ PROFILE = {
 
 
 def _release(profile: dict[str, Any]) -> Check:
-    """A release: its name, or a mapping with what is different for it; returned with all that holds for it."""
+    """A release: its name, or a mapping with what differs for it; returned with every key."""
 
     def check(key: str, value: Any) -> dict[str, Any]:
         given = fields(RELEASE, given_only=True)(key, value if isinstance(value, dict) else {"name": _REF(key, value)})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree of migrations: which there are, what each comes after, and what has changed between two of them."""
+"""A tree of migrations: its revisions, what each of them comes after, and a digest of what each does."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 NO_REVISION = "it sets no revision"
-"""Why a script is unreadable that no other one can come after."""
+"""Why a script is unreadable that no other one can follow."""
 
 
 @dataclass(frozen=True)
 class Revision:
     """One migration: its name, the ones it comes after, its file, and a digest of what its upgrade does.
 
-    `depends` must have run before as well, without being in the same line (alembic's depends_on). `replaces` are
-    those that it stands for (django's squashed ones), `others` the files that belong to it beside `file`. `lacks` are
-    those of its own app that it names and that do not exist (Django leaves nothing else out of `down`). `whole` is a
-    digest of its downgrade as well, and `refers` whether it may call that of another one.
+    `depends` must also have run before, but is not on the same branch (alembic's depends_on). `replaces` are those that
+    it stands for (Django's squashed migrations), `others` its files besides `file`. `lacks` are migrations of its own
+    app that it names but that do not exist (nothing else is left out of `down` for Django). `whole` is a digest that
+    includes its downgrade, and `refers` is whether it may call the downgrade of another one.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Tree:
     unreadable: tuple[Unreadable, ...] = ()
 
     def heads(self) -> list[str]:
-        """The revisions that no other one comes after or depends on, sorted: what a database holds that has them all.
+        """The revisions that no other one comes after or depends on, sorted: the version of a database that has all.
 
-        So does alembic's table; where one replaces others, those are passed, and what comes after them comes after it.
+        That is how alembic's table has it. A squashed migration takes the place of those that it replaces.
         """
         return self._ends({name: revision.before for name, revision in self.revisions.items()})
 
     def leaves(self) -> list[str]:
-        """The revisions that no other one of the same line (Django's app) comes after, sorted."""
+        """The revisions that no other one of the same branch (in Django, app) comes after, sorted."""
         return self._ends({name: revision.down for name, revision in self.revisions.items()})
 
     def _ends(self, before: Mapping[str, Iterable[str]]) -> list[str]:
@@ -80,7 +80,7 @@ class Tree:
         return sorted(self.revisions.keys() - passed)
 
     def orphans(self) -> list[tuple[str, str]]:
-        """The revisions that name one to come after which does not exist, with the name of that one; sorted."""
+        """The revisions whose parent does not exist, each with the name of that parent; sorted."""
         known = self.known()
         return sorted(
             (name, one)
@@ -94,14 +94,14 @@ class Tree:
         return {*self.revisions, *(old for revision in self.revisions.values() for old in revision.replaces)}
 
     def files(self, touched: Iterable[str] = ()) -> set[str]:
-        """The files that migrations are in, also those that cannot be understood; of the `touched` ones all files."""
+        """The files of the migrations, unreadable ones included; for `touched` migrations, all of their files."""
         found = {item.file for item in self.unreadable} | {revision.file for revision in self.revisions.values()}
         for name in touched:
             found.update(self.revisions[name].others if name in self.revisions else ())
         return found
 
     def prefixed(self, database: str) -> Tree:
-        """The same with ``<database>:`` before every name."""
+        """The same tree with ``<database>:`` before every name."""
 
         def names(given: Iterable[str]) -> tuple[str, ...]:
             return tuple(f"{database}:{name}" for name in given)
@@ -122,9 +122,9 @@ class Tree:
         )
 
     def order(self) -> list[str]:
-        """All revisions, each after those it needs; a tie goes by name, so the order is always the same.
+        """All revisions, each after those it needs; ties are broken by name, so that the order is always the same.
 
-        Raises ValueError when they go round in a circle.
+        Raises ValueError when they form a cycle.
         """
         waits = {name: set(revision.before) & self.revisions.keys() for name, revision in self.revisions.items()}
         later: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.module_utils.th_core.checks import Key, inside, list_of
 from ansible.module_utils.th_tools.keys import TABLE, commands
 from ansible.module_utils.th_tools.revisions import Tree
-from ansible.module_utils.th_tools.tool import Commit, Places, Settings, Tool, Versions
+from ansible.module_utils.th_tools.tool import Commit, ScriptLocations, Settings, Tool, Versions
 from ansible.module_utils.th_tools.versions import Revisions, number_of, owned, prefixed
 
 
@@ -49,17 +49,17 @@ def _folders(settings: Settings) -> list[str]:
     return [f"{folder}/versions" for folder in settings["repository"]]
 
 
-def _read(commit: Commit, settings: Settings) -> tuple[Tree, Places]:
+def _read(commit: Commit, settings: Settings) -> tuple[Tree, ScriptLocations]:
     """The first of the folders that the commit has versions in."""
     from ansible.module_utils.th_tools.numbered_scripts import SQLALCHEMY_MIGRATE, read_numbered_tree
 
     for folder in map(posixpath.normpath, settings["version_locations"]):
-        places = Places((folder,), helpers=(posixpath.dirname(folder),))
+        places = ScriptLocations((folder,), helpers=(posixpath.dirname(folder),))
         files = commit.files(places, lambda path: path.endswith((".py", ".sql")))
         tree = read_numbered_tree(files, SQLALCHEMY_MIGRATE)
         if tree.revisions:
             return tree, places
-    return Tree(), Places()
+    return Tree(), ScriptLocations()
 
 
 def _request(settings: Settings, src: Path, values: Mapping[str, str]) -> dict[str, Any]:

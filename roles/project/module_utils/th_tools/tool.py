@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a migration tool is to all else: a row with everything that is particular to it.
+"""What the rest of the project needs to know about a migration tool, in one object for each.
 
-Each tool has a module on this shelf which makes its row; `tools` has all of them by name. Most steps import them, so
-what reads scripts is imported where it is used. docs/editing.md tells how to add a tool.
+Each tool has a module on this shelf that defines its `Tool`; `tools` has all of them by name. Most steps import them,
+so code that reads scripts is imported where it is used. docs/editing.md describes how to add a tool.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, what else they use.
+class ScriptLocations:
+    """Where a commit has a database's migrations: `folders` with the scripts, and `helpers`, other files they use.
 
-    `outside` says of which folder it has them out of the checkout, where nobody can read them. `missing` is the
-    configuration file that the profile names and the commit does not have.
+    `outside` names a folder of scripts outside of the checkout, which cannot be read. `missing` is the configuration
+    file that the profile names but the commit does not have.
     """
 
     folders: tuple[str, ...] = ()
@@ -36,33 +36,33 @@ class Places:
 
 
 class Commit(Protocol):
-    """A commit of the project's repository, as far as a tool looks at it. All of them raise GitError."""
+    """A commit of the project's repository, as the tools see it. All methods raise GitError."""
 
-    def files(self, places: Places, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
+    def files(self, places: ScriptLocations, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
         """The files of some folders (path, content) whose path is `wanted`."""
 
     def content(self, path: str) -> bytes | None:
-        """What a file holds; None when there is none."""
+        """A file's content; None when there is no such file."""
 
     def has(self, path: str) -> bool:
-        """Whether there is a file or folder."""
+        """Whether the file or folder exists."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """How a database keeps the version that it is at.
+    """How a database records its version.
 
-    `name` is what a profile calls it (`versions`), and `kept_by` the tool whose way it is. `table` is the table's usual
-    name, `columns` are those that it has, beside others unless `only_columns` is set, and `expression` is the SQL that
-    reads the version of one row.
+    `name` is the value of `versions` in a profile, `kept_by` the tool that it comes from. `table` is the table's usual
+    name, `columns` are the ones that it has (and no others if `only_columns` is set), and `expression` is the SQL for
+    the version in one row.
 
-    `heads` makes of those (all rows), of the database's name and of the revisions in artifacts/checkout.json (None when
-    there is no such file) the heads that the database is at, sorted, in the names that all artifacts use; [] for the
-    empty one. What the revisions do not have it keeps, so that it is found to be unknown.
+    `heads` computes the heads that a database is at from all rows, its name, and the revisions in
+    artifacts/checkout.json (None without that file): sorted, by the names that all artifacts use; [] for an empty
+    database. It keeps what the revisions do not have, so that an unknown version is detected.
 
-    `telling` is whether a version is found in no other project, so that it tells whose table it is in. `numbered` is
-    whether a database has one version and that is a number: a command is told of the empty database by the number below
-    the first script's.
+    `distinctive` is whether no other project has the same versions, so that they show whose table it is. `numbered` is
+    whether a database has a single version, a number: commands are then given the number below the first script's for
+    the empty database.
     """
 
     name: str
@@ -72,21 +72,21 @@ class Versions:
     expression: str
     heads: Callable[[Iterable[str], str, Revisions | None], list[str]]
     only_columns: bool = False
-    telling: bool = False
+    distinctive: bool = False
     numbered: bool = False
 
     def query(self, table: str) -> str:
-        """The statement that reads the versions of a table, whose name was checked."""
+        """The query for the versions in a table, whose name was validated."""
         quoted = table.replace(".", "`.`")
         return f"SELECT {self.expression} FROM `{quoted}`"  # noqa: S608 - see above
 
 
 @dataclass(frozen=True)
 class PackagedApps:
-    """How a tool finds migrations in packages: of apps, each with a label and a folder of scripts below site-packages.
+    """How a tool finds migrations in packages: in apps, each with a label and a folder of scripts below site-packages.
 
-    `read` makes a tree of the files (content by path) and the apps' labels by folder; like a commit's, they may be the
-    change's. `waiting` are those of a tree that the tool would run on a database with some rows.
+    `read` builds a tree from the files (content by path) and the apps' labels by folder; both may come from the change.
+    `waiting` returns those migrations of a tree that the tool would run on a database with the given rows.
     """
 
     read: Callable[[Mapping[str, bytes], Mapping[str, str]], Tree]
@@ -123,7 +123,7 @@ class Tool:
 
     In the checkout:
 
-    * `read` reads the tree of a commit's migrations, and says where they are. Raises StepError ``checkout_failed`` for
+    * `read` reads the tree of a commit's migrations, and where they are. Raises StepError ``checkout_failed`` for
       what cannot be read within limits.
     * `unfit` says why the tool cannot be walked with scripts of merged code, given their paths and what reads them; ""
       when it can.
@@ -133,15 +133,15 @@ class Tool:
 
     In a restored dataset:
 
-    * `wrong_rows` says why the tool refuses what its version table holds, in words that follow "the table … has"; ""
-      when it does not. It is given the key that names the table.
+    * `wrong_rows` returns why the tool refuses the rows of its version table, in words that follow "the table … has";
+      "" when it does not. It is given the profile key that names the table.
 
     In the walk:
 
-    * `program` is the walking program, in files/ of the role run_migrations; without one a command is run once a
-      migration. `request` is what it is told beside what all are (th_stepper.py), given the settings, the checkout, and
-      the values of the profile's templates.
-    * `modules` are those of the environment that it imports, compiled when that is built.
+    * `program` is the walking program, in files/ of the role run_migrations; without one a command is run for each
+      migration. `request` returns what it is sent in addition to what all programs are (th_stepper.py), given the
+      settings, the checkout, and the values of the profile's templates.
+    * `modules` are those that the program imports from the environment; they are compiled when that is built.
     * `packaged` is how migrations of packages are found; with it, each stage's environment is asked for the apps that
       it has, and for what it would run.
     * `records_unrun` is whether it may record a migration that it has not run.
@@ -151,7 +151,7 @@ class Tool:
     versions: tuple[Versions, ...]
     keys: Callable[[Iterable[str]], dict[str, Key]]
     where: tuple[str, ...]
-    read: Callable[[Commit, Settings], tuple[Tree, Places]]
+    read: Callable[[Commit, Settings], tuple[Tree, ScriptLocations]]
     in_checkout: tuple[str, ...] = ()
     configured: bool = False
     folders: Callable[[Settings], list[str]] = _version_locations
@@ -173,7 +173,7 @@ class Tool:
 
     @property
     def keys_of_scripts(self) -> str:
-        """The keys that say where the scripts are, in words."""
+        """The keys that say where the scripts are, as a phrase."""
         *others, last = (*self.where, "config") if self.configured else self.where
         return " or ".join(filter(None, (", ".join(others), last)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of revisions, in the artifacts and in a database, and which come below others."""
+"""The names of revisions in the artifacts and in a database, and which revisions are below others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ansible.module_utils.th_core.text import printable
 Revisions = Mapping[str, Mapping[str, Any]]
 
 MOST = 5
-"""Names that a message has at most."""
+"""How many names a message lists at most."""
 DIGITS = 18
-"""Digits of a version that has a number; what has more is a text, which no tree knows."""
+"""Most digits of a numbered version; longer ones are taken as text, which is in no tree."""
 
 
 def prefixed(name: str, prefix: str) -> str:
@@ -22,24 +22,24 @@ def prefixed(name: str, prefix: str) -> str:
 
 
 def number_of(text: str) -> int | None:
-    """The number that a text is; None for one that is none, or too long for a version's."""
+    """A text as a number; None where it is not one, or is too long for a version."""
     return int(text) if len(text) <= DIGITS and text.isascii() and text.isdecimal() else None
 
 
 def owned(revisions: Iterable[str], prefix: str) -> list[str]:
-    """Those of the artifacts' revisions that are the database's own, as its tool calls them."""
+    """Those of the artifacts' revisions that belong to the database, by the names that its tool uses."""
     start = prefixed("", prefix)
     return [revision.removeprefix(start) for revision in revisions if revision.startswith(start)]
 
 
 def listed(names: Sequence[str]) -> str:
-    """Some names, as a message has them."""
+    """Some names for a message."""
     more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
     return ", ".join(printable(name)[:64] for name in names[:MOST]) + more
 
 
 def below(names: Iterable[str], next_below: Callable[[str], Iterable[str]]) -> set[str]:
-    """All that is reached from the names by going down; a name itself only where it is below another."""
+    """Everything below the names; a name itself only where it is below another."""
     seen: set[str] = set()
     queue = list(names)
     while queue:

@@ -106,7 +106,7 @@ def _check_known(
 ) -> None:
     """A version that no stage knows, beside another table whose version is known: the profile names the wrong one."""
     versions = versions_of(database)
-    if not versions.telling:
+    if not versions.distinctive:
         return
     for table in also(connection, server, database):
         place = ".".join(identifier(part) for part in table.split("."))
