@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured of a migration: one row each, which everything else of the worker goes by.
+"""What is measured of a migration: one row for each counter, which the rest of the worker uses.
 
-How each is read from a server is in the roles' table (`th_server/counters.py`); a test holds the names, the limits'
-keys and the order of the two equal, and the tables of the documents to both.
+How each is read from a server is in the roles' table (`th_server/counters.py`); a test checks that both tables have the
+same names, limit keys and order, and that the tables in the docs match.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counter:
-    """One value that is measured, its limit, and the message of a migration that is over it.
+    """A value that is measured, its limit, and the message for a migration that exceeds it.
 
-    `name` is its key in events and in `result.json`, `limit` the key of a dataset's file. `label` names it for people:
-    its limit, and with a capital letter its column. `unit` is ``s``, ``bytes``, or the plural of what is counted.
+    `name` is its key in events and in `result.json`, `limit` its key in a dataset's file. `label` names it for people,
+    as a limit and, capitalised, as a column. `unit` is ``s``, ``bytes``, or the plural of what is counted.
 
-    `code` is the message's; `excess` what its text says of the migration, with ``%d`` for the value unless that is the
-    time; the rest is what docs/verdicts.md says of it. `note` tells what was done outside of the migrations, with
-    ``{}`` for the value; "" leaves it out there.
+    `code` is the message's; `excess` is the part of its text about the migration, with ``%d`` for the value except for
+    the time; the rest is for docs/verdicts.md. `note` describes what was done outside of the migrations, with ``{}``
+    for the value; "" omits it there.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Counter:
 
     @property
     def title(self) -> str:
-        """What its column in the report is called."""
+        """The heading of its column in the report."""
         return self.label[:1].upper() + self.label[1:]
 
 
@@ -53,7 +53,7 @@ SECONDS = Counter(
     look=f"{_ROW}: time beside rows and redo log shows what it was doing.",
     remedy=f"Split the work, do it in batches outside of the schema migration, or {_EXCUSE}",
 )
-"""The wall time, which is the worker's own measure and not one of the server's counters."""
+"""The wall time, which the worker measures itself; it is not one of the server's counters."""
 
 COUNTERS: tuple[Counter, ...] = (
     Counter(

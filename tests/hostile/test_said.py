@@ -80,7 +80,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "why uv has failed": lambda words: uv_errors.cause(words.split("\n")),
     "the packages that uv names": lambda words: (requirements.named(words), requirements.absent(words)),
     "what git says": lambda words: (errors.is_transient(words, 1), errors.reason(words, 1, 1.0)),
-    "what the client of a server says": lambda words: seed_errors.read_error(words).last_error,
+    "what the client of a server says": lambda words: seed_errors.read_error(words).said,
     "a dump": lexed,
     "an old log": old_log,
     "the server's error in a detail": lambda words: (sql_detail.find(words), sql_detail.cause(words, last=True)),

@@ -11,10 +11,10 @@ import pytest
 from tests.unit.walks import case
 from worker.inputs import untrusted
 from worker.verdict import artifacts
-from worker.verdict.artifacts import Walk
+from worker.verdict.artifacts import WalkRecord
 
 
-def walk(folder: Path, *events: Any) -> Walk:
+def walk(folder: Path, *events: Any) -> WalkRecord:
     lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
     (folder / "walk-a.jsonl").write_text("\n".join(lines), "utf-8")
     return artifacts.read(folder).walks["a"]
@@ -45,7 +45,7 @@ def test_a_whole_job() -> None:
     assert walked.limits.tables["maximum_migration_times"] == {"default": 60, "4c83e2b5d0a4->5d17f4c9e6b5": 120}
     assert [row.stage for row in walked.migrations] == ["stable/2.0"] * 2 + ["master"] * 2 + ["change 42,3"]
     second = walked.migrations[1]
-    assert (second.seconds, second.exit, second.well) == (3.4, 0, True)
+    assert (second.seconds, second.exit, second.succeeded) == (3.4, 0, True)
     counters = {"rows_changed": 1, "rows_read": 210000, "redo_bytes": 4500000, "data_bytes": 6291456}
     assert counters.items() <= second.counters.items()
     assert (walked.problems[0].code, walked.problems[0].line) == ("migration_raised", 17)
@@ -63,7 +63,7 @@ def test_an_empty_database_is_at_base(tmp_path: Path) -> None:
 
 def test_a_start_without_an_end_is_kept(tmp_path: Path) -> None:
     found = walk(tmp_path, begin(0), end(0), begin(1))
-    assert [(row.to, row.ended, row.well) for row in found.migrations] == [("1", True, True), ("2", False, False)]
+    assert [(row.to, row.ended, row.succeeded) for row in found.migrations] == [("1", True, True), ("2", False, False)]
 
 
 def test_an_end_without_its_start_is_no_evidence(tmp_path: Path) -> None:

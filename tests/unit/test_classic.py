@@ -23,10 +23,10 @@ from worker.errors import UsageError
 from worker.history import log_walks, text_log
 from worker.inputs import untrusted
 from worker.verdict import artifacts
-from worker.verdict.artifacts import Migration, Walk
+from worker.verdict.artifacts import Migration, WalkRecord
 
 
-def walk(folder: Path, events: list[dict[str, Any]]) -> Walk:
+def walk(folder: Path, events: list[dict[str, Any]]) -> WalkRecord:
     (folder / "walk-a.jsonl").write_text("".join(_line(event) for event in events), "utf-8", "replace")
     return artifacts.read(folder).walks["a"]
 
@@ -60,7 +60,7 @@ class TestRecorded:
             read = walk(tmp_path, found.walks[known.number])
             assert read.damaged == 0
             assert len(read.migrations) == known.migrations
-            assert sum(not row.well for row in read.migrations) == known.unfinished
+            assert sum(not row.succeeded for row in read.migrations) == known.unfinished
             assert (read.final or "") == known.final
 
     @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.stem)
@@ -256,7 +256,7 @@ def understood(folder: Path, data: bytes) -> None:
         read = walk(folder, found.walks.get(known.number, []))
         assert read.damaged == 0
         assert len(read.migrations) == known.migrations
-        assert sum(not row.well for row in read.migrations) == known.unfinished
+        assert sum(not row.succeeded for row in read.migrations) == known.unfinished
         assert all(row.seconds is None or row.seconds >= 0 for row in read.migrations)
         assert len(untrusted.name(known.final)) == len(known.final)
 
@@ -318,5 +318,5 @@ def test_what_is_written_as_a_log_is_read_again(folder: Path, steps: list[tuple[
 
 
 def step(row: Migration) -> tuple[str, str, float | None, int | None, int | None]:
-    assert row.well
+    assert row.succeeded
     return row.from_, row.to, row.seconds, row.counters["rows_read"], row.counters["rows_changed"]

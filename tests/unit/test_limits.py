@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from worker.config import limits
-from worker.config.limits import Limits, Waiver, plain
+from worker.config.limits import DatasetLimits, Waiver, plain
 from worker.counters import MEASURED
 
 KEY = "Innodb_rows_read"
 
 
-def of(table: dict[str, Any], waivers: Any = None) -> Limits:
+def of(table: dict[str, Any], waivers: Any = None) -> DatasetLimits:
     found, unusable = limits.read({KEY: table}, waivers)
     assert unusable == 0
     return found
@@ -45,7 +45,7 @@ def test_a_revision_is_no_database() -> None:
 def test_without_a_default_the_others_have_no_limit() -> None:
     found = of({"a->b": 0})
     assert (found.allowed(KEY, "a", "b"), found.allowed(KEY, "b", "c")) == (0, None)
-    assert Limits().allowed(KEY, "a", "b") is None
+    assert DatasetLimits().allowed(KEY, "a", "b") is None
 
 
 def test_a_limit_that_only_warns() -> None:
@@ -98,7 +98,7 @@ def test_what_is_no_limit_is_counted(tables: Any, waivers: Any) -> None:
 
 
 def test_no_limits_at_all_are_no_damage() -> None:
-    assert limits.read(None, None) == (Limits(), 0)
+    assert limits.read(None, None) == (DatasetLimits(), 0)
 
 
 @pytest.mark.parametrize(("value", "text"), [(1234567, "1,234,567"), (61.25, "61.25"), (0.5, "0.5"), (100, "100")])

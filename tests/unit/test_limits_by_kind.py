@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from worker.config import limits
-from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
+from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, DatasetLimits
 from worker.verdict import Problem, excess
-from worker.verdict.artifacts import Migration, Walk
-from worker.verdict.checkout import Checkout, Stage
+from worker.verdict.artifacts import Migration, WalkRecord
+from worker.verdict.checkout import CheckoutRecord, StageRecord
 from worker.verdict.judge import walk as judged
 
 KEY = "XInnodb_rows_changed"
-CHANGE = Checkout(
+CHANGE = CheckoutRecord(
     commit="2" * 40,
     base="1" * 40,
     stages=(
-        Stage("master", "master", "tip", "1" * 40, ("data",)),
-        Stage("change 1,1", "change", "change", "2" * 40, ("online",)),
+        StageRecord("master", "master", "tip", "1" * 40, ("data",)),
+        StageRecord("change 1,1", "change", "change", "2" * 40, ("online",)),
     ),
     files={"online": "versions/online.py"},
     down={"data": (), "online": ("data",)},
@@ -28,7 +28,7 @@ CHANGE = Checkout(
 )
 
 
-def of(table: dict[str, Any], waivers: Any = ()) -> Limits:
+def of(table: dict[str, Any], waivers: Any = ()) -> DatasetLimits:
     found, unusable = limits.read({KEY: table}, list(waivers))
     assert not unusable
     return found
@@ -83,7 +83,8 @@ def migration(kind: str, **facts: Any) -> Migration:
 
 def test_a_migration_named_like_a_data_migration_has_the_limit_of_its_own_kind() -> None:
     allowed = of({"default": 100, "data->online": 100_000}, [{"migration": "data->online", "reason": "it moves data"}])
-    walk = Walk("x", restored=True, version="data", limits=allowed, migrations=(migration(SCHEMA), migration(DATA)))
+    rows = (migration(SCHEMA), migration(DATA))
+    walk = WalkRecord("x", restored=True, version="data", limits=allowed, migrations=rows)
     messages, (schema, data) = judged(walk, CHANGE, False)
     assert [(message.code, message.counts) for message in messages] == [("migration_changed_rows", True)]
     assert (schema.result, schema.file, data.result, data.file) == ("warning", "versions/online.py", "ok", "")
@@ -93,7 +94,8 @@ def test_a_migration_named_like_a_data_migration_has_the_limit_of_its_own_kind()
 def test_an_error_is_of_the_migration_of_its_kind() -> None:
     problem = Problem("migration_raised", "no", "", "change 1,1", "data", "online", kind=DATA)
     rows = (migration(SCHEMA, exit=None), migration(DATA, exit=1))
-    messages, _ = judged(Walk("x", restored=True, version="data", migrations=rows, problems=(problem,)), CHANGE, False)
+    walk = WalkRecord("x", restored=True, version="data", migrations=rows, problems=(problem,))
+    messages, _ = judged(walk, CHANGE, False)
     about = {(message.code, message.step, message.detail) for message in messages}
     assert ("migration_raised", DATA, "no") in about and ("migration_ended", SCHEMA, "") in about
 
@@ -118,7 +120,7 @@ def test_what_the_change_does_outside_of_its_migrations_has_limits(
     before: int | None, rows: int, excuse: str
 ) -> None:
     earlier = () if before is None else (around("master", before),)
-    walk = Walk("x", True, limits=of({"default": 100}), migrations=(*earlier, around("change 1,1", rows)))
+    walk = WalkRecord("x", True, limits=of({"default": 100}), migrations=(*earlier, around("change 1,1", rows)))
     messages, found = judged(walk, CHANGE, False)
     assert messages[-1].code == "migration_changed_rows" and messages[-1].excuse == excuse
     assert messages[-1].step == AROUND and messages[-1].detail.startswith("outside of the migrations of change 1,1: ")
@@ -127,7 +129,7 @@ def test_what_the_change_does_outside_of_its_migrations_has_limits(
 
 
 def test_what_is_outside_of_the_migrations_has_a_key_of_its_own() -> None:
-    walk = Walk("x", True, limits=of({"default": 100, "around->change": 60_000}))
+    walk = WalkRecord("x", True, limits=of({"default": 100, "around->change": 60_000}))
     messages, _ = judged(replace(walk, migrations=(around("change 1,1", 50_000),)), CHANGE, False)
     assert messages == []
     (message,), _ = judged(replace(walk, migrations=(around("master", 50_000),)), CHANGE, False)
@@ -135,13 +137,13 @@ def test_what_is_outside_of_the_migrations_has_a_key_of_its_own() -> None:
 
 
 def test_rows_that_cannot_be_known_are_no_success() -> None:
-    walk = Walk("x", True, limits=of({"default": 100}), migrations=(around("change 1,1", None, seconds=None),))
+    walk = WalkRecord("x", True, limits=of({"default": 100}), migrations=(around("change 1,1", None, seconds=None),))
     messages, _ = judged(walk, CHANGE, False)
     assert [(message.code, message.counts) for message in messages] == [("limit_not_measurable", True)]
 
 
 def test_no_change_is_refused_for_what_is_merged_and_cannot_be_measured() -> None:
-    walk = Walk("x", True, limits=of({"default": 100}), migrations=(around("master", None, seconds=None),))
+    walk = WalkRecord("x", True, limits=of({"default": 100}), migrations=(around("master", None, seconds=None),))
     messages, _ = judged(walk, CHANGE, False)
     assert [(message.code, message.counts, message.excuse) for message in messages] == [
         ("limit_not_measurable", False, excess.MERGED)

@@ -143,7 +143,7 @@ def test_a_message_that_is_excused_does_not_count() -> None:
 
 
 def test_ours_is_what_is_not_the_changes() -> None:
-    assert [fault.value for fault in Fault if fault.ours] == ["dataset", "operator", "machine"]
+    assert [fault.value for fault in Fault if fault.infrastructure] == ["dataset", "operator", "machine"]
 
 
 def test_trouble_of_ours_reads_as_a_failure() -> None:

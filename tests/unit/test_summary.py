@@ -22,7 +22,7 @@ def test_the_first_line_tells_ours_and_the_changes_apart(walked: Case) -> None:
     first = summary.lines(found)[0]
     assert first.startswith(found.outcome.name)
     assert ("(change's fault)" in first) == (found.fault is Fault.CHANGE)
-    assert ("(not the change's fault, but the " in first) == found.fault.ours
+    assert ("(not the change's fault, but the " in first) == found.fault.infrastructure
     assert summary.lines(found)[1:] == [message.text for message in found.messages]
 
 

@@ -17,7 +17,7 @@ from worker.counters import MEASURED
 from worker.inputs import untrusted
 from worker.report import summary
 from worker.verdict import CODES, Fault, Message, Outcome, Problem, artifacts, decide, judge
-from worker.verdict.checkout import Checkout
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.result_text import LENGTH
 
 
@@ -285,7 +285,7 @@ def steps(tmp_path: Path, version: list[str], *walked: tuple[str, str, str, str]
         step = {"kind": kind, "from": from_, "to": to}
         events += [{"event": "begin", **step}, {"event": "end", **step, "exit": 0, "version": after}]
     (tmp_path / "walk-a.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    rows = judge.walk(artifacts.read(tmp_path).walks["a"], artifacts.checkout.read(tmp_path) or Checkout(), False)
+    rows = judge.walk(artifacts.read(tmp_path).walks["a"], artifacts.checkout.read(tmp_path) or CheckoutRecord(), False)
     return [message.code for message in rows[0]]
 
 
@@ -421,7 +421,7 @@ def test_any_files_give_a_verdict(
     if alone.outcome is Outcome.SUCCESS:
         final = read.walks["a"]
         assert final.final == final.expected != ""
-        assert final.migrations and all(row.well for row in final.migrations)
+        assert final.migrations and all(row.succeeded for row in final.migrations)
         assert all(message.excuse for message in alone.messages)
 
 

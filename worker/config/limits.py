@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dataset allows a migration to do, and which excess was waived (docs/datasets.md)."""
+"""A dataset's limits on migrations, and the waivers for exceeding them (docs/datasets.md)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from worker.counters import MEASURED
 from worker.inputs import untrusted as safe
 
 SCHEMA, DATA, DOWNGRADE, AROUND = "schema", "data", "downgrade", "around"
-"""The kinds of migrations: a step up, a command that moves data, a step down; and what a stage's code does outside of
+"""The kinds of migrations: an upgrade, a command that moves data, a downgrade; and what a stage's code does outside of
 its migrations."""
 
 _KINDS = (SCHEMA, DATA, DOWNGRADE, AROUND)
 _NAMED = (DATA, AROUND)
-"""The kinds that have no revision to come from: their name stands there."""
+"""The kinds without a revision that they lead from: the kind takes its place."""
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """An excess that was accepted: of one migration (see `keys_of`), for one limit's key or "" for all."""
+    """An accepted excess of one migration (see `keys_of`), for one limit's key or "" for all."""
 
     migration: str
     limit: str
@@ -35,10 +35,10 @@ class Waiver:
 
 
 def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
-    """The keys that are about a migration, the one that is meant most precisely first.
+    """The keys that apply to a migration, the most specific first.
 
-    ``schema a->b`` is about a migration of that kind alone. Without a kind, ``data->…`` and ``around->…`` are about
-    those, whatever revisions a change may name like that, and all others about steps up and down.
+    ``schema a->b`` applies to that kind alone. Without a kind, ``data->…`` and ``around->…`` apply to those kinds, even
+    if a change names revisions like that, and all other keys to upgrades and downgrades.
     """
     step = f"{from_}->{to}"
     if not kind:
@@ -49,17 +49,17 @@ def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """All limits of a dataset: `tables` by key, those in `warn_only` are reported and fail nothing."""
+class DatasetLimits:
+    """All limits of a dataset: `tables` by key; those in `warn_only` are reported but fail nothing."""
 
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     warn_only: frozenset[str] = frozenset()
     waivers: tuple[Waiver, ...] = ()
 
     def allowed(self, key: str, from_: str, to: str, kind: str = "") -> float | None:
-        """What a migration is allowed; None when there is no limit for it.
+        """A migration's limit; None when there is none.
 
-        Its own limit counts, else that of its database (``api:default``), else ``default``.
+        Its own limit applies, else that of its database (``api:default``), else ``default``.
         """
         table = self.tables.get(key, {})
         database, colon, _ = (from_ if to == "base" else to).partition(":")
@@ -94,7 +94,7 @@ class Limits:
         return "this limit only warns" if key in self.warn_only else ""
 
 
-def read(limits: object, waivers: object) -> tuple[Limits, int]:
+def read(limits: object, waivers: object) -> tuple[DatasetLimits, int]:
     """The limits and waivers of `dataset-<name>.json`, and how many of its entries cannot be understood."""
     tables: dict[str, dict[str, float]] = {}
     warn_only: set[str] = set()
@@ -112,7 +112,7 @@ def read(limits: object, waivers: object) -> tuple[Limits, int]:
     usable = tuple(waiver for waiver in found if waiver is not None)
     unusable += waivers is not None and not isinstance(waivers, list)
     unusable += len(safe.sequence(waivers)) - len(usable)
-    return Limits(tables, frozenset(warn_only), usable), unusable
+    return DatasetLimits(tables, frozenset(warn_only), usable), unusable
 
 
 def _waiver(item: Mapping[str, Any]) -> Waiver | None:

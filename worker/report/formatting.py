@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, versions and endings as people read them; the page's filters."""
+"""Formatting numbers, versions and endings for people; the page's filters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def count(value: float | None) -> str:
 
 
 def ending(migration: Migration) -> str:
-    """How a migration ended that did not end well."""
+    """How a migration that failed ended."""
     if not migration.ended:
         return "no end was seen"
     if migration.exit is None:

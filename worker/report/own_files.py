@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that steps of an operator's own have left in a job's results, as far as they are published."""
+"""The files that an operator's own steps left in a job's results, if they are published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOST = 200
-"""Files that a page links to."""
+"""How many files a page links to."""
 
 DEPTH = 3
 REFUSED = frozenset(
@@ -17,11 +17,11 @@ REFUSED = frozenset(
     " axd cer cshtml vbhtml jsp jspx jspf jsw jhtml do cfm cfml cfc nsf exe dll shtml shtm stm var map"
     " config ini htaccess htpasswd html htm xhtml xht mht mhtml hta svg svgz xml xsl xslt swf js mjs wasm".split()
 )
-"""Parts of names that the role upload_logs does not publish (its defaults; a test compares)."""
+"""File name extensions that the role upload_logs does not publish (its defaults; a test compares them)."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,-]{0,199}")
 _ELSEWHERE = ("artifacts", "first-try")
-"""Folders whose files the page has named already."""
+"""Folders whose files the page lists already."""
 
 _MOST_ENTRIES = 5000
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict as people and scripts read it: `result.json`, `index.html`, and text for a terminal.
+"""A verdict for people and scripts: `result.json`, `index.html`, and text for a terminal.
 
-Pure like the verdict: the same verdict and header give the same bytes. docs/artifacts.md describes `result.json`.
+Pure functions like the verdict: the same verdict and header give the same bytes. `result.json` is described in
+docs/artifacts.md.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SCHEMA = 1
 JOB_FIELDS = (
     "id", "name", "project", "branch", "change", "patchset", "ref", "commit", "pipeline",
 )  # fmt: skip
-# The files beside a page, in the order in which a reader wants them, and what they are.
+# The files linked from a page, in the order that readers want, with their descriptions.
 FILES = {
     "task_output.log": "what Ansible printed",
     "git_prep.log": "the checkout: every git command, and what it said",
@@ -44,12 +45,12 @@ FILES = {
 OWN = "of a step of the job's own"
 MAX_MESSAGES = 100
 MAX_ROWS = 1000
-"""What a page shows at most of either; `result.json` has them all."""
+"""How many of each a page shows at most; `result.json` has them all."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a report says beside the verdict: th_job, where it will be read, when it began, seconds it took."""
+    """What a report has besides the verdict: th_job, its URL, when the job started, how many seconds it took."""
 
     job: Mapping[str, Any]
     url: str = ""
@@ -59,7 +60,7 @@ class Header:
 
 @dataclass(frozen=True)
 class File:
-    """A file beside the page, and its bytes."""
+    """A file linked from the page: its name, its description, and its size in bytes."""
 
     name: str
     what: str
@@ -74,12 +75,12 @@ def write(results: Path, verdict: Verdict, header: Header) -> None:
 
 
 def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
-    """What `result.json` holds."""
+    """The content of `result.json`."""
     return {
         "schema": SCHEMA,
         "result": verdict.outcome.name,
         "fault": verdict.fault.value,
-        "ours": verdict.fault.ours,
+        "ours": verdict.fault.infrastructure,
         "job": _job(header),
         "url": header.url,
         "started": header.started,
@@ -147,11 +148,11 @@ def render_text(verdict: Verdict, url: str = "") -> str:
 
 
 def _whose(message: Message) -> str:
-    """Whose a message is, for people."""
+    """Whose fault a message is, in words."""
     if not message.counts:
-        # of a limit that only warns, or an excess that was waived, the fault is nobody's
+        # nobody is at fault for a limit that only warns, or an excess that was waived
         return f"the {message.fault.value}'s, does not count" if message.blame else "does not count"
-    if message.fault.ours:
+    if message.fault.infrastructure:
         return f"not the change's fault, but the {message.fault.value}'s"
     return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"
 
@@ -173,7 +174,7 @@ def _message(message: Message) -> dict[str, Any]:
         "detail": message.detail,
         "rows": message.rows,
         "fault": message.fault.value,
-        "ours": message.fault.ours,
+        "ours": message.fault.infrastructure,
         "counts": message.counts,
         "excuse": message.excuse,
         "explanation": message.explanation,
@@ -229,7 +230,7 @@ def _migration(row: MigrationResult) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _View:
-    """A dataset as the page shows it: `fine` are the migrations that nobody has to look at."""
+    """A dataset as shown on the page: `fine` are the migrations that need no attention."""
 
     result: DatasetResult
     notable: Sequence[MigrationResult]
@@ -261,7 +262,7 @@ class _View:
 
 
 def _job(header: Header) -> dict[str, str]:
-    # by hand, job.yaml may hold numbers and dates
+    # a job.yaml written by hand may contain numbers and dates
     values = {name: header.job.get(name) for name in JOB_FIELDS}
     return {name: "" if value is None else text(str(value)) for name, value in values.items()}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict in one line, and in a few sentences about how the job was done: what a reader sees first."""
+"""A verdict in one line, and a few sentences on how the job was run: what a reader sees first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.inputs import text as text_of
 from worker.report.formatting import count, seconds, size
 from worker.verdict import AFTERWARDS, CODES, Fault, Outcome, Verdict
 from worker.verdict.artifacts import Migration
-from worker.verdict.checkout import Checkout
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.judge import some
 
 HEADLINES = {
@@ -30,11 +30,11 @@ FAULTS = {
 _EXCUSED = (
     "The migrations run on every dataset. What is over a limit is waived, merged already, or a limit that only warns."
 )
-_WAY_DOWN = {
+_DOWNGRADE_HEADLINES = {
     Outcome.WARNING: "The migrations can be taken back, but go over a limit.",
     Outcome.FAILURE: "The migrations cannot be taken back on real data.",
 }
-# The messages that the headlines of WARNING and FAILURE are about; the others say it better themselves.
+# The messages that the headlines of WARNING and FAILURE fit; for others, their own explanation is better.
 _TYPICAL = ("migration_unfinished", *(counter.code for counter in MEASURED))
 _LONGEST_NOTE = 1000
 _NAMES = 5
@@ -47,10 +47,10 @@ def line(verdict: Verdict) -> str:
 
 
 def whose(fault: Fault) -> str:
-    """Whose fault it is, in brackets: the change's is told apart from an infrastructure failure's."""
+    """Whose fault it is, in brackets: the change's, or that of the infrastructure."""
     if fault is Fault.NONE:
         return ""
-    return f" (not the change's fault, but the {fault.value}'s)" if fault.ours else " (change's fault)"
+    return f" (not the change's fault, but the {fault.value}'s)" if fault.infrastructure else " (change's fault)"
 
 
 def headline(verdict: Verdict) -> str:
@@ -58,7 +58,7 @@ def headline(verdict: Verdict) -> str:
     weighty = verdict.weighty
     if weighty and verdict.outcome in (Outcome.WARNING, Outcome.FAILURE):
         if all(message.code in _TYPICAL and message.step == DOWNGRADE for message in weighty):
-            return _WAY_DOWN[verdict.outcome]
+            return _DOWNGRADE_HEADLINES[verdict.outcome]
         if any(message.code in _TYPICAL for message in weighty):
             return HEADLINES[verdict.outcome]
         return weighty[0].kind.explanation
@@ -68,22 +68,22 @@ def headline(verdict: Verdict) -> str:
 
 
 def reason(verdict: Verdict) -> str:
-    """What has made the verdict what it is, where, and what was said of it; "" of a success."""
+    """What determined the verdict, where, and the detail; "" for a success."""
     return verdict.first_line if verdict.outcome not in (Outcome.SUCCESS, Outcome.CANCELED) else ""
 
 
 def lines(verdict: Verdict) -> list[str]:
-    """All messages as one line each, for who cannot have the report; the first says what it is, and whose."""
+    """All messages, one line each, for readers without the report, after the verdict and whose fault it is."""
     return [line(verdict), *(message.text for message in verdict.messages)]
 
 
 def notes(verdict: Verdict) -> list[str]:
-    """What a reader has to know about how the job was done."""
+    """What a reader needs to know about how the job was run."""
     found = verdict.artifacts
     if found is None:
         return []
-    said = [f"The test says: {found.message}"] if found.message else []
-    notes = [*_second_try(verdict), *said, *(_touched(verdict, found.checkout) if found.checkout else [])]
+    plugin_note = [f"The test says: {found.message}"] if found.message else []
+    notes = [*_second_try(verdict), *plugin_note, *(_touched(verdict, found.checkout) if found.checkout else [])]
     notes += [*_further(verdict), *_of_datasets(verdict)]
     return [text_of(note, _LONGEST_NOTE) for note in notes[:_MOST_NOTES]]
 
@@ -98,7 +98,7 @@ def _second_try(verdict: Verdict) -> list[str]:
     return [f"This is the second try. An infrastructure failure ended the first after {lasted}: {reason}."]
 
 
-def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
+def _touched(verdict: Verdict, checkout: CheckoutRecord) -> list[str]:
     notes = []
     change = any(stage.kind == "change" for stage in checkout.stages)
     if change and checkout.touch_known and not checkout.by_change and not checkout.removed:
@@ -121,7 +121,7 @@ def _touched(verdict: Verdict, checkout: Checkout) -> list[str]:
     return notes
 
 
-def _walked(verdict: Verdict, checkout: Checkout) -> str:
+def _walked(verdict: Verdict, checkout: CheckoutRecord) -> str:
     tip = next((stage.name for stage in checkout.stages if stage.kind == "tip"), "")
     walks = [result.walk for result in verdict.datasets]
     whole = bool(walks) and all(walk is not None and walk.final is not None for walk in walks)
@@ -130,7 +130,7 @@ def _walked(verdict: Verdict, checkout: Checkout) -> str:
 
 
 def _of_datasets(verdict: Verdict) -> list[str]:
-    """What is known of the datasets' dumps."""
+    """Notes on the datasets' dumps."""
     return [f"{result.name}: {note}" for result in verdict.datasets if result.walk for note in result.walk.notes]
 
 
@@ -150,7 +150,7 @@ def _further(verdict: Verdict) -> list[str]:
 
 
 def _did(row: Migration) -> str:
-    """What was measured of a migration, in words."""
+    """A migration's counters in words."""
     *most, last = [counter.note.format(_amount(row, counter)) for counter in COUNTERS if counter.note]
     return f"{', '.join(most)} and {last}"
 

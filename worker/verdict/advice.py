@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an error of a migration means and what to do about it, where the detail says more than the message's kind."""
+"""What a migration's error means and what to do about it, where the detail is more specific than the code."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _OF_THE_DATABASE = (
         Advice("The migration's rows are written when it has ended.", "Write INSERT in place of INSERT DELAYED."),
     ),
 )
-"""What the walk itself finds in the database, by its words."""
+"""Problems that the walk itself finds in the database, by its messages."""
 _SENT = Advice(
     "The migration's process was ended by a signal.",
     "Look for what sends it: the migration itself, or a program that it starts.",
@@ -80,9 +80,9 @@ _SENT = Advice(
 
 
 def of(code: str, detail: str, rows: str = "") -> Advice | None:
-    """What there is to say about a message of this code with this detail; None where its kind says all.
+    """The advice for a message with this code and detail; None where the code's own is enough.
 
-    `rows` is what the database said about the rows afterwards.
+    `rows` describes the rows that caused the error.
     """
     if code == "migration_killed":
         return _of_signal(detail)
@@ -98,11 +98,11 @@ def of(code: str, detail: str, rows: str = "") -> Advice | None:
         return found
     if sql_detail.revision_id_too_long(detail):
         return _REVISION_ID
-    said = sql_detail.find(detail)
-    if said is None:
+    server_error = sql_detail.find(detail)
+    if server_error is None:
         return None
-    null = said.number == 1265 and sql_detail.null_found(rows)
-    number = 1138 if null else said.number
+    null = server_error.number == 1265 and sql_detail.null_found(rows)
+    number = 1138 if null else server_error.number
     error = (WRITTEN.get(number) if sql_detail.writes_rows(detail) else None) or ERRORS.get(number)
     return Advice(error.explanation, error.remedy) if error else None
 

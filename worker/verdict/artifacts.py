@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what the playbooks left (docs/artifacts.md): bounded, and never surprised by what is there.
+"""Reading what the playbooks left (docs/artifacts.md): within limits, and prepared for anything.
 
-The names, details and versions in these files can come from the change under test. They are cut to a length and
-rid of control characters here, once; code that shows them has only to escape them for the place.
+The names, details and versions in these files may come from the change under test. They are shortened and stripped of
+control characters here, once; code that shows them only has to escape them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from worker.config import limits
-from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Limits
+from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, DatasetLimits
 from worker.counters import COUNTERS, SECONDS, Counter
 from worker.inputs import untrusted as safe
 from worker.verdict import checkout
-from worker.verdict.checkout import Checkout, Environment
+from worker.verdict.checkout import CheckoutRecord, Environment
 from worker.verdict.problems import Control, Problem, control_of, problem_of
 
 
@@ -28,9 +28,9 @@ class Migration:
     """One migration of a walk, of a kind: SCHEMA, DATA (`from_` is ``data``, `to` its name) or DOWNGRADE; or AROUND
     (`from_` is ``around``, `to` the kind of the stage): what a stage's code did outside of its migrations.
 
-    `ended` is whether it was seen to end, well or not; `exit` is then as docs/artifacts.md says. `seconds` is wall
-    time, without the `start_up` of a process that was there for this migration alone. `rounds` is how often a
-    command of a data migration was run; `counters` are by name, None for what the server does not give.
+    `ended` is whether its end was recorded, successful or not; `exit` is as in docs/artifacts.md. `seconds` is wall
+    time without the `start_up` of a process that ran this migration alone. `rounds` is how often a data migration's
+    command was run; `counters` are by name, None for what the server does not measure.
     """
 
     stage: str
@@ -47,16 +47,16 @@ class Migration:
 
     @property
     def subject(self) -> str:
-        """The revision that it is about; "" where it has none."""
+        """The revision that it applies or takes back; "" for none."""
         return {SCHEMA: self.to, DOWNGRADE: self.from_}.get(self.kind, "")
 
     def measured(self, counter: Counter) -> float | None:
-        """What was measured of it; None where that is not known."""
+        """The value of a counter; None where it is not known."""
         return self.seconds if counter is SECONDS else self.counters.get(counter.name)
 
     @property
-    def well(self) -> bool:
-        """Whether it came to its end without an error."""
+    def succeeded(self) -> bool:
+        """Whether it ended without an error."""
         return self.ended and self.exit == 0
 
 
@@ -71,22 +71,22 @@ class Database:
 
 @dataclass(frozen=True)
 class FirstTry:
-    """The try before this one, which an infrastructure failure ended: what it was, and the seconds that it took."""
+    """The first try, which an infrastructure failure ended: its problems, and how many seconds it took."""
 
     problems: tuple[Problem, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What is known of one dataset: its restore, its limits, and its migrations in order.
+class WalkRecord:
+    """What is known about one dataset: its restore, its limits, and its migrations in order.
 
-    `file` is the dataset's own, `server` the database server's version, `private` whether the job had it for itself.
+    `file` is the dataset's file, `server` the database server's version, `private` whether the job had a server of its
+    own.
 
-    `final` and `expected` are None when the walk did not come to its end; `damaged` counts what is there and cannot
-    be understood, so that something may be missing here. `packaged` are migrations of packages that the change's stage
-    runs: the file of each, and whether the change has brought it. `beyond` is which bound of what is read of events
-    they are beyond.
+    `final` and `expected` are None when the walk did not complete; `damaged` counts entries that cannot be read, so
+    that something may be missing. `packaged` are the packaged migrations that the change's stage runs: the file of
+    each, and whether the change brings it. `beyond` describes the limit on reading events that the walk exceeds.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Walk:
     method: str = ""
     snapshot: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: DatasetLimits = field(default_factory=DatasetLimits)
     remarks: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -117,14 +117,14 @@ class Walk:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """All that a job left. `problems` and `controls` are those of `errors.jsonl`: before a walk, or beside it.
+    """Everything that a job left. `problems` and `controls` are those of `errors.jsonl`: before or besides the walks.
 
-    `first_try` is there when these are the artifacts of a second one. `message` is what a plugin's own test has said.
+    `first_try` is set when these are the artifacts of a second try. `message` is that of a plugin's own test.
     """
 
-    checkout: Checkout | None
+    checkout: CheckoutRecord | None
     environments: tuple[Environment, ...]
-    walks: Mapping[str, Walk]
+    walks: Mapping[str, WalkRecord]
     problems: tuple[Problem, ...]
     first_try: FirstTry | None = None
     controls: tuple[Control, ...] = ()
@@ -153,7 +153,7 @@ def _first_try(document: Mapping[str, Any]) -> FirstTry | None:
     return FirstTry(problems, safe.number(document.get("seconds")) or 0.0) if problems else None
 
 
-def _walk(folder: Path, name: str) -> Walk:
+def _walk(folder: Path, name: str) -> WalkRecord:
     facts = safe.document(folder / f"dataset-{name}.json")
     server = dict(safe.items(facts.get("server")))
     reader = _WalkReader()
@@ -161,7 +161,7 @@ def _walk(folder: Path, name: str) -> Walk:
         reader.take(event)
     reader.close()
     allowed, unusable = limits.read(facts.get("limits"), facts.get("waivers"))
-    return Walk(
+    return WalkRecord(
         name=name,
         restored=bool(facts),
         file=safe.name(facts.get("file")),
@@ -206,7 +206,7 @@ def _remark(value: object) -> str:
 
 
 class _WalkReader:
-    """Puts the events of one walk together."""
+    """Assembles the events of one walk."""
 
     def __init__(self) -> None:
         self.migrations: list[Migration] = []
@@ -221,7 +221,7 @@ class _WalkReader:
         self._open: Migration | None = None
 
     def take(self, event: Mapping[str, Any] | None) -> None:
-        """Take one event; None for one that cannot be understood."""
+        """Take one event; None for one that could not be parsed."""
         kind = event.get("event") if event else None
         if event is None or not isinstance(kind, str):
             self.damaged += 1
@@ -245,7 +245,7 @@ class _WalkReader:
             self.packaged |= checkout.read_packaged(event)
 
     def close(self) -> None:
-        """A migration that was begun and has no end."""
+        """Add a migration that has begun but not ended."""
         if self._open:
             self.migrations.append(self._open)
             self._open = None
@@ -259,7 +259,7 @@ class _WalkReader:
         stage, from_, to = self._step(event)
         begun, self._open = self._open, None
         if begun is None or (begun.from_, begun.to, begun.kind) != (from_, to, _kind(event)):
-            self.damaged += 1  # an end without its start is no evidence of anything
+            self.damaged += 1  # an end without its beginning proves nothing
             if begun:
                 self.migrations.append(begun)
             return
@@ -280,7 +280,7 @@ class _WalkReader:
         )
 
     def _final(self, version: object, expected: object) -> None:
-        # two versions that differ do not look alike for having been cut or cleaned: they bear the digest of the whole
+        # different versions stay different when they are shortened or cleaned: they keep a digest of the whole
         found, wanted = safe.version(version), safe.version(expected)
         if not found or not wanted:
             self.damaged += 1
@@ -289,6 +289,6 @@ class _WalkReader:
 
 
 def _kind(event: Mapping[str, Any]) -> str:
-    # what is not known is held to what is asked of a step up, which is the most
+    # unknown kinds are judged like upgrades, which are checked most strictly
     kind = event.get("kind")
     return kind if kind in (DATA, DOWNGRADE, AROUND) else SCHEMA

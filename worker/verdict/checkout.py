@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was checked out and built, as the playbooks have left it (docs/artifacts.md)."""
+"""What was checked out and built, as recorded by the playbooks (docs/artifacts.md)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from worker.inputs import untrusted as safe
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of the walk, as the checkout found it. `kind` is release, tip or change."""
+class StageRecord:
+    """A stage of the walk, as recorded by the checkout. `kind` is release, tip or change."""
 
     name: str
     slug: str
@@ -23,24 +23,24 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Checkout:
+class CheckoutRecord:
     """What was checked out; `files` maps a revision to its file, `down` to those that must have run before it.
 
-    `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change
-    adds or alters, `added` those that it adds, `removed` those that it takes away, `helpers` the other files of the
-    migrations' that it touches, `others` all the rest, but for plain text. `pointers` are the files of the checkout
-    that hold a pointer of Git LFS, `pointers_brought` those that differ from what is merged. The revisions of a
-    database with a name begin with it and a colon. `touch_known` is whether it is known what the change touches: an
-    old log does not tell. `base` is the commit that the change and its branch have in common, "" where there is none.
-    `tip_has_heads` is whether the branch's tip is left out because it has several heads. `merged_packages` are
-    migrations of packages that run after the branch's tip and that the change has not brought.
+    `replaces` maps a squashed migration to those that it stands for. `by_change` are the revisions that the change adds
+    or alters, `added` those that it adds, `removed` those that it removes, `helpers` the other files beside the
+    migrations that it touches, `others` all the rest except plain text. `pointers` are the files that are Git LFS
+    pointers, `pointers_brought` those of them that differ from the merged ones. The revisions of a database with a name
+    begin with that name and a colon. `touch_known` is whether it is known what the change touches: old logs do not show
+    it. `base` is the merge base, "" where there is none. `tip_has_heads` is whether the branch's tip is left out as it
+    has several heads. `merged_packages` are packaged migrations that run after the branch's tip and that the change
+    does not bring.
     """
 
     commit: str = ""
     subject: str = ""
     branch: str = ""
     base: str = ""
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     replaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -58,8 +58,8 @@ class Checkout:
     seconds: float = 0.0
     merged_packages: frozenset[str] = frozenset()
 
-    def with_packages(self, packaged: Mapping[str, tuple[str, bool]]) -> Checkout:
-        """The same with the migrations of packages that a walk's last stage runs (`Walk.packaged`)."""
+    def with_packages(self, packaged: Mapping[str, tuple[str, bool]]) -> CheckoutRecord:
+        """The same with the packaged migrations that a walk's last stage runs (`Walk.packaged`)."""
         brought = frozenset(revision for revision, (_, by_change) in packaged.items() if by_change)
         return replace(
             self,
@@ -71,7 +71,7 @@ class Checkout:
 
     @property
     def tests_a_change(self) -> bool:
-        """Whether there is a change: the job of a timer, or of a branch that has moved, has merged code alone."""
+        """Whether there is a change: jobs of timers and of branch updates test merged code alone."""
         return not self.touch_known or self.base not in ("", self.commit)
 
     def before_the_change(self, stage: str) -> bool:
@@ -80,17 +80,17 @@ class Checkout:
 
     @property
     def alters_code(self) -> bool:
-        """Whether the change touches anything that a migration of others' can use in the change's stage."""
+        """Whether the change touches code that other people's migrations may use in its stage."""
         return bool(self.helpers or self.others)
 
     def brings(self, revision: str) -> bool:
         """Whether the change adds or alters a migration, named by its revision, or by several joined by commas."""
         return not self.by_change.isdisjoint((revision, *revision.split(",")))
 
-    def behind(self, revisions: Iterable[str]) -> set[str]:
-        """The revisions and all that they build on, or replace: what a squashed migration stands for is done with it.
+    def with_ancestors(self, revisions: Iterable[str]) -> set[str]:
+        """The revisions and all that they build on, or replace: a squashed migration stands for those it replaces.
 
-        One that the change brings is not believed about what it replaces.
+        What a squashed migration of the change replaces is not trusted.
         """
         seen: set[str] = set()
         queue = list(revisions)
@@ -102,8 +102,8 @@ class Checkout:
                 queue.extend(() if revision in self.by_change else self.replaces.get(revision, ()))
         return seen
 
-    def stood_for(self, done: set[str]) -> set[str]:
-        """The squashed migrations all of whose replaced ones are done: the tool takes them as done, and runs none."""
+    def squashed_done(self, done: set[str]) -> set[str]:
+        """The squashed migrations whose replaced ones are all done: the tool takes them as done, and runs none."""
         found: set[str] = set()
         while more := {
             squash
@@ -116,7 +116,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment that was built, or taken from the cache. `packages` are ``name==version``."""
+    """A virtual environment that was built or reused. `packages` are ``name==version``."""
 
     stage: str
     python: str
@@ -125,7 +125,7 @@ class Environment:
     packages: tuple[str, ...]
 
 
-def read(folder: Path) -> Checkout | None:
+def read(folder: Path) -> CheckoutRecord | None:
     """Read `checkout.json` in a folder of artifacts; None when it is not there."""
     document = safe.document(folder / "checkout.json")
     if not document:
@@ -136,13 +136,13 @@ def read(folder: Path) -> Checkout | None:
         for revision, facts in safe.items(document.get("revisions"))
         if isinstance(facts, dict)
     }
-    return Checkout(
+    return CheckoutRecord(
         commit=safe.name(document.get("commit")),
         subject=safe.name(document.get("subject")),
         branch=safe.name(document.get("branch")),
         base=safe.name(document.get("base")),
         stages=tuple(
-            Stage(
+            StageRecord(
                 safe.name(item.get("name")),
                 safe.name(item.get("slug")),
                 safe.name(item.get("kind")),
@@ -177,7 +177,7 @@ def read(folder: Path) -> Checkout | None:
 
 
 def read_packaged(event: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
-    """The migrations of a walk's `packages` event: the file of each, and whether the change has brought it."""
+    """The migrations of a walk's `packages` event: the file of each, and whether the change brings it."""
     return {
         safe.version(revision): (safe.name(facts.get("file")), facts.get("by_change") is True)
         for revision, facts in safe.items(event.get("migrations"))

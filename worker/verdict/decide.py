@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From artifacts to a verdict: a pure function, so the same files always mean the same.
+"""From artifacts to a verdict: a pure function, so the same files always give the same verdict.
 
-What no file says never becomes a SUCCESS: a dataset that had to be tested and left nothing, a walk without its end,
-a job without any walk.
+Missing evidence never becomes a SUCCESS: a dataset to test that left nothing, a walk without an end, a job without any
+walk.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from dataclasses import dataclass, replace
 from worker.inputs import untrusted
 from worker.inputs.git_url import mask
 from worker.verdict import excess, first_line, judge, result_text
-from worker.verdict.artifacts import Artifacts, Walk
-from worker.verdict.checkout import Checkout
+from worker.verdict.artifacts import Artifacts, WalkRecord
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.judge import MigrationResult
-from worker.verdict.merged import Merged
+from worker.verdict.merged import MergedFindings
 from worker.verdict.outcome import Fault, Message, Outcome, worst
 
-# Messages that say that we have ended the job.
+# Messages that the worker has ended the job.
 _ENDING = ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out")
 _ORDER = (Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE, Outcome.CANCELED, Outcome.SUCCESS)
 
 
 @dataclass(frozen=True)
 class DatasetResult:
-    """What became of one dataset."""
+    """The result for one dataset."""
 
     name: str
     outcome: Outcome
-    walk: Walk | None
+    walk: WalkRecord | None
     migrations: tuple[MigrationResult, ...]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a job. `messages` come with the change's first, then the worst; `artifacts` are what it was
-    computed from."""
+    """The verdict on a job, computed from `artifacts`. In `messages` those for the change's author come first, then the
+    worst."""
 
     outcome: Outcome
     messages: tuple[Message, ...]
@@ -46,22 +46,22 @@ class Verdict:
 
     @property
     def fault(self) -> Fault:
-        """Who can fix it: of the messages that weigh most, the change's author if there is one for them."""
+        """Who can fix it: the change's author if any decisive message is for them, else whom the first one is for."""
         faults = [message.fault for message in self.weighty]
         return Fault.CHANGE if Fault.CHANGE in faults else next(iter(faults), Fault.NONE)
 
     @property
     def weighty(self) -> list[Message]:
-        """The messages that have made the outcome what it is."""
+        """The messages that determine the outcome."""
         return [message for message in self.messages if message.counts and message.outcome is self.outcome]
 
     @property
     def may_retry(self) -> bool:
-        """Whether the same job may end otherwise when it is run again: only failures of that kind ended it."""
+        """Whether the same job may succeed when it is run again: all decisive messages are of that kind."""
         return self.outcome is Outcome.INFRASTRUCTURE and all(message.kind.retry for message in self.weighty)
 
     def gearman_result(self) -> str | None:
-        """What Zuul is sent: None, so that it launches the build again, for an infrastructure failure."""
+        """The result for Zuul; None for an infrastructure failure, so that it launches the build again."""
         if self.outcome is Outcome.INFRASTRUCTURE:
             return None
         if self.outcome in (Outcome.SUCCESS, Outcome.CANCELED):
@@ -70,27 +70,27 @@ class Verdict:
 
     @property
     def first_line(self) -> str:
-        """What was found, in one line: the cause, where it is, and on which datasets."""
+        """The result in one line: the cause, where it is, and on which datasets."""
         return first_line.of(self.messages, self.outcome, self.fault)
 
 
 def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
-    """The verdict on a job that had to test `datasets`; None is a job of another kind, which tests none.
+    """The verdict on a job that had to test `datasets`; None is for other kinds of jobs, which test none.
 
-    What a job was doing when we ended it before its time is not held against the change.
+    What a job was doing when the worker ended it early is not held against the change.
     """
-    merged = Merged.of(artifacts)
-    messages = [merged.whose(judge.message_of(problem)) for problem in artifacts.problems]
-    ended_by_us = any(message.code in _ENDING for message in messages)
-    if ended_by_us and not artifacts.controls:
-        messages = [message for message in messages if message.code not in judge.BY_THE_END]
+    merged = MergedFindings.of(artifacts)
+    messages = [merged.attributed(judge.message_of(problem)) for problem in artifacts.problems]
+    cut_short = any(message.code in _ENDING for message in messages)
+    if cut_short and not artifacts.controls:
+        messages = [message for message in messages if message.code not in judge.TERMINATION_CODES]
     explained = any(not message.dataset for message in messages)
     results = []
     for name in dict.fromkeys(datasets or ()):
         own = [message for message in messages if message.dataset == name]
-        # on a full disk even the end of a migration may not have been written down
+        # on a full disk even the end of a migration may not have been recorded
         full = [message for message in messages if message.code == "disk_full" and message.dataset in ("", name)]
-        cut_off = ended_by_us or bool(full)
+        cut_off = cut_short or bool(full)
         found, result = _dataset(name, artifacts.walks.get(name), own, merged, explained, cut_off)
         messages += found
         results.append(result)
@@ -101,7 +101,7 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
 
 
 def of_messages(messages: Iterable[Message]) -> Verdict:
-    """The verdict on a job that came to nothing that could be looked at."""
+    """The verdict on a job that left no artifacts to judge."""
     return _verdict(list(messages), [], None)
 
 
@@ -125,8 +125,7 @@ def _verdict(messages: list[Message], results: list[DatasetResult], artifacts: A
 
 
 def _in_order(messages: Sequence[Message]) -> list[Message]:
-    """The change's first, for its author reads them; then the worst, with what is said of a dataset together; what
-    does not count comes last."""
+    """Those for the change's author first; then the worst, grouped by dataset; those that do not count last."""
     names = list(dict.fromkeys(message.dataset for message in messages))
     weight = {
         name: min(_ORDER.index(message.outcome) for message in messages if message.dataset == name) for name in names
@@ -140,8 +139,8 @@ def _in_order(messages: Sequence[Message]) -> list[Message]:
     return sorted(messages, key=key)
 
 
-def _where(message: Message, results: Iterable[DatasetResult], checkout: Checkout) -> Message:
-    """A job's time limit with the migration that it has hit; one that is merged already is not the change's fault."""
+def _where(message: Message, results: Iterable[DatasetResult], checkout: CheckoutRecord) -> Message:
+    """Add the interrupted migration to a job's timeout; if that is merged already, it is not the change's fault."""
     if message.code != "job_timed_out":
         return message
     rows = [row.migration for result in results for row in result.migrations if row.result == "unfinished"]
@@ -157,22 +156,23 @@ def _where(message: Message, results: Iterable[DatasetResult], checkout: Checkou
 
 def _dataset(
     name: str,
-    walk: Walk | None,
+    walk: WalkRecord | None,
     known: Sequence[Message],
-    merged: Merged,
+    merged: MergedFindings,
     explained: bool,
-    ended_by_us: bool,
+    cut_short: bool,
 ) -> tuple[list[Message], DatasetResult]:
-    """What became of one dataset; `known` is said of it already, `explained` is that the job as a whole failed."""
+    """The messages and the result for one dataset; `known` are the messages it has already, `explained` is whether the
+    job as a whole failed."""
     checkout = merged.checkout
     checkout = checkout.with_packages(walk.packaged) if walk and walk.packaged else checkout
-    messages, rows = judge.walk(walk, checkout, ended_by_us) if walk else ([], [])
+    messages, rows = judge.walk(walk, checkout, cut_short) if walk else ([], [])
     if not _blocked([*known, *messages]):
         messages += _ending(walk, checkout, explained)
     blocked = _blocked([*known, *messages])
     if walk and walk.final is not None and not blocked and (left := judge.not_run(walk, rows, checkout)):
         messages.append(Message.of("change_not_run", detail=judge.some(left)))
-    messages = [merged.whose(replace(message, dataset=name)) for message in messages]
+    messages = [merged.attributed(replace(message, dataset=name)) for message in messages]
     outcome = worst(message.outcome for message in [*known, *messages])
     if outcome is Outcome.SUCCESS and (walk is None or walk.final is None):
         outcome = Outcome.INFRASTRUCTURE
@@ -180,7 +180,7 @@ def _dataset(
 
 
 def _blocked(messages: Iterable[Message]) -> bool:
-    """Whether what comes after them is not worth saying: it is a consequence, or was not reached."""
+    """Whether later messages would be pointless: consequences of these, or about something that was not reached."""
     return any(message.outcome in (Outcome.FAILURE, Outcome.INFRASTRUCTURE) for message in messages)
 
 
@@ -192,9 +192,9 @@ def _difference(found: str, expected: str) -> str:
     return f"of the version that the migrations lead to, the database lacks {lacks}; it has besides: {more}"
 
 
-def _ending(walk: Walk | None, checkout: Checkout, explained: bool) -> list[Message]:
-    """What is to say of the end of a walk in which nothing has failed."""
-    if walk and walk.beyond:  # our side writes it line by line, and cuts each: there are too many migrations
+def _ending(walk: WalkRecord | None, checkout: CheckoutRecord, explained: bool) -> list[Message]:
+    """The messages about the end of a walk in which nothing failed."""
+    if walk and walk.beyond:  # the worker's own code writes it, with a limit per line: there are too many migrations
         blame = None if checkout.tests_a_change else Fault.OPERATOR
         detail = f"walk-{walk.name}.jsonl: not all of it is read, as {walk.beyond}: bring fewer migrations"
         return [replace(Message.of("over_limit", detail=detail), blame=blame, alone=not checkout.tests_a_change)]

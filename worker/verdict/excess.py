@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a walk's migrations have over the dataset's limits, and whether that counts against the change."""
+"""Which migrations of a walk exceed the dataset's limits, and whether that counts against the change."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 from worker.config.limits import AROUND, DOWNGRADE, SCHEMA, keys_of, plain
 from worker.counters import MEASURED, SECONDS, Counter
 from worker.inputs import brief
-from worker.verdict.artifacts import Migration, Walk
-from worker.verdict.checkout import Checkout
+from worker.verdict.artifacts import Migration, WalkRecord
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.outcome import Fault, Message
 
 BEFORE_TOO = "a stage before the change does as much"
-"""Why what the change's stage does outside of its migrations does not count."""
+"""Why an excess of the change's stage outside of its migrations does not count."""
 SHOWN = 3
-"""Files that are named."""
+"""How many files a message names."""
 MERGED = "the migration is merged already: no change is refused for it"
-"""Why what a migration of others' has over a limit does not count."""
+"""Why an excess of somebody else's migration does not count."""
 
 
-def by_change(migration: Migration, checkout: Checkout) -> bool:
-    """Whether a migration is one that the change adds or alters, or what else the change's stage does."""
+def by_change(migration: Migration, checkout: CheckoutRecord) -> bool:
+    """Whether the change adds or alters the migration, or it is something else that the change's stage does."""
     own = {stage.name for stage in checkout.stages if stage.kind == "change"}
     if migration.stage not in own or not migration.subject:
         return migration.stage in own
     return checkout.brings(migration.subject)
 
 
-def merged(migration: Migration, checkout: Checkout) -> bool:
-    """Whether the change has no part in what a migration does: others have merged it, and it ran as they have it."""
+def merged(migration: Migration, checkout: CheckoutRecord) -> bool:
+    """Whether the change has no influence on a migration: it was merged before, and ran with merged code only."""
     if not checkout.touch_known:
         return False
     if checkout.before_the_change(migration.stage):
@@ -39,26 +39,26 @@ def merged(migration: Migration, checkout: Checkout) -> bool:
     return bool(migration.subject) and not by_change(migration, checkout) and not _used(migration, checkout)
 
 
-def _used(migration: Migration, checkout: Checkout) -> tuple[str, ...]:
-    """What the change alters of what a migration of others' may use. Those that always run in the change's stage would
-    fail every change: a downgrade, and a package's, which none of the project's other files alter."""
+def _used(migration: Migration, checkout: CheckoutRecord) -> tuple[str, ...]:
+    """The files altered by the change that somebody else's migration may use. For downgrades and packaged migrations,
+    which always run in the change's stage, only the helpers count, or they would fail every change."""
     if migration.kind == DOWNGRADE or migration.subject in checkout.merged_packages:
         return checkout.helpers
     return (*checkout.helpers, *checkout.others)
 
 
-def allowed(walk: Walk, counter: Counter, migration: Migration) -> float | None:
-    """The most that a migration may have of what is measured; None without a limit."""
+def allowed(walk: WalkRecord, counter: Counter, migration: Migration) -> float | None:
+    """A migration's limit for a counter; None without one."""
     return walk.limits.allowed(counter.limit, migration.from_, migration.to, migration.kind)
 
 
 def messages(
-    migration: Migration, walk: Walk, place: Mapping[str, Any], timed_out: bool, checkout: Checkout
+    migration: Migration, walk: WalkRecord, place: Mapping[str, Any], timed_out: bool, checkout: CheckoutRecord
 ) -> tuple[list[Message], frozenset[str], dict[str, str]]:
-    """The messages for what is over its limit, the names of those values, and why some of them do not count.
+    """The messages for values over their limits, the names of those values, and why some of them do not count.
 
-    A time limit is reported once, also where the migration was ended by one (`timed_out`). What a migration of others'
-    has over a limit is reported, and does not fail a change.
+    Time is reported once, even if a time limit ended the migration (`timed_out`). An excess of somebody else's
+    migration is reported but does not fail a change.
     """
     messages: list[Message] = []
     over: set[str] = set()
@@ -95,8 +95,8 @@ def messages(
     return messages, frozenset(over), excused
 
 
-def _with_the_change(migration: Migration, checkout: Checkout) -> bool:
-    """Whether a migration that is merged already ran with other code of the change's."""
+def _with_the_change(migration: Migration, checkout: CheckoutRecord) -> bool:
+    """Whether a merged migration ran together with other code that the change alters."""
     known = checkout.touch_known and checkout.tests_a_change and migration.kind == SCHEMA
     return known and not by_change(migration, checkout) and bool(_used(migration, checkout))
 
@@ -106,8 +106,10 @@ def _names(files: Sequence[str]) -> str:
     return f"{shown} and {len(files) - SHOWN} more" if len(files) > SHOWN else shown
 
 
-def _before_too(walk: Walk, counter: Counter, migration: Migration, measured: float, checkout: Checkout) -> bool:
-    """Whether merged code has done as much outside of its migrations as the change's stage has."""
+def _before_too(
+    walk: WalkRecord, counter: Counter, migration: Migration, measured: float, checkout: CheckoutRecord
+) -> bool:
+    """Whether merged code did as much outside of its migrations as the change's stage."""
     if migration.kind != AROUND or not checkout.tests_a_change:
         return False
     earlier = [one for one in walk.migrations if one.kind == AROUND and merged(one, checkout)]
@@ -115,7 +117,7 @@ def _before_too(walk: Walk, counter: Counter, migration: Migration, measured: fl
 
 
 def _cure(file: str, counter: Counter, migration: Migration, measured: float) -> str:
-    """What the dataset's maintainer can write into its file about a migration that is merged already."""
+    """What the dataset's maintainer can add to its file for a merged migration."""
     step = key_of(migration)
     digits = max(len(str(int(measured))) - 2, 0)
     enough = (int(measured) // 10**digits + 1) * 10**digits
@@ -128,22 +130,22 @@ def _cure(file: str, counter: Counter, migration: Migration, measured: float) ->
 
 
 def key_of(migration: Migration) -> str:
-    """The key of a dataset's file that is about a migration."""
+    """A migration's key in a dataset's file."""
     keys = keys_of(brief(migration.from_), brief(migration.to), migration.kind)
     return keys[-1]
 
 
-def not_measurable(walk: Walk, checkout: Checkout) -> list[Message]:
-    """A limit that nothing was measured for must not pass in silence: one message a limit.
+def not_measurable(walk: WalkRecord, checkout: CheckoutRecord) -> list[Message]:
+    """One message for each limit for which a value was not measured, so that this is not overlooked.
 
-    It fails no change where only migrations were not measured that are merged already.
+    It does not fail a change if only merged migrations are affected.
     """
     messages = []
     for counter in MEASURED:
         blind = [
             migration
             for migration in walk.migrations
-            if migration.well
+            if migration.succeeded
             and not (migration.kind == AROUND and counter is SECONDS)  # not every server counts them
             and allowed(walk, counter, migration) is not None
             and migration.measured(counter) is None

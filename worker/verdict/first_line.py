@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job has found, in one line: what failed, where, why, on which datasets.
+"""The result of a job in one line: what failed, where, why, on which datasets.
 
-The cause, not what came of it: an error in a migration is reported by the error, not by the end that was not found. The
-line is what Zuul, the report, `result.json` and the terminal begin with.
+It names the cause, not the consequence: for an error in a migration the error itself, not the missing end. Zuul's
+result, the report, `result.json` and the terminal output begin with it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from worker.verdict.outcome import Fault, Message, Outcome
 ROOM = 238
 """Characters of the line: with the word and a dash before it, it fits into what Zuul keeps."""
 
-# The messages that one end of one migration can give, the most telling first.
+# The messages that the end of a migration may cause, the most informative first.
 _OF_AN_END = (
     "import_failed", "over_limit", "migration_raised", "migration_killed", "migration_timed_out", "migration_ended",
     "migration_unfinished",
 )  # fmt: skip
-_SAID_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with what it is about
+_CAUSE_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with its exception
 _PREFIX = re.compile(r"(?:FAILURE|WARNING|CANCELED) - ")
 _MEASURED = re.compile(r" \(\d{1,20}(?: bytes)?\)\Z")
 _NUMBERS = re.compile(r"\d[\d.,]*")
-# What uv says before it comes to the reason.
+# What uv prints before the reason.
 _UNSOLVED = re.compile(r"(?:error: |\u00d7 )?No solution found when resolving dependencies:? (?:cause: |\W{1,5} )")
 _HASH = re.compile(r"[0-9a-f]{13,64}")
 _MOST_DATASETS = 3
 _LONGEST_DATASET, _LEAST_CAUSE, _GOOD_CAUSE = 32, 60, 100
-# How many folders of a path, and characters of a revision, are kept at most, from all of them (0) to few.
+# Limits on the folders of a path and the characters of a revision, from none (0) to the tightest.
 _SHORTER = ((0, 0), (2, 0), (2, 24), (1, 12))
 
 
@@ -46,7 +46,7 @@ class _Failure:
 
 
 def of(messages: Sequence[Message], outcome: Outcome, fault: Fault) -> str:
-    """The line for the verdict `outcome`, that is the `fault` of one party; "" where no message is about that."""
+    """The line for a verdict with this `outcome` and `fault`; "" where no message has that outcome."""
     outcomes = (Outcome.FAILURE, Outcome.WARNING) if outcome in (Outcome.FAILURE, Outcome.WARNING) else (outcome,)
     failures = _failures(message for message in messages if message.counts and message.outcome in outcomes)
     if not failures:
@@ -61,7 +61,7 @@ def _weight(failure: _Failure, outcome: Outcome, fault: Fault) -> tuple[bool, bo
 
 
 def _failures(messages: Iterable[Message]) -> list[_Failure]:
-    """The failures that messages report, in their order; what several datasets have in common is one."""
+    """The failures that messages report, in their order; the same failure on several datasets is one."""
     ends: dict[tuple[str, ...], list[Message]] = {}
     for number, message in enumerate(messages):
         step = (message.stage, message.from_, message.to, message.step)
@@ -69,35 +69,35 @@ def _failures(messages: Iterable[Message]) -> list[_Failure]:
         ends.setdefault((message.dataset, *own), []).append(message)
     found: dict[tuple[str, ...], _Failure] = {}
     for group in ends.values():
-        primary = min(group, key=_told_best)
+        primary = min(group, key=_priority)
         failure = found.setdefault(_kind(primary), _Failure(primary))
         failure.datasets += [primary.dataset] if primary.dataset and primary.dataset not in failure.datasets else []
         failure.outcome = max(failure.outcome, *(one.outcome for one in group), key=lambda one: one.value)
     return list(found.values())
 
 
-def _told_best(message: Message) -> int:
+def _priority(message: Message) -> int:
     return _OF_AN_END.index(message.code) if message.code in _OF_AN_END else 0
 
 
 def _kind(message: Message) -> tuple[str, ...]:
-    """What two failures have in common that are the same: numbers and values in what was said may differ."""
-    said = sql_detail.find(message.detail)
-    cause = str(said.number) if said else _NUMBERS.sub("#", _cause(message))
+    """A key that is equal for the same failure on several datasets: numbers and values in the detail may differ."""
+    server_error = sql_detail.find(message.detail)
+    cause = str(server_error.number) if server_error else _NUMBERS.sub("#", _cause(message))
     text = _MEASURED.sub("", message.text)
     return (message.code, text, message.fault.value, message.from_, message.to, message.file, str(message.line), cause)
 
 
 def _cause(message: Message) -> str:
-    cause = sql_detail.cause(message.detail, message.code in _SAID_LAST)
+    cause = sql_detail.cause(message.detail, message.code in _CAUSE_LAST)
     if place := _place(message, 0):  # the line has it already
         cause = cause.removeprefix(f"{place}: ")
     if message.code == "environment_failed":
         cause = _UNSOLVED.sub("", cause, count=1)
         if refusal := sql_detail.index_refuses(message.detail):
             cause = f"{refusal}: {cause}"
-    said = sql_detail.find(message.detail)
-    if said and said.number == 1265:  # so MariaDB calls a NULL in a column that becomes NOT NULL, too
+    server_error = sql_detail.find(message.detail)
+    if server_error and server_error.number == 1265:  # also for a NULL in a column that becomes NOT NULL
         if sql_detail.null_found(message.rows):
             return f"{cause}, {message.rows}"
         if not message.rows and sql_detail.makes_not_null(message.detail):
@@ -106,7 +106,7 @@ def _cause(message: Message) -> str:
 
 
 def _line(failure: _Failure, others: int) -> str:
-    """The line, its parts shortened as far as it takes to have all of them in it."""
+    """The line, with its parts shortened as far as necessary to fit all of them."""
     message = failure.primary
     end = _datasets(failure.datasets) + (f" and {others} more" if others else "")
     cause = result_text.plain(_cause(message))
@@ -149,7 +149,7 @@ def _short(revision: str, longest: int) -> str:
 
 
 def _place(message: Message, folders: int) -> str:
-    """Where it is: of the file's path the last `folders` parts, 0: all."""
+    """The file and line, with the last `folders` parts of the path, 0: all."""
     path = "/".join(message.file.split("/")[-folders:])
     return f"{path}:{message.line}" if path and message.line else path
 

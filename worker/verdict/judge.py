@@ -12,20 +12,20 @@ from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Waiver
 from worker.counters import MEASURED
 from worker.inputs import brief
 from worker.verdict import excess
-from worker.verdict.artifacts import Migration, Walk
-from worker.verdict.checkout import Checkout
+from worker.verdict.artifacts import Migration, WalkRecord
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.outcome import CODES, Fault, Message, Outcome
 from worker.verdict.problems import Problem
 
-# What the signals with which we end a job can look like.
-BY_THE_END = (
+# What may be a consequence of the signals with which the worker ends a job.
+TERMINATION_CODES = (
     "migration_killed", "migration_ended", "walk_failed", "server_died", "server_out_of_memory", "server_failed",
     "server_unreachable", "environment_failed", "checkout_failed", "git_unreachable", "git_refused",
     "index_unreachable", "seed_broken", "playbook_failed", "script_failed",
 )  # fmt: skip
-# What ended a migration, by the walk's error code; the message that names the migration carries the detail.
-_ENDED_BADLY = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")
-# What can be wrong with the version after a migration that says that all is well.
+# Error codes of a walk for a migration that failed; the message that names the migration carries the detail.
+_MIGRATION_FAILURES = ("migration_raised", "migration_ended", "migration_killed", "migration_timed_out")
+# What may be wrong with the version after a migration that reported success.
 _VERSION = ("version_unchanged", "version_not_in_tree", "version_mismatch")
 _OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate|oom[- ]kill", re.IGNORECASE)
 _MOST_NAMES = 10
@@ -33,10 +33,10 @@ _MOST_NAMES = 10
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """A migration with what was made of it: ``ok``, ``warning`` or ``failure``, and its limits by value's name.
+    """A migration with its result (``ok``, ``warning``, ``failure`` or ``unfinished``), and its limits by counter.
 
-    `over` are the values above their limit; those of them in `excused` do not count, and why. `remarks` are those of
-    the dataset that speak of this migration.
+    `over` names the counters above their limit; `excused` has the reasons why some of them do not count. `remarks` are
+    the dataset's remarks on this migration.
     """
 
     migration: Migration
@@ -55,19 +55,19 @@ class MigrationResult:
         return self.by_change or self.result != "ok" or bool(self.over)
 
 
-def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Message], list[MigrationResult]]:
-    """All messages about the migrations of a walk, and what became of each.
+def walk(found: WalkRecord, checkout: CheckoutRecord, cut_short: bool) -> tuple[list[Message], list[MigrationResult]]:
+    """All messages about the migrations of a walk, and the result of each.
 
-    `ended_by_us` is whether the job was ended before its time: what may have come of that is left out.
+    `cut_short` is whether the job was ended early: messages that may be a consequence of that are left out.
     """
     messages: list[Message] = []
     rows: list[MigrationResult] = []
-    by_the_end = ended_by_us and not found.controls  # a control follows what has ended a walk
-    problems = [problem for problem in found.problems if not (by_the_end and problem.code in BY_THE_END)]
+    hide_termination = cut_short and not found.controls  # a control is only run after the walk itself has ended
+    problems = [problem for problem in found.problems if not (hide_termination and problem.code in TERMINATION_CODES)]
     before = found.version
     for migration in found.migrations:
         problem = _take_problem(problems, migration)
-        about, row = _migration(migration, before, found, problem, checkout, ended_by_us)
+        about, row = _migration(migration, before, found, problem, checkout, cut_short)
         messages += about
         rows.append(row)
         before = migration.version or before
@@ -75,20 +75,20 @@ def walk(found: Walk, checkout: Checkout, ended_by_us: bool) -> tuple[list[Messa
     return messages + excess.not_measurable(found, checkout), rows
 
 
-def not_run(found: Walk, rows: Sequence[MigrationResult], checkout: Checkout) -> list[str]:
-    """The migrations that the change adds or alters, and that the dataset was not past, but that were not run well."""
+def not_run(found: WalkRecord, rows: Sequence[MigrationResult], checkout: CheckoutRecord) -> list[str]:
+    """The migrations that the change adds or alters and that the dataset lacked, but that did not run successfully."""
     version = set(found.version.split(","))
-    # no dataset is past what is new, unless it was taken with the change in it: a migration that the change puts
-    # below the dataset's version is never run, neither here nor on any database of that version
-    past = checkout.behind(version) - checkout.added | checkout.behind(version & checkout.added)
-    well = [row for row in rows if row.migration.kind == SCHEMA and row.migration.well]
-    run = {row.migration.to for row in well if row.by_change}
-    squashed = checkout.stood_for(past | {row.migration.to for row in well})
+    # a dataset cannot have new migrations, unless it was taken with the change applied: a migration that the change
+    # inserts below the dataset's version never runs, neither here nor on any other database at that version
+    past = checkout.with_ancestors(version) - checkout.added | checkout.with_ancestors(version & checkout.added)
+    succeeded = [row for row in rows if row.migration.kind == SCHEMA and row.migration.succeeded]
+    run = {row.migration.to for row in succeeded if row.by_change}
+    squashed = checkout.squashed_done(past | {row.migration.to for row in succeeded})
     return sorted(checkout.by_change - past - run - squashed)
 
 
 def message_of(problem: Problem) -> Message:
-    """The message for what a stage or a walk could not do."""
+    """The message for a problem of a stage or a walk."""
     fields: dict[str, Any] = {
         "dataset": problem.dataset,
         "detail": problem.detail,
@@ -103,7 +103,7 @@ def message_of(problem: Problem) -> Message:
     code = problem.code
     if code == "server_died" and _OUT_OF_MEMORY.search(problem.detail):
         code = "server_out_of_memory"
-    if code in (*_ENDED_BADLY, *_VERSION):
+    if code in (*_MIGRATION_FAILURES, *_VERSION):
         return _of_step(code, problem, fields)
     if code in CODES and "%" not in CODES[code].text:
         return Message.of(code, **fields)
@@ -112,30 +112,35 @@ def message_of(problem: Problem) -> Message:
 
 
 def _of_step(code: str, step: Migration | Problem, fields: Mapping[str, Any]) -> Message:
-    """The message of a code for a migration, which is named in its text where that has a place for it."""
+    """The message for a migration, which is named in the text if that has placeholders for it."""
     named = (brief(step.from_), brief(step.to)) if "%s->%s" in CODES[code].text else ()
     return Message.of(code, *named, **fields)
 
 
 def _take_problem(problems: list[Problem], migration: Migration) -> Problem | None:
-    """Take from `problems` the one that ended a migration; infrastructure failures stay, with messages of their own."""
+    """Take from `problems` the one that ended a migration; infrastructure failures stay, for their own messages."""
     step = (migration.stage, migration.from_, migration.to)
     for problem in problems:
-        about = not migration.well or problem.code in _VERSION
+        about = not migration.succeeded or problem.code in _VERSION
         about = about and problem.kind in ("", migration.kind)
         if about and (problem.stage, problem.from_, problem.to) == step:
-            if not _ours(problem):
+            if not _is_infrastructure(problem):
                 problems.remove(problem)
             return problem
     return None
 
 
-def _ours(problem: Problem) -> bool:
+def _is_infrastructure(problem: Problem) -> bool:
     return problem.code in CODES and CODES[problem.code].outcome is Outcome.INFRASTRUCTURE
 
 
 def _migration(
-    migration: Migration, before: str, walk: Walk, problem: Problem | None, checkout: Checkout, ended_by_us: bool
+    migration: Migration,
+    before: str,
+    walk: WalkRecord,
+    problem: Problem | None,
+    checkout: CheckoutRecord,
+    cut_short: bool,
 ) -> tuple[list[Message], MigrationResult]:
     subject = migration.subject
     file = checkout.files.get(subject, "")
@@ -148,17 +153,17 @@ def _migration(
         "file": file,
     }
     if migration.kind == DOWNGRADE and not by_change and not checkout.helpers:
-        place["blame"] = Fault.OPERATOR  # who wants it walked down; the change has no part in it
+        place["blame"] = Fault.OPERATOR  # the operator asks for downgrades; the change has no part in it
         place["alone"] = not checkout.tests_a_change
     elif migration.kind == SCHEMA and subject in checkout.merged_packages:
-        # a package's release of today brings it, with or without the change
+        # a new release of a package brings it, with or without the change
         place |= {"blame": Fault.DATASET, "alone": not checkout.tests_a_change}
     messages: list[Message] = []
     result = "ok"
-    if ended_by_us and problem is None and not migration.well and (migration.exit or 0) <= 0:
+    if cut_short and problem is None and not migration.succeeded and (migration.exit or 0) <= 0:
         result = "unfinished"
-    elif not migration.well:
-        messages += _ended_badly(migration, problem, place)
+    elif not migration.succeeded:
+        messages += _failure_messages(migration, problem, place)
         result = "failure"
     elif wrong := _wrong_version(migration, before, checkout, problem, place):
         messages.append(wrong)
@@ -182,9 +187,9 @@ def _migration(
 
 
 def _wrong_version(
-    migration: Migration, before: str, checkout: Checkout, problem: Problem | None, place: Mapping[str, Any]
+    migration: Migration, before: str, checkout: CheckoutRecord, problem: Problem | None, place: Mapping[str, Any]
 ) -> Message | None:
-    """What is wrong with the version that the database was at after a migration that says that it has ended."""
+    """The message for a wrong version after a migration that reported success; None if it is right."""
     version = set(migration.version.split(","))
     step = f"{brief(migration.from_)}->{brief(migration.to)}"
     detail = f"after {step} the database was at {brief(migration.version) or 'no version'}"
@@ -202,28 +207,28 @@ def _wrong_version(
     return _of_step(code, migration, {**place, "detail": detail})
 
 
-def _at_its_version(migration: Migration, before: str, checkout: Checkout) -> bool:
-    """Whether the database is where the migration says that it leads; of what has no revision nothing is asked."""
+def _at_its_version(migration: Migration, before: str, checkout: CheckoutRecord) -> bool:
+    """Whether the database is at the version that the migration leads to; always true for what has no revision."""
     version, was = set(migration.version.split(",")), set(before.split(","))
     wanted, gone = set(migration.to.split(",")), set(migration.from_.split(","))
     if migration.kind in (DATA, AROUND):
         return True
     if migration.kind == SCHEMA:
         return wanted <= version and not wanted <= was
-    if wanted == {"base"}:  # of this database, or this branch: what it stood on may come to light, nothing else
+    if wanted == {"base"}:  # of this database, or this branch: only the revisions below may appear
         below = {revision for one in gone for revision in checkout.down.get(one, ())}
         return bool(migration.version) and version - {"base"} <= (was | below) - gone
     return wanted <= version and version.isdisjoint(gone)
 
 
-def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[str, Any]) -> list[Message]:
-    """The messages for a migration that did not come to its end, as the classic logs had them."""
+def _failure_messages(migration: Migration, problem: Problem | None, place: Mapping[str, Any]) -> list[Message]:
+    """The messages for a migration that failed, as in the classic logs."""
     step = (brief(migration.from_), brief(migration.to))
     unfinished = Message.of("migration_unfinished", **place)
     if problem is None:
         killed = migration.ended and (migration.exit or 0) < 0
         return [unfinished, Message.of("migration_killed" if killed else "migration_ended", *step, **place)]
-    if _ours(problem):
+    if _is_infrastructure(problem):
         return []
     fields = {**place, "file": problem.file or place["file"], "line": problem.line, "detail": problem.detail}
     fields["rows"] = problem.rows
@@ -233,12 +238,12 @@ def _ended_badly(migration: Migration, problem: Problem | None, place: Mapping[s
         return [Message.of("over_limit", **fields), unfinished]
     if problem.code in _VERSION:
         return [_of_step(problem.code, migration, fields)]
-    code = problem.code if problem.code in _ENDED_BADLY else "migration_raised"
+    code = problem.code if problem.code in _MIGRATION_FAILURES else "migration_raised"
     return [unfinished, Message.of(code, *step, **fields)]
 
 
 def remarks_of(remarks: Mapping[str, str], revisions: str) -> dict[str, str]:
-    """The remarks that speak of a migration: ``_138_bugs`` of revision 138, whatever its database."""
+    """The remarks on a migration: ``_138_bugs`` is about revision 138, in any database."""
     found = {}
     for revision in revisions.split(","):
         for name in (revision, revision.partition(":")[2]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose fault a message is that would be there without the change, too."""
+"""Whose fault a message is that would appear without the change as well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.config.limits import AROUND, DATA
 from worker.counters import MEASURED
 from worker.inputs import untrusted
 from worker.verdict.artifacts import Artifacts
-from worker.verdict.checkout import Checkout
+from worker.verdict.checkout import CheckoutRecord
 from worker.verdict.outcome import Fault, Message
 from worker.verdict.problems import Control, Problem
 
@@ -20,25 +20,25 @@ _OVER = tuple(counter.code for counter in MEASURED)
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What is known of merged code: `controls` are those of the whole job, `problems` what the walks and stages say."""
+class MergedFindings:
+    """What is known about merged code: all `controls` and all `problems` of the job."""
 
-    checkout: Checkout
+    checkout: CheckoutRecord
     controls: tuple[Control, ...]
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(cls, artifacts: Artifacts) -> Merged:
-        """What a job's artifacts say of it."""
+    def of(cls, artifacts: Artifacts) -> MergedFindings:
+        """Collect it from a job's artifacts."""
         walks = artifacts.walks.items()
         problems = [replace(problem, dataset=name) for name, walk in walks for problem in walk.problems]
         controls = [control for _, walk in walks for control in walk.controls]
-        checkout = artifacts.checkout or Checkout()
+        checkout = artifacts.checkout or CheckoutRecord()
         return cls(checkout, (*artifacts.controls, *controls), (*artifacts.problems, *problems))
 
-    def whose(self, message: Message) -> Message:
-        """What happens in a release or at the branch's tip happens without the change, too, and so does what a control
-        has shown: then it is not the change's fault."""
+    def attributed(self, message: Message) -> Message:
+        """The message, not blamed on the change where the problem is there without it: in a release, at the branch's
+        tip, or as a control has shown."""
         if message.fault is not Fault.CHANGE:
             return message
         if self.checkout.before_the_change(message.stage):
@@ -49,25 +49,25 @@ class Merged:
             about_data, alone = message.to, False
             same = f"the branch without the change fails the same way, at {control.commit[:12]}"
             room = untrusted.MAX_TEXT - len(same) - 2
-            said = message.detail[:room].rstrip(" .;")
-            message = replace(message, detail="; ".join(filter(None, (said, same))))
+            shortened = message.detail[:room].rstrip(" .;")
+            message = replace(message, detail="; ".join(filter(None, (shortened, same))))
         else:
             return self._by_the_checkout(message)
         blame = Fault.DATASET if about_data else Fault.OPERATOR
         return replace(message, blame=blame, alone=alone)
 
     def _beyond_the_tip(self, message: Message) -> bool:
-        """Whether it is about a merged migration that runs in the change's stage because the change merges the branch's
-        heads: before that the branch cannot be walked, so no control can show it."""
+        """Whether the message is about a merged migration that runs in the change's stage because the change merges the
+        branch's heads: without that the branch cannot be walked, so no control can show it."""
         checkout = self.checkout
-        if not message.to or message.step in (DATA, AROUND):  # what else runs in the change's stage is the change's
+        if not message.to or message.step in (DATA, AROUND):  # everything else in the change's stage is the change's
             return False
         if not checkout.touch_known or not checkout.tip_has_heads:
             return False
         return not checkout.alters_code and not checkout.brings(message.to)
 
     def _by_the_checkout(self, message: Message) -> Message:
-        """What the change's code fails for without being at fault: heads of the branch, and files of Git LFS, which are
+        """The message, not blamed on the change for several heads of the branch, and for files in Git LFS, which are
         not fetched."""
         checkout = self.checkout
         alone = not checkout.tests_a_change
@@ -86,7 +86,7 @@ class Merged:
         return message
 
     def _control(self, message: Message) -> Control | None:
-        """The control that has shown that a message's problem is there without the change."""
+        """The control that failed with the same problem; None if there is none."""
         if message.code in _OVER:
             return None
         place = (message.dataset, message.from_, message.to)

@@ -17,7 +17,7 @@ from worker.verdict import advice
 from worker.verdict.advice import Advice
 
 AFTERWARDS = "the verdict was there before it"
-"""The excuse of what fails when a verdict has been reached: it never takes the verdict back."""
+"""The excuse of failures after the verdict: they never change it."""
 
 
 class Outcome(enum.Enum):
@@ -35,7 +35,7 @@ class Outcome(enum.Enum):
 
     @property
     def exit_code(self) -> int:
-        """What a command ends with."""
+        """The exit status of a command."""
         return {"SUCCESS": 0, "INFRASTRUCTURE": 3, "CANCELED": 130}.get(self.name, 1)
 
 
@@ -45,7 +45,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 class Fault(enum.Enum):
-    """Who can fix it."""
+    """Who can fix a problem."""
 
     NONE = "none"
     CHANGE = "change"
@@ -54,17 +54,17 @@ class Fault(enum.Enum):
     MACHINE = "machine"
 
     @property
-    def ours(self) -> bool:
-        """Whether it is for those who run this worker to fix, not for the change's author."""
+    def infrastructure(self) -> bool:
+        """Whether those who run the worker have to fix it, not the change's author."""
         return self in (Fault.DATASET, Fault.OPERATOR, Fault.MACHINE)
 
 
 @dataclass(frozen=True)
 class Code:
-    """A kind of message: `text` is a template of `%`, `outcome` what one such message makes of the job.
+    """A kind of message: `text` is a template for `%`, `outcome` is the job's if there is no worse message.
 
-    `explanation` says when it comes, `look` what to look at, `remedy` what to do; `retry` is whether the same job,
-    done once more, can come out otherwise.
+    `explanation` says when it appears, `look` where to look, `remedy` what to do; `retry` is whether the same job may
+    succeed when it is run again.
     """
 
     code: str
@@ -86,10 +86,10 @@ class Code:
 class Message:
     """One message of a verdict. `detail` comes from outside: text to show, never evidence.
 
-    `step` is the kind of the migration that it is about. `blame` is who can fix it, where that is not as in the
-    table. `excuse` is why it does not count: the limit only warns, it was waived, or it came `AFTERWARDS`.
-    `rows` is what the database says of the rows that are in the way. `cure` is what to do, where that is not as in the
-    table. `alone` is that the job tests no change: then what is merged fails it as well.
+    `step` is the kind of the migration that it is about. `blame` and `cure` override the table on who can fix it and
+    what to do. `excuse` is why it does not count: the limit only warns, it was waived, or it came `AFTERWARDS`. `rows`
+    describes the rows in the database that caused it. `alone` is whether the job tests no change: then problems of
+    merged code fail it as well.
     """
 
     code: str
@@ -110,25 +110,25 @@ class Message:
 
     @classmethod
     def of(cls, code: str, *args: object, **fields: Any) -> Message:
-        """A message of the table; `args` fill in its text."""
+        """A message of the table; `args` are filled into its text."""
         return cls(code, CODES[code].text % args if args else CODES[code].text, **fields)
 
     @property
     def kind(self) -> Code:
-        """What the table says of it."""
+        """Its entry in the table."""
         return CODES[self.code]
 
     @property
     def counts(self) -> bool:
-        """Whether it fails the job; else it is only reported."""
+        """Whether it affects the outcome; otherwise it is only reported."""
         return not self.excuse
 
     @property
     def outcome(self) -> Outcome:
-        """What it makes of the job. What would happen without the change, too, is no reason to refuse the change."""
+        """Its effect on the job. A problem that is there without the change as well is no reason to refuse it."""
         if not self.counts:
             return Outcome.SUCCESS
-        spared = self.blame is not None and self.blame.ours and not self.alone
+        spared = self.blame is not None and self.blame.infrastructure and not self.alone
         return Outcome.INFRASTRUCTURE if spared else self.kind.outcome
 
     @property
@@ -143,24 +143,24 @@ class Message:
 
     @property
     def explanation(self) -> str:
-        """When it comes; of an error of the server, what that means."""
+        """When it appears, or what the database server's error means."""
         advised = self._advice
         meaning = advised.explanation if advised else self.kind.explanation
         return f"{meaning} {_NOT_BY_THE_CHANGE}" if self.blame else meaning
 
     @property
     def look(self) -> str:
-        """What to look at."""
+        """Where to look."""
         return self.kind.look.replace("<dataset>", self.dataset) if self.dataset else self.kind.look
 
     @property
     def remedy(self) -> str:
-        """What to do; it follows the server's error number where there is one."""
+        """What to do, by the database server's error number where there is one."""
         if self.cure:
             return self.cure
-        if self.step == "downgrade" and self.code in _OF_THE_WAY:
-            return _WAY_DOWN
-        if self.code == "several_heads" and self.fault.ours:
+        if self.step == "downgrade" and self.code in _DOWNGRADE_CODES:
+            return _FIX_DOWNGRADE
+        if self.code == "several_heads" and self.fault.infrastructure:
             return _MERGE_HEADS
         advised = self._advice
         return advised.remedy if advised else self.kind.remedy
@@ -171,14 +171,14 @@ class Message:
 
 
 _CHANGE, _DATASET, _OPERATOR, _MACHINE = Fault.CHANGE, Fault.DATASET, Fault.OPERATOR, Fault.MACHINE
-_FAILURE, _WARNING, _OURS = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
+_FAILURE, _WARNING, _INFRASTRUCTURE = Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE
 _NOT_BY_THE_CHANGE = "This is not about what the change itself brings: it would happen without the change, too."
-_WAY_DOWN = "Fix the migration's downgrade; where it has none, the project's profile must not ask for downgrades."
+_FIX_DOWNGRADE = "Fix the migration's downgrade; where it has none, the project's profile must not ask for downgrades."
 _MERGE_HEADS = (
     "The heads are merged already: add a merge migration to the branch by a change of its own (alembic: merge heads; "
     "Django: makemigrations --merge), and then test this change again."
 )
-_OF_THE_WAY = ("migration_raised", "migration_ended", "version_unchanged", "version_mismatch")
+_DOWNGRADE_CODES = ("migration_raised", "migration_ended", "version_unchanged", "version_mismatch")
 _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"
 _LOG = "the dataset's log, <dataset>.log"
@@ -186,7 +186,7 @@ _SERVERS_LOG = "<dataset>-mariadbd.log"
 
 
 def _of_limit(counter: Counter) -> Code:
-    """The message of a migration that is over a limit."""
+    """The message for a migration that exceeds a limit."""
     text = f"WARNING - Migration %s->%s {counter.excess}"
     return Code(counter.code, _WARNING, text, _CHANGE, counter.explanation, counter.look, counter.remedy)
 
@@ -344,7 +344,7 @@ _TABLE = (
     ),
     Code(
         "forbidden_here",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The migration needs what the worker forbids",
         _OPERATOR,
         "The private server refused a statement of the migration on purpose, which production may well allow.",
@@ -391,7 +391,7 @@ _TABLE = (
     ),
     Code(
         "checkout_ref_gone",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - Could not find the change",
         _MACHINE,
         "The git server answers, but it does not have the ref or the commit to test, or no longer.",
@@ -447,7 +447,7 @@ _TABLE = (
     # the datasets
     Code(
         "seed_missing",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - Could not find seed database.",
         _DATASET,
         "The dataset's dump is not where its file says.",
@@ -456,7 +456,7 @@ _TABLE = (
     ),
     Code(
         "seed_broken",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - Could not setup seed database.",
         _DATASET,
         "The dataset's dump is not whole, cannot be loaded, or does not say at which version it is.",
@@ -465,7 +465,7 @@ _TABLE = (
     ),
     Code(
         "seed_changed",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - Could not prove that the preloaded database is the seed.",
         _DATASET,
         "A preloaded database could not be reset, is not the seed's again, or lends more rights than a job has.",
@@ -474,7 +474,7 @@ _TABLE = (
     ),
     Code(
         "no_dataset",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - Could not find seed database.",
         _OPERATOR,
         "No dataset is there for this project.",
@@ -492,7 +492,7 @@ _TABLE = (
     ),
     Code(
         "version_unknown",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The dataset's version is not known to the project",
         _DATASET,
         "The dataset holds a version that no release in the walk, nor the change, has a migration for.",
@@ -501,7 +501,7 @@ _TABLE = (
     ),
     Code(
         "not_tested",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The dataset was not tested",
         _MACHINE,
         "The walk of this dataset did not come to its end, and nothing says why.",
@@ -511,7 +511,7 @@ _TABLE = (
     ),
     Code(
         "artifacts_damaged",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - What was measured could not be read",
         _MACHINE,
         "A file below artifacts/ has lines or limits that cannot be understood, so something may be missing.",
@@ -521,7 +521,7 @@ _TABLE = (
     # what the operator has set up
     Code(
         "no_profile",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - There is no profile for the project",
         _OPERATOR,
         "Nothing says how this project is installed and migrated.",
@@ -530,7 +530,7 @@ _TABLE = (
     ),
     Code(
         "profile_wrong",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The project's profile cannot be used",
         _OPERATOR,
         "The project's profile is not valid, or names a release that is not there.",
@@ -539,7 +539,7 @@ _TABLE = (
     ),
     Code(
         "playbook_failed",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - A step of the job failed",
         _OPERATOR,
         "A task of Ansible failed for a reason that the playbooks do not know.",
@@ -548,7 +548,7 @@ _TABLE = (
     ),
     Code(
         "sandbox_unavailable",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The sandbox cannot be used",
         _OPERATOR,
         "The code of a change runs in a sandbox, which cannot be made on the worker's machine.",
@@ -558,7 +558,7 @@ _TABLE = (
     # the machine
     Code(
         "branch_broken",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The migrations of the branch cannot be walked",
         _OPERATOR,
         "The branch's migrations have several heads, lack one, or cannot be read; no change to it can be tested.",
@@ -567,7 +567,7 @@ _TABLE = (
     ),
     Code(
         "git_refused",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The git server refuses the repository",
         _OPERATOR,
         "The repository cannot be fetched, and would not be in another try: its address, a permission, a key or a "
@@ -577,7 +577,7 @@ _TABLE = (
     ),
     Code(
         "git_unreachable",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The git server does not answer",
         _MACHINE,
         "The repository could not be fetched in several tries.",
@@ -587,7 +587,7 @@ _TABLE = (
     ),
     Code(
         "index_unreachable",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The package index does not answer",
         _MACHINE,
         "Packages could not be fetched in several tries.",
@@ -597,7 +597,7 @@ _TABLE = (
     ),
     Code(
         "disk_full",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - No space is left on the worker's disk",
         _MACHINE,
         "The disk of the worker is full.",
@@ -606,7 +606,7 @@ _TABLE = (
     ),
     Code(
         "server_failed",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The private database server could not be used",
         _MACHINE,
         "The database server of this job could not be started or asked.",
@@ -616,7 +616,7 @@ _TABLE = (
     ),
     Code(
         "server_died",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The private database server died",
         _MACHINE,
         "The database server crashed, or was killed, in the middle of the walk.",
@@ -626,7 +626,7 @@ _TABLE = (
     ),
     Code(
         "server_out_of_memory",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The private database server ran out of memory",
         _MACHINE,
         "The database server ended in the middle of the walk, and its error log speaks of memory.",
@@ -636,7 +636,7 @@ _TABLE = (
     ),
     Code(
         "server_unreachable",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The external database server does not answer",
         _MACHINE,
         "The database server that the dataset names cannot be reached, or has gone away.",
@@ -646,7 +646,7 @@ _TABLE = (
     ),
     Code(
         "job_folder",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The job's folder could not be made",
         _MACHINE,
         "The worker could not make a folder for the job.",
@@ -655,7 +655,7 @@ _TABLE = (
     ),
     Code(
         "upload_failed",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The results could not be published",
         _MACHINE,
         "The job ran, but its results could not be put where people read them. Its verdict stands.",
@@ -664,7 +664,7 @@ _TABLE = (
     ),
     Code(
         "worker_failed",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The worker failed",
         _MACHINE,
         "The worker failed with an unhandled exception.",
@@ -673,7 +673,7 @@ _TABLE = (
     ),
     Code(
         "retry_timed_out",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The time limit left too little for a second try",
         _MACHINE,
         "An infrastructure failure ended the first try, and job_time_limit the second, which had what was left of it.",
@@ -682,7 +682,7 @@ _TABLE = (
     ),
     Code(
         "worker_stopped",
-        _OURS,
+        _INFRASTRUCTURE,
         "FAILURE - The worker was stopped",
         _MACHINE,
         "The worker was stopped while the job ran.",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong, and the controls: what became of the same thing without the change.
+"""What went wrong, and the controls, which repeat it without the change.
 
-When the change's environment cannot be built, or its code fails around the migrations, the playbooks run the same with
-the commit that the change is based on, and write down what became of it (docs/artifacts.md). Whether the two failures
-are the same is decided here, from the files alone.
+When the change's environment cannot be built, or its code fails around the migrations, the playbooks do the same with
+the merge base, and record the outcome (docs/artifacts.md). Whether both failed in the same way is decided here, from
+the files alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.verdict import sql_detail
 FAILED = "failed"
 _MOST_MISSING = 100
 
-# What differs between two runs of the same code: where it lies, where in memory, in which line, and when it was made.
+# What differs between two runs of the same code: addresses in memory, names, build numbers, times and line numbers.
 _WORDS = re.compile(r"[\s'\"`()\[\]<>,;]+")
 _VARYING = (
     (re.compile(r"0x[0-9a-fA-F]{1,16}"), "0x"),
@@ -33,9 +33,8 @@ _VARYING = (
 
 @dataclass(frozen=True)
 class Problem:
-    """An `error` event: what a stage or a walk could not do. `kind` is that of the migration, "" where it is not said.
-    `rows` is what the database said about the rows that were in the way, `missing` are the packages that no index
-    had."""
+    """An `error` event of a stage or a walk. `kind` is that of the migration, "" where there is none. `rows` describes
+    the rows in the database that caused it, `missing` are packages that are in no index."""
 
     code: str
     detail: str = ""
@@ -52,10 +51,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Control:
-    """What became of the same thing with the code that the change is based on.
+    """The result of repeating something with the merge base.
 
-    `outcome` is ``failed``, ``passed`` or, where our side could not find out, ``unknown``. Of a failure the rest is as
-    in an `error` event. `missing` are the packages that no index had.
+    `outcome` is ``failed``, ``passed`` or, where the worker could not find out, ``unknown``. For a failure, the other
+    fields are those of an `error` event.
     """
 
     outcome: str = ""
@@ -68,16 +67,16 @@ class Control:
     missing: tuple[str, ...] = ()
 
     def explains(self, failure: Problem) -> bool:
-        """Whether the code without the change has failed in the same way."""
+        """Whether it failed in the same way without the change."""
         if self.outcome != FAILED or (self.code, self.from_, self.to) != (failure.code, failure.from_, failure.to):
             return False
-        if failure.missing or self.missing:  # what else an installer says of it depends on the rest of the change
+        if failure.missing or self.missing:  # the rest of an installer's output depends on what else the change has
             return bool(failure.missing) and set(failure.missing) <= set(self.missing)
         return self.file == failure.file and cause(self.detail) == cause(failure.detail)
 
 
 def problem_of(event: Mapping[str, Any]) -> Problem:
-    """An `error` event."""
+    """Read an `error` event."""
     return Problem(
         code=safe.name(event.get("code")),
         detail=sql_detail.tidy(safe.text(event.get("detail"))),
@@ -94,7 +93,7 @@ def problem_of(event: Mapping[str, Any]) -> Problem:
 
 
 def control_of(event: Mapping[str, Any]) -> Control:
-    """A `control` event."""
+    """Read a `control` event."""
     failed = problem_of(event)
     return Control(
         outcome=safe.name(event.get("outcome")),
@@ -113,7 +112,7 @@ def _missing(event: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def cause(detail: str) -> tuple[str, ...]:
-    """The words of a detail, without what differs between two runs of the same code."""
+    """The words of a detail, without those that differ between two runs of the same code."""
     for pattern, instead in _VARYING:
         detail = pattern.sub(instead, detail)
     return tuple(filter(None, map(_without_folder, _WORDS.split(detail))))

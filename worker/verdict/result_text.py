@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result text as Zuul 2.x can take it: the one door through which it leaves.
+"""The result text in a form that Zuul 2.x can handle; every result passes through here.
 
 Zuul puts the text, as it is, between double quotes into a command line for Gerrit, into an ASCII mail, into the name of
 a metric and into a column of 255 characters. So it is one line of printable ASCII without what could end the quotes or
@@ -16,13 +16,13 @@ LENGTH = 250
 """Characters of a result: Zuul's SQL reporter keeps 255."""
 
 WORDS = ("SUCCESS", "FAILURE", "WARNING", "CANCELED")
-"""What a result begins with."""
+"""The words that a result may begin with."""
 
 _SUCCESS = "SUCCESS"
 _READ = 8000
 _MORE = "..."
-# A double quote ends Gerrit's argument and a backslash escapes in it; the others mean something to a shell, and a
-# vertical bar to statsd.
+# A double quote ends Gerrit's argument and a backslash escapes in it; the others have a meaning in a shell, the
+# vertical bar in statsd.
 _UNSAFE = str.maketrans({'"': "'", "\\": "/", "`": "'", "$": "", "|": "/"})
 _PLAIN = str.maketrans(
     {
@@ -37,7 +37,7 @@ _PLAIN = str.maketrans(
         "\u00fe": "th", "\u00de": "Th", "\u0131": "i",
     }
 )  # fmt: skip
-_TAG = re.compile(r"<(?=[A-Za-z!/?])")  # what begins an element of HTML, where a result is shown as that
+_TAG = re.compile(r"<(?=[A-Za-z!/?])")  # would begin an HTML element where a result is shown as HTML
 _BEGINS = re.compile(rf"({'|'.join(WORDS)})(?![A-Za-z0-9_])")
 _URL_SAFE = ":/?#[]@!&'()*+,;=%~"
 
@@ -45,7 +45,7 @@ _URL_SAFE = ":/?#[]@!&'()*+,;=%~"
 def result(text: str | None) -> str | None:
     """A result as it may be sent; None when there is none, so that Zuul launches the build again.
 
-    Only what is the word SUCCESS from the beginning comes out as it.
+    It is SUCCESS only if the text is exactly that.
     """
     if not text:  # an empty result would leave Zuul waiting for ever
         return None
@@ -60,27 +60,27 @@ def result(text: str | None) -> str | None:
 
 
 def plain(text: str) -> str:
-    """A text as one line of printable ASCII, without what has a meaning where a result is put."""
+    """A text as one line of printable ASCII, without characters that have a meaning where Zuul puts a result."""
     decomposed = unicodedata.normalize("NFKD", text[:_READ].translate(_PLAIN))
     ascii_only = "".join(map(_ascii, decomposed.translate(_PLAIN)))
     return _TAG.sub("(", " ".join(ascii_only.translate(_UNSAFE).split()))
 
 
 def cut(text: str, limit: int) -> str:
-    """A text of at most `limit` characters, ended after a whole word, with dots, where it is longer."""
+    """A text of at most `limit` characters; a longer one is cut after a word and ends with dots."""
     if len(text) <= limit:
         return text
     room = limit - len(_MORE)
     head = text[:room]
     if text[room] != " ":
         space = head.rfind(" ")
-        # one word that fills the most of it is cut all the same: the end of what is kept says more than a space
+        # a word that takes up most of the room is cut, too: its beginning says more than nothing
         head = head[:space] if space >= room // 2 else head
     return head.rstrip(" ,;:-(") + _MORE
 
 
 def url(text: str) -> str:
-    """An address as it may be sent: Zuul puts it where it puts the result. "" stays "", for none."""
+    """A URL that may be sent, as Zuul uses it in the same places as the result; "" stays ""."""
     return quote(text.strip(), safe=_URL_SAFE, errors="replace")
 
 
@@ -90,6 +90,6 @@ def _ascii(char: str) -> str:
     if unicodedata.combining(char):
         return ""
     kind = unicodedata.category(char)
-    if kind == "Cf":  # invisible; nothing stands for it
+    if kind == "Cf":  # invisible characters are dropped
         return ""
     return " " if kind in ("Zs", "Zl", "Zp") else "?"

@@ -21,7 +21,7 @@ _STATE = re.compile(r"\b(\d{4}) \([0-9A-Z]{5}\)(?: at line \d{1,9})?: ?([^\n]{0,
 _GO = re.compile(r"\bError (\d{4}): ([^\n]{0,2000})")
 _PDO = re.compile(r"\bSQLSTATE\[[0-9A-Z]{5}\](?: \[(\d{4})\]|: [A-Za-z ]{1,80}: (\d{4})) ([^\n]{0,2000})")
 _ODBC = re.compile(r"\]([^\[\]\n]{1,2000}) \((\d{4})\) \(SQL\w{1,40}\)")
-# Drivers that leave the number out: MariaDB's own for Python, and Ruby's.
+# Drivers that omit the number: MariaDB's own for Python, and Ruby's.
 _WITHOUT = re.compile(r"(?:\bmariadb\.\w{1,60}Error|\bMysql2::Error(?:::\w{1,60})?)\)?:? ([^\n]{0,2000})")
 _WORDS = {
     "Duplicate entry ": 1062, "Data truncated for column ": 1265, "Data too long for column ": 1406,
@@ -34,7 +34,7 @@ _NO_NULL = re.compile(r"Column '[^'\n]{1,200}' cannot be null")
 _HOLD_NULL = re.compile(r" holds? NULL in ")
 _NOT_NULL = re.compile(r"\b(?:MODIFY|CHANGE)\b[^\n]{0,1000}?\bNOT\s+NULL\b", re.IGNORECASE)
 _INDEX = re.compile(r"An index \([^()\s]{1,300}\) returned an? 40[13] [A-Z][A-Za-z]{1,20}\b")
-# What the walk says before an error 1406 of the version table.
+# The walk's explanation before error 1406 on the version table.
 _REVISION_ID = re.compile(r"the revision id [^\s:]{1,256} has \d{1,4} characters, and [^\s:]{1,200} holds \d{1,5}\b")
 _WRITES = re.compile(
     r"(?:\s{0,200}(?:--[^\n]{0,200}\n|/\*[^*]{0,500}\*/)){0,20}\s{0,200}(?:INSERT|REPLACE|UPDATE)\b", re.IGNORECASE
@@ -50,46 +50,46 @@ _THREE = re.compile(r"`[^`]{1,64}`\.(`[^`]{1,64}`\.`[^`]{1,64}`)")
 _QUOTED = re.compile(r"'([^'\s]{1,200})'|`([^`]{1,200})`")
 
 
-class Said(NamedTuple):
-    """An error of the server: its number, and its words."""
+class ServerMessage(NamedTuple):
+    """An error of the database server: its number, and its message."""
 
     number: int
     text: str
 
 
-def find(detail: str) -> Said | None:
+def find(detail: str) -> ServerMessage | None:
     """The server's error in a detail, if there is one."""
     text = _without_sql(detail[:_READ])
     if match := _TUPLE.search(text):
-        said = match[2] if match[2] is not None else match[3]
-        return Said(int(match[1]), re.sub(r"\\(.)", r"\1", said))
+        message = match[2] if match[2] is not None else match[3]
+        return ServerMessage(int(match[1]), re.sub(r"\\(.)", r"\1", message))
     for pattern in (_STATE, _GO, _PDO):
         if match := pattern.search(text):
-            number, *said = (part for part in match.groups() if part is not None)
-            return Said(int(number), "".join(said).strip())
+            number, *message = (part for part in match.groups() if part is not None)
+            return ServerMessage(int(number), "".join(message).strip())
     if match := _ODBC.search(text):
-        return Said(int(match[2]), match[1].strip())
+        return ServerMessage(int(match[2]), match[1].strip())
     if match := _WITHOUT.search(text):
         number = next((value for words, value in _WORDS.items() if match[1].startswith(words)), 0)
         number = number or (1048 if _NO_NULL.match(match[1]) else 0)
-        return Said(number, match[1]) if number else None
+        return ServerMessage(number, match[1]) if number else None
     return None
 
 
 def index_refuses(detail: str) -> str:
-    """What an installer says of an index that refuses access; "" where it says nothing of one."""
+    """The part of an installer's output about an index that refuses access; "" for none."""
     match = _INDEX.search(detail[:_READ])
     return match[0] if match else ""
 
 
 def revision_id_too_long(detail: str) -> str:
-    """What the walk says of a revision id that the version table has no room for; "" where it says nothing of one."""
+    """The walk's explanation of a revision id that is too long for the version table; "" for none."""
     match = _REVISION_ID.match(detail)
     return match[0] if match else ""
 
 
 def null_found(rows: str) -> bool:
-    """Whether NULL was found in a column, by what the database said about the rows."""
+    """Whether the description of the rows says that a column has NULLs."""
     return bool(_HOLD_NULL.search(rows))
 
 
@@ -99,7 +99,7 @@ def makes_not_null(detail: str) -> bool:
 
 
 def writes_rows(detail: str) -> bool:
-    """Whether the statement in a detail writes rows into a table that stays as it is."""
+    """Whether the statement in a detail writes rows, rather than altering a table."""
     return bool(_WRITES.match(statement(detail)))
 
 
@@ -110,22 +110,21 @@ def statement(detail: str) -> str:
 
 
 def tidy(detail: str) -> str:
-    """A detail without what is of no use to anybody: SQLAlchemy's link to its documentation, a statement that is not
-    there."""
+    """A detail without noise: SQLAlchemy's link to its documentation, an empty statement."""
     return _BARE_SQL.sub("", _BACKGROUND.sub("", detail))
 
 
 def cause(detail: str, last: bool = False) -> str:
-    """What a detail says, in one line, without the statement; of values in it what is short.
+    """The cause in a detail, in one line, without the statement and with long values shortened.
 
-    Of several lines it is the first, or the `last`, as in a traceback, where it begins with the exception's class; an
-    error of the server goes first.
+    An error of the database server takes precedence; else it is the first line, or the `last`, as in a traceback, where
+    the exception's class is removed.
     """
     text = tidy(detail[:_READ])
     if cause := revision_id_too_long(text):
         return cause
-    if said := find(text):
-        return _short(said.text)
+    if message := find(text):
+        return _short(message.text)
     lines = [line.strip() for line in _without_sql(text).splitlines() if line.strip()]
     if not lines:
         return ""
@@ -141,7 +140,7 @@ def _without_sql(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    """An error of the server's without quotes, the names of databases, and the rest of long values."""
+    """A server's error message without quotes and names of databases, and with long values cut."""
     text = _VALUES.sub(lambda match: f"{match[1]} {_cut(match[2], _VALUE)}", " ".join(text.split()))
     text = _SYNTAX.sub(lambda match: f" near {_cut(match[1], _NEAR)}", text)
     text = _THREE.sub(r"\1", _TEMPORARY.sub("", text))
