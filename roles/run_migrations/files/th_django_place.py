@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was going on when a migration of Django failed: the statement, and the operation's place in its file."""
+"""Where a Django migration failed: the SQL statement, and the operation's place in its file."""
 
 import ast
 import contextlib
@@ -8,7 +8,7 @@ import inspect
 
 @contextlib.contextmanager
 def remembered_statements(connection):
-    """Keep the statement that has failed last, as `failed` of the connection: (exception, statement)."""
+    """Keep the last failed statement as the connection's attribute `failed`: (exception, statement)."""
 
     def run(execute, sql, params, many, context):
         try:
@@ -27,9 +27,9 @@ def remembered_statements(connection):
 
 
 def blame(error, migration, connection):
-    """Add to an exception what was going on: the statement that has failed, and the operation's place in the file.
+    """Add to an exception the statement that failed and the operation's place in the file.
 
-    The exception is raised once more from a frame that is in that place, so that every traceback shows it.
+    The exception is raised again from a frame at that place, so that every traceback shows it.
     """
     failed, statement = getattr(connection, "failed", (None, ""))
     if failed is error:
@@ -38,7 +38,7 @@ def blame(error, migration, connection):
         frame = frame_of_operation(error)
         file, line = place_of(migration, frame and frame.tb_frame.f_locals["operation"])
         code = compile("\n" * (line - 1) + "raise error", file, "exec")
-    except Exception:  # it is not worth hiding the error itself
+    except Exception:  # must not hide the error itself
         return
     if frame and frame.tb_next:
         error.__traceback__ = frame.tb_next
@@ -46,8 +46,8 @@ def blame(error, migration, connection):
 
 
 def frame_of_operation(error):
-    """Where in an exception's traceback an operation of a migration was run; None when it was none of them: Django
-    also runs statements after the last operation."""
+    """The entry of an exception's traceback that runs an operation of a migration; None for none, as Django also runs
+    statements after the last operation."""
     from django.db.migrations.migration import Migration
 
     trace = error.__traceback__

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a command beside a port that leads to the database's socket: ``th_forward.py SOCKET PORT COMMAND...``
+"""Run a command next to a port that leads to the database's socket: ``th_forward.py SOCKET PORT COMMAND...``
 
-For drivers that know no socket: a walk's box has a network of its own, in which there is nothing but this port. It must
-run with whatever Python (3.6 or later) the project has.
+For drivers that do not support sockets: a walk's box has a network of its own, with nothing in it but this port. It
+must run with any Python (3.6 or later) that the project may use.
 """
 
 import os
@@ -14,21 +14,21 @@ CHUNK = 65536
 
 
 class Side:
-    """One end of a forwarded connection: `left` is what it has yet to be sent, `ended` that nothing more will come."""
+    """One end of a forwarded connection: `left` has yet to be sent to it, `ended` is whether it sends no more."""
 
     def __init__(self, one):
         self.socket, self.left, self.ended, self.other = one, b"", False, None
 
 
 def main(path, port, command):
-    """Listen, leave what is to be done there to a process of its own, and become the command."""
+    """Listen, serve the port in a separate process, and exec the command."""
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(128)
     if os.fork() == 0:
         try:
-            stand_aside(listener.fileno())
+            detach(listener.fileno())
             serve(listener, path)
         finally:
             os._exit(1)
@@ -39,8 +39,8 @@ def main(path, port, command):
         sys.exit(f"{command[0]} cannot be run: {error.strerror}")
 
 
-def stand_aside(kept):
-    """Let go of all that is the command's: its files, its group, its output."""
+def detach(kept):
+    """Detach from the command's process group, its output and its files, except for the descriptor `kept`."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -50,7 +50,7 @@ def stand_aside(kept):
 
 
 def serve(listener, path):
-    """Forward each connection to the socket, until this process is ended."""
+    """Forward each connection to the socket until this process is killed."""
     selector = selectors.DefaultSelector()
     listener.setblocking(False)
     selector.register(listener, selectors.EVENT_READ)
@@ -63,7 +63,7 @@ def serve(listener, path):
 
 
 def accept(selector, listener, path):
-    """Take a connection; where the server takes none, it ends."""
+    """Accept a connection; it is closed if the server does not accept one."""
     try:
         inside, _ = listener.accept()
     except OSError:
@@ -84,14 +84,14 @@ def accept(selector, listener, path):
 
 
 def forward(selector, side, events):
-    """Pass on what one side has said, as fast as the other takes it."""
+    """Forward data from one side as fast as the other takes it."""
     try:
         if events & selectors.EVENT_WRITE:
             side.left = side.left[side.socket.send(side.left) :]
         if events & selectors.EVENT_READ and not side.other.left:
-            said = side.socket.recv(CHUNK)
-            side.ended = not said
-            side.other.left = said
+            data = side.socket.recv(CHUNK)
+            side.ended = not data
+            side.other.left = data
     except (BlockingIOError, InterruptedError):
         pass
     except OSError:
@@ -108,7 +108,7 @@ def forward(selector, side, events):
 
 
 def watch(selector, side, events):
-    """Wait for these events of a side, and for no others."""
+    """Wait for exactly these events on a side."""
     known = side.socket in selector.get_map()
     if known and events:
         selector.modify(side.socket, events, side)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the walking programs share: the talk with the measuring side, and running a project's own command.
+"""What the walking programs share: the protocol with the measuring side, and running a project's own command.
 
 A walking program runs in the project's own environment, one stage a process, and waits before every migration until
 the measuring side has read the server's counters. The two speak JSON, one object a line, over the socket whose
@@ -14,9 +14,9 @@ descriptor is the only argument:
     ...
                                            {"end": true}   or   {"error": {...}}
 
-There may be several plans in one process, each when the migrations of the one before are done; steps are counted on.
-Everything here runs beside code of the change under test, so nothing that is said is evidence. It must run with
-whatever Python (3.6 or later) the project has.
+There may be several plans in one process, each when the migrations of the previous one are done; steps are numbered
+across plans. Everything here runs next to code of the change under test, so no message is evidence. It must run with
+any Python (3.6 or later) that the project may use.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ SQL_LIMIT = 1000
 
 
 class Failure(Exception):  # noqa: N818 - a reason, not always an error
-    """A reason to end the walk that is no exception of the project's; `code` is what the measuring side calls it."""
+    """A reason to end the walk other than an exception of the project; `code` is for the measuring side."""
 
     def __init__(self, code, text):
         super().__init__(text)
@@ -42,10 +42,10 @@ class Failure(Exception):  # noqa: N818 - a reason, not always an error
 
 
 class Stepper:
-    """The talk with the measuring side. `request` is what it has asked for.
+    """The conversation with the measuring side. `request` is its first message.
 
-    `raised` is what a migration has raised last, which a program of the project's may have kept to itself; it ends the
-    walk there and then when the program tries again.
+    `raised` is the last exception of a migration, which the project's program may have swallowed; if the program then
+    starts over, that exception ends the walk.
     """
 
     def __init__(self, descriptor):
@@ -55,29 +55,29 @@ class Stepper:
         self.raised = None
         self.request = json.loads(self._channel.readline())
 
-    def say(self, **message):
+    def send(self, **message):
         """Send one message."""
         self._channel.write(json.dumps(message) + "\n")
         self._channel.flush()
 
     def plan(self, steps, **facts):
-        """Announce the migrations that are to come, as (from, to); returns the number of the first."""
+        """Announce the next migrations as (from, to); returns the number of the first."""
         if self._within and self.raised is not None:
             self.report(self.raised)
             os._exit(1)
         self.raised = None
         first, self._count = self._count, self._count + len(steps)
-        self.say(plan=[list(step) for step in steps], **facts)
+        self.send(plan=[list(step) for step in steps], **facts)
         return first
 
     @contextlib.contextmanager
     def step(self, number):
-        """Around one migration: waits until it may run, says that it is done, and waits until that was looked at."""
+        """Wraps one migration: waits until it may run, reports that it is done, and waits until that was measured."""
         self._wait_for({"go": number})
         self._within = True
         yield
         self._within = False
-        self.say(done=number)
+        self.send(done=number)
         self._wait_for({"seen": number})
 
     def _wait_for(self, message):
@@ -86,7 +86,7 @@ class Stepper:
 
     @contextlib.contextmanager
     def watching(self):
-        """Around whatever runs migrations: remembers what is raised there."""
+        """Wraps any code that runs migrations: remembers the exception that is raised there."""
         try:
             yield
         except BaseException as error:
@@ -94,18 +94,19 @@ class Stepper:
             raise
 
     def report(self, error):
-        """Say what has ended the walk."""
+        """Report what ended the walk."""
         if not isinstance(error, Failure):
             traceback.print_exception(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
-        self.say(error=describe(error, self.request["script_folders"]))
+        self.send(error=describe(error, self.request["script_folders"]))
 
 
 def main(walk, *modules):
     """Walk one stage with `walk(stepper)`; the exit status is 0 when it came to its end.
 
-    `modules` are imported from the environment before the checkout is on the path, which may have others by that name.
+    `modules` are imported from the environment before the checkout, which may have modules of the same name, is on the
+    path.
     """
     stepper = Stepper(int(sys.argv[1]))
     error = None
@@ -117,14 +118,14 @@ def main(walk, *modules):
         error = found
     error = stepper.raised or error
     if error is None:
-        stepper.say(end=True)
+        stepper.send(end=True)
         return
     stepper.report(error)
     raise SystemExit(1)
 
 
 def import_all(modules):
-    """Import modules. What they make stays, so nothing looks for garbage in it, neither now nor later."""
+    """Import modules without garbage collection: the objects that they create stay for good."""
     gc.disable()
     try:
         for module in modules:
@@ -156,8 +157,8 @@ def run_command(argv):
 
 
 def reason(name, end):
-    """Why a program has ended: what it was handling when it gave up, for some tell it nobody."""
-    if isinstance(end.code, str):  # what Python would print, with status 1
+    """Why a program exited: the exception that it was handling, as some programs do not report it."""
+    if isinstance(end.code, str):  # Python would print it and exit with status 1
         return Failure("walk_failed", f"{name} ended with: {end.code}")
     if isinstance(end.__context__, Exception):
         return end.__context__
@@ -177,7 +178,7 @@ def script(name):
 
 
 def statement(error, lines):
-    """The statement that an error of the database is about, on one line; "" where nobody has kept it."""
+    """The SQL statement that a database error is about, on one line; "" where it is not known."""
     found = getattr(error, "statement", None)  # SQLAlchemy's, which may have several lines
     if not isinstance(found, str):
         found = next((line[6:].rstrip("]") for line in lines[1:] if line.startswith("[SQL: ")), "")
@@ -185,12 +186,12 @@ def statement(error, lines):
 
 
 def describe(error, script_folders):
-    """What is known of an exception: its message, and the innermost line of a migration that it passed."""
+    """An exception's message, and the innermost line of a migration in its traceback."""
     if isinstance(error, Failure):
         return {"text": str(error)[:4000], "code": error.code, "import": False, "file": "", "line": 0}
     lines = "".join(traceback.format_exception_only(type(error), error)).strip().split("\n")
     passed = [frame[:2] for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError):  # its message comes last, and its file was never run
+    if isinstance(error, SyntaxError):  # its message comes last, and its file is in no frame
         lines.reverse()
         passed.append((error.filename or "", error.lineno or 0))
     sql = statement(error, lines)

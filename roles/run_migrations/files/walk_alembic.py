@@ -40,7 +40,7 @@ def walk(stepper):
 
 
 def go_down(config, targets):
-    """Undo all but `targets` and what they need. alembic's own command leaves branches alone that nobody has named."""
+    """Undo everything but `targets` and what they need. alembic's own command ignores branches that are not named."""
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationStep
     from alembic.script import ScriptDirectory
@@ -62,7 +62,7 @@ def go_down(config, targets):
         ordered = []
         while left:
             used = {name for revision in left.values() for name in revision._all_down_revisions}
-            # a chain to its end before another is begun
+            # finish one chain before starting the next
             below = ordered[-1]._all_down_revisions if ordered else ()
             chosen = max(sorted(set(left) - used), key=below.__contains__)
             ordered.append(left.pop(chosen))
@@ -96,7 +96,7 @@ def files_of(config_class, request):
     """alembic's files: an ini, and since alembic 1.16 a pyproject.toml beside it or alone."""
     ini, words = request["config"] or None, {"ini_section": request["section"]}
     if hasattr(config_class, "toml_alembic_config"):
-        # an env.py reads the ini again where there is a name of one
+        # an env.py reads the ini again if it is named
         there = ini if ini and os.path.isfile(ini) else None
         for path in request.get("toml", ()):
             config = config_class(there, toml_file=path, **words)
@@ -106,7 +106,7 @@ def files_of(config_class, request):
 
 
 def stepped(stepper, context, steps):
-    """The same steps, each when it may run. Others than migrations, such as a stamp's, pass."""
+    """The same steps, each when it may run. Steps that are not migrations, such as those of a stamp, pass through."""
     steps = list(steps or ())
     migrations = [step for step in steps if hasattr(step, "is_upgrade") and hasattr(step, "revision")]
     if steps and not migrations:
@@ -125,7 +125,7 @@ def stepped(stepper, context, steps):
 
 
 def heads(context):
-    """The revisions that the version table holds at the end: heads that another one depends on are not in it."""
+    """The revisions in the version table at the end: not the heads that another revision depends on."""
     environment = context.environment_context
     if environment is None:
         return None
@@ -134,7 +134,7 @@ def heads(context):
 
 
 def label(revisions):
-    """Revisions as one word: alembic gives a tuple, several at a branch or a merge."""
+    """Revisions as one string: alembic gives a tuple, with several at a branch or a merge."""
     return ",".join(sorted(revisions)) or "base"
 
 

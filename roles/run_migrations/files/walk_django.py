@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walking side of Django: whatever in this process runs a migration is made to wait before it.
+"""The walking side of Django: anything in this process that runs a migration has to wait before it.
 
-The settings module is the project's own, but for the one database, which is the dataset's. Works with Django 1.11 and
-later; what it is to the measuring side: th_stepper.py.
+The settings module is the project's own, except for the database, which is the dataset's. Works with Django 1.11 and
+later; for the protocol with the measuring side see th_stepper.py.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from th_stepper import Failure, main, run_command
 
 MYSQL_ENGINE = "django.db.backends.mysql"
 GIS_ENGINE = "django.contrib.gis.db.backends.mysql"
-# where the project's database is, in OPTIONS of drivers of MySQL
+# keys of OPTIONS in which MySQL drivers have the address of the database
 ADDRESS_OPTIONS = frozenset(
     "db database user passwd password host port unix_socket read_default_file read_default_group ssl ssl_mode".split()
 )
@@ -29,7 +29,7 @@ def walk(stepper):
 
     alias = request["alias"]
     if request["direction"] == "ask":
-        tell_plan(stepper, connections[alias])
+        send_plan(stepper, connections[alias])
         return
     executor = Steps(stepper, alias).hook()
     with remembered_statements(connections[alias]):
@@ -68,7 +68,7 @@ def set_up(request):
 
 
 def provide_driver():
-    """Let PyMySQL stand in where mysqlclient cannot be imported; whether it does."""
+    """Use PyMySQL where mysqlclient cannot be imported; whether it is used."""
     try:
         import MySQLdb  # noqa: F401 - whether it can be
     except ImportError:
@@ -76,14 +76,14 @@ def provide_driver():
             import pymysql
         except ImportError:
             raise ImportError("neither mysqlclient nor PyMySQL is in the environment") from None
-        pymysql.version_info = (99, 0, 0, "final", 0)  # each Django wants another least version of mysqlclient
+        pymysql.version_info = (99, 0, 0, "final", 0)  # each Django requires a different minimum version of mysqlclient
         pymysql.install_as_MySQLdb()
         return True
     return False
 
 
 def pointed(before, database, options):
-    """A database's settings as they are in the project, but for which database it is."""
+    """The project's settings of a database, with the dataset's address in place of its own."""
     engine = before.get("ENGINE", "")
     kept = before.get("OPTIONS") or {} if engine.endswith(".mysql") else {}
     return {
@@ -99,7 +99,7 @@ def pointed(before, database, options):
 
 
 class Steps:
-    """Hooks of Django's executor, for one database: a migration that runs is a step, what is only recorded is not."""
+    """Hooks in Django's executor for one database: a migration is a step if it runs, not if it is just recorded."""
 
     def __init__(self, stepper, alias):
         from django.db.migrations.executor import MigrationExecutor
@@ -109,7 +109,7 @@ class Steps:
         self._inside = False
 
     def hook(self):
-        """Replace what runs migrations, for good; returns the executor's class."""
+        """Replace the methods that run migrations, permanently; returns the executor's class."""
         from django.db.migrations.loader import MigrationLoader
 
         executor, steps = self._class, self
@@ -119,7 +119,7 @@ class Steps:
         def migrate_announced(self, targets, plan=None, state=None, fake=False, fake_initial=False):
             if steps._counts(self):
                 plan = self.migration_plan(targets) if plan is None else plan
-                # which initial migrations are there already is not known before their turn
+                # which initial migrations are applied already is only known when they come up
                 steps._announce(self, [] if fake or fake_initial else plan)
             return migrate(self, targets, plan=plan, state=state, fake=fake, fake_initial=fake_initial)
 
@@ -131,7 +131,7 @@ class Steps:
             def run():
                 after = apply(self, state, migration, fake=fake, fake_initial=fake_initial)
                 if migration.replaces:
-                    self.check_replacements()  # records it by its own name, as Django does after the last one
+                    self.check_replacements()  # records it under its own name, as Django does after the last one
                 return after
 
             return steps._step(self, migration, run, recorded)
@@ -156,18 +156,18 @@ class Steps:
         return executor
 
     def _counts(self, executor):
-        # what a migration itself migrates is part of it
+        # migrations that a migration runs itself are part of it
         return executor.connection.alias == self._alias and not self._inside
 
     def _announce(self, executor, plan):
         backwards = any(down for _, down in plan)
         steps = [migration for migration, _ in plan]
-        if steps and not backwards:  # it runs them in this order, whatever the plan's is
+        if steps and not backwards:  # Django runs them in this order, not in that of the plan
             wanted = set(steps)
             everything = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
             steps = [migration for migration, _ in everything if migration in wanted]
-        told = [step_of(executor, migration, backwards) for migration in steps]
-        first = self._stepper.plan(told, apps=apps_of(executor.loader))
+        plan = [step_of(executor, migration, backwards) for migration in steps]
+        first = self._stepper.plan(plan, apps=apps_of(executor.loader))
         self._numbers = {label(migration): first + index for index, migration in enumerate(steps)}
 
     def _step(self, executor, migration, run, recorded, backwards=False):
@@ -186,8 +186,8 @@ class Steps:
                 self._inside = False
 
 
-def tell_plan(stepper, connection):
-    """Say what there is to migrate, and migrate nothing."""
+def send_plan(stepper, connection):
+    """Announce what there is to migrate, without migrating anything."""
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connection)
@@ -220,9 +220,9 @@ def step_of(executor, migration, backwards):
 
 
 def go_down(executor, targets, script_folders):
-    """Make the next plan of Django's the way down to where nothing but `targets`, and what they need, is left.
+    """Make Django's next plan a downgrade to where only `targets`, and what they need, are left.
 
-    Of other apps than those in the script folders only goes what builds on something that goes.
+    In apps outside of the script folders only migrations that build on removed ones are removed.
     """
     migration_plan = executor.migration_plan
 
@@ -248,7 +248,7 @@ def go_down(executor, targets, script_folders):
 
 
 def key_of(loader, target):
-    """A migration's key in the graph: its own, or that of the one that it has been squashed into."""
+    """A migration's key in the graph: its own, or that of the one it was squashed into."""
     app, _, name = target.partition(".")
     keys = [(app, name)] + [key for key, squashed in loader.replacements.items() if (app, name) in squashed.replaces]
     found = next((key for key in keys if key in loader.graph.nodes), None)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walking side of sqlalchemy-migrate: whatever in this process runs a change of its is made to wait before it.
+"""The walking side of sqlalchemy-migrate: anything in this process that runs a migration has to wait before it.
 
-Works with sqlalchemy-migrate 0.9 and later; what it is to the measuring side: th_stepper.py.
+Works with sqlalchemy-migrate 0.9 and later; for the protocol with the measuring side see th_stepper.py.
 """
 
 from th_stepper import main, run_command
@@ -21,7 +21,7 @@ def walk(stepper):
 
     def run(controlled, before, change, step):
         this = (before, before + step)
-        if this not in numbers:  # to look is not yet to migrate
+        if this not in numbers:  # a changeset that was computed need not be run
             steps = list(to_come) if this in to_come else [this]
             number = stepper.plan([(label(controlled, start), label(controlled, end)) for start, end in steps])
             numbers.update((one, number + index) for index, one in enumerate(steps))
@@ -37,13 +37,13 @@ def walk(stepper):
 
 
 def label(controlled, number):
-    """A version in words: what is below the first script is the empty database."""
+    """A version's name: below the first script it is the empty database."""
     return str(number) if number >= min(controlled.repository.versions.versions) else "base"
 
 
 def migrate(request, schema):
-    """Go to the target with sqlalchemy-migrate's own machinery; a database without a version is taken as older than
-    the first of the repository's."""
+    """Migrate to the target with sqlalchemy-migrate's own code; a database without a version is taken to be before the
+    repository's first script."""
     from migrate import exceptions
     from migrate.versioning.repository import Repository
     from sqlalchemy import create_engine

@@ -1,12 +1,12 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare to walk without the change what has failed with it."""
+"""Prepare to repeat failed walks without the change."""
 
 DOCUMENTATION = r"""
 module: plan_control
-short_description: Prepare to walk without the change what has failed with it
+short_description: Prepare to repeat failed walks without the change
 description:
-  - Makes the folder C(control) in the job's, as a job that tests nothing but the commit which the change is based on.
+  - Creates the folder C(control) in the job's, as a job that tests the merge base alone.
 options:
   job_dir:
     description: The job's folder.
@@ -29,11 +29,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 datasets:
-  description: The datasets to walk without the change; of those that failed alike, one.
+  description: The datasets to walk without the change; one of those that failed in the same way.
   type: list
   returned: always
 commit:
-  description: What the change is based on.
+  description: The merge base.
   type: str
   returned: always
 job_dir:

@@ -7,7 +7,7 @@ module: plan_walk
 short_description: Find out which stages the job's datasets have to walk through
 description:
   - Compares the versions of the restored datasets with the trees of migrations in C(artifacts/checkout.json).
-  - Tells which environments are needed for it and not yet built, so that no release is built in vain.
+  - Returns which environments are needed and not yet built, so that no release is built unnecessarily.
 options:
   job_dir:
     description: The job's folder.
@@ -20,9 +20,9 @@ options:
     required: true
   databases:
     description:
-      - The project's databases as in its profile. Where one is Django's, its migrations may be in packages, and what a
-        release's packages would migrate is asked of its environment, also where the dataset has all of the
-        repository's own.
+      - The project's databases as in its profile. With Django, migrations may be in packages; then each
+        release's environment is asked what its packages would migrate, even if the dataset has all migrations of the
+        repository.
     type: list
     elements: dict
     default: []
@@ -71,7 +71,7 @@ def main() -> None:
     job_dir = module.params["job_dir"]
 
     def step() -> dict[str, Any]:
-        if not module.check_mode:  # those of the change's are the role build_environment's own to forget
+        if not module.check_mode:  # the role build_environment itself forgets those of the change
             forget_errors(job_dir, "build_environment", about=lambda event: event.get("stage") != "change")
         return plan(Path(job_dir) / "artifacts", module.params["datasets"], module.params["databases"])
 

@@ -1,10 +1,10 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Write down what the walks without the change have come to, and remove their folder."""
+"""Record how the walks without the change ended, and remove their folder."""
 
 DOCUMENTATION = r"""
 module: record_control
-short_description: Write down what the walks without the change have come to, and remove their folder
+short_description: Record how the walks without the change ended, and remove their folder
 description:
   - Appends an event C(control) to C(artifacts/walk-<name>.jsonl), and keeps the walk's log as
     C(results/<name>-control.log).
@@ -19,14 +19,14 @@ options:
     elements: str
     required: true
   seconds:
-    description: How long all of it has taken.
+    description: How long they took in total.
     type: float
     default: 0
 author: The turbo-hipster developers
 """
 
 EXAMPLES = r"""
-- name: Write down what the walks without the change have come to
+- name: Record how the walks without the change ended
   record_control:
     job_dir: /var/lib/turbo-hipster/jobs/1
     datasets: [user_001]
@@ -69,7 +69,7 @@ def main() -> None:
         facts = outcome_of(job_dir / FOLDER, name)
         outcomes[name] = facts["outcome"]
         event = event_of(ROLE, checkout, module.params["seconds"], facts)
-        with contextlib.suppress(OSError):  # a full disk ends no job here
+        with contextlib.suppress(OSError):  # a full disk must not fail the job here
             append_event(job_dir / "artifacts" / f"walk-{name}.jsonl", event)
             log = job_dir / FOLDER / "results" / f"{name}.log"
             if log.is_file():
