@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, Gearmand, GearServer, Jobs, Packet, Zuul, wait_until, write_config
+from tests.kit.service import ARGUMENTS, Gearmand, GearServer, Jobs, Packet, Zuul, write_config
+from tests.kit.waiting import wait_until
 from tests.unit.test_answer import ATTACK, review
 from worker.config import config
 from worker.progress import Progress

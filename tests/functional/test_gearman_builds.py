@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, Jobs, Packet, Zuul, wait_until
+from tests.kit.service import ARGUMENTS, Jobs, Packet, Zuul
+from tests.kit.waiting import wait_until
 from worker.progress import Progress
 from worker.service import Service
 

@@ -21,26 +21,16 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import (
-    ARGUMENTS,
-    HOST,
-    PATIENCE,
-    Gearmand,
-    GearServer,
-    Jobs,
-    free_port,
-    wait_until,
-    write_config,
-)
-from tests.library.certificates import Authority
+from tests.kit import ROOT
+from tests.kit.certificates import Authority
+from tests.kit.service import ARGUMENTS, Gearmand, GearServer, Jobs, write_config
+from tests.kit.waiting import HOST, PATIENCE, free_port, wait_until
 from worker.cli import check
 from worker.config import Config, config, tls
 from worker.errors import UsageError
 from worker.gearman.client import Receiver, Submitter
 from worker.gearman.connection import Link
 from worker.service import Service
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Scene:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, PATIENCE, GearServer, Zuul, free_port, wait_until, write_config
+from tests.kit.service import ARGUMENTS, GearServer, Zuul, write_config
+from tests.kit.waiting import PATIENCE, free_port, wait_until
 from worker.cli import main
 from worker.config import load
 from worker.observe import status_socket

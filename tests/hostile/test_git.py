@@ -27,8 +27,8 @@ from ansible.module_utils.th_git.files import differing, file
 from ansible.module_utils.th_git.process import Limits
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
-from tests.library.conftest import ROOT
-from tests.library.gitserver import ENVIRONMENT, Repository, daemon, git, script
+from tests.kit import ROOT
+from tests.kit.git_server import ENVIRONMENT, Repository, daemon, git, script
 from tests.library.test_checkout import PROJECT, VERSIONS, ZUUL_REF, Workplace
 
 PLAIN = {**ENVIRONMENT, "GIT_ALLOW_PROTOCOL": "file:git:http:ssh:ext", "GIT_TERMINAL_PROMPT": "0"}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from ansible.module_utils.th_git import client
 
-from tests.library.gitserver import Repository
+from tests.kit.git_server import Repository
 
 from .test_git import (  # noqa: F401 - fixtures
     Workplace,

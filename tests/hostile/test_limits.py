@@ -26,7 +26,7 @@ from ansible.module_utils.th_sandbox.disk import Disk
 from ansible.module_utils.th_sandbox.unnamed_files import Nameless
 from ansible.module_utils.th_sandbox.usage import Ledger, Process
 
-from tests.library import boxes
+from tests.kit import boxes
 
 from .world import is_root
 

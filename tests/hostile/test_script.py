@@ -12,8 +12,7 @@ import psutil
 import pytest
 from ansible.module_utils.th_core.step import StepError
 
-from tests.library import boxes
-from tests.library.conftest import load_module
+from tests.kit import boxes, load_module
 from worker.inputs import untrusted
 from worker.verdict import artifacts
 

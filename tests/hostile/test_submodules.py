@@ -14,7 +14,7 @@ from ansible.module_utils.th_git.client import Git, Patience
 from ansible.module_utils.th_git.submodules import check_out_submodules, resolved
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
-from tests.library.gitserver import Repository, git
+from tests.kit.git_server import Repository, git
 
 from .test_git import locked  # noqa: F401 - a fixture
 

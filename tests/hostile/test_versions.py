@@ -20,8 +20,8 @@ from ansible.module_utils.th_server.plain_table import not_plain, tables_of
 from ansible.module_utils.th_walk import leftovers, server_probe
 from ansible.module_utils.th_walk.walkers import WalkError
 
-from tests.library import toy
-from tests.library.external import External
+from tests.kit import toy
+from tests.kit.external_server import External
 from tests.library.test_restore import Home, restore_dataset
 from tests.library.test_restore_external import Jobs
 from worker.verdict import advice

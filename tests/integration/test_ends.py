@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import wait_until
-from tests.library.gitserver import daemon, free_port, silence
-
-from .world import DUMP, JOB, PATIENCE, TIP, Worker, World, script, slowness, working
+from tests.kit.git_server import daemon, silence
+from tests.kit.installation import DUMP, JOB, PATIENCE, TIP, Worker, World, script, slowness, working
+from tests.kit.waiting import free_port, wait_until
 
 HANGS = """
 - name: Publish the results on a server that hangs

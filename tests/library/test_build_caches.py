@@ -13,9 +13,10 @@ import pytest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.package_caches import Cache, Caches
 
-from .gitserver import Repository, free_port, git
-from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.waiting import free_port
+from tests.kit.workplace import Workplace
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ansible.module_utils.th_environment.unpackaged import REFUSED, needed, unpa
 from ansible.module_utils.th_environment.uv_errors import cause
 from packaging.requirements import Requirement
 
-from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.workplace import Workplace
 
 FLAT = """
 raise SystemExit("error: Multiple top-level packages discovered in a flat-layout: ['one', 'two'].")

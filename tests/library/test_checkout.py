@@ -24,9 +24,9 @@ from ansible.module_utils.th_git.submodules import submodule_problem
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit.git_server import Repository, daemon, git, script, silence
+from tests.kit.waiting import free_port
 from worker.verdict import Fault, Outcome, artifacts, decide
-
-from .gitserver import Repository, daemon, free_port, git, script, silence
 
 PROJECT = "org/project"
 VERSIONS = "app/migrations/versions"

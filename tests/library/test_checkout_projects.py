@@ -19,7 +19,7 @@ from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
 
-from .gitserver import Repository
+from tests.kit.git_server import Repository
 
 ALEMBIC_SAYS = """
 import ast, json, sys, types

@@ -13,8 +13,9 @@ from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
 from ansible.module_utils.th_tools.tool import Places
 
-from .conftest import load_module
-from .gitserver import Repository, script
+from tests.kit import load_module
+from tests.kit.git_server import Repository, script
+
 from .test_checkout import VERSIONS, ZUUL_REF, Workplace, names, repository, root, url, work  # noqa: F401 - fixtures
 
 load_module("checkout", "read_migrations")

@@ -14,9 +14,9 @@ from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit.git_server import Repository
 from tests.playbooks import arrange
 
-from .gitserver import Repository
 from .test_checkout import checked_out
 
 FILES = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, load_module
 
 report = load_module("own_steps", "report_step")
 profile = load_module("project", "project_profile")

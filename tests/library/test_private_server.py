@@ -18,9 +18,8 @@ from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_walk.server_limits import ServerLimits
 
-from tests.functional.support import gone, wait_until
-
-from . import boxes, toy
+from tests.kit import boxes, toy
+from tests.kit.waiting import gone, wait_until
 
 PATIENCE = 300.0
 Start = Callable[..., mariadb.Server]

@@ -17,8 +17,7 @@ from ansible.module_utils.th_dataset import snapshot
 from ansible.module_utils.th_dataset.dataset import read_dataset
 from ansible.module_utils.th_server import mariadb
 
-from . import boxes
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, boxes, load_module
 
 restore_dataset = load_module("restore_datasets", "restore_dataset")
 

@@ -23,11 +23,9 @@ from ansible.module_utils.th_server.external_server import own_name
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from tests.functional.support import PATIENCE, wait_until
-
-from . import boxes, toy
-from .conftest import ROOT, load_module
-from .external import External
+from tests.kit import ROOT, boxes, load_module, toy
+from tests.kit.external_server import External
+from tests.kit.waiting import PATIENCE, wait_until
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 restore_dataset = load_module("restore_datasets", "restore_dataset")

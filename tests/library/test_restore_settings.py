@@ -12,7 +12,8 @@ import pytest
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb
 
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, load_module
+
 from .test_restore import DUMP, Home
 
 restore_dataset = load_module("restore_datasets", "restore_dataset")

@@ -9,8 +9,7 @@ import pytest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.limits import Exceeded, Limits, by_signal, by_words
 
-from . import boxes
-from .conftest import load_module
+from tests.kit import boxes, load_module
 
 ALL = Limits(memory=1, processes=1, open_files=1, cpu_seconds=1, disk=1, file_size=1, tmp=1)
 

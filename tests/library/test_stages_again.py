@@ -13,10 +13,8 @@ import yaml
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit import ROOT, boxes, toy
 from tests.playbooks import arrange
-
-from . import boxes, toy
-from .conftest import ROOT
 
 ROLES = ("project", "checkout", "build_environment", "restore_datasets", "run_migrations", "upload_logs")
 OTHERS = [

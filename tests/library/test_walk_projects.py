@@ -23,9 +23,8 @@ from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from . import boxes, bytecode, toy
-from .conftest import ROOT
-from .gitserver import Repository
+from tests.kit import ROOT, boxes, bytecode, toy
+from tests.kit.git_server import Repository
 
 NAME = "real"
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"

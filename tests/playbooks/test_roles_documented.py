@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.verdict import CODES
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 SECTIONS = ["## Output", "## Privilege", "## Example"]
 FILES = ("meta/argument_specs.yaml", "defaults/main.yaml")

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 TOY = """
 import atexit
 import os

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.config import config
 from worker.config.resources import SensorLimits, default_slots
 from worker.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
 Settings = dict[str, Any]
 
 

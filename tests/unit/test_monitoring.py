@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
 from worker.config import Config, config, monitoring
 from worker.config.monitoring import Monitoring
 from worker.errors import ConfigError
@@ -73,6 +74,6 @@ class TestPort:
 
 
 def test_the_document_has_every_key() -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text()
+    text = (ROOT / "docs/configuration.md").read_text()
     for key in ("log_format", "log_max_bytes", "metrics", "port", "host"):
         assert f"| `{key}` |" in text

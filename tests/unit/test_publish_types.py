@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
-from tests.library.conftest import load_module
+from tests.kit import load_module
+from tests.kit.service import write_config
 from tests.unit.test_job import Stage, leaves
 from worker import job, publish
 from worker.cli import check, main

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tests.functional.support import wait_until, write_config
+from tests.kit.service import write_config
+from tests.kit.waiting import wait_until
 from worker import sandbox
 from worker.config import Config, config, resources
 from worker.observe import sensors

@@ -4,11 +4,9 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
+from tests.kit import ROOT
 from worker import status
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def sample() -> status.Snapshot:

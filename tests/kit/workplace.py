@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit import ROOT
+
 from . import boxes
-from .conftest import ROOT
 
 # found once conftest is loaded
 from ansible.module_utils.th_environment.build_step import carry_on  # isort: skip
