@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_core.processes import begun
+from ansible.module_utils.th_core.processes import start_time
 from ansible.module_utils.th_sandbox import cgroups
 from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places
 from ansible.module_utils.th_sandbox.cgroups import PREFIX, Group, remove_left
@@ -195,7 +195,7 @@ def test_a_group_that_cannot_be_made(tmp_path: Path) -> None:
 def test_groups_of_the_dead_are_removed(tmp_path: Path) -> None:
     """A number that is another process's now is that of a dead one as well."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        alive = f"{PREFIX}{process.pid}-{begun(process.pid)}-0"
+        alive = f"{PREFIX}{process.pid}-{start_time(process.pid)}-0"
         dead = f"{PREFIX}{process.pid}-1-0"
         for name in (alive, dead, "another"):
             (tmp_path / name).mkdir()

@@ -51,8 +51,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import full, keep_reserve
-from ansible.module_utils.th_core.checks import WrongKey, shown
+from ansible.module_utils.th_core.artifacts import disk_full_message, keep_reserve
+from ansible.module_utils.th_core.checks import WrongKey, one_line
 from ansible.module_utils.th_core.profile import check_profile
 from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_core.strict_yaml import read_yaml
@@ -79,7 +79,7 @@ def load(projects_dir: Path, project: str) -> dict[str, Any]:
     except OSError as error:
         raise StepError("profile_wrong", f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise StepError("profile_wrong", f"{path} is not YAML: {shown(str(error))}") from None
+        raise StepError("profile_wrong", f"{path} is not YAML: {one_line(str(error))}") from None
     try:
         profile = check_profile(document)
     except WrongKey as error:
@@ -118,7 +118,7 @@ def main() -> None:
             try:
                 changed = make_folders(job_dir)
             except OSError as error:
-                if full(error):
+                if disk_full_message(error):
                     raise
                 module.fail_json(msg=f"th_job_dir {job_dir} cannot be made: {error.strerror}.")
         projects_dir, project = Path(module.params["projects_dir"]), module.params["project"]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from ansible.module_utils.th_core.processes import begun
+from ansible.module_utils.th_core.processes import start_time
 from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places, folders_of
 from ansible.module_utils.th_sandbox.limits import Exceeded, Limits
 
@@ -43,7 +43,7 @@ class Group:
         self.held = {name for name in CONTROLLERS if name in places.folders}
 
     def __enter__(self) -> Self:
-        name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
+        name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
         try:
             for folder in dict.fromkeys(self._places.folders.values()):
                 if self._places.version == 2:
@@ -138,7 +138,7 @@ def hold(folders: Iterable[Path]) -> None:
 
     A group that has one below it cannot be removed (cgroups(7)): each gets one, named after this process.
     """
-    name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
+    name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
     for folder in folders:
         with contextlib.suppress(OSError):
             (folder / name).mkdir()
@@ -165,7 +165,7 @@ def remove_left(folder: Path) -> None:
     """Remove the groups of processes that have died without doing it, with what is in them, but for those held."""
     for path in folder.glob(f"{PREFIX}*"):
         pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
-        if pid.isdecimal() and begun(int(pid)) != rest.partition("-")[0]:
+        if pid.isdecimal() and start_time(int(pid)) != rest.partition("-")[0]:
             remove_left(path)
             _remove(path, 0.0)
 
