@@ -63,7 +63,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.box import Box, Settings
-from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import Group
 from ansible.module_utils.th_sandbox.contain import Contained, base_environment
 
@@ -136,13 +136,13 @@ def _run(argv: Sequence[str], folder: str, box: Box, told: list[str]) -> int | N
 
 
 def _limits(settings: Settings, told: Sequence[str]) -> dict[str, Any]:
-    places, held = Places.find() if settings.cgroups else Places(0), set[str]()
+    places, held = ControlGroups.find() if settings.cgroups else ControlGroups(0), set[str]()
     if places.version:
         try:
             with Group(places, settings.limits) as group:
                 held = group.held
         except OSError:
-            places = Places(0)
+            places = ControlGroups(0)
     kernel = f"control group v{places.version}"
     by = {name: kernel if controller in held else "looking" for name, controller in _CONTROLLERS.items()}
     words = {

@@ -16,7 +16,7 @@ from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_git.client import Git, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_git.process import GitLimits
-from ansible.module_utils.th_sandbox.capped_log import CappedLog, carried_on
+from ansible.module_utils.th_sandbox.capped_log import CappedLog, continued_log
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -50,7 +50,7 @@ def run_checkout_step(
             raise StepError("playbook_failed", f"there is no {file}: the step update_mirror has to come first.")
         given, point = state["given"], Point(**state["point"])
         request = Request.of(given["job"], given["origin"])
-        log = carried_on(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
+        log = continued_log(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
         try:
             answer = step(_made(make, given, request, file.parent, log), point, state["begun"])
         finally:

@@ -21,9 +21,9 @@ import pymysql
 from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_core.mark import short_folder
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_sandbox.box import Box, Boxed, Settings
+from ansible.module_utils.th_sandbox.box import Box, BoxedCommand, Settings
 from ansible.module_utils.th_sandbox.cgroups import join_for_life
-from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, DatabaseLimits, Limits, end_early
+from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, BoxLimits, DatabaseLimits, end_early
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import accounts, administrator
 from ansible.module_utils.th_server.mariadb import Server, ServerError
@@ -36,7 +36,7 @@ _PASSED = ("PATH", "TH_JOB_DIR", "TZ")
 """Of the environment: the worker finds the processes of a job by TH_JOB_DIR, the server's log has our local time."""
 
 _OF_THE_DATA = ("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names")
-_MEMORY_FOLDERS = Limits(tmp=64 << 20)
+_MEMORY_FOLDERS = BoxLimits(tmp=64 << 20)
 _LOOK = 0.005
 
 
@@ -155,7 +155,7 @@ def start(
         [server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
         outlives=True,
     )
-    limits = Limits(memory=sandbox.database.memory, processes=sandbox.database.processes)
+    limits = BoxLimits(memory=sandbox.database.memory, processes=sandbox.database.processes)
     try:
         server = _run(server, _limited(argv, sandbox), box, time_limit, limits if sandbox.cgroups else None)
     finally:
@@ -164,7 +164,7 @@ def start(
     return server
 
 
-def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: Limits | None) -> Server:
+def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: BoxLimits | None) -> Server:
     boxed = box.around(argv, server.folder)
     try:
         with open(os.devnull, "r+b") as nothing, open(server.error_log, "ab") as errors:
@@ -191,13 +191,15 @@ def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limit
     return server
 
 
-def _in_child(limits: Limits | None) -> None:
+def _in_child(limits: BoxLimits | None) -> None:
     if limits:
         join_for_life(limits)
     end_early(ENDED_NEXT)
 
 
-def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], boxed: Boxed, time_limit: float) -> None:
+def _wait_until_it_answers(
+    server: Server, process: subprocess.Popen[bytes], boxed: BoxedCommand, time_limit: float
+) -> None:
     deadline = time.monotonic() + time_limit
     while True:
         if process.poll() is not None:
