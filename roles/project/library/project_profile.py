@@ -25,7 +25,7 @@ options:
     type: path
     required: true
   needed:
-    description: Whether the profile is read at all; else it has only C(name).
+    description: Whether the profile is read at all; otherwise it has only C(name).
     type: bool
     default: true
 author: turbo-hipster
@@ -61,7 +61,7 @@ PROJECT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za
 
 
 def checked(project: str) -> str:
-    """The name of a project, if it is one. Raises StepError ``no_profile``."""
+    """The name of a project, if it is valid. Raises StepError ``no_profile``."""
     if not PROJECT.fullmatch(project):
         raise StepError("no_profile", f"th_job.project: {project!r} is not the name of a project.")
     return project
@@ -88,7 +88,7 @@ def load(projects_dir: Path, project: str) -> dict[str, Any]:
 
 
 def make_folders(job_dir: Path) -> bool:
-    """Make the job's folders; whether there was anything to do."""
+    """Create the job's folders; returns whether any were missing."""
     changed = False
     for folder in (job_dir, job_dir / "artifacts", job_dir / "results"):
         if not folder.is_dir():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Database servers: a private one, or a part of an external one; accounts, and how statements are sent.
+"""Database servers: a private one, or a share of an external one; their accounts, and running statements.
 
 Imports `th_core` and `th_sandbox`.
 """
