@@ -95,9 +95,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import (
     append_event,
     forget_errors,
+    not_recorded_message,
     read_json,
     report_error,
-    unrecorded,
     write_json,
 )
 from ansible.module_utils.th_dataset import server_settings, version_table
@@ -252,7 +252,7 @@ def main() -> None:
         try:
             report_error(job_dir, ROLE, trouble.code, detail, dataset=name)
         except OSError as problem:
-            module.fail_json(msg=f"{name}: {detail} ({unrecorded(job_dir, problem)})", code=trouble.code)
+            module.fail_json(msg=f"{name}: {detail} ({not_recorded_message(job_dir, problem)})", code=trouble.code)
         module.exit_json(changed=True, restored=False, code=trouble.code, msg=f"{name}: {detail}")
     module.exit_json(changed=True, restored=True, facts=facts)
 

@@ -27,7 +27,7 @@ from ansible.module_utils.th_environment.recipe import Python, Recipe
 from ansible.module_utils.th_environment.source import Source, static_dependencies
 from ansible.module_utils.th_environment.uv import installed
 from ansible.module_utils.th_sandbox.box import Settings
-from ansible.module_utils.th_sandbox.capped_log import CappedLog, carried_on
+from ansible.module_utils.th_sandbox.capped_log import CappedLog, continued_log
 
 FILE = "environment-build.json"
 NOTHING = Source((), (), (), "none", ())
@@ -57,7 +57,7 @@ class Given:
 
     def open_log(self) -> CappedLog:
         """The log of the builds."""
-        return carried_on(self.log, self.log_limit)
+        return continued_log(self.log, self.log_limit)
 
 
 @dataclass

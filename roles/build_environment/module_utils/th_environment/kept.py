@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_core.artifacts import read_json, write_json
-from ansible.module_utils.th_core.processes import begun, parent
+from ansible.module_utils.th_core.processes import parent, start_time
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 
@@ -50,7 +50,7 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
             if not any(map(_is_claimed, folders)):
                 folder = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
                 pid = _run()
-                claim = {"pid": pid, "started": begun(pid), "until": time.time() + time_limit}
+                claim = {"pid": pid, "started": start_time(pid), "until": time.time() + time_limit}
                 write_json(folder / CLAIM, claim)
                 return folder, False
         time.sleep(LOOK_SECONDS)
@@ -106,7 +106,7 @@ def _is_claimed(folder: Path) -> bool:
         return False
     if not claim or time.time() > claim["until"]:
         return False
-    started = begun(claim["pid"])
+    started = start_time(claim["pid"])
     return started != "" and started == claim["started"]
 
 

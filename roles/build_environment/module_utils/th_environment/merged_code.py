@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.requirements import file_in
-from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
 from ansible.module_utils.th_git.files import file
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_git.submodules import check_out_submodules
@@ -57,12 +57,12 @@ class MergedCode:
             git.checkout(src, commit)
             check_out_submodules(git, src, [commit])
         except GitError as error:
-            code = "playbook_failed" if error.ours else "checkout_failed"
+            code = "playbook_failed" if error.machine_fault else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
 
     def _repository(self) -> tuple[Git, Mirror, str]:
         """The project's mirror, and the address that it mirrors."""
         base = self.origin or self.url
-        git = Git(self.log, (self.url, base), Patience())
+        git = Git(self.log, (self.url, base), RetryPolicy())
         address = join_url(base, self.project)
         return git, Mirror(git, self.mirrors_dir, self.project, address), address

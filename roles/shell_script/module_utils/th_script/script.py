@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible.module_utils.th_core.artifacts import cut
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
-from ansible.module_utils.th_sandbox.contain import Ended, signal_name
+from ansible.module_utils.th_sandbox.contain import CommandResult, signal_name
 
 RESULT = "result"
 """The file that a script writes its message to."""
@@ -76,7 +76,7 @@ def message(folder: Path) -> str:
     return cut("\n".join(lines).strip(), MESSAGE_LIMIT)
 
 
-def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
+def failure(ended: CommandResult, said: str, time_limit: float) -> StepError | None:
     """Why a script has failed that ended so and has said this; None where it has not."""
     if ended.exceeded:
         return StepError("over_limit", f"the script: {ended.exceeded}")
