@@ -16,7 +16,10 @@ from pathlib import Path
 import ansible.module_utils
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("th_checkout.checkout", "th_environment.find", "th_walk.walk", "th_dataset.snapshot")
+SHARED = (
+    "th_checkout.checkout", "th_environment.find", "th_walk.walk", "th_dataset.private_dataset",
+    "th_dataset.external_dataset",
+)  # fmt: skip
 """Modules that import most of what the steps import."""
 
 

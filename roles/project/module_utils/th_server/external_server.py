@@ -111,24 +111,34 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
             start_new_session=True,
         )
     held = mariadb.save(replace(server, pid=process.pid))
-    assert process.stdin is not None and process.stdout is not None
-    with process.stdin as request_pipe, process.stdout as answer_pipe:
-        request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
-        request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
-        request["modules"] = str(Path(prepared.__file__).parents[1])
-        request["databases"] = list(server.databases.values())
-        request_pipe.write(json.dumps(request).encode())
-        request_pipe.close()
-        timeout = patience * len(locks) + 60
-        answer = answer_pipe.readline() if select.select([answer_pipe], [], [], timeout)[0] else b"busy"
-    word, _, rest = answer.decode("utf-8", "replace").strip().partition(" ")
+    request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
+    request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+    request["modules"] = str(Path(prepared.__file__).parents[1])
+    request["databases"] = list(server.databases.values())
+    word = ""
+    try:
+        word, said = _answer(process, request, patience * len(locks) + 60)
+    finally:
+        if word != "held":  # nor is anything to be dropped: what is there may be another job's
+            mariadb.stop(held, 1)
+            mariadb.save(server)
     if word == "held":
         return held
-    mariadb.stop(held, 1)
     if word == "busy":
         names = ", ".join(server.databases.values())
         raise ServerError(f"another job has held {names} on {_place(server)} for {patience:g} s")
-    raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
+    raise UnreachableError(f"{_place(server)} cannot be reached: {said or held.last_words()}")
+
+
+def _answer(process: subprocess.Popen[bytes], request: Mapping[str, Any], time_limit: float) -> tuple[str, str]:
+    """What the process that is to hold the locks says of the request: ``held``, ``busy``, or ``failed`` and why."""
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdin as request_pipe, process.stdout as answer_pipe:
+        request_pipe.write(json.dumps(request).encode())
+        request_pipe.close()
+        answer = answer_pipe.readline() if select.select([answer_pipe], [], [], time_limit)[0] else b"busy"
+    word, _, rest = answer.decode("utf-8", "replace").strip().partition(" ")
+    return word, rest
 
 
 def account_of(server: Server) -> str:
