@@ -178,9 +178,9 @@ class Builds:
             with self._lock:
                 del self._running[number]
                 self._totals[name, outcome] += 1
-            self._tell(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
+            self._report_end(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
 
-    def _tell(self, end: BuildEnd) -> None:
+    def _report_end(self, end: BuildEnd) -> None:
         try:
             self.on_end(end)
         except Exception:

@@ -212,7 +212,7 @@ class _Fields:
             or value.endswith(".")
             or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
         ):
-            raise RequestError(name, f"{value[:80]!r} is no name that git allows for a branch, tag or ref")
+            raise RequestError(name, f"{value[:80]!r} is not a valid name for a branch, tag or ref")
         return value
 
     def zuul(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from worker.gearman.slots import Slots
 from worker.observe import sensors
 from worker.observe.status_socket import StatusSocket
 from worker.observe.systemd import Manager
-from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
+from worker.status import DRAINING, RUNNING, STOPPING, WorkerStatus
 from worker.version import version
 
 log = logging.getLogger(__name__)
@@ -52,11 +52,11 @@ class Service:
         self._control: Receiver | None = None
         self._presence: Presence | None = None
         self._slots = Slots(self._connect, self.builds.run)
-        self._watch = sensors.Watch(sensors.of(config), self._admit)
+        self._watch = sensors.SensorWatch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
         self._close_metrics: Callable[[], None] = lambda: None
         self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
-        self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
+        self._orphans, self._orphans_at = process.OrphanReaper(), time.monotonic()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -179,10 +179,10 @@ class Service:
             self._orphans.reap()
             self._orphans_at = time.monotonic()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> WorkerStatus:
         """What it is doing at this moment. From any thread, once it has started."""
         assert self._presence, "it has started"
-        return Snapshot(
+        return WorkerStatus(
             version=version(),
             pid=os.getpid(),
             manager=self.manager,
@@ -275,7 +275,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
                 log.exception("the worker ends")
             known = isinstance(error, TurboHipsterError)
             reason = error if known else f"it could not start ({error}): see {config.debug_log}"
-            starter.tell(getattr(error, "exit_code", 1), f"th-worker: {reason}")
+            starter.report(getattr(error, "exit_code", 1), f"th-worker: {reason}")
             raise
     return 0
 
@@ -296,5 +296,5 @@ def _run(
     service = Service(config, factory)
     service.start()
     state.serve(service.snapshot)
-    starter.tell()
+    starter.report()
     service.run(signals, manager)

@@ -17,11 +17,11 @@ from tests.unit.walks import CASES, case
 from worker.builds import BuildEnd
 from worker.observe import metrics
 from worker.observe.metrics import Metrics, Sources
-from worker.status import GearmanState, JobState, SensorState, SlotState, Snapshot, Total
+from worker.status import GearmanState, JobState, SensorState, SlotState, Total, WorkerStatus
 from worker.verdict import Message, decide
 
 ROOT = Path(__file__).resolve().parents[2]
-NOW = Snapshot(
+NOW = WorkerStatus(
     version="0.1.0",
     pid=7,
     manager="host-7-aa",
