@@ -37,7 +37,7 @@ def service(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
     """The service, in this process, with jobs that a test controls."""
-    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "SEND_SECONDS", 0.05)
     service = Service(config.load(write_config(tmp_path, server.port)), jobs)
     service.start()
     yield service

@@ -24,7 +24,7 @@ def told(packets: list[Packet]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def service(server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("worker.gearman.reporter.TELL_SECONDS", 0.05)
+    monkeypatch.setattr("worker.gearman.reporter.SEND_SECONDS", 0.05)
     logs = {"path": "logs", "prepend_url": "https://logs.example.org/th"}
     service = Service(config.load(write_config(tmp_path, server.port, publish_logs=logs)), jobs)
     service.start()

@@ -44,7 +44,7 @@ class Scene:
             "its certificate is refused: self-signed": replace(self.worker, ca=theirs.ca),
             "it refuses our certificate or our TLS (tlsv1 alert unknown ca)": replace(theirs.issue("w"), ca=ours.ca),
             "is not valid for 'elsewhere'": replace(self.worker, name="elsewhere"),
-            "it ended the connection before it said anything; perhaps it wants TLS": None,
+            "it closed the connection without an answer; perhaps it wants TLS": None,
         }
 
     def gear(self) -> GearServer:
@@ -184,8 +184,8 @@ def test_who_is_not_taken_knows_why_and_waits(
     scene: Scene, tries: Counter[Link], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong CA, another's certificate, another name, no TLS, a server without TLS, and what is no server at all."""
-    ended = "it ended the connection before it said anything"
-    strange = "what answers is no Gearman server"
+    ended = "it closed the connection without an answer"
+    strange = "what answers is not a Gearman server"
     with contextlib.ExitStack() as stack:
         plain = [stack.enter_context(started(kind(free_port()))).port for kind in (GearServer, Gearmand)]
         connect = tls.connect
@@ -239,9 +239,9 @@ def test_it_is_logged_once_and_that_it_is_over(
             service.check()
             return [record.getMessage() for record in caplog.records if text in record.getMessage()]
 
-        wait_until(lambda: logged("it ended the connection"))
+        wait_until(lambda: logged("it closed the connection"))
         service.check()
-        wanted = "it ended the connection before it said anything; perhaps it wants TLS"
+        wanted = "it closed the connection without an answer; perhaps it wants TLS"
         (line,) = logged("no Gearman server at")
         assert line.startswith(f"no Gearman server at {HOST}:{port}: {wanted}; trying again with ")
     with started(GearServer(port)):

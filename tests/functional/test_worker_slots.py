@@ -27,7 +27,7 @@ def serving(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Service]]:
     """Start the service, in this process, with further keys."""
-    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "SEND_SECONDS", 0.05)
     started: list[Service] = []
 
     def start(**keys: Any) -> Service:

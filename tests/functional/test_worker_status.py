@@ -180,9 +180,9 @@ HOSTILE = {
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        (b"", "is no worker"),
-        (b"[]", "is no worker"),
-        (b"[" * 100_000, "is no worker"),
+        (b"", "is not a worker"),
+        (b"[]", "is not a worker"),
+        (b"[" * 100_000, "is not a worker"),
         (b"x" * 5_000_000, "says too much"),
         (None, "does not answer within"),
     ],

@@ -89,11 +89,11 @@ def test_an_index_that_fails_while_a_project_is_built_is_not_the_changes_fault(
     work.write(files)
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_port()}/simple")
     work.fails("index_unreachable", "Connection refused")
-    assert "asked again" not in work.log.read_text()
+    assert "another request" not in work.log.read_text()
     with unavailable() as url:
         monkeypatch.setenv("PIP_INDEX_URL", url)
         work.fails("index_unreachable", "503")
-    assert "Whether it is so is asked again, without the project" in work.log.read_text()
+    assert "This is checked by another request, without the project" in work.log.read_text()
 
 
 def aged(cache: Cache, size: int, begun: float = 0, used: float = 0) -> Path:

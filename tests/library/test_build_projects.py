@@ -149,7 +149,7 @@ def test_what_cannot_be_said_otherwise_is_an_error_and_no_option(tmp_path: Path,
 
 def test_no_requirement_is_an_option(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = ['--index-url=http://evil.example']\n")
-    with pytest.raises(StepError, match="is no requirement"):
+    with pytest.raises(StepError, match="is not a requirement"):
         needed(tmp_path, [])
 
 

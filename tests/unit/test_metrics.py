@@ -18,10 +18,10 @@ from tests.kit.recorded_walks import CASES, case
 from worker.builds import BuildEnd
 from worker.observe import metrics
 from worker.observe.metrics import Metrics, Sources
-from worker.status import GearmanState, JobState, SensorState, SlotState, Snapshot, Total
+from worker.status import GearmanState, JobState, SensorState, SlotState, Total, WorkerStatus
 from worker.verdict import Message, decide
 
-NOW = Snapshot(
+NOW = WorkerStatus(
     version="0.1.0",
     pid=7,
     manager="host-7-aa",

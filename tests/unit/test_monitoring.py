@@ -40,7 +40,7 @@ def test_all_of_them(load: Load) -> None:
         ({"log_max_bytes": -1}, "log_max_bytes: must be a whole number from 0 to "),
         ({"metrics": 9119}, "metrics: must be a mapping of keys"),
         ({"metrics": {"port": 65536}}, "metrics.port: must be a whole number from 0 to 65535"),
-        ({"metrics": {"host": "a b"}}, "metrics.host: 'a b' is no host name; use a name or an address"),
+        ({"metrics": {"host": "a b"}}, "metrics.host: 'a b' is not a valid host name; use a name or an address"),
         ({"metrics": {"surprise": 1}}, "metrics.surprise: is not a known key; there are: host, port"),
     ],
 )

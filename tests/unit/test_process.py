@@ -52,7 +52,7 @@ def state():
 while state() != "Z":
     time.sleep(0.02)
 own = subprocess.Popen(["false"])
-orphans = process.Orphans()
+orphans = process.OrphanReaper()
 orphans.reap()
 assert os.path.exists(f"/proc/{orphan}"), "somebody may be about to wait for it"
 assert own.wait() == 1

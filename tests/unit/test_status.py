@@ -9,8 +9,8 @@ from tests.kit import ROOT
 from worker import status
 
 
-def sample() -> status.Snapshot:
-    return status.Snapshot(
+def sample() -> status.WorkerStatus:
+    return status.WorkerStatus(
         version="1",
         pid=1,
         manager="m",
