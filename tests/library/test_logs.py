@@ -16,9 +16,9 @@ from ansible.module_utils.th_walk.logs import LINGER, LogOptions, WalkLog, excer
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from . import boxes, toy
-from .memory import run_program
-from .toy import FIRST, NAME, OPTIONS, PROGRAMS
+from tests.kit import boxes, toy
+from tests.kit.memory import run_program
+from tests.kit.toy import FIRST, NAME, OPTIONS, PROGRAMS
 
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 

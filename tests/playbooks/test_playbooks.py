@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.inputs import documents
 
 from . import arrange
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 
 

@@ -105,7 +105,13 @@ import signal
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import forget_errors, forget_walk, full, report_error, unrecorded
+from ansible.module_utils.th_core.artifacts import (
+    disk_full_message,
+    forget_errors,
+    forget_walk,
+    not_recorded_message,
+    report_error,
+)
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb
@@ -175,7 +181,7 @@ def main() -> None:
         except mariadb.ServerError as problem:
             raise StepError("server_failed", str(problem)) from problem
         except OSError as problem:
-            if not (detail := full(problem)):
+            if not (detail := disk_full_message(problem)):
                 raise
             raise StepError("disk_full", detail) from problem
     except StepError as problem:
@@ -183,7 +189,7 @@ def main() -> None:
         try:
             report_error(job_dir, ROLE, problem.code, problem.detail, dataset=name)
         except OSError as unwritten:
-            detail += f" ({unrecorded(job_dir, unwritten)})"
+            detail += f" ({not_recorded_message(job_dir, unwritten)})"
         module.fail_json(msg=detail, code=problem.code)
     results, size = job_dir / "results", limits.log_bytes
     with contextlib.suppress(OSError):  # these are for people; what the verdict needs has been written

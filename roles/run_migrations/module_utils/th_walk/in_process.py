@@ -210,7 +210,7 @@ class InProcessWalker:
 
     def _over(self, *words: str) -> WalkError | None:
         """The limit that ended the process, or that its last output points to."""
-        exceeded = self._contained.failed_for(*words)
+        exceeded = self._contained.limit_behind_failure(*words)
         return WalkError("over_limit", str(exceeded)) if exceeded else None
 
     def _raised(self, error: object, code: str) -> WalkError:
