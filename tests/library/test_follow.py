@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.kit.memory import run_program
 from worker.inputs import untrusted
 
-NOTICE = "was emptied and begins anew"
+NOTICE = "was truncated and starts over"
 ACTS = st.sampled_from(["append", "poll", "rotate", "empty"])
 PIECES = st.lists(st.tuples(ACTS, st.binary(max_size=30)), max_size=40)
 FORMS = st.sampled_from(

@@ -43,9 +43,9 @@ def reason_to_leave_out(
     if commit == stage:
         return "the same commit"
     for what, verb in (("altered", "alters"), ("removed", "removes"), ("added", "adds")):
-        held = sorted(set(touched[what]) & stage_tree.revisions.keys())
-        if held:
-            return f"the change {verb} {', '.join(held[:5])}"
+        shared = sorted(set(touched[what]) & stage_tree.revisions.keys())
+        if shared:
+            return f"the change {verb} {', '.join(shared[:5])}"
     # its heads, not all it has: a project may fold old migrations into one
     missing = sorted(set(stage_tree.heads()) - change_tree.known())
     if missing:

@@ -134,7 +134,7 @@ class Follower:
         if size < self._offset or self._read(self._offset - len(self._witness), self._offset) != self._witness:
             yield from self._unfinished()
             self._offset, self._witness, self._hole = 0, b"", DISK_LIMIT // 2
-            yield f"{self._path.name} was emptied and begins anew"
+            yield f"{self._path.name} was truncated and starts over"
         if size - self._offset > self._limit:
             yield from self._lines(self._offset + self._limit // 2)
             yield from self._unfinished()

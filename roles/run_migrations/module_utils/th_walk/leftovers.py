@@ -60,10 +60,10 @@ def nothing_prepared(connection: Any, server: mariadb.Server) -> None:
     names = prepared(connection)
     if names == []:
         return
-    held = "" if names and server.private else _held(server)
-    if held or (names and server.private):
+    locked = "" if names and server.private else _locked_table(server)
+    if locked or (names and server.private):
         named = f" ({', '.join(map(printable, names[:_MOST]))})" if names and server.private else ""
-        where = f", which locks the table {printable(held)}" if held else ""
+        where = f", which locks the table {printable(locked)}" if locked else ""
         raise WalkError(
             "walk_failed",
             f"the project's code has left a transaction that is neither committed nor rolled back{named}{where}: what"
@@ -93,7 +93,7 @@ def delayed(connection: Any, server: mariadb.Server) -> None:
         )
 
 
-def _held(server: mariadb.Server) -> str:
+def _locked_table(server: mariadb.Server) -> str:
     """A table of the job's databases that another transaction has locked; "" for none."""
     with mariadb.connect(server, server.job_file) as connection:
         return locked_table(connection, server.databases.values())

@@ -71,8 +71,8 @@ class DatasetWalk:
         self._built = {item["stage"]: item for item in built}
         self._server = mariadb.load(job_dir / "db" / dataset)
         self._address: Mapping[str, str] = {}
-        revisions, held = self._tree.revisions, sandbox.disk_quota
-        self._probe = ServerProbe(self._server, self._databases, revisions, sandbox.database, held)
+        revisions, quota = self._tree.revisions, sandbox.disk_quota
+        self._probe = ServerProbe(self._server, self._databases, revisions, sandbox.database, quota)
         log = CappedLog(job_dir / "results" / f"{dataset}.log", limits.log_bytes, stamp=True)
         self._log = logs.WalkLog(log, log_options)
         events = artifacts / f"walk-{dataset}.jsonl"
