@@ -14,7 +14,7 @@ from unittest.mock import Mock
 
 import pytest
 from ansible.module_utils.th_checkout.checkout import Checkout
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_core.artifacts import report_error
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
@@ -90,7 +90,7 @@ class Workplace:
             "patchset": "1",
             **fields,
         }
-        request = Request.of(job, origin)
+        request = CheckoutRequest.of(job, origin)
         profile = {"file": "/profiles/project.yaml", **check_profile(self.described)}
         log = CappedLog(self.jobs / name / "git_prep.log", 10**6)
         try:

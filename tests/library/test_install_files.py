@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, install_files_among, named
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_git.client import Git, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
@@ -82,7 +82,7 @@ def test_a_change_of_what_is_installed(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "served" / "org" / "thing")
     files = {"base.txt": "django<6\n", "requirements.txt": "-r base.txt\n", "README": "x"}
     job["th_job"] |= {"ref": "refs/zuul/master/Z3", "commit": repository.change("refs/zuul/master/Z3", files)}
-    request = Request.of(job["th_job"], "")
+    request = CheckoutRequest.of(job["th_job"], "")
     log = CappedLog(tmp_path / "log", 100_000)
     git = Git(log, (request.url, request.origin), RetryPolicy())
     mirror = Mirror(git, tmp_path / "mirrors", "org/thing", join_url(request.origin, "org/thing"))

@@ -11,7 +11,7 @@ from ansible.module_utils.th_tools.django import DJANGO
 from ansible.module_utils.th_tools.revisions import Revision
 from ansible.module_utils.th_tools.revisions import Tree as Read
 from ansible.module_utils.th_walk.allowed_steps import AllowedSteps
-from ansible.module_utils.th_walk.installed import Installed
+from ansible.module_utils.th_walk.installed import PackagedMigrations
 from ansible.module_utils.th_walk.stages import WalkTree
 from ansible.module_utils.th_walk.walkers import MigrationStep, WalkError
 
@@ -101,7 +101,7 @@ SITE = tree(
 EVERY = ["blog.4", "shop.1"]
 
 
-def site(rows: Sequence[str], packages: Installed | None = None) -> AllowedSteps:
+def site(rows: Sequence[str], packages: PackagedMigrations | None = None) -> AllowedSteps:
     return way(SITE, EVERY, rows, installed=lambda: packages)
 
 
@@ -136,7 +136,7 @@ def test_a_migration_of_another_app_before_what_it_needs() -> None:
 def test_migrations_of_packages() -> None:
     first, second = Revision("tags.1", (), "tags/1.py", ""), Revision("tags.2", ("tags.1",), "tags/2.py", "")
     read = Read({"tags.1": first, "tags.2": second})
-    packages = Installed(DJANGO, {"tags": "tags/migrations"}, read)
+    packages = PackagedMigrations(DJANGO, {"tags": "tags/migrations"}, read)
     taken = site(["blog.1"], packages)
     assert taken.take(MigrationStep("base", "tags.1"), ["blog.1"]) == MigrationStep("base", "tags.1")
     assert "tags.9, which is none" in ended(taken, ("tags.1", "tags.9"), ["tags.1"])

@@ -66,7 +66,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_checkout.trees import TreeReader
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
@@ -80,7 +80,7 @@ from ansible.module_utils.th_tools.tools import tool_of
 def look(params: Mapping[str, Any], log: CappedLog) -> dict[str, Any]:
     """The report. Raises StepError, GitError."""
     profile = params["profile"]
-    request = Request.of({"project": profile["name"], "url": params["url"]}, "")
+    request = CheckoutRequest.of({"project": profile["name"], "url": params["url"]}, "")
     url = join_url(request.origin, request.project)
     # no limits: nothing is fetched but what is merged
     git = Git(log, (request.origin,), RetryPolicy(1, params["fetch_time_limit"], 0))

@@ -42,7 +42,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.checkout_step import STATE, run_checkout_step
 from ansible.module_utils.th_checkout.fetch import ChangeUnderTest
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_git.client import Git
 from ansible.module_utils.th_git.mirror import Mirror
@@ -58,7 +58,7 @@ def main() -> None:
         write_json(file.parent / "artifacts" / "checkout.json", document)
         return {"checkout": {key: value for key, value in document.items() if key != "revisions"}}
 
-    def make(git: Git, mirror: Mirror, request: Request, src: Path) -> Checkout:
+    def make(git: Git, mirror: Mirror, request: CheckoutRequest, src: Path) -> Checkout:
         return Checkout(git, mirror, request, profile, src)
 
     run_checkout_step(module, file, None, step, make)

@@ -15,7 +15,7 @@ from ansible.module_utils.th_checkout.facts import facts_of, refuse_too_much
 from ansible.module_utils.th_checkout.fetch import ChangeUnderTest, Fetch
 from ansible.module_utils.th_checkout.install_files import install_files_among, named
 from ansible.module_utils.th_checkout.merged_modules import unless_merged
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_checkout.tree_checks import check_fit, check_trees, too_many_heads
 from ansible.module_utils.th_checkout.trees import ForestReader
 from ansible.module_utils.th_core.artifacts import NAME_LIMIT
@@ -43,7 +43,9 @@ class StageCommit:
 class Checkout(Fetch):
     """One job's checkout."""
 
-    def __init__(self, git: Git, mirror: Mirror, request: Request, profile: Mapping[str, Any], src: Path) -> None:
+    def __init__(
+        self, git: Git, mirror: Mirror, request: CheckoutRequest, profile: Mapping[str, Any], src: Path
+    ) -> None:
         super().__init__(git, mirror, request, src)
         self._profile = profile
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.th_checkout.fetch import ChangeUnderTest, Fetch
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_core.artifacts import as_text, read_json, write_text
 from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_git.client import Git, RetryPolicy, join_url
@@ -27,7 +27,7 @@ STATE = {"type": "path", "required": True}
 """The option `state` of each step but the first: what `update_mirror` returns as such."""
 
 Step = Callable[[Any, ChangeUnderTest, float], Mapping[str, Any] | ChangeUnderTest | None]
-Maker = Callable[[Git, Mirror, Request, Path], Any]
+Maker = Callable[[Git, Mirror, CheckoutRequest, Path], Any]
 
 
 def run_checkout_step(
@@ -49,7 +49,7 @@ def run_checkout_step(
         if not state:
             raise StepError("playbook_failed", f"there is no {file}: the step update_mirror has to come first.")
         given, point = state["given"], ChangeUnderTest(**state["point"])
-        request = Request.of(given["job"], given["origin"])
+        request = CheckoutRequest.of(given["job"], given["origin"])
         log = continued_log(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
         try:
             answer = step(_made(make, given, request, file.parent, log), point, state["begun"])
@@ -65,7 +65,7 @@ def run_checkout_step(
     run_step(module, ROLE, str(file.parent), run)
 
 
-def _made(make: Maker, given: Mapping[str, Any], request: Request, job_dir: Path, log: CappedLog) -> Any:
+def _made(make: Maker, given: Mapping[str, Any], request: CheckoutRequest, job_dir: Path, log: CappedLog) -> Any:
     patience = RetryPolicy(given["fetch_attempts"], given["fetch_time_limit"], given["fetch_backoff"])
     limits = GitLimits(job_dir / "src", *(given[f"{what}_limit"] for what in ("files", "bytes", "memory", "cpu")))
     git = Git(log, (request.url, request.origin), patience, limits)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ansible.module_utils.th_checkout.history import History
 from ansible.module_utils.th_checkout.merged_modules import CONTROLLED, control, unless_merged
-from ansible.module_utils.th_checkout.request import Request
+from ansible.module_utils.th_checkout.request import CheckoutRequest
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
@@ -44,7 +44,7 @@ class ChangeUnderTest:
 class Fetch:
     """The checkout of one job's change."""
 
-    def __init__(self, git: Git, mirror: Mirror, request: Request, src: Path) -> None:
+    def __init__(self, git: Git, mirror: Mirror, request: CheckoutRequest, src: Path) -> None:
         self._git = git
         self._mirror = mirror
         self._request = request

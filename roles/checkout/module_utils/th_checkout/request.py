@@ -16,7 +16,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True)
-class Request:
+class CheckoutRequest:
     """What to check out: the relevant fields of the job, all text, "" when not given."""
 
     project: str
@@ -30,7 +30,7 @@ class Request:
     patchset: str
 
     @classmethod
-    def of(cls, job: Mapping[str, Any], origin: str) -> Request:
+    def of(cls, job: Mapping[str, Any], origin: str) -> CheckoutRequest:
         """Take the fields from ``th_job``. Raises StepError for one that git could misinterpret."""
         values = {name: str(job.get(name) or "") for name in cls.__dataclass_fields__}
         values["origin"] = origin or values["url"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_tools.versions import prefixed
-from ansible.module_utils.th_walk.installed import Installed, app_of
+from ansible.module_utils.th_walk.installed import PackagedMigrations, app_of
 from ansible.module_utils.th_walk.stages import WalkTree
 from ansible.module_utils.th_walk.walkers import NAME_LIMIT, MigrationStep, WalkError
 
@@ -31,7 +31,7 @@ class AllowedSteps:
         name: str,
         steps: Sequence[MigrationStep],
         downward: bool = False,
-        installed: Callable[[], Installed | None] | None = None,
+        installed: Callable[[], PackagedMigrations | None] | None = None,
     ) -> None:
         self._tree, self._name, self._downward, self._installed = tree, name, downward, installed
         self._allowed = {self.subject(step) for step in steps}

@@ -29,7 +29,7 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 @dataclass(frozen=True)
-class Installed:
+class PackagedMigrations:
     """The apps that packages bring to one database at one stage; `apps` maps their labels to their folders below
     site-packages, `tree` has their migrations by the names that the artifacts use."""
 
@@ -54,7 +54,9 @@ class Installed:
         return [head for head in self.tool.versions[0].heads(rows, prefix, facts) if head in facts] if facts else []
 
 
-def read_installed(tool: Tool, venv: Path, reported: Mapping[str, str], own: Iterable[str], prefix: str) -> Installed:
+def read_installed(
+    tool: Tool, venv: Path, reported: Mapping[str, str], own: Iterable[str], prefix: str
+) -> PackagedMigrations:
     """Read the migrations of the apps that the tool's process has `reported` (label, folder).
 
     `own` are the labels of the repository's apps, which the checkout has read; `prefix` is the database's name.
@@ -73,7 +75,7 @@ def read_installed(tool: Tool, venv: Path, reported: Mapping[str, str], own: Ite
     unreadable = {os.path.dirname(item.file) for item in tree.unreadable}
     apps = {label: folder for label, folder in apps.items() if folder not in unreadable}
     known = {name: one for name, one in tree.revisions.items() if name.partition(".")[0] in apps}
-    return Installed(tool, apps, _named(known, prefix))
+    return PackagedMigrations(tool, apps, _named(known, prefix))
 
 
 def _named(revisions: Mapping[str, Revision], prefix: str) -> Tree:

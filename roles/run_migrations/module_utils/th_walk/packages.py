@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_tools.tools import tool_of
-from ansible.module_utils.th_walk.installed import Installed, app_of, read_installed, site_packages
+from ansible.module_utils.th_walk.installed import PackagedMigrations, app_of, read_installed, site_packages
 from ansible.module_utils.th_walk.stages import WalkStage, WalkTree
 
 
-class Packages:
+class StagePackages:
     """The packaged migrations that are known, by stage and database. `tree` has those of the repository."""
 
     def __init__(self, tree: WalkTree) -> None:
         self._tree = tree
-        self._known: dict[tuple[str, str], Installed] = {}
+        self._known: dict[tuple[str, str], PackagedMigrations] = {}
 
     def learn(
         self, stage: WalkStage, database: Mapping[str, Any], venv: Path, reported: Mapping[str, str]
-    ) -> Installed:
+    ) -> PackagedMigrations:
         """Read the apps that a stage's process has reported, and remember them for the database."""
         name = database["name"]
         own = {app_of(revision, name) for revision in self._tree.revisions}
@@ -34,7 +34,7 @@ class Packages:
         self._known[stage.slug, name] = read_installed(tool_of(database), venv, {**known, **reported}, own, name)
         return self._known[stage.slug, name]
 
-    def of(self, stage: WalkStage, name: str) -> Installed | None:
+    def of(self, stage: WalkStage, name: str) -> PackagedMigrations | None:
         """The packaged migrations of a stage; None when it was not asked."""
         return self._known.get((stage.slug, name))
 
@@ -45,7 +45,7 @@ class Packages:
             return {}
         return {label: folder for label, folder in tip.apps.items() if label not in reported}
 
-    def _before(self, stage: WalkStage, name: str) -> Installed | None:
+    def _before(self, stage: WalkStage, name: str) -> PackagedMigrations | None:
         """The last stage before this one whose packages are known."""
         stages = self._tree.stages[: self._tree.stages.index(stage)]
         return next((found for one in reversed(stages) if (found := self.of(one, name))), None)

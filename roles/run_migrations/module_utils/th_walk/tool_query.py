@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible.module_utils.th_tools.versions import owned, prefixed
 from ansible.module_utils.th_walk.in_process import InProcessWalker
-from ansible.module_utils.th_walk.installed import Installed
+from ansible.module_utils.th_walk.installed import PackagedMigrations
 from ansible.module_utils.th_walk.journal import Journal
-from ansible.module_utils.th_walk.packages import Packages
+from ansible.module_utils.th_walk.packages import StagePackages
 from ansible.module_utils.th_walk.server_probe import ServerProbe, VersionState
 from ansible.module_utils.th_walk.stages import WalkStage, WalkTree, in_packages
 from ansible.module_utils.th_walk.walkers import Target, WalkError
@@ -39,7 +39,7 @@ class ToolQuery:
     ) -> None:
         self._tree, self._probe, self._journal, self._start = tree, probe, journal, start
         self._databases = [database for database in databases if in_packages(database)]
-        self._packages = Packages(tree)
+        self._packages = StagePackages(tree)
         self._pending: dict[tuple[str, str], list[str]] = {}
 
     def reason_to_skip(self, stage: WalkStage, state: VersionState) -> str:
@@ -108,7 +108,7 @@ class ToolQuery:
         if brought := self._packages.brought(stage, name, self._probe.version_state().rows):
             self._journal.event("packages", migrations=brought)
 
-    def installed(self, stage: WalkStage, name: str) -> Installed | None:
+    def installed(self, stage: WalkStage, name: str) -> PackagedMigrations | None:
         """The packaged migrations of a stage for a database; None where it was not asked."""
         return self._packages.of(stage, name)
 
