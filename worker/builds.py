@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The builds of this worker: which run now, how they are canceled, and how they have come out."""
+"""The builds of this worker: running them, canceling them, and counting their outcomes."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def make_job(
 
 
 class _Build:
-    """A build that runs: what is known of it so far, its job, once there is one, and whether it was canceled."""
+    """A running build: what is known so far, its job if there is one yet, and whether it was canceled."""
 
     def __init__(self, task: Task, number: str, name: str, slot: int) -> None:
         self.unique, self.number, self.name, self.slot = task.unique, number, name, slot
@@ -68,7 +68,7 @@ class _Build:
         self.progress = Progress("", 0, "")
 
     def state(self) -> JobState:
-        """What there is to show of it."""
+        """Its state, for the worker's status."""
         request, progress = self.request, self.progress
         return JobState(
             build=request.id if request else untrusted.name(self.unique),
@@ -114,7 +114,7 @@ def _change(request: Request) -> str:
 
 
 class Builds:
-    """The builds that this worker runs now. Thread-safe: `run` is called by as many threads as jobs may run at once."""
+    """The running builds of this worker. Thread-safe: `run` is called by as many threads as there are slots."""
 
     def __init__(self, config: Config, manager: str, factory: JobFactory = make_job) -> None:
         self._config = config
@@ -125,29 +125,29 @@ class Builds:
         self._totals: Counter[tuple[str, str]] = Counter()
         self._closing = False
         self.on_end: Callable[[BuildEnd], None] = lambda end: None
-        """Called with each build that has ended, by the thread that has run it."""
+        """Called with each finished build, in the thread that has run it."""
 
     @property
     def count(self) -> int:
-        """How many builds run now."""
+        """The number of running builds."""
         return len(self._running)
 
     def states(self) -> tuple[JobState, ...]:
-        """The builds that run now, in the order in which they began."""
+        """The running builds, in the order in which they began."""
         with self._lock:
             return tuple(build.state() for build in self._running.values())
 
     def totals(self) -> tuple[Total, ...]:
-        """How the builds have come out, by job and outcome."""
+        """The number of finished builds by job and outcome."""
         with self._lock:
             return tuple(Total(*key, count) for key, count in sorted(self._totals.items()))
 
     def reconfigure(self, config: Config) -> None:
-        """Run the builds that begin from now on by this configuration; those that run keep theirs."""
+        """Use this configuration for builds that begin from now on; running ones keep theirs."""
         self._config = config
 
     def run(self, task: Task, slot: int = 0) -> None:
-        """Run the build that `task` asks for, and answer it. Never raises."""
+        """Run the build of `task`, and answer it. Never raises."""
         with logs.about(task.unique):
             self._run(task, slot)
 
@@ -178,16 +178,16 @@ class Builds:
             with self._lock:
                 del self._running[number]
                 self._totals[name, outcome] += 1
-            self._tell(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
+            self._report_end(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
 
-    def _tell(self, end: BuildEnd) -> None:
+    def _report_end(self, end: BuildEnd) -> None:
         try:
             self.on_end(end)
         except Exception:
             log.exception("the end of a build could not be counted")
 
     def _request(self, task: Task, name: str) -> Request | RequestError | None:
-        """What the build asks for, or what is wrong with it; None when its job is not there."""
+        """The request of a build, or what is wrong with it; None if its job does not exist."""
         if self._config.job(name) is None:
             return None
         try:
@@ -196,7 +196,8 @@ class Builds:
             return error
 
     def _url(self, asked: Request | RequestError | None) -> str:
-        """Where the results will be published. It is reported at once: a build that is given back gets no other."""
+        """The URL at which results will be published. It is reported at once: a build that is given back has no
+        other."""
         prepend = self._config.publish_logs.prepend_url
         return publish.url_of(prepend, asked.log_path) if isinstance(asked, Request) else ""
 

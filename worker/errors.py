@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of this package, one tree, sorted by who can fix them.
+"""The exceptions of this package, by who can fix the problem.
 
-The text of every error is one line for a person: what it is about, what is wrong, and what to do.
-`exit_code` is what a command ends with when nothing catches the error before.
+The text of each one is a line for people: what it is about, what is wrong, and what to do. `exit_code` is the exit
+status of a command when nothing catches the exception.
 """
 
 from pathlib import Path
 
 INTERRUPTED = 130
-"""Exit status of a command that a signal has ended early."""
+"""The exit status of a command that was interrupted by a signal."""
 
 
 _LONGEST = 2000
 
 
 class TurboHipsterError(Exception):
-    """The root of all errors that this package raises on purpose."""
+    """The base class of all exceptions that this package raises on purpose."""
 
     exit_code = 3
 
 
 class UsageError(TurboHipsterError):
-    """A command was given something that it cannot work with."""
+    """A command was called with something that it cannot work with."""
 
     exit_code = 2
 
@@ -33,7 +33,7 @@ def _located(path: Path | str, key: str, problem: str, remedy: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text that a file or a job has brought, as it can be put into a line of a log or a terminal."""
+    """Text from a file or a job, made safe for a line of a log or a terminal."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in cut)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job, from the request to the verdict and its link. One fresh object a job; `run` never raises."""
+"""One job, from the request to the verdict and its link. Each job is a new object; `run` never raises."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from worker.verdict.artifacts import Artifacts
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 5.0
-"""Seconds between a first try that an infrastructure failure ended and the second: what is restarted needs a moment."""
+"""Seconds between a first try that ended with an infrastructure failure and the second: a restart takes a moment."""
 
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job's end: its verdict, where its results can be read ("" when nowhere), its folder if it is kept, its time."""
+    """The end of a job: its verdict, the URL of its results ("" for none), its folder if it is kept, and its times."""
 
     verdict: Verdict
     url: str
@@ -43,14 +43,14 @@ class JobResult:
 
     @property
     def summary_lines(self) -> list[str]:
-        """What it comes to, and all messages, one line each."""
+        """The outcome and all messages, one line each."""
         return summary.lines(self.verdict)
 
 
 class Job:
-    """A job that is about to run, runs, or has ended.
+    """A job, before, while and after it runs.
 
-    `observer` is called with each progress, from the thread of `run`; `cancel` may be called from any thread.
+    `observer` is called with each `Progress` in the thread of `run`; `cancel` may be called from any thread.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Job:
         self._canceled = Cancellation()
         self._answered, self._unwritten = False, list[Problem]()
         self.on_answer: Callable[[JobResult], None] = lambda result: None
-        """Called by the thread of `run` with the result of a job that is canceled, before it is published."""
+        """Called in the thread of `run` with the result of a canceled job, before its results are published."""
         self._started = datetime.datetime.now(datetime.UTC)
         self._begun = time.monotonic()
         self._percent = 0
 
     def cancel(self, reason: str) -> None:
-        """End the job soon: `ending.STOP` when Zuul has canceled it, `ending.SHUTDOWN` when the worker ends."""
+        """End the job soon: `job_end.STOP` if Zuul has canceled it, `job_end.SHUTDOWN` if the worker ends."""
         self._canceled.cancel(reason)
 
     def run(self) -> JobResult:
-        """Do the job. Whatever happens ends in a verdict, and leaves no process behind."""
+        """Run the job. Whatever happens leads to a verdict, and no process is left behind."""
         return replace(self._run_all(), started=_stamp(self._started), seconds=time.monotonic() - self._begun)
 
     def _run_all(self) -> JobResult:
@@ -88,7 +88,7 @@ class Job:
             return result or _failed(job_end.failure_of(error))
 
     def _execute(self, folder: JobDir) -> JobResult:
-        """Come to a verdict, and publish it. Never raises; what fails after the verdict does not change it."""
+        """Compute a verdict and publish the results. Never raises; later failures do not change the verdict."""
         variables, found = self._decide(folder)
         if self._config.keep_job_dirs == "failed" and found.outcome.exit_code:
             folder.keep = True
@@ -97,7 +97,7 @@ class Job:
             self._answer(found, url)
         try:
             found = job_end.write(folder, variables, self._entry.plugin, found, lambda: self._header(variables, url))
-            self._tell(Progress("publish", 96, "publishing the results"))
+            self._report_progress(Progress("publish", 96, "publishing the results"))
             found, url = self._upload(folder, found, url)
         except Exception as error:
             log.exception("the results could not be published")
@@ -105,7 +105,7 @@ class Job:
         return JobResult(found, url)
 
     def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
-        """Do the work; returns what the playbooks were given, and the verdict."""
+        """Run the playbooks; returns their variables and the verdict."""
         try:
             variables, found = self._try(folder, self._config.job_time_limit, "job_timed_out")
             return self._try_again(folder, variables, found) if found.may_retry else (variables, found)
@@ -118,15 +118,15 @@ class Job:
         return self._variables(folder), decide.of_messages([message])
 
     def _answer(self, found: Verdict, url: str) -> None:
-        """Answer before the results are published: no author waits for those of a canceled job."""
+        """Answer before the results are published, because nobody waits for those of a canceled job."""
         self._answered = True
         try:
             self.on_answer(JobResult(found, url, None))
         except Exception:
             log.exception("the answer could not be given before the results are published")
 
-    def _try(self, folder: JobDir, time_limit: int, at_the_end: str) -> tuple[dict[str, Any], Verdict]:
-        """Run the playbook once; `at_the_end` is the code for a job that its time limit (seconds) has ended."""
+    def _try(self, folder: JobDir, time_limit: int, timeout_code: str) -> tuple[dict[str, Any], Verdict]:
+        """Run the playbook once; `timeout_code` is the error code if the time limit (seconds) is exceeded."""
         chosen = self._datasets(folder)
         variables = self._variables(folder)
         names = None
@@ -137,13 +137,13 @@ class Job:
         if self._config.confined and (why := sandbox.problem()):
             self._report(folder, "sandbox_unavailable", why)
         elif names != []:
-            self._play(folder, names, time_limit, at_the_end)
+            self._play(folder, names, time_limit, timeout_code)
         return variables, decide.decide(self._read(folder), names)
 
     def _try_again(
         self, folder: JobDir, variables: dict[str, Any], first: Verdict
     ) -> tuple[dict[str, Any], Verdict]:
-        """Try a second time, in the same folder afresh, where the time limit leaves room for it."""
+        """Try a second time, in the same folder, if the time limit allows it."""
         took = time.monotonic() - self._begun
         left = int(self._config.job_time_limit - took - RETRY_PAUSE)
         reasons = ", ".join(dict.fromkeys(message.code for message in first.messages))
@@ -151,7 +151,7 @@ class Job:
             log.warning("%s: not tried again, %d s are left", reasons, left)
             return variables, first
         log.warning("%s: trying once more", reasons)
-        self._tell(Progress("retry", 0, f"trying once more: {reasons}"))
+        self._report_progress(Progress("retry", 0, f"trying once more: {reasons}"))
         self._unwritten = []
         if self._canceled.wait(RETRY_PAUSE):
             self._report(folder, self._canceled.code, "")
@@ -172,7 +172,7 @@ class Job:
         return job_datasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
-        """What the playbooks are given beside the datasets: docs/artifacts.md, "job.yaml"."""
+        """The playbooks' variables except the datasets: docs/artifacts.md, "job.yaml"."""
         config, request = self._config, self._request
         facts = {**asdict(request), "zuul": dict(request.zuul), "name": request.job_name}
         del facts["job_name"]
@@ -191,7 +191,7 @@ class Job:
         }
 
     def _report(self, folder: JobDir, code: str, detail: str, dataset: str = "") -> None:
-        """Put what only the worker knows to the artifacts, and keep it in mind where that cannot be done."""
+        """Add an error that only the worker knows to the artifacts, and remember it if that fails."""
         try:
             folder.report(code, detail, dataset)
         except OSError as error:
@@ -202,14 +202,14 @@ class Job:
         found = artifacts.read(folder.artifacts)
         return replace(found, problems=(*found.problems, *self._unwritten))
 
-    def _play(self, folder: JobDir, names: Sequence[str] | None, time_limit: int, at_the_end: str) -> None:
-        """Run the plugin's playbook, and put what its artifacts do not say beside them."""
+    def _play(self, folder: JobDir, names: Sequence[str] | None, time_limit: int, timeout_code: str) -> None:
+        """Run the plugin's playbook, and add the errors that its artifacts do not contain."""
         playbook = Path("playbooks") / self._entry.plugin / "run.yaml"
-        reader = ProgressReader(folder.artifacts, names or (), self._tell)
+        reader = ProgressReader(folder.artifacts, names or (), self._report_progress)
         try:
             end = self._run(folder, playbook, time_limit, self._canceled.is_set, reader)
         except OSError as error:
-            # what was found out until then is in the artifacts
+            # results until then are in the artifacts
             end = runner.PlaybookRun("broken", 1)
             self._report(folder, (message := job_end.failure_of(error)).code, message.detail)
         folder.end_processes()
@@ -217,7 +217,7 @@ class Job:
         if end.status == "canceled":
             self._report(folder, self._canceled.code, "")
         elif end.status == "timeout":
-            self._report(folder, at_the_end, f"the job was ended after {time_limit} s")
+            self._report(folder, timeout_code, f"the job was ended after {time_limit} s")
         elif names is None and end.rc == runner.TASK_FAILED:
             if not _explained(artifacts.read(folder.artifacts)):
                 self._report(folder, "test_failed", detail)
@@ -227,9 +227,9 @@ class Job:
             self._report(folder, "playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir, found: Verdict, url: str) -> tuple[Verdict, str]:
-        """Publish the results, in up to two tries; returns the verdict, with what has failed, and where they are.
+        """Publish the results, in up to two tries; returns the verdict, with any failures added, and their URL.
 
-        A job that is canceled meanwhile is answered at once; its upload is given up only when the worker ends.
+        A job that is canceled meanwhile is answered at once; its upload is abandoned only when the worker ends.
         """
 
         def given_up() -> bool:
@@ -279,8 +279,8 @@ class Job:
         log.info("%s: %s %s %s", playbook, end.status, end.task, end.message)
         return end
 
-    def _tell(self, progress: Progress) -> None:
-        # a second try begins where the first has ended: for who looks on, a job never goes back
+    def _report_progress(self, progress: Progress) -> None:
+        # the percentage never decreases, so a second try stays at that of the first one for a while
         self._percent = max(self._percent, progress.percent)
         try:
             self._observer(replace(progress, percent=self._percent))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a job, after its verdict: the report, and what is published with it.
+"""What follows the verdict of a job: the report, and publishing it.
 
-A verdict is never lost to what comes after it. Whatever fails here is one more message, which does not count.
+A failure here never loses or changes the verdict: it adds a message that does not count.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 STOP = "stop"
 SHUTDOWN = "shutdown"
 SHUTDOWN_SECONDS = 12.0
-"""Seconds that jobs get to publish their results when the worker ends, which does not wait much longer for them."""
+"""Seconds that jobs have to publish their results when the worker ends, which does not wait much longer."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def failure_of(error: Exception) -> Message:
-    """The message for an error that nothing else explains."""
+    """The message for an unexpected exception."""
     if isinstance(error, OSError):
-        # what shutil raises for several files has no number of its own
+        # shutil's error for several files has no errno
         full = error.errno in _FULL or any(os.strerror(number) in str(error) for number in _FULL)
         reason = error.strerror or str(error)
         detail = f"{error.filename}: {reason}" if error.filename else reason
@@ -45,12 +45,12 @@ def failure_of(error: Exception) -> Message:
 
 
 def late(message: Message) -> Message:
-    """The same message, of what went wrong when the verdict was there: it is reported, and does not count."""
+    """The message, as one about a failure after the verdict: it is reported but does not count."""
     return replace(message, excuse=AFTERWARDS)
 
 
 def add(found: Verdict, messages: Sequence[Message]) -> Verdict:
-    """The verdict with what has failed after it; no message twice."""
+    """The verdict with messages about later failures, without duplicates."""
     for message in messages:
         if message.code not in [known.code for known in found.messages]:
             found = decide.with_message(found, late(message))
@@ -60,9 +60,9 @@ def add(found: Verdict, messages: Sequence[Message]) -> Verdict:
 def write(
     folder: JobDir, variables: Mapping[str, Any], plugin: str, found: Verdict, header: Callable[[], render.Header]
 ) -> Verdict:
-    """Put the report, and what is published beside it, into the folder of results. Never raises.
+    """Write the report, and what is published with it, to the folder of results. Never raises.
 
-    Returns the verdict, with what could not be written.
+    Returns the verdict, with messages about what could not be written.
     """
     if failed := _attempt(folder, lambda: publish.collect(folder, variables, plugin)):
         found = add(found, [failed])
@@ -73,7 +73,7 @@ def write(
 
 
 def _attempt(folder: JobDir, action: Callable[[], None]) -> Message | None:
-    """Do it; on a full disk once more, with what the job no longer needs out of the way."""
+    """Run an action; on a full disk, once more after removing what the job no longer needs."""
     try:
         try:
             action()
@@ -89,7 +89,7 @@ def _attempt(folder: JobDir, action: Callable[[], None]) -> Message | None:
 
 
 def upload_failed(end: PlaybookRun, limit: int) -> Message | None:
-    """The message for an upload that ended so, within its time limit (seconds); None when it was successful."""
+    """The message for an upload with a time limit (seconds) that has failed; None if it was successful."""
     if end.status == "successful":
         return None
     detail = end.message or f"the upload ended as {end.status} after at most {limit} s"
@@ -100,10 +100,10 @@ def upload_failed(end: PlaybookRun, limit: int) -> Message | None:
 
 
 def published(folder: JobDir, end: PlaybookRun, limit: int, expected: str) -> tuple[list[Message], str]:
-    """What has failed of an upload that ended so, and where the results can be read ("" for nowhere).
+    """The messages about a finished upload, and the URL of the results ("" for none).
 
-    The role says where; one that says nothing, and has not failed, has put them where they are `expected`. A step that
-    failed when the results were published already takes no link away.
+    The role returns the URL; one that returns none, and has not failed, has published at the `expected` one. A step
+    that fails after the results were published does not remove the link.
     """
     failed = upload_failed(end, limit)
     try:
@@ -120,7 +120,7 @@ def published(folder: JobDir, end: PlaybookRun, limit: int, expected: str) -> tu
 
 
 def write_first_try(folder: JobDir, first: Verdict, seconds: float) -> None:
-    """Record for the second try what ended the first one, and after how many seconds. Raises OSError."""
+    """Record for the second try why the first one ended, and after how many seconds. Raises OSError."""
     messages = [
         {"code": message.code, "dataset": message.dataset, "detail": message.detail} for message in first.messages
     ]
@@ -129,7 +129,7 @@ def write_first_try(folder: JobDir, first: Verdict, seconds: float) -> None:
 
 
 class Cancellation:
-    """Whether a job is canceled, why (`STOP`, `SHUTDOWN`), and when it is too late to publish. For any thread."""
+    """Whether and why (`STOP`, `SHUTDOWN`) a job is canceled, and when it is too late to publish. Thread-safe."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -137,26 +137,26 @@ class Cancellation:
         self._publish_until = math.inf
 
     def cancel(self, reason: str) -> None:
-        """Cancel it. The first reason counts, and the end of the worker limits the rest in any case."""
+        """Cancel the job. The first reason counts; a shutdown always limits the time to publish."""
         self.reason = self.reason or reason
         if reason == SHUTDOWN:
             self._publish_until = min(self._publish_until, time.monotonic() + SHUTDOWN_SECONDS)
         self._event.set()
 
     def is_set(self) -> bool:
-        """Whether it is canceled."""
+        """Whether the job is canceled."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is canceled, at most so long; returns whether it is."""
+        """Wait until the job is canceled, at most so many seconds; returns whether it is."""
         return self._event.wait(seconds)
 
     @property
     def code(self) -> str:
-        """The code of the message for a job that is canceled."""
+        """The message code of a canceled job."""
         return "worker_stopped" if self.reason == SHUTDOWN else "canceled"
 
     @property
     def too_late(self) -> bool:
-        """Whether nothing can be published any more, as the worker ends."""
+        """Whether it is too late to publish, because the worker ends."""
         return time.monotonic() > self._publish_until

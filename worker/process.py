@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker is as a process: pid file, background, signals, orphans."""
+"""The worker as a process: its pid file, running in the background, signals, and orphans."""
 
 import contextlib
 import ctypes
@@ -19,16 +19,16 @@ import psutil
 
 from worker.errors import UsageError
 
-_LONGEST_REASON = 4000  # of what fits into a pipe at once
+_LONGEST_REASON = 4000  # bytes: less than a pipe takes in one write
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class PidFile:
-    """A file with the process's number, locked as long as the process lives."""
+    """A file with the process's id, which is locked while the process lives."""
 
     def __init__(self, path: Path) -> None:
-        """Lock it; UsageError when another process has it."""
+        """Lock the file; raises UsageError if another process has it."""
         self.path = path
         while True:
             try:
@@ -47,14 +47,14 @@ class PidFile:
             self.file.close()
 
     def _is_still_there(self) -> bool:
-        # Its last owner may have removed it between our opening and locking it.
+        # its last owner may have removed it after it was opened and before it was locked
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
         except FileNotFoundError:
             return False
 
     def write(self) -> None:
-        """Write this process's number."""
+        """Write this process's id."""
         self.file.truncate(0)
         self.file.write(f"{os.getpid()}\n")
         self.file.flush()
@@ -66,13 +66,13 @@ class PidFile:
 
 
 class Starter:
-    """The process that has called `th-worker -b`: it ends when it has heard how the start went, and says that."""
+    """The process of `th-worker -b`, which waits for the outcome of the start, prints it, and ends."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
 
-    def tell(self, status: int = 0, reason: str = "") -> None:
-        """How the start went: the exit status, and what to print on stderr. Only the first time counts."""
+    def report(self, status: int = 0, reason: str = "") -> None:
+        """Send the outcome of the start: the exit status, and what to print on stderr. Only the first call counts."""
         if self._handle >= 0:
             with contextlib.suppress(OSError):  # it was killed meanwhile
                 os.write(self._handle, json.dumps([status, reason[:_LONGEST_REASON]]).encode())
@@ -81,11 +81,11 @@ class Starter:
 
 
 def go_to_background(keep_open: Sequence[Any]) -> Starter:
-    """Go on in a process of its own session, without a terminal. The process that has called waits for the Starter."""
+    """Continue in a process with its own session and without a terminal; the calling process waits for the outcome."""
     report, handle = os.pipe()
     if os.fork():
         os.close(handle)
-        # not sys.exit: what is open here is the other process's to close
+        # not sys.exit, which would clean up what now belongs to the other process
         os._exit(_wait_for_start(report))
     os.close(report)
     keep = [*keep_open, handle]
@@ -107,20 +107,20 @@ def _wait_for_start(handle: int) -> int:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose own parent dies, so that nothing of a job escapes to init."""
+    """Become the parent of orphaned descendants, so that no process of a job is reparented to init."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class Orphans:
-    """The dead among our children that no code waits for: those of processes that a job has left behind."""
+class OrphanReaper:
+    """Reaps the dead children that no code waits for: orphans of a job's processes."""
 
     def __init__(self) -> None:
         self._dead: set[psutil.Process] = set()
 
     def reap(self) -> None:
-        """Take those out of the process table that were dead already at the last call.
+        """Reap the children that were dead already at the last call.
 
-        Code that starts a child waits for it: call this rarely enough, and none is taken from it.
+        To be called rarely enough that code which waits for a child of its own gets its status first.
         """
         dead = set(filter(_is_dead, psutil.Process().children()))
         for child in dead & self._dead:
@@ -167,11 +167,11 @@ class Signals:
         self._reload = True
 
     def take_reload(self) -> bool:
-        """Whether SIGHUP has come since the last call."""
+        """Whether SIGHUP was received since the last call."""
         came, self._reload = self._reload, False
         return came
 
     def wait(self, seconds: float) -> None:
-        """Wait until a signal has come, at most so long."""
+        """Wait for a signal, at most so many seconds."""
         if not self.stop and select.select([self._wake_read], [], [], seconds)[0]:
             os.read(self._wake_read, 4096)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a job is: read from the tasks that begin and from the artifacts as they grow."""
+"""The progress of a job, from the tasks that begin and from the artifacts as they grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from worker.inputs import untrusted
 
-# The share of a job, in percent, at which each role begins; measured on warm jobs, and only a sign of life.
+# The percentage of a job at which each role begins; measured with warm caches, and only a rough estimate.
 _BEGIN = {"project": 1, "checkout": 2, "build_environment": 8, "restore_datasets": 30, "run_migrations": 40}
 _WALK_BEGIN, _WALK_END = 42, 95
 _LINE_LIMIT = untrusted.MAX_LINE
@@ -19,7 +19,7 @@ _LINE_LIMIT = untrusted.MAX_LINE
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of a job: the stage (a role's name), percent of the whole, and what is being done."""
+    """The state of a job: the stage (a role's name), percent of the whole, and the current activity."""
 
     stage: str
     percent: int
@@ -27,15 +27,15 @@ class Progress:
 
 
 class ProgressReader:
-    """Turns tasks and walk events into progress; `tell` gets each change, and the percentage never falls.
+    """Turns tasks and walk events into progress; `report` gets each change, and the percentage never decreases.
 
     `tasks` counts the tasks that have begun.
     """
 
     def __init__(
-        self, artifacts: Path, datasets: Sequence[str], tell: Callable[[Progress], None]
+        self, artifacts: Path, datasets: Sequence[str], report: Callable[[Progress], None]
     ) -> None:
-        self._artifacts, self._datasets, self._tell = artifacts, list(datasets), tell
+        self._artifacts, self._datasets, self._report = artifacts, list(datasets), report
         self.tasks = 0
         self._percent = 0
         self._last: Progress | None = None
@@ -46,13 +46,13 @@ class ProgressReader:
         self._steps: dict[str, tuple[int, int]] = {}
 
     def task(self, role: str, name: str) -> None:
-        """A task of Ansible begins; one without a name counts, and is not reported."""
+        """Note that a task of Ansible begins; one without a name is counted but not reported."""
         self.tasks += 1
         if name:
-            self._say(role, _BEGIN.get(role, 0), name)
+            self._update(role, _BEGIN.get(role, 0), name)
 
     def poll(self) -> None:
-        """Read what the walks have written since the last time."""
+        """Read what the walks have written since the last call."""
         for dataset in self._datasets:
             for line in self._new_lines(dataset):
                 self._take(dataset, line)
@@ -85,10 +85,10 @@ class ProgressReader:
                 self._passed[dataset] += 1
                 self._stage[dataset] = f"{event['name']}{', down' if down else ''}"
                 self._steps[dataset] = (0, int(event.get("steps", 0)))
-            elif kind in ("begin", "end") and event.get("kind") != "around":  # that is over when it is reported
+            elif kind in ("begin", "end") and event.get("kind") != "around":  # it is over when it is reported
                 self._step(dataset, kind, event)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            return  # what is written there is read properly, and judged, at the end
+            return  # the events are validated at the end of the job
 
     def _step(self, dataset: str, kind: str, event: dict[str, Any]) -> None:
         done, steps = self._steps[dataset]
@@ -101,7 +101,7 @@ class ProgressReader:
             number = min(done + (kind == "begin"), steps)
             from_ = untrusted.brief(str(event["from"]))
             text = f"{dataset}: {from_} -> {to} ({number}/{steps} of {self._stage[dataset]})"
-        self._say("run_migrations", self._walk_percent(), untrusted.name(text))
+        self._update("run_migrations", self._walk_percent(), untrusted.name(text))
 
     def _walk_percent(self) -> int:
         total = max(self._count_stages() * len(self._datasets), 1)
@@ -120,9 +120,9 @@ class ProgressReader:
                 return 1
         return self._stages
 
-    def _say(self, stage: str, percent: int, text: str) -> None:
+    def _update(self, stage: str, percent: int, text: str) -> None:
         self._percent = max(self._percent, percent)
         progress = Progress(stage or "run", self._percent, text)
         if progress != self._last:
             self._last = progress
-            self._tell(progress)
+            self._report(progress)

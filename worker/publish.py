@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a job is published, and how a reader can do it again."""
+"""What is published of a job, and how a reader can reproduce it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.errors import ConfigError
 from worker.inputs import documents, git_url, untrusted
 from worker.job_dir import JobDir
 
-# This worker's own folders: who does the job again has others (inventory/group_vars/all/paths.yaml).
+# This worker's own folders: whoever reproduces the job has others (inventory/group_vars/all/paths.yaml).
 _OURS = (
     "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
     "th_publish_type", "th_publish_path", "th_publish_url", "th_publish_options", "sandbox",
@@ -32,17 +32,17 @@ _SECRET_NAME = re.compile(
 
 
 PUBLISHED = "published.json"
-"""What the role upload_logs leaves in the job's folder: the URL of the results."""
+"""The file in which the role upload_logs leaves the URL of the results."""
 # One line of printable ASCII, with no user and no password. The role has the same rule (`hand_back_url`).
 _URL = re.compile(r"(https?://[^\s\"'<>\\`/?#@]{1,255}|file://)/[^\s\"'<>\\`]{0,2000}")
 
 
 class WrongUrlError(Exception):
-    """What was handed back is not the URL of published results."""
+    """The role has not returned a valid URL of published results."""
 
 
 def handed_back(folder: JobDir) -> str | None:
-    """Where the role says that the results can be read; None when it says nothing. Raises WrongUrlError."""
+    """The URL of the results that the role has returned; None for none. Raises WrongUrlError."""
     file = folder.root / PUBLISHED
     if not os.path.lexists(file):
         return None
@@ -54,7 +54,7 @@ def handed_back(folder: JobDir) -> str | None:
 
 
 def variables(settings: PublishLogs) -> dict[str, Any]:
-    """What the playbooks are told of where results go."""
+    """The playbooks' variables about where to publish."""
     return {
         "th_publish_type": settings.type,
         "th_publish_path": str(settings.path or ""),
@@ -64,19 +64,19 @@ def variables(settings: PublishLogs) -> dict[str, Any]:
 
 
 def forget_url(folder: JobDir) -> None:
-    """Remove what says where results are, before they are published. Raises OSError."""
+    """Remove the file with the URL of the results before they are published. Raises OSError."""
     (folder.root / PUBLISHED).unlink(missing_ok=True)
 
 
 def url_of(prepend_url: str, log_path: str) -> str:
-    """Where a job's results can be read: `prepend_url` and the job's LOG_PATH; "" where they cannot be."""
+    """The URL of a job's results, `prepend_url` and the job's LOG_PATH; "" without a `prepend_url`."""
     if not prepend_url:
         return ""
     return f"{prepend_url.rstrip('/')}/{quote(log_path.strip('/'))}/"
 
 
 def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
-    """Put what is needed to look closer and to do it again beside the logs."""
+    """Add what is needed to examine and to reproduce the job to the results."""
     copy = folder.results / "artifacts"
     if copy.is_symlink():
         copy.unlink()
@@ -88,17 +88,17 @@ def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
 
 
 def _odd(folder: str, names: list[str]) -> list[str]:
-    """What is neither a file nor a folder, and folders in folders: none of it is a result of a job."""
+    """Entries that are not results of a job: what is neither a file nor a folder, and nested folders."""
     kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
     deep = Path(folder).name != "artifacts"
     return [name for name, mode in kinds.items() if not stat.S_ISREG(mode) and (deep or not stat.S_ISDIR(mode))]
 
 
 def public(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The job's variables as anybody may see them, without this worker's folders.
+    """The job's variables in a form that can be published, without this worker's folders.
 
-    Masked is what has the name of a secret (``password``, ``api_key``, and names that have one in them), with all that
-    is below it, and passwords and tokens in URLs.
+    Masked are the values of keys that name a secret (``password``, ``api_key``, and names that contain one), at any
+    depth, and passwords and tokens in URLs.
     """
     shown = {key: _masked(value) for key, value in variables.items() if key not in _OURS}
     arguments = shown["th_job"]["zuul"]
@@ -119,7 +119,7 @@ def _masked(value: Any, secret: bool = False) -> Any:
 
 
 def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
-    """The program that does the job again; `shown` are its variables as anybody may see them."""
+    """The program that reproduces the job; `shown` are its published variables."""
     datasets = shown.get("th_datasets")
     job = {name: value for name, value in shown["th_job"].items() if name != "zuul"}
     facts = {
@@ -129,12 +129,12 @@ def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
         "DATASETS": None if datasets is None else [item["name"] for item in datasets],
     }
     text = (Path(__file__).parent / "templates" / "reproduce.sh").read_text("utf-8")
-    # JSON in JSON is a literal of Python's, on one line, in ASCII; in one pass, as a name may look like a place to fill
+    # JSON in JSON is a Python literal on one line in ASCII; in one pass, because a name may look like a placeholder
     return re.sub(r"@([A-Z]+)@", lambda place: json.dumps(json.dumps(facts[place[1]])), text)
 
 
 def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:
-    """Put the project's profile beside the logs: who does the job again need not have it."""
+    """Add the project's profile to the results, because whoever reproduces the job may not have it."""
     try:
         profile = documents.read_mapping(Path(variables["th_projects_dir"], f"{variables['th_job']['project']}.yaml"))
     except (ConfigError, KeyError):

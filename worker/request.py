@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of a job: data from outside, checked field by field, once, before anything is done with them.
+"""The arguments of a job: untrusted data, checked once, field by field, before it is used.
 
-What Zuul 2.x sends is described in docs/zuul.md. Keys that are not known are normal, and ignored.
+What Zuul 2.x sends is described in docs/zuul.md. Unknown keys are normal and are ignored.
 """
 
 import json
@@ -18,24 +18,24 @@ MAX_TEXT = 64 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~=,:-]*")
-# a part of a log path: what the names of jobs and pipelines are made of. The role upload_logs has the same rule.
+# a part of a log path, with the characters of job and pipeline names; the role upload_logs has the same rule
 _PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
 _LONGEST_PATH = 1000
 _COMPONENT = re.compile(r"[A-Za-z0-9_.+~][A-Za-z0-9_.+@~=,:-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
 _SECRETS = "ZUUL_EXTRA_SWIFT_"  # signatures that allow uploads (older Zuul)
-# what moves a cursor, ends a line or turns the reading direction; and lone surrogates: legal in JSON, in no file
+# what moves a cursor, ends a line or changes the text direction; and lone surrogates, which are legal in JSON only
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\{[{%#]")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a job is asked to do. A field that was not given is "".
+    """The checked arguments of a job. A missing field is "".
 
     `id` is the build's unique name and safe as the name of a folder. `url` and `zuul` may hold a password:
-    they are not in `repr()`, and `public_url` is what may be shown.
+    they are not in `repr()`, and `public_url` is safe to show.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Request:
         fields.ref("ZUUL_REFNAME")
         base = fields.folders("BASE_LOG_PATH") or base_log_path(change, patchset, newrev)
         place = fields.folders("LOG_PATH") or log_path(base, pipeline, job_name, job_id)
-        # what is derived is made of names, and need not be a place: those of a change's last two characters may be ".."
+        # a derived path need not be valid either: the last two characters of a change may be ".."
         _check_folders("LOG_PATH", place)
         return cls(
             id=job_id,
@@ -122,7 +122,7 @@ def _decoded(arguments: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_folders(field_name: str, value: str) -> None:
-    """RequestError when a path is no place to publish at."""
+    """Raise RequestError for a path that cannot be published at."""
     if value.startswith("/"):
         raise RequestError(field_name, f"{value[:80]!r} is an absolute path")
     for part in value.split("/"):
@@ -140,7 +140,7 @@ def _unfit(text: str) -> bool:
 
 
 class _Fields:
-    """The arguments, each taken out by a method that says what it must look like."""
+    """The arguments, with a method for each kind of field that checks its form."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
@@ -212,7 +212,7 @@ class _Fields:
             or value.endswith(".")
             or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
         ):
-            raise RequestError(name, f"{value[:80]!r} is no name that git allows for a branch, tag or ref")
+            raise RequestError(name, f"{value[:80]!r} is not a valid name for a branch, tag or ref")
         return value
 
     def zuul(self) -> dict[str, str]:

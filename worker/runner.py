@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
 BY_HAND = "verdict"
-"""The tag of what is only for runs by hand: the worker comes to the verdict by itself, from the same files."""
+"""The tag of tasks for manual runs only: the worker computes the verdict itself, from the same files."""
 TASK_FAILED = 2
-"""The exit status of ansible-playbook when a task has failed; others are failures of the playbook itself."""
+"""The exit status of ansible-playbook when a task has failed; others mean that the playbook itself is broken."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ _OF_ORDER = tuple(
     for space in ("", "ansible.builtin.")
     for name in ("meta", "set_fact", "include_tasks", "include_role")
 )
-"""What tasks do that only arrange the others: no progress of a job."""
+"""Actions of tasks that only control other tasks, and are not progress of a job."""
 _PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 _TAIL = 1500
 _LONGEST_MESSAGE = 4000
@@ -80,7 +80,7 @@ def failure_text(result: Mapping[str, Any]) -> str:
 
 
 class _Events:
-    """What ansible-runner calls while a playbook runs; called for every event, so it stays small."""
+    """The callbacks of ansible-runner; they are called for every event, and therefore small."""
 
     def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
         self._log, self._on_task = log, on_task

@@ -46,9 +46,9 @@ def problem() -> str:
         return f"{program} cannot be run ({error}); reinstall the package bubblewrap"
     if done.returncode == 0:
         return ""
-    said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[0]
-    said = said.removeprefix(f"{PROGRAM}: ")
-    return f"{_reason(program, said)} [bwrap: {said[:200]}]"
+    message = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[0]
+    message = message.removeprefix(f"{PROGRAM}: ")
+    return f"{_reason(program, message)} [bwrap: {message[:200]}]"
 
 
 def demand(config: Config) -> None:
@@ -88,17 +88,17 @@ def _version(program: str) -> str:
     return found[0] if found else ""
 
 
-def _reason(program: str, said: str) -> str:
+def _reason(program: str, message: str) -> str:
     found = _version(program)
     if found and tuple(map(int, found.split("."))) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         return f"bubblewrap {found} is too old, at least {oldest} is needed; install a newer one (Debian 12 has 0.8.0)"
-    if "mount proc" in said.lower():
+    if "mount proc" in message.lower():
         remedy = "do not mask it (docker: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked)"
         return f"/proc cannot be mounted: the container that this runs in masks parts of it; {remedy}"
     if forbidden := _forbidden():
         return forbidden
-    if "ENOSPC" in said:
+    if "ENOSPC" in message:
         return f"no more user namespaces can be made: this runs in a sandbox or a container itself; {_CONTAINER}"
     return f"bubblewrap does not work here; see what this says: bwrap {' '.join(_PROBE)}"
 

@@ -23,13 +23,13 @@ from worker.gearman.slots import Slots
 from worker.observe import sensors
 from worker.observe.status_socket import StatusSocket
 from worker.observe.systemd import Manager
-from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
+from worker.status import DRAINING, RUNNING, STOPPING, WorkerStatus
 from worker.version import version
 
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE = 25.0
-"""Seconds that canceled jobs get to answer before the worker ends without them."""
+"""Seconds that canceled jobs have to answer before the worker ends without them."""
 
 _CHECK_SECONDS = 2.0
 _STATUS_SECONDS = 2.0
@@ -52,11 +52,11 @@ class Service:
         self._control: Receiver | None = None
         self._presence: Presence | None = None
         self._slots = Slots(self._connect, self.builds.run)
-        self._watch = sensors.Watch(sensors.of(config), self._admit)
+        self._watch = sensors.SensorWatch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
         self._close_metrics: Callable[[], None] = lambda: None
         self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
-        self._orphans, self._orphans_at = process.Orphans(), time.monotonic()
+        self._orphans, self._orphans_at = process.OrphanReaper(), time.monotonic()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,12 +67,12 @@ class Service:
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The Gearman functions that it serves, beside its own `stop:`."""
+        """The Gearman functions that it serves, in addition to its own `stop:`."""
         return tuple(f"build:{entry.name}" for entry in self._config.jobs)
 
     @property
     def drained(self) -> bool:
-        """Whether it takes no more, and nothing runs any more."""
+        """Whether it is draining and no job is running any more."""
         return self._state == DRAINING and not self.builds.count
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class Service:
         log.info("draining: no job is taken any more, %d are left to end", self.builds.count)
 
     def reload(self) -> None:
-        """Read the configuration again. A wrong one is logged, and changes nothing; no job is touched."""
+        """Reload the configuration. An invalid one is logged and changes nothing; running jobs are not affected."""
         if self._state != RUNNING:
             log.warning("the configuration is not read again: the worker is %s", self._state)
             return
@@ -172,17 +172,17 @@ class Service:
         log.info("%s has ended", self.manager)
 
     def check(self) -> None:
-        """Look after what changes by itself: the server comes and goes, orphans die."""
+        """Periodic work: log changes of the server's availability, and reap orphans."""
         if self._presence:
             self._presence.check(self._receivers())
         if time.monotonic() - self._orphans_at > _ORPHAN_SECONDS:
             self._orphans.reap()
             self._orphans_at = time.monotonic()
 
-    def snapshot(self) -> Snapshot:
-        """What it is doing at this moment. From any thread, once it has started."""
+    def snapshot(self) -> WorkerStatus:
+        """The current status. Can be called from any thread, once the service has started."""
         assert self._presence, "it has started"
-        return Snapshot(
+        return WorkerStatus(
             version=version(),
             pid=os.getpid(),
             manager=self.manager,
@@ -226,7 +226,7 @@ class Service:
             self.builds.stop(task)
 
     def _admit(self, reasons: list[str]) -> None:
-        """The sensors have found so many reasons for taking no job."""
+        """Take jobs, or none while the sensors have reasons against it."""
         if reasons and not self._reasons:
             log.warning("no job is taken for now: %s", "; ".join(reasons))
         elif self._reasons and not reasons:
@@ -250,7 +250,7 @@ def _warn(config: Config) -> None:
 
 
 def serve(config: Config, pid_path: Path | None, background: bool, factory: JobFactory = make_job) -> int:
-    """Run the service until a signal ends it; returns the exit status. Raises UsageError for what is in the way."""
+    """Run the service until a signal ends it; returns the exit status. Raises UsageError if it cannot start."""
     if background and not config.debug_log:
         raise ConfigError(config.path, "debug_log", "is missing", "-b needs a log: without one, errors are lost")
     config.prepare()
@@ -275,7 +275,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
                 log.exception("the worker ends")
             known = isinstance(error, TurboHipsterError)
             reason = error if known else f"it could not start ({error}): see {config.debug_log}"
-            starter.tell(getattr(error, "exit_code", 1), f"th-worker: {reason}")
+            starter.report(getattr(error, "exit_code", 1), f"th-worker: {reason}")
             raise
     return 0
 
@@ -283,7 +283,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
 def _run(
     config: Config, factory: JobFactory, state: StatusSocket, pid_file: process.PidFile | None, starter: process.Starter
 ) -> None:
-    """Start, say so, and serve."""
+    """Start, report that, and serve."""
     signals, manager = process.Signals(service=True), Manager()
     if pid_file:
         pid_file.write()
@@ -296,5 +296,5 @@ def _run(
     service = Service(config, factory)
     service.start()
     state.serve(service.snapshot)
-    starter.tell()
+    starter.report()
     service.run(signals, manager)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker is doing at one moment: what `th status` shows (docs/operations.md has the document's keys).
+"""The state of a worker, as `th status` shows it (docs/operations.md has the document's keys).
 
-All instants are seconds since 1970, UTC.
+All times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 RUNNING, DRAINING, STOPPING = "running", "draining", "stopping"
-"""The states of a worker: taking jobs; ending once what runs has ended; ending now."""
+"""The states of a worker: taking jobs; ending after its running jobs; ending now."""
 
 
 @dataclass(frozen=True)
 class GearmanState:
-    """The Gearman server. `trouble` is why it does not serve us although it is there, "" otherwise.
+    """The Gearman server. `trouble` is why it does not serve the worker although it is reachable, "" otherwise.
 
-    `since` is when it began to be as it is: connected, or not.
+    `since` is when the connection state last changed.
     """
 
     host: str
@@ -30,7 +30,7 @@ class GearmanState:
 
 @dataclass(frozen=True)
 class SlotState:
-    """One of the places where jobs run. `ending`: it takes no more, as the configuration wants fewer."""
+    """One of the slots. `ending` says that it takes no more jobs, because the configuration now has fewer slots."""
 
     number: int
     busy: bool
@@ -40,9 +40,9 @@ class SlotState:
 
 @dataclass(frozen=True)
 class JobState:
-    """A build that runs. `change` is `<number>,<patchset>`, else the ref; `canceled` "", "stop" or "shutdown".
+    """A running build. `change` is `<number>,<patchset>`, or the ref; `canceled` is "", "stop" or "shutdown".
 
-    `build` is Zuul's id of it, `number` ours, by which Zuul stops it; `stage` is a role, and `text` what that is doing.
+    `build` is Zuul's id, `number` the worker's, by which Zuul stops it; `stage` is a role, `text` its current activity.
     """
 
     build: str
@@ -60,7 +60,7 @@ class JobState:
 
 @dataclass(frozen=True)
 class SensorState:
-    """What a sensor says: `reason` is why no job is taken, "" when it is ok."""
+    """The state of a sensor: `reason` is why no job is taken, "" if it is ok."""
 
     name: str
     ok: bool
@@ -69,9 +69,9 @@ class SensorState:
 
 @dataclass(frozen=True)
 class Total:
-    """How many builds of a job have ended so since the worker started.
+    """How many builds of a job have ended with an outcome since the worker started.
 
-    `outcome` is an outcome's name; REFUSED for wrong arguments, LOST when its server went away before it began.
+    `outcome` is the name of one, REFUSED for wrong arguments, or LOST if the server went away before the build began.
     """
 
     name: str
@@ -80,8 +80,8 @@ class Total:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A worker at one moment. `taking` is whether it takes jobs: it runs, and all sensors are ok."""
+class WorkerStatus:
+    """The state of a worker. `taking` is whether it takes jobs: it is running, and all sensors are ok."""
 
     version: str
     pid: int
@@ -99,7 +99,7 @@ class Snapshot:
 
     @property
     def summary(self) -> str:
-        """The same in a few words, with what keeps it from more."""
+        """The state in a few words, with the reasons why it does not take more jobs."""
         words = [self.state] if self.state != RUNNING else []
         words.append(f"{sum(slot.busy for slot in self.slots)} of {len(self.slots)} slots busy")
         if not self.gearman.connected:
@@ -107,5 +107,5 @@ class Snapshot:
         return "; ".join([*words, *(sensor.reason for sensor in self.sensors if not sensor.ok)])
 
     def document(self) -> dict[str, Any]:
-        """The same, as it is written as JSON."""
+        """The state as a JSON document."""
         return asdict(self)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which version of turbo-hipster this is."""
+"""The version of turbo-hipster."""
 
 from importlib import metadata
 
 
 def version() -> str:
-    """The version that is installed; "" where none is."""
+    """The installed version; "" if none is installed."""
     try:
         return metadata.version("turbo-hipster")
     except metadata.PackageNotFoundError:

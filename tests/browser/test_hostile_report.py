@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Chromium
-from tests.functional.support import wait_until
-from tests.unit import hostile
-from tests.unit.walks import case
+from tests.kit import hostile_artifacts as hostile
+from tests.kit.recorded_walks import case
+from tests.kit.waiting import wait_until
 from worker.report import render
 
 

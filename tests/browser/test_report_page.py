@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Chromium
-from tests.unit.walks import CASES, Case, case
+from tests.kit.recorded_walks import CASES, Case, case
 from worker.report import render
 
 JOB = {

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import Gearmand, GearServer, Jobs, Zuul, free_port, write_config
+from tests.kit import ROOT
+from tests.kit.service import Gearmand, GearServer, Jobs, Zuul, write_config
+from tests.kit.waiting import free_port
 from worker.config import config
 from worker.gearman import reporter
 from worker.service import Service
 
-ROOT = Path(__file__).resolve().parents[2]
 Worker = subprocess.Popen[str]
 REAL = "from worker.cli.main import th_worker; import sys; sys.exit(th_worker())"
 
@@ -36,7 +37,7 @@ def service(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
     """The service, in this process, with jobs that a test controls."""
-    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "SEND_SECONDS", 0.05)
     service = Service(config.load(write_config(tmp_path, server.port)), jobs)
     service.start()
     yield service

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tests.functional.support import FakeJob
+from tests.kit.service import FakeJob
 from worker import builds, service
 from worker.cli import main
 from worker.config import Config, JobEntry

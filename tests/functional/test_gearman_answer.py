@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, Gearmand, GearServer, Jobs, Packet, Zuul, wait_until, write_config
+from tests.kit.service import ARGUMENTS, Gearmand, GearServer, Jobs, Packet, Zuul, write_config
+from tests.kit.waiting import wait_until
 from tests.unit.test_answer import ATTACK, review
 from worker.config import config
 from worker.progress import Progress
@@ -23,7 +24,7 @@ def told(packets: list[Packet]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def service(server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("worker.gearman.reporter.TELL_SECONDS", 0.05)
+    monkeypatch.setattr("worker.gearman.reporter.SEND_SECONDS", 0.05)
     logs = {"path": "logs", "prepend_url": "https://logs.example.org/th"}
     service = Service(config.load(write_config(tmp_path, server.port, publish_logs=logs)), jobs)
     service.start()

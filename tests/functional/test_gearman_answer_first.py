@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from tests.functional.support import FakeJob, Jobs, Zuul, wait_until
+from tests.kit.service import FakeJob, Jobs, Zuul
+from tests.kit.waiting import wait_until
 from worker.config import Config, JobEntry
 from worker.progress import Progress
 from worker.request import Request

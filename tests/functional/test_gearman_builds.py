@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, Jobs, Packet, Zuul, wait_until
+from tests.kit.service import ARGUMENTS, Jobs, Packet, Zuul
+from tests.kit.waiting import wait_until
 from worker.progress import Progress
 from worker.service import Service
 
@@ -91,7 +92,7 @@ def test_progress_is_told_as_it_changes(service: Service, jobs: Jobs, zuul: Zuul
 def test_many_changes_are_few_packets(
     service: Service, jobs: Jobs, zuul: Zuul, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.gearman.reporter.TELL_SECONDS", 1.0)
+    monkeypatch.setattr("worker.gearman.reporter.SEND_SECONDS", 1.0)
     zuul.launch("build:job")
     job = jobs.next()
     begun = time.monotonic()

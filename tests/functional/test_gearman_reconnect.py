@@ -12,17 +12,8 @@ import gear
 import psutil
 import pytest
 
-from tests.functional.support import (
-    HOST,
-    PATIENCE,
-    Gearmand,
-    GearServer,
-    Jobs,
-    Zuul,
-    free_port,
-    wait_until,
-    write_config,
-)
+from tests.kit.service import Gearmand, GearServer, Jobs, Zuul, write_config
+from tests.kit.waiting import HOST, PATIENCE, free_port, wait_until
 from worker.config import config
 from worker.gearman import connection
 from worker.gearman.client import Receiver

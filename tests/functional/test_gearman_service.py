@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.functional.support import PATIENCE, Gearmand, GearServer, Zuul, free_port, gone, wait_until, write_config
+from tests.kit.service import Gearmand, GearServer, Zuul, write_config
+from tests.kit.waiting import PATIENCE, free_port, gone, wait_until
 from worker.config import load
 from worker.observe import status_socket
 from worker.service import STOP_PATIENCE

@@ -6,18 +6,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, free_port, heard, wait_until
+from tests.kit.service import Gearmand, GearServer, Jobs
+from tests.kit.waiting import HOST, PATIENCE, free_port, read_until, wait_until
 from worker.gearman import queue
 from worker.gearman.client import Submitter
 from worker.progress import Progress
 from worker.service import Service
 
-ROOT = Path(__file__).resolve().parents[2]
 JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref", "refs/zuul/master/Z1"]
 CODE = "import sys; from worker.cli.main import th; sys.exit(th())"
 
@@ -41,7 +40,7 @@ def test_success_with_progress(service: Service, jobs: Jobs, submit: Any) -> Non
     assert job.request.log_path.startswith("7/7/1/check/job/")
     assert job.request.zuul["ZUUL_CHANGES"] == "org/project:master:refs/zuul/master/Z1"
     job.observer(Progress("checkout", 10, "fetching"))
-    heard(process.stderr, "fetching")
+    read_until(process.stderr, "fetching")
     job.end("SUCCESS", "http://logs/7/")
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
@@ -80,7 +79,7 @@ def test_an_interrupt_stops_the_build(service: Service, jobs: Jobs, submit: Any)
     job = jobs.next()
     # It knows the build once it has the first packet; until then an interrupt takes the job back.
     job.observer(Progress("checkout", 10, "fetching"))
-    heard(process.stderr, "fetching")
+    read_until(process.stderr, "fetching")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -94,7 +93,7 @@ def test_an_interrupt_takes_a_waiting_job_back(
     first = submit("--job", "job", *JOB)
     running = jobs.next()
     second = submit("--job", "job", *JOB)
-    heard(second.stderr, "waiting for a worker")  # from here on an interrupt is its to handle
+    read_until(second.stderr, "waiting for a worker")  # from here on an interrupt is its to handle
     wait_until(lambda: queue.ask(HOST, server.port, None, PATIENCE)["build:job"] == 1)
     second.send_signal(signal.SIGINT)
     assert second.wait(PATIENCE) == 130
@@ -147,7 +146,7 @@ def test_the_server_goes_away(
     process = submit("--job", "job", *JOB)
     job = jobs.next()
     job.observer(Progress("checkout", 10, "fetching"))
-    heard(process.stderr, "fetching")
+    read_until(process.stderr, "fetching")
     server.kill()
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3

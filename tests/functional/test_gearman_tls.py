@@ -21,26 +21,16 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import (
-    ARGUMENTS,
-    HOST,
-    PATIENCE,
-    Gearmand,
-    GearServer,
-    Jobs,
-    free_port,
-    wait_until,
-    write_config,
-)
-from tests.library.certificates import Authority
+from tests.kit import ROOT
+from tests.kit.certificates import Authority
+from tests.kit.service import ARGUMENTS, Gearmand, GearServer, Jobs, write_config
+from tests.kit.waiting import HOST, PATIENCE, free_port, wait_until
 from worker.cli import check
 from worker.config import Config, config, tls
 from worker.errors import UsageError
 from worker.gearman.client import Receiver, Submitter
 from worker.gearman.connection import Link
 from worker.service import Service
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Scene:
@@ -54,7 +44,7 @@ class Scene:
             "its certificate is refused: self-signed": replace(self.worker, ca=theirs.ca),
             "it refuses our certificate or our TLS (tlsv1 alert unknown ca)": replace(theirs.issue("w"), ca=ours.ca),
             "is not valid for 'elsewhere'": replace(self.worker, name="elsewhere"),
-            "it ended the connection before it said anything; perhaps it wants TLS": None,
+            "it closed the connection without an answer; perhaps it wants TLS": None,
         }
 
     def gear(self) -> GearServer:
@@ -194,8 +184,8 @@ def test_who_is_not_taken_knows_why_and_waits(
     scene: Scene, tries: Counter[Link], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong CA, another's certificate, another name, no TLS, a server without TLS, and what is no server at all."""
-    ended = "it ended the connection before it said anything"
-    strange = "what answers is no Gearman server"
+    ended = "it closed the connection without an answer"
+    strange = "what answers is not a Gearman server"
     with contextlib.ExitStack() as stack:
         plain = [stack.enter_context(started(kind(free_port()))).port for kind in (GearServer, Gearmand)]
         connect = tls.connect
@@ -249,9 +239,9 @@ def test_it_is_logged_once_and_that_it_is_over(
             service.check()
             return [record.getMessage() for record in caplog.records if text in record.getMessage()]
 
-        wait_until(lambda: logged("it ended the connection"))
+        wait_until(lambda: logged("it closed the connection"))
         service.check()
-        wanted = "it ended the connection before it said anything; perhaps it wants TLS"
+        wanted = "it closed the connection without an answer; perhaps it wants TLS"
         (line,) = logged("no Gearman server at")
         assert line.startswith(f"no Gearman server at {HOST}:{port}: {wanted}; trying again with ")
     with started(GearServer(port)):

@@ -16,20 +16,9 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import (
-    ARGUMENTS,
-    HOST,
-    PATIENCE,
-    Gearmand,
-    GearServer,
-    Jobs,
-    Zuul,
-    free_port,
-    scrape,
-    wait_until,
-    write_config,
-)
-from tests.library.certificates import Authority
+from tests.kit.certificates import Authority
+from tests.kit.service import ARGUMENTS, Gearmand, GearServer, Jobs, Zuul, scrape, write_config
+from tests.kit.waiting import HOST, PATIENCE, free_port, wait_until
 from worker import logs
 from worker.cli import surroundings
 from worker.config import config
@@ -37,7 +26,6 @@ from worker.gearman import queue
 from worker.observe.systemd import Manager
 from worker.service import Service
 
-ROOT = Path(__file__).resolve().parents[2]
 Worker = subprocess.Popen[str]
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.functional.support import PATIENCE, gone, wait_until, write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
+from tests.kit.waiting import PATIENCE, gone, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
 UNIT = ETC / "systemd/turbo-hipster.service"
 INIT = ETC / "init.d/turbo-hipster"

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import HOST, Gearmand, GearServer, Jobs, Zuul, free_port, wait_until, write_config
+from tests.kit import ROOT
+from tests.kit.service import Gearmand, GearServer, Jobs, Zuul, write_config
+from tests.kit.waiting import HOST, free_port, wait_until
 from worker.cli import main
 from worker.config import load
 from worker.service import Service
@@ -22,7 +24,6 @@ from worker.service import Service
 WORKER = "import sys; from worker.cli.main import th_worker; sys.exit(th_worker())"
 # a worker that dies in the middle of its start, by unhandled exceptions
 DIES = "from worker import service\nservice.Service.start = lambda self: {}\n" + WORKER
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Any
 import gear
 import pytest
 
-from tests.functional.support import HOST, PATIENCE, Gearmand, GearServer, Jobs, Zuul, wait_until, write_config
+from tests.kit.service import Gearmand, GearServer, Jobs, Zuul, write_config
+from tests.kit.waiting import HOST, PATIENCE, wait_until
 from worker.config import config
 from worker.gearman import reporter
 from worker.gearman.client import Receiver
@@ -26,7 +27,7 @@ def serving(
     server: GearServer | Gearmand, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Service]]:
     """Start the service, in this process, with further keys."""
-    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "SEND_SECONDS", 0.05)
     started: list[Service] = []
 
     def start(**keys: Any) -> Service:

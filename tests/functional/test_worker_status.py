@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import ARGUMENTS, PATIENCE, GearServer, Zuul, free_port, wait_until, write_config
+from tests.kit.service import ARGUMENTS, GearServer, Zuul, write_config
+from tests.kit.waiting import PATIENCE, free_port, wait_until
 from worker.cli import main
 from worker.config import load
 from worker.observe import status_socket
@@ -179,9 +180,9 @@ HOSTILE = {
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        (b"", "is no worker"),
-        (b"[]", "is no worker"),
-        (b"[" * 100_000, "is no worker"),
+        (b"", "is not a worker"),
+        (b"[]", "is not a worker"),
+        (b"[" * 100_000, "is not a worker"),
         (b"x" * 5_000_000, "says too much"),
         (None, "does not answer within"),
     ],

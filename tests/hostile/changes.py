@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.library import toy
+from tests.kit import toy
 
 MIGRATION, ENV_PY, PACKAGE = "migration", "env.py", "package"
 

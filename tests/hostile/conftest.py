@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.integration.conftest import packages  # noqa: F401 - one cache of packages for all tests
-from tests.library import conftest as library  # noqa: F401 - makes the roles' modules importable
-from tests.library.servers import external, running, server  # noqa: F401 - fixtures
+from tests.kit.database_servers import external, running, server  # noqa: F401 - fixtures
 
 from .sites import worksite  # noqa: F401 - an index and projects for several files
 

@@ -48,7 +48,7 @@ def ended(status: int) -> Any:
         process=SimpleNamespace(poll=lambda: status),
         wait=lambda seconds: status,
         exceeded=lambda: None,
-        failed_for=lambda *words: None,
+        limit_behind_failure=lambda *words: None,
         last_line=lambda seconds: None,
         tail=("Traceback (most recent call last):", "x" * 70_000),
     )

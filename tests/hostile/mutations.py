@@ -180,7 +180,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a truth that is none": lambda: b"a: !!bool x\n",
     "a number without digits": lambda: b"a: !!int ''\n",
     "a list as a key": lambda: b"? [a]\n: 1\n",
-    "a key that is there twice": lambda: b'{"project": "a", "project": "b"}',
+    "a duplicate key": lambda: b'{"project": "a", "project": "b"}',
     "a lone surrogate": lambda: b'{"project": "\\ud800", "\\udfff": 1}',
     "zero bytes": lambda: b"\0" * 1000,
     "UTF-16": lambda: '{"project": "a"}'.encode("utf-16"),

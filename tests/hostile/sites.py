@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.library.gitserver import Repository, git
-from tests.library.packages import add_wheel, serve
-from tests.library.workplace import Workplace
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_wheel, serve
+from tests.kit.workplace import Workplace
 
 POISON = """
 import os

@@ -16,8 +16,8 @@ import pytest
 from ansible.module_utils.th_dataset import lent_rights
 from ansible.module_utils.th_server import external_server, mariadb
 
-from tests.library.conftest import load_module
-from tests.library.external import External
+from tests.kit import load_module
+from tests.kit.external_server import External
 from tests.library.test_restore import Home
 from tests.library.test_restore_external import Jobs
 from tests.unit.test_cli_check import Installation

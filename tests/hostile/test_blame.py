@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from ansible.module_utils.th_core.step import StepError
 
-from tests.library.packages import add_wheel, project
+from tests.kit.packages import add_wheel, project
 
 from .sites import Site
 

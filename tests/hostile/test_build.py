@@ -25,10 +25,10 @@ from ansible.module_utils.th_sandbox.box import Box
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.contain import run_contained
 
-from tests.library import boxes
-from tests.library.gitserver import Repository, git
-from tests.library.packages import add_sdist, add_wheel, project, serve
-from tests.library.workplace import Workplace
+from tests.kit import boxes
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.workplace import Workplace
 
 from .attacks import ATTACKS, Attack
 from .build_attacks import ALL, BUILDING, RUNNER

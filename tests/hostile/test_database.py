@@ -23,8 +23,8 @@ from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from tests.functional.support import wait_until
-from tests.library import boxes, toy
+from tests.kit import boxes, toy
+from tests.kit.waiting import wait_until
 
 from .world import is_root
 

@@ -39,9 +39,9 @@ from ansible.module_utils.th_tools.revisions import Tree
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.library.conftest import ROOT, load_module
-from tests.unit.hostile import write as write_hostile
-from tests.unit.walks import CASES
+from tests.kit import ROOT, load_module
+from tests.kit.hostile_artifacts import write as write_hostile
+from tests.kit.recorded_walks import CASES
 from worker.builds import Builds
 from worker.cli import history
 from worker.config import config, dataset_file

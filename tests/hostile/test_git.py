@@ -22,13 +22,13 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask
 from ansible.module_utils.th_environment.requirements import file_in, places
 from ansible.module_utils.th_environment.uv import Source
-from ansible.module_utils.th_git.client import Git, GitError, Patience
+from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy
 from ansible.module_utils.th_git.files import differing, file
-from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_git.process import GitLimits
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
-from tests.library.conftest import ROOT
-from tests.library.gitserver import ENVIRONMENT, Repository, daemon, git, script
+from tests.kit import ROOT
+from tests.kit.git_server import ENVIRONMENT, Repository, daemon, git, script
 from tests.library.test_checkout import PROJECT, VERSIONS, ZUUL_REF, Workplace
 
 PLAIN = {**ENVIRONMENT, "GIT_ALLOW_PROTOCOL": "file:git:http:ssh:ext", "GIT_TERMINAL_PROMPT": "0"}
@@ -72,8 +72,8 @@ def work(tmp_path: Path, mirrors: Path, url: str) -> Workplace:
     made = Workplace(tmp_path, url)
     made.mirrors = mirrors
     made.described["releases"] = ["stable/1"]
-    made.patience = Patience(attempts=1, time_limit=300, backoff=0.01)
-    made.limits = Limits(made.src(), 1000, 8 << 20, 1 << 30, cpu=2)
+    made.patience = RetryPolicy(attempts=1, time_limit=300, backoff=0.01)
+    made.limits = GitLimits(made.src(), 1000, 8 << 20, 1 << 30, cpu=2)
     return made
 
 
@@ -271,7 +271,7 @@ def test_a_trap_in_the_checkouts_git_is_not_sprung(
     plain(src, *words)
     assert mark.exists(), "the attack works with plain git"
     mark.unlink()
-    tool = Git(CappedLog(tmp_path / "log", 10**6), (url,), Patience(1, 20, 0))
+    tool = Git(CappedLog(tmp_path / "log", 10**6), (url,), RetryPolicy(1, 20, 0))
     try:
         ours = TRAPS[trap].ours
         ours(tool, src) if ours else tool.run(*words, cwd=src)
@@ -343,7 +343,7 @@ def test_git_is_not_looked_for_in_the_checkout(
     subprocess.run(["git", "--version"], cwd=tmp_path, env=dict(os.environ), check=False, capture_output=True)
     assert mark.exists(), "the attack works with the PATH as it is"
     mark.unlink()
-    Git(CappedLog(tmp_path / "log", 10**6), (), Patience()).run("--version", cwd=tmp_path)
+    Git(CappedLog(tmp_path / "log", 10**6), (), RetryPolicy()).run("--version", cwd=tmp_path)
     assert not mark.exists()
 
 
@@ -444,7 +444,7 @@ def _itself(repository: Repository, url: str, outside: Path) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Repository, str, Path], None], str]] = {
-    "a path that ends in CR beside a link (CVE-2025-48384)": (_cr, "no name for a folder"),
+    "a path that ends in CR beside a link (CVE-2025-48384)": (_cr, "not a valid folder name"),
     "a path that a link leads into .git on other file systems (CVE-2024-32002)": (_case, "symbolic link"),
     "a path with a line break and an escape": (_newline, ""),
     "a path that is an option": (_option, ""),
@@ -503,8 +503,8 @@ def test_the_password_of_a_server_goes_to_no_other(
     sent = [base64.b64decode(word.partition(" ")[2]).decode() for word in told if word]
     assert any("s3cret" in word for word in sent), "the attack works with plain git"
     told.clear()
-    tool = Git(CappedLog(tmp_path / "log", 10**6), (base,), Patience(1, 20, 0))
-    assert tool.trouble(trick)
+    tool = Git(CappedLog(tmp_path / "log", 10**6), (base,), RetryPolicy(1, 20, 0))
+    assert tool.server_error(trick)
     assert told and not any("s3cret" in base64.b64decode(word.partition(" ")[2]).decode() for word in told if word)
     assert "s3cret" not in (tmp_path / "log").read_text()
 
@@ -549,7 +549,7 @@ def test_links_out_of_the_checkout_are_not_followed(work: Workplace, repository:
     document = work.run()
     assert (src / "alembic.ini").is_symlink() and (src / "alembic.ini").read_text() == secret.read_text()
     assert sorted(document["revisions"]) == ["a", "b"] and not document["unreadable"]
-    tool = Git(CappedLog(tmp_path / "log", 10**6), (), Patience())
+    tool = Git(CappedLog(tmp_path / "log", 10**6), (), RetryPolicy())
     assert file(tool, src, "HEAD", "alembic.ini") is None
     outside = (*names, "../git_prep.log", "folder/passwd", str(secret))
     assert not any(file_in(src, name) for name in outside)
@@ -574,7 +574,7 @@ def test_a_name_that_is_git_somewhere_is_not_written(
     src = tmp_path / "merged"
     git(tmp_path, "clone", "--quiet", str(repository.folder), str(src))
     git(src, "fetch", "--quiet", "origin", ZUUL_REF)
-    tool = Git(CappedLog(tmp_path / "log", 10**6), (), Patience())
+    tool = Git(CappedLog(tmp_path / "log", 10**6), (), RetryPolicy())
     with pytest.raises(GitError):
         tool.checkout(src, commit)
     assert not (src / name / "config").exists() or name in (".git", "..")

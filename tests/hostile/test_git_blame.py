@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from ansible.module_utils.th_git import client
 
-from tests.library.gitserver import Repository
+from tests.kit.git_server import Repository
 
 from .test_git import (  # noqa: F401 - fixtures
     Workplace,
@@ -73,7 +73,8 @@ def test_a_server_of_the_changes_own_says_that_the_machine_is_to_blame(
 
 def test_what_git_says_of_the_system_is_believed() -> None:
     full = "No space left on device"
-    assert client._says("fetch", f"fatal: write error: {full}\nfatal: fetch-pack: invalid index-pack output", full)
-    assert client._says("checkout", f"error: x\nfatal: cannot create directory at 'x': {full}\n", full)
-    assert not client._says("fetch", f"remote: {full}\nfatal: x", full)
-    assert client.GitError("checkout", 128, "fatal: could not open 'x': Permission denied", 1).ours
+    fetched = f"fatal: write error: {full}\nfatal: fetch-pack: invalid index-pack output"
+    assert client._has_system_error("fetch", fetched, full)
+    assert client._has_system_error("checkout", f"error: x\nfatal: cannot create directory at 'x': {full}\n", full)
+    assert not client._has_system_error("fetch", f"remote: {full}\nfatal: x", full)
+    assert client.GitError("checkout", 128, "fatal: could not open 'x': Permission denied", 1).machine_fault

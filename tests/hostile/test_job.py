@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.world import DATASET, Worker, World, made, script, working
+from tests.kit.installation import DATASET, Worker, World, made, script, working
 
 MARK = "the-one-that-stays"
 SECRET = DATASET["db_pass"]

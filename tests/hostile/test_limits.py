@@ -20,13 +20,13 @@ import pyseccomp
 import pytest
 from ansible.module_utils.th_sandbox.box import Box
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
-from ansible.module_utils.th_sandbox.cgroup_tree import Places
-from ansible.module_utils.th_sandbox.contain import Ended, base_environment, run_contained
+from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
+from ansible.module_utils.th_sandbox.contain import CommandResult, base_environment, run_contained
 from ansible.module_utils.th_sandbox.disk import Disk
-from ansible.module_utils.th_sandbox.unnamed_files import Nameless
-from ansible.module_utils.th_sandbox.usage import Ledger, Process
+from ansible.module_utils.th_sandbox.unnamed_files import UnnamedFiles
+from ansible.module_utils.th_sandbox.usage import Process, ProcessorTime
 
-from tests.library import boxes
+from tests.kit import boxes
 
 from .world import is_root
 
@@ -390,11 +390,11 @@ TOGETHER: dict[str, tuple[str, str, Any, Any]] = {
 }
 """The same of what no limit of one process holds."""
 
-WAYS = {"in a control group": True, "looked at": False} if Places.find().version else {"looked at": False}
+WAYS = {"in a control group": True, "looked at": False} if ControlGroups.find().version else {"looked at": False}
 """How they are held: with control groups where this user has some, and without."""
 
 
-def run(code: str, folder: Path, hold: float = 0, limit: int = 100_000, **changed: Any) -> Ended:
+def run(code: str, folder: Path, hold: float = 0, limit: int = 100_000, **changed: Any) -> CommandResult:
     """Run some Python in a box that may write to `folder`, its present folder; `changed` are variables."""
     names = f"hold, exit_thread = {hold}, {pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, 'exit')}"
     source = f"import mmap, os, sys, time\n{names}\n{textwrap.dedent(code)}"
@@ -485,41 +485,41 @@ def test_what_others_have_written_to_a_shared_folder_does_not_count(tmp_path: Pa
     (shared / "before").write_bytes(bytes(30 << 20))
     time.sleep(0.02)  # the clock of a file system is coarse
     disk = Disk([own], [shared], 20 << 20)
-    assert not disk.scan(lambda _: Nameless())
+    assert not disk.scan(lambda _: UnnamedFiles())
     (shared / "since").write_bytes(bytes(30 << 20))
-    assert disk.scan(lambda _: Nameless())
+    assert disk.scan(lambda _: UnnamedFiles())
 
 
 @pytest.mark.parametrize(
     ("found", "over"),
     [
-        (Nameless(), False),
-        (Nameless(hidden=True), True),
-        (Nameless(written=30 << 20), True),
-        (Nameless(written=10 << 20), False),
-        (Nameless({(1, 1): 15 << 20, (1, 2): 6 << 20}), True),
+        (UnnamedFiles(), False),
+        (UnnamedFiles(hidden=True), True),
+        (UnnamedFiles(written=30 << 20), True),
+        (UnnamedFiles(written=10 << 20), False),
+        (UnnamedFiles({(1, 1): 15 << 20, (1, 2): 6 << 20}), True),
     ],
 )
 def test_what_is_missing_on_a_disk_that_others_fill_too(
-    found: Nameless, over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: UnnamedFiles, over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is held against who has written as much, or has a place to hide it."""
     free = 100 << 20
     monkeypatch.setattr(Disk, "_free_bytes", lambda _: free)
     disk = Disk([tmp_path], [], 20 << 20)
-    assert not disk.scan(lambda _: found if found.used else Nameless(hidden=True)) or found.used
+    assert not disk.scan(lambda _: found if found.used else UnnamedFiles(hidden=True)) or found.used
     free += 50 << 20  # somebody else has given some back
-    assert not disk.scan(lambda _: Nameless(hidden=True))
+    assert not disk.scan(lambda _: UnnamedFiles(hidden=True))
     free -= 30 << 20
     assert disk.scan(lambda _: found) == over
 
 
 def test_the_time_of_who_is_gone_is_counted_once() -> None:
     first, child = Process(1, 0, 1, 0, 1.0, 0.0, 5), Process(2, 1, 1, 0, 2.0, 0.0, 6)
-    ledger = Ledger()
+    ledger = ProcessorTime()
     assert ledger.seconds([first, child]) == 3.0
     assert ledger.seconds([replace(first, cpu=1.5, waited=2.25)]) == 3.75, "its parent has waited"
-    assert ledger.seconds([replace(first, cpu=1.5, waited=2.25), replace(child, begun=7)]) == 5.75
+    assert ledger.seconds([replace(first, cpu=1.5, waited=2.25), replace(child, start_time=7)]) == 5.75
     assert ledger.seconds([replace(first, cpu=1.75, waited=2.25)]) == 6.0, "nobody has waited"
     assert ledger.seconds([]) == 6.0
 

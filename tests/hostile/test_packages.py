@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.library.packages import add_sdist, add_wheel, project
+from tests.kit.packages import add_sdist, add_wheel, project
 
 from .sites import Site
 

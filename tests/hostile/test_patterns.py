@@ -23,7 +23,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 PLACES = ("roles/*/module_utils/*/*.py", "roles/*/library/*.py", "worker/**/*.py")
 SOURCES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 METHODS = ("compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")

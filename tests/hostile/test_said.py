@@ -16,7 +16,7 @@ from ansible.module_utils.th_environment import requirements, uv_errors
 from ansible.module_utils.th_git import errors
 from ansible.module_utils.th_mask.mask import Masker
 from ansible.module_utils.th_measure import sql_statement
-from ansible.module_utils.th_sandbox.limits import Limits, by_words
+from ansible.module_utils.th_sandbox.limits import BoxLimits, limit_in_output
 from ansible.module_utils.th_walk.channel import MESSAGE_LIMIT, Channel, line_number, text
 from ansible.module_utils.th_walk.follow import Follower
 from ansible.module_utils.th_walk.last_output import said
@@ -27,7 +27,7 @@ from worker.verdict import Fault, Message, Outcome, advice, first_line, problems
 
 from .test_patterns import grows
 
-ALL = Limits(1, 1, 1, 1, 1, 1, 1)
+ALL = BoxLimits(1, 1, 1, 1, 1, 1, 1)
 FRAGMENTS = (
     "(errno: 1 ", 'Got error 1 "', "[SQL: ", "(1062, 'a", "(1062, \"a\\", "Duplicate entry '", "ALTER TABLE t ADD ",
     "Traceback (most recent call last):\n", "a.b.c.", "a://b:c", "a@", "%25", "\\\\x7", "&amp;", "s3-cr3t ", "s 3 ",
@@ -72,7 +72,7 @@ def result_line(words: str) -> str:
 
 MASKER = Masker({"s3-cr3t", "s3cr3t-of-a-server", "x" * 12})
 READERS: dict[str, Callable[[str], object]] = {
-    "the limit that a command speaks of": lambda words: by_words(ALL, [words]),
+    "the limit that a command speaks of": lambda words: limit_in_output(ALL, [words]),
     "the last words of a command": lambda words: said(words.split("\n")),
     "the words of a text that is shown": printable,
     "the secrets in a text": lambda words: MASKER.text(words),

@@ -12,8 +12,7 @@ import psutil
 import pytest
 from ansible.module_utils.th_core.step import StepError
 
-from tests.library import boxes
-from tests.library.conftest import load_module
+from tests.kit import boxes, load_module
 from worker.inputs import untrusted
 from worker.verdict import artifacts
 
@@ -167,11 +166,11 @@ def test_it_never_ends(place: Place, stopped_by: Callable[[str], None]) -> None:
 
 def test_how_it_ends_is_said(place: Place) -> None:
     assert place.error("echo one; echo; exit 3").detail == "one (exit status 3)"
-    assert place.error("exit 3").detail == "exit status 3; it said nothing"
-    assert place.error("kill -SEGV $$").detail == "killed by SIGSEGV; it said nothing"
+    assert place.error("exit 3").detail == "exit status 3; it printed nothing"
+    assert place.error("kill -SEGV $$").detail == "killed by SIGSEGV; it printed nothing"
     assert place.error("echo 'first\nsecond' >$TH_RESULT_FILE; false").detail == "first (exit status 1)\nsecond"
     (place.src / "plain").write_text("exit 4\n")
-    assert place.error("", name="./plain").detail == "exit status 4; it said nothing"
+    assert place.error("", name="./plain").detail == "exit status 4; it printed nothing"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/no/such/script", ".", "", "none.sh"])

@@ -20,7 +20,7 @@ from ansible.module_utils.th_tools.django_trees import read_django_tree
 from ansible.module_utils.th_tools.numbered_scripts import SQLALCHEMY_MIGRATE, read_numbered_tree
 from ansible.module_utils.th_tools.revisions import Tree
 
-from tests.library.gitserver import Repository, git, script
+from tests.kit.git_server import Repository, git, script
 from tests.library.test_checkout import VERSIONS, ZUUL_REF, Workplace
 
 from .mutations import clear

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_server import mariadb
 
-from tests.library import toy
-from tests.unit.logs import meaning
+from tests.kit import toy
+from tests.kit.old_logs import meaning
 from worker.verdict import Outcome, artifacts, decide
 
 N = 3000

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask
-from ansible.module_utils.th_git.client import Git, Patience
+from ansible.module_utils.th_git.client import Git, RetryPolicy
 from ansible.module_utils.th_git.submodules import check_out_submodules, resolved
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
-from tests.library.gitserver import Repository, git
+from tests.kit.git_server import Repository, git
 
 from .test_git import locked  # noqa: F401 - a fixture
 
@@ -48,7 +48,7 @@ class Place:
         self.told.clear()
         shutil.rmtree(self.src / ".git" / "modules", ignore_errors=True)
         git(self.src, "submodule", "deinit", "--quiet", "--all", "--force")
-        tool = Git(CappedLog(self.folder / "log", 10**6), (self.base,), Patience(1, 20, 0))
+        tool = Git(CappedLog(self.folder / "log", 10**6), (self.base,), RetryPolicy(1, 20, 0))
         failed = None
         try:
             check_out_submodules(tool, self.src, merged)
@@ -135,7 +135,7 @@ def test_submodules_of_submodules_have_no_more_rights_than_the_commit_that_names
     # a folder of this machine stands for a server that gives the library to everybody
     local = f"file://{library.folder}"
     merged = place.commit(("library", "library", local), commit=commits[0])
-    tools = Git(CappedLog(tmp_path / "log", 10**6), (place.base, str(tmp_path)), Patience(1, 20, 0))
+    tools = Git(CappedLog(tmp_path / "log", 10**6), (place.base, str(tmp_path)), RetryPolicy(1, 20, 0))
     for commit, allowed in zip(commits, (True, False), strict=True):
         place.commit(("library", "library", local), commit=commit)
         shutil.rmtree(place.src / ".git" / "modules", ignore_errors=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import machine
+from tests.kit import machine
 
 CHOSEN = {
     # one walk from each place tries all, but for what ends its walk

@@ -15,14 +15,15 @@ from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_server import external_server, mariadb, prepared
 from ansible.module_utils.th_server.plain_table import not_plain, tables_of
 from ansible.module_utils.th_walk import leftovers, server_probe
 from ansible.module_utils.th_walk.walkers import WalkError
 
-from tests.library import toy
-from tests.library.external import External
-from tests.library.test_restore import Home, restore_dataset
+from tests.kit import toy
+from tests.kit.external_server import External
+from tests.library.test_restore import Home
 from tests.library.test_restore_external import Jobs
 from worker.verdict import advice
 
@@ -208,7 +209,7 @@ def test_a_dump_whose_version_table_makes_up_its_version(
 ) -> None:
     home = Home(tmp_path)
     home.dump.write_text(home.dump.read_text().replace("-- Dump completed", f"{lie};\n-- Dump completed"))
-    with pytest.raises(restore_dataset.RestoreError, match="the version table alembic_version") as caught:
+    with pytest.raises(RestoreError, match="the version table alembic_version") as caught:
         home.restore()
     assert caught.value.code == "seed_broken" and "migrations.version_table" in str(caught.value)
     stopped_by("a look at what the version is read from")

@@ -20,7 +20,7 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from tests.library import boxes, bytecode, toy
+from tests.kit import boxes, bytecode, toy
 
 from . import changes
 from .attacks import ATTACKS, Attack

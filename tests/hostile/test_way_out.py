@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.library.proxies import CompanyProxy
+from tests.kit.proxies import CompanyProxy
 from tests.library.test_build_proxy import PAGE, Server, outside
 
 PUBLIC = "203.0.113.9"

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.functional.support import GearServer, free_port
+from tests.kit.service import GearServer
+from tests.kit.waiting import free_port
 
 TOKEN = "7h3-s3cr3t-0f-7h3-w0rk3r"
 STOLEN = "STOLEN"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import free_port
-from tests.library.gitserver import daemon
-from tests.library.packages import fill
+from tests.kit import installation as worlds
+from tests.kit.git_server import daemon
+from tests.kit.packages import fill
+from tests.kit.waiting import free_port
 
-from . import world as worlds
 from .recorded import Installation
 
 

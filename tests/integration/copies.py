@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .world import PATIENCE
+from tests.kit.installation import PATIENCE
 
 COPIES = """
 import json, os, sys

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.kit import ROOT
+from tests.kit.installation import PATIENCE, program
 from worker.job import RETRY_PAUSE
 from worker.verdict.outcome import CODES, Outcome, worst
 
 from .recorded import SCENARIOS, TOGETHER, Installation
-from .world import PATIENCE, ROOT, program
 
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_timed_out")

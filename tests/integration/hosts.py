@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.functional.support import HOST, free_port, wait_until
+from tests.kit.waiting import HOST, free_port, wait_until
 
 UV = "/opt/uv"
 """Where a host has uv, as this one may lie where a host has nothing of ours."""

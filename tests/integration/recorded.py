@@ -17,11 +17,12 @@ from typing import Any
 
 import yaml
 
-from tests.library.gitserver import Repository, daemon
-from tests.library.toy import ENV_PY
+from tests.kit import ROOT
+from tests.kit.git_server import Repository, daemon
+from tests.kit.installation import DATASET, INDEX, PROFILE, TABLE, program, script
+from tests.kit.toy import ENV_PY
 
 from .copies import Copies
-from .world import DATASET, INDEX, PROFILE, ROOT, TABLE, program, script
 
 JOBS = ROOT / "tests" / "data" / "jobs"
 PROJECT = "recorded/toy"
@@ -367,8 +368,8 @@ class Installation:
 
     def _external_port(self) -> int:
         """The port of the external server, which is started for the first job that needs it."""
-        import tests.library.conftest  # noqa: F401 - it says where the modules of the roles are
-        from tests.library.external import External
+        import tests.kit  # noqa: F401 - it says where the modules of the roles are
+        from tests.kit.external_server import External
 
         if self._external is None:
             self._external = External(self.root / "external")

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.library import toy
-
-from . import world as worlds
-from .world import DUMP, JOB, PROFILE, TIP, World, script
+from tests.kit import installation as worlds
+from tests.kit import toy
+from tests.kit.installation import DUMP, JOB, PROFILE, TIP, World, script
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .world import ROOT
+from tests.kit import ROOT
 
 
 def test_three_changes_have_the_three_expected_verdicts(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.functional.support import HOST, Gearmand, Zuul, free_port
 from tests.integration.hosts import UV, Machine, machine
+from tests.kit import ROOT
+from tests.kit.service import Gearmand, Zuul
+from tests.kit.waiting import HOST, free_port
 from worker.cli import main
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 1800.0
 # A job that runs until somebody on its host lets it go.

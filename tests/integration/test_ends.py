@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import wait_until
-from tests.library.gitserver import daemon, free_port, silence
-
-from .world import DUMP, JOB, PATIENCE, TIP, Worker, World, script, slowness, working
+from tests.kit.git_server import daemon, silence
+from tests.kit.installation import DUMP, JOB, PATIENCE, TIP, Worker, World, script, slowness, working
+from tests.kit.waiting import free_port, wait_until
 
 HANGS = """
 - name: Publish the results on a server that hangs
@@ -130,7 +129,7 @@ def test_a_stop_while_a_package_is_built(world: World, impatient: Worker) -> Non
 def test_a_stop_while_a_dump_is_imported(world: World, impatient: Worker) -> None:
     world.dataset("slow", "dumps", f"{DUMP}\nDO SLEEP(900);\n".encode())
     unique = impatient.launch(world.migration("pass"), "gate-dumps")
-    impatient.wait_for(unique, "Restore")
+    impatient.wait_for(unique, "Import the dump")
     wait_until(lambda: any("mariadbd" in left for left in world.left_soon()))
     stopped(impatient, unique)
     assert not list((world.root / "snapshots").glob("slow-*")), "what is half there is none"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import scrape
+from tests.kit import ROOT
+from tests.kit.installation import DUMP, INDEX, JOB, PROFILE, TIP, Answer, Worker, World, program, script
+from tests.kit.service import scrape
 from worker.inputs import documents
-
-from .world import DUMP, INDEX, JOB, PROFILE, ROOT, TIP, Answer, Worker, World, program, script
 
 EVIL = "{{{{ lookup('pipe', 'touch {}') }}}}{{% x %}}{{{{ no_such_variable }}}}"
 """Ansible would run a lookup in a variable's text."""

@@ -4,7 +4,8 @@
 import subprocess
 import sys
 
-from .world import PATIENCE, ROOT
+from tests.kit import ROOT
+from tests.kit.installation import PATIENCE
 
 
 def test_nothing_is_lost_and_nothing_is_left_when_workers_and_their_server_are_killed() -> None:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.examples import example
+from tests.kit.installation import World
 
 from .test_tools import Project, rows
-from .world import World
 
 SEED = """
 CREATE TABLE sql_version (script varchar(60) PRIMARY KEY);

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from tests.examples import example
-from tests.library import toy
-
-from . import world as worlds
-from .world import JOB, PROJECT, ROOT, World, program, script
+from tests.kit import ROOT, toy
+from tests.kit import installation as worlds
+from tests.kit.installation import JOB, PROJECT, World, program, script
 
 STAGES = ("checkout", "build-environment", "restore-datasets", "run-migrations", "upload-logs")
 PLACES = [f"{when}-{stage}" for stage in STAGES for when in ("before", "after")]

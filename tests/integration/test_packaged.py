@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.library.bills import VERSIONS, add_wheel
-from tests.library.gitserver import Repository
+from tests.kit.bills import VERSIONS, add_wheel
+from tests.kit.git_server import Repository
+from tests.kit.installation import World
 
 from .test_tools import Project, rows
-from .world import World
 
 SETTINGS = """SECRET_KEY = "x"
 INSTALLED_APPS = ["bill"]

@@ -4,11 +4,11 @@
 import json
 from pathlib import Path
 
-from tests.library import toy
+from tests.kit import installation as worlds
+from tests.kit import toy
+from tests.kit.installation import INDEX, PROFILE, TABLE, TIP, script
 
-from . import world as worlds
 from .test_controls import run
-from .world import INDEX, PROFILE, TABLE, TIP, script
 
 
 def test_a_project_below_the_top_of_its_repository(tmp_path: Path, packages: Path, kept: Path) -> None:

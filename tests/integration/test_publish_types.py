@@ -6,8 +6,7 @@ import tarfile
 from pathlib import Path
 
 from tests.examples import example
-
-from .world import World
+from tests.kit.installation import World
 
 PLUGIN = """---
 - name: Do next to nothing

@@ -7,12 +7,13 @@ import subprocess
 
 import pytest
 
-from tests.functional.support import heard
+from tests.kit import ROOT
+from tests.kit.installation import PATIENCE, leftovers, program
+from tests.kit.waiting import read_until
 from worker.verdict import CODES, Fault
 
 from .endings import ALONE, SPECIAL, check_end, check_ends, documented
 from .recorded import JOBS, SCENARIOS, TOGETHER, Installation, arguments_of, recorded
-from .world import PATIENCE, ROOT, leftovers, program
 
 # What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours.
 ELSEWHERE = {
@@ -83,7 +84,7 @@ def test_a_job_that_is_interrupted(installation: Installation) -> None:
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr
-        heard(process.stderr, "c3 -> d4")
+        read_until(process.stderr, "c3 -> d4")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == documented("canceled").exit_code == 130

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.hostile import machine
-
-from .world import JOB, PATIENCE, ROOT, TIP, World
+from tests.kit import ROOT, machine
+from tests.kit.installation import JOB, PATIENCE, TIP, World
 
 NO_PATH = {"PATH": "/usr/bin:/bin"}
 

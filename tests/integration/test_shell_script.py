@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .world import PROJECT, World
+from tests.kit.installation import PROJECT, World
 
 SCRIPT = """#!/bin/sh
 set -e

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.library.gitserver import Repository
-
-from .world import ROOT, World, program
+from tests.kit import ROOT
+from tests.kit.git_server import Repository
+from tests.kit.installation import World, program
 
 PASSWORD = "secret-of-the-dataset"
 

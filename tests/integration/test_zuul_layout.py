@@ -3,17 +3,16 @@
 
 import copy
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.zuul2 import Zuul2
 from tests.integration.zuul2 import layout as read
-from tests.unit.walks import case
+from tests.kit import ROOT
+from tests.kit.recorded_walks import case
 from worker.inputs import documents
 
-ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = ROOT / "etc" / "zuul" / "layout.yaml"
 URL = "https://logs.example.org/31/4731/2/check/gate-real-db-upgrade_mlflow/8c1e2ab/"
 

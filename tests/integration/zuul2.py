@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from demo.tools import built, key_of
+from tests.kit import ROOT
 
 PACKAGES = (
     "zuul==2.6.0",
@@ -25,7 +26,7 @@ PACKAGES = (
     "tzlocal==5.4.5",
     "voluptuous==0.16.0",
 )
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "zuul-2.6.0"
+CACHE = ROOT / ".cache" / "zuul-2.6.0"
 
 
 class Zuul2:

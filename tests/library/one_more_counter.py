@@ -15,7 +15,8 @@ from typing import Any
 import ansible.module_utils
 import pymysql
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 NAME, LIMIT, CODE = "temporary_tables", "maximum_temporary_tables", "migration_temporary_tables"
 VARIABLE = "Created_tmp_tables"
 DATASET = {
@@ -157,7 +158,7 @@ def judge(folder: Path) -> None:
 
 def read_back(folder: Path) -> None:
     """Read the walk's log, as `th history` does."""
-    from tests.unit.logs import meaning
+    from tests.kit.old_logs import meaning
 
     found = meaning((folder / "results" / "user_001.log").read_bytes())
     (folder / "history.json").write_text(json.dumps(found.walks))
@@ -167,7 +168,7 @@ def main(folder: Path) -> None:
     """Add the rows, and then do the whole job."""
     ansible.module_utils.__path__ += map(str, (ROOT / "roles").glob("*/module_utils"))
     add_rows()
-    from tests.unit.walks import case
+    from tests.kit.recorded_walks import case
 
     (folder / "results").mkdir()
     shutil.copytree(case("success").artifacts, folder / "artifacts")

@@ -13,9 +13,10 @@ import pytest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.package_caches import Cache, Caches
 
-from .gitserver import Repository, free_port, git
-from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.waiting import free_port
+from tests.kit.workplace import Workplace
 
 
 @pytest.fixture
@@ -88,11 +89,11 @@ def test_an_index_that_fails_while_a_project_is_built_is_not_the_changes_fault(
     work.write(files)
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_port()}/simple")
     work.fails("index_unreachable", "Connection refused")
-    assert "asked again" not in work.log.read_text()
+    assert "another request" not in work.log.read_text()
     with unavailable() as url:
         monkeypatch.setenv("PIP_INDEX_URL", url)
         work.fails("index_unreachable", "503")
-    assert "Whether it is so is asked again, without the project" in work.log.read_text()
+    assert "This is checked by another request, without the project" in work.log.read_text()
 
 
 def aged(cache: Cache, size: int, begun: float = 0, used: float = 0) -> Path:

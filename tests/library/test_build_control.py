@@ -17,13 +17,12 @@ from ansible.module_utils.th_core.artifacts import report_error
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.build_step import with_missing
 
+from tests.kit import ROOT, boxes, load_module
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.waiting import free_port
+from tests.kit.workplace import Workplace, build
 from worker.verdict import Fault, Outcome, Verdict, artifacts, decide
-
-from . import boxes
-from .conftest import ROOT, load_module
-from .gitserver import Repository, free_port, git
-from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace, build
 
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 CONTROL_TIME_LIMIT = 600

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
-from .packages import add_wheel, project
+from tests.kit import ROOT
+from tests.kit.packages import add_wheel, project
+
 from .test_build_control import Job, index, job  # noqa: F401 - fixtures
 
 PACKAGES = "- name: Install the profile's packages"

@@ -21,12 +21,12 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.kept import find, keep, prune
 from ansible.module_utils.th_environment.uv import uv_path
 
-from . import boxes
-from .conftest import ROOT
-from .gitserver import Repository, free_port, git
-from .packages import add_sdist, add_wheel, project, serve
-from .proxies import CompanyProxy
-from .workplace import Workplace
+from tests.kit import ROOT, boxes
+from tests.kit.git_server import Repository, git
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.proxies import CompanyProxy
+from tests.kit.waiting import free_port
+from tests.kit.workplace import Workplace
 
 
 @pytest.fixture
@@ -484,7 +484,7 @@ def test_a_release_that_cannot_be_built_says_which(work: Workplace, commits: lis
 
 BUILD = """
 import json, sys
-from tests.library.workplace import build
+from tests.kit.workplace import build
 print(build(json.loads(sys.argv[1]), "stable-1", "release", sys.argv[2])["cached"])
 """
 
@@ -537,7 +537,7 @@ CLAIM = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import tests.library.conftest
+import tests.kit
 from ansible.module_utils.th_environment.kept import find
 print(find(Path(sys.argv[1]), "key", float(sys.argv[2]))[0], flush=True)
 sys.stdin.read()

@@ -14,8 +14,8 @@ from ansible.module_utils.th_environment.unpackaged import REFUSED, needed, unpa
 from ansible.module_utils.th_environment.uv_errors import cause
 from packaging.requirements import Requirement
 
-from .packages import add_sdist, add_wheel, project, serve
-from .workplace import Workplace
+from tests.kit.packages import add_sdist, add_wheel, project, serve
+from tests.kit.workplace import Workplace
 
 FLAT = """
 raise SystemExit("error: Multiple top-level packages discovered in a flat-layout: ['one', 'two'].")
@@ -149,7 +149,7 @@ def test_what_cannot_be_said_otherwise_is_an_error_and_no_option(tmp_path: Path,
 
 def test_no_requirement_is_an_option(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = ['--index-url=http://evil.example']\n")
-    with pytest.raises(StepError, match="is no requirement"):
+    with pytest.raises(StepError, match="is not a requirement"):
         needed(tmp_path, [])
 
 

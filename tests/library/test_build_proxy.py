@@ -18,8 +18,8 @@ from ansible.module_utils.th_egress.proxy import Proxy
 from ansible.module_utils.th_egress.rules import Named, RefusedError, Rules, index_values, local_folders, own_addresses
 from ansible.module_utils.th_egress.upstream import Upstream, Upstreams
 
-from .gitserver import free_port
-from .proxies import CompanyProxy, Listener
+from tests.kit.proxies import CompanyProxy, Listener
+from tests.kit.waiting import free_port
 
 
 class Server(Listener):

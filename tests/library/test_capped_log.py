@@ -9,7 +9,7 @@ from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .memory import run_program
+from tests.kit.memory import run_program
 
 LIMIT = 20_000
 NOTE = re.compile(rb"\.\.\. (\d+) bytes left out here \.\.\.")

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.th_core.processes import begun
+from ansible.module_utils.th_core.processes import start_time
 from ansible.module_utils.th_sandbox import cgroups
-from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places
+from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import PREFIX, Group, remove_left
-from ansible.module_utils.th_sandbox.limits import Exceeded, Limits
+from ansible.module_utils.th_sandbox.limits import BoxLimits, Exceeded
 
-LIMITS = Limits(memory=64 << 20, processes=20, cpu_seconds=10)
+LIMITS = BoxLimits(memory=64 << 20, processes=20, cpu_seconds=10)
 V2 = "25 20 0:22 {root} {at} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "3{n} 30 0:3{n} {root} {at}/{name} rw - cgroup cgroup rw,{name}"
 
@@ -50,7 +50,7 @@ def test_version_2_in_a_container(machine: Callable[..., Path], tmp_path: Path) 
     """Its root is its own."""
     proc = machine("0::/\n", V2.format(root="/", at=tmp_path / "cg"), files=v2("."))
     folder = tmp_path / "cg"
-    assert Places.find(proc) == Places(2, {"memory": folder, "pids": folder, "cpu": folder})
+    assert ControlGroups.find(proc) == ControlGroups(2, {"memory": folder, "pids": folder, "cpu": folder})
 
 
 def test_version_2_in_a_service(machine: Callable[..., Path], tmp_path: Path) -> None:
@@ -58,13 +58,13 @@ def test_version_2_in_a_service(machine: Callable[..., Path], tmp_path: Path) ->
     own = "system.slice/turbo-hipster.service"
     files = v2(own) | {f"{own}/cgroup.type": "domain\n"}
     proc = machine(f"0::/{own}\n", V2.format(root="/", at=tmp_path / "cg"), files=files)
-    assert Places.find(proc).version == (2 if os.geteuid() else 0)
+    assert ControlGroups.find(proc).version == (2 if os.geteuid() else 0)
     os.setxattr(tmp_path / "cg" / own, "user.delegate", b"1")
-    assert Places.find(proc).folders["memory"] == tmp_path / "cg" / own
+    assert ControlGroups.find(proc).folders["memory"] == tmp_path / "cg" / own
     # a process that was moved to the leaf is where it was
     (tmp_path / "cg" / own / LEAF).mkdir()
     (proc / "cgroup").write_text(f"0::/{own}/{LEAF}\n")
-    assert Places.find(proc).folders["memory"] == tmp_path / "cg" / own
+    assert ControlGroups.find(proc).folders["memory"] == tmp_path / "cg" / own
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_version_2_that_is_of_no_use(
     machine: Callable[..., Path], tmp_path: Path, own: str, root: str, controllers: str
 ) -> None:
     proc = machine(own, V2.format(root=root, at=tmp_path / "cg"), files=v2(".", controllers) | v2("a", controllers))
-    assert Places.find(proc) == Places(0)
+    assert ControlGroups.find(proc) == ControlGroups(0)
 
 
 def test_version_1_with_what_the_mounts_show(machine: Callable[..., Path], tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_version_1_with_what_the_mounts_show(machine: Callable[..., Path], tmp_p
     files = {"pids/x/tasks": "", "memory/memory.use_hierarchy": "1\n", "cpu,cpuacct/tasks": ""}
     proc = machine(own, *mounts, files=files | v2("unified", ""))
     folders = {"memory": at / "memory", "pids": at / "pids" / "x", "cpu": at / "cpu,cpuacct"}
-    assert Places.find(proc) == Places(1, folders)
+    assert ControlGroups.find(proc) == ControlGroups(1, folders)
     # where a group does not count what is in those below it, its own limit could be left
     (at / "memory" / "memory.use_hierarchy").write_text("0\n")
-    assert set(Places.find(proc).folders) == {"pids", "cpu"}
+    assert set(ControlGroups.find(proc).folders) == {"pids", "cpu"}
 
 
 def test_there_is_nothing(tmp_path: Path) -> None:
-    assert Places.find(tmp_path) == Places(0)
+    assert ControlGroups.find(tmp_path) == ControlGroups(0)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def group_in(folder: Path) -> Path:
 def test_a_group_of_version_2(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("")
     (tmp_path / "cgroup.procs").write_text("")
-    with Group(Places(2, dict.fromkeys(("memory", "pids", "cpu"), tmp_path)), LIMITS) as group:
+    with Group(ControlGroups(2, dict.fromkeys(("memory", "pids", "cpu"), tmp_path)), LIMITS) as group:
         made = group_in(tmp_path)
         assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory +pids"
         values = {name: (made / name).read_text() for name in ("memory.max", "memory.swap.max", "memory.oom.group")}
@@ -166,7 +166,7 @@ def test_what_is_in_the_way_is_moved_to_a_leaf(tmp_path: Path, monkeypatch: pyte
         (tmp_path / name).write_text("")
     there = [[7, 8], [9], []]
     monkeypatch.setattr(cgroups, "_processes", lambda _: there.pop(0))
-    with Group(Places(2, dict.fromkeys(("memory", "cpu"), tmp_path)), LIMITS):
+    with Group(ControlGroups(2, dict.fromkeys(("memory", "cpu"), tmp_path)), LIMITS):
         assert (tmp_path / LEAF / "cgroup.procs").read_text() == "9", "the last of three"
         assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
     assert there == []
@@ -177,7 +177,7 @@ def test_groups_of_version_1(tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("memory", "pids", "cpu")}
     for folder in folders.values():
         folder.mkdir()
-    with Group(Places(1, folders), LIMITS) as group:
+    with Group(ControlGroups(1, folders), LIMITS) as group:
         memory, pids = group_in(folders["memory"]), group_in(folders["pids"])
         assert (memory / "memory.limit_in_bytes").read_text() == "67108864"
         assert not (memory / "memory.memsw.limit_in_bytes").exists(), "without an account of swap there is none"
@@ -188,14 +188,14 @@ def test_groups_of_version_1(tmp_path: Path) -> None:
 
 
 def test_a_group_that_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="not"), Group(Places(1, {"pids": tmp_path / "not-there"}), LIMITS):
+    with pytest.raises(OSError, match="not"), Group(ControlGroups(1, {"pids": tmp_path / "not-there"}), LIMITS):
         pass
 
 
 def test_groups_of_the_dead_are_removed(tmp_path: Path) -> None:
     """A number that is another process's now is that of a dead one as well."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        alive = f"{PREFIX}{process.pid}-{begun(process.pid)}-0"
+        alive = f"{PREFIX}{process.pid}-{start_time(process.pid)}-0"
         dead = f"{PREFIX}{process.pid}-1-0"
         for name in (alive, dead, "another"):
             (tmp_path / name).mkdir()

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_tools.profile import check_profile
 
-from tests.functional.support import free_port
-from tests.library import toy
-from tests.library.gitserver import Repository
-
-from .conftest import load_module
+from tests.kit import load_module, toy
+from tests.kit.git_server import Repository
+from tests.kit.waiting import free_port
 
 repository_module = load_module("checkout", "check_repository")
 dumps_module = load_module("restore_datasets", "check_dumps")

@@ -17,16 +17,16 @@ from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.artifacts import report_error
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
-from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_git.process import GitLimits
 from ansible.module_utils.th_git.submodules import submodule_problem
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit.git_server import Repository, daemon, git, script, silence
+from tests.kit.waiting import free_port
 from worker.verdict import Fault, Outcome, artifacts, decide
-
-from .gitserver import Repository, daemon, free_port, git, script, silence
 
 PROJECT = "org/project"
 VERSIONS = "app/migrations/versions"
@@ -77,8 +77,8 @@ class Workplace:
             "releases": ["stable/1", "stable/2"],
             "migrations": {"tool": "alembic", "script_location": "app/migrations"},
         }
-        self.patience = Patience(attempts=2, time_limit=120, backoff=0.01)
-        self.limits: Limits | None = None
+        self.patience = RetryPolicy(attempts=2, time_limit=120, backoff=0.01)
+        self.limits: GitLimits | None = None
 
     def run(self, name: str = "job", origin: str = "", url: str = "", **fields: str) -> dict[str, Any]:
         job = {
@@ -302,7 +302,7 @@ def test_a_server_that_is_not_there(work: Workplace) -> None:
 
 
 def test_a_server_that_never_answers(work: Workplace) -> None:
-    work.patience = Patience(attempts=2, time_limit=0.5, backoff=0.01)
+    work.patience = RetryPolicy(attempts=2, time_limit=0.5, backoff=0.01)
     with silence() as url:
         work.fails("git_unreachable", "no end after", url=url)
     assert work.log().count("git fetch") == work.patience.attempts
@@ -839,7 +839,7 @@ def test_repositories_of_another_user_on_this_machine(work: Workplace, repositor
 
 def test_only_repositories_on_this_machine_may_be_of_another_user(tmp_path: Path) -> None:
     def said(base: str) -> str:
-        tool = Git(CappedLog(tmp_path / "log", 10_000), (base,), Patience())
+        tool = Git(CappedLog(tmp_path / "log", 10_000), (base,), RetryPolicy())
         try:
             return str(tool.text("config", "--global", "--get-all", "safe.directory", cwd=tmp_path))
         except GitError:

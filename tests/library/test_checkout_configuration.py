@@ -12,9 +12,9 @@ from ansible.module_utils.th_git.client import Git
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 
-from .conftest import ROOT, load_module
-from .gitserver import Repository, script
-from .toy import PROGRAMS
+from tests.kit import ROOT, load_module
+from tests.kit.git_server import Repository, script
+from tests.kit.toy import PROGRAMS
 
 load_module("checkout", "read_migrations")
 from ansible.module_utils.th_checkout.trees import Forest  # noqa: E402

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_environment.uv import uv_path
-from ansible.module_utils.th_git.client import Git, Patience
+from ansible.module_utils.th_git.client import Git, RetryPolicy
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
 
-from .gitserver import Repository
+from tests.kit.git_server import Repository
 
 ALEMBIC_SAYS = """
 import ast, json, sys, types
@@ -101,7 +101,7 @@ def fetch(tmp_path_factory: pytest.TempPathFactory) -> Fetch:
 
 def forest(repository: Repository, described: Mapping[str, Any]) -> Forest:
     log = CappedLog(repository.folder.parent / "log", 10**6)
-    return Forest(Git(log, (), Patience()), repository.folder, check_profile(dict(described))["databases"])
+    return Forest(Git(log, (), RetryPolicy()), repository.folder, check_profile(dict(described))["databases"])
 
 
 PROJECTS = {

@@ -18,7 +18,8 @@ from ansible.module_utils.th_git.client import GitError
 from ansible.module_utils.th_git.errors import folder_problem
 from ansible.module_utils.th_git.mirror import unreachable
 
-from .gitserver import Repository, git
+from tests.kit.git_server import Repository, git
+
 from .test_checkout import PROJECT, ZUUL_REF, Workplace, repository, root, url, work  # noqa: F401 - fixtures
 
 NOBODY = 65534

@@ -141,7 +141,7 @@ def test_an_app_label_beside_new_syntax() -> None:
 def test_a_script_that_ends_the_parser_spoils_no_other(monkeypatch: pytest.MonkeyPatch, bomb: str) -> None:
     monkeypatch.setattr(new_syntax, "_kept", {})
     good, bad = b"type X = int\n", bomb.encode() + b"\ntype Y = int\n"
-    before, died, after = new_syntax.in_older_words([good + b"# 1", bad, good + b"# 2"])
+    before, died, after = new_syntax.in_older_syntax([good + b"# 1", bad, good + b"# 2"])
     assert before and after and ast.parse(before) and ast.parse(after)
     assert (died is None) == (bomb != "x = 1")
 
@@ -151,17 +151,17 @@ def test_a_script_that_keeps_the_parser_busy_is_given_up(monkeypatch: pytest.Mon
     monkeypatch.setattr(new_syntax, "_kept", {})
     monkeypatch.setattr(new_syntax, "SECONDS", 1)
     busy = b"x = " + b"+".join([b"'a'"] * 200_000) + b"\ntype X = int\n"
-    assert new_syntax.in_older_words([busy, b"type X = int\n"])[0] is None
+    assert new_syntax.in_older_syntax([busy, b"type X = int\n"])[0] is None
 
 
 @needs_a_rewrite
 def test_what_was_rewritten_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_syntax, "_kept", {})
     content = b"type X = int\n"
-    first = new_syntax.in_older_words([content])
+    first = new_syntax.in_older_syntax([content])
     assert new_syntax._kept == {hashlib.sha256(content).hexdigest(): first[0]}
     monkeypatch.setattr(new_syntax, "in_a_process", None)
-    assert new_syntax.in_older_words([content, content]) == first * 2
+    assert new_syntax.in_older_syntax([content, content]) == first * 2
 
 
 @needs_a_rewrite
@@ -171,13 +171,13 @@ def test_what_one_job_has_rewritten_the_next_one_finds(tmp_path: Path, monkeypat
     for name in ("_kept", "_new"):
         monkeypatch.setattr(new_syntax, name, type(getattr(new_syntax, name))())
     new_syntax.recall(kept)
-    first = new_syntax.in_older_words(content)
+    first = new_syntax.in_older_syntax(content)
     new_syntax.remember(kept)
     new_syntax._kept.clear()
     new_syntax.recall(kept)
     assert list(new_syntax._kept.values()) == [first[0]], "what could not be read is tried again"
     monkeypatch.setattr(new_syntax, "in_a_process", None)
-    assert new_syntax.in_older_words(content[:1]) == first[:1]
+    assert new_syntax.in_older_syntax(content[:1]) == first[:1]
     before = kept.stat().st_mtime_ns
     new_syntax.remember(kept)
     assert kept.stat().st_mtime_ns == before, "there was nothing new"

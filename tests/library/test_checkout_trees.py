@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_git.process import Limits
+from ansible.module_utils.th_git.process import GitLimits
 from ansible.module_utils.th_tools.alembic_scripts import read_tree
 from ansible.module_utils.th_tools.django_trees import read_django_tree
 from ansible.module_utils.th_tools.numbered_scripts import read_numbered_tree
@@ -13,8 +13,9 @@ from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Tree
 from ansible.module_utils.th_tools.tool import Places
 
-from .conftest import load_module
-from .gitserver import Repository, script
+from tests.kit import load_module
+from tests.kit.git_server import Repository, script
+
 from .test_checkout import VERSIONS, ZUUL_REF, Workplace, names, repository, root, url, work  # noqa: F401 - fixtures
 
 load_module("checkout", "read_migrations")
@@ -283,7 +284,7 @@ def test_a_script_location_that_nothing_names(
 
 
 def test_a_branch_over_a_limit_is_not_the_changes(work: Workplace, repository: Repository) -> None:  # noqa: F811
-    work.limits = Limits(work.src(), 30, 8 << 20, 1 << 30)
+    work.limits = GitLimits(work.src(), 30, 8 << 20, 1 << 30)
     many: Files = {f"data/{number}": "x" for number in range(40)}
     repository.change(ZUUL_REF, many)
     work.fails("over_limit", "checkout_files_limit")

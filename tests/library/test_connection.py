@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_server import mariadb
 
-from .certificates import Authority
-from .external import External
+from tests.kit.certificates import Authority
+from tests.kit.external_server import External
 
 
 @pytest.fixture

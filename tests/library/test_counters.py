@@ -10,11 +10,11 @@ from pathlib import Path
 from ansible.module_utils.th_server import counters as of_roles
 from ansible.module_utils.th_server.counters import DATA, Source
 
+from tests.kit import ROOT
 from worker import counters as of_worker
 from worker.history.log_steps import NAMES, READINGS
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
-from .conftest import ROOT
 from .one_more_counter import CODE, LIMIT, NAME
 
 

@@ -13,8 +13,7 @@ import pytest
 from ansible.module_utils.th_dump.completeness import BROKEN, UNKNOWN, WHOLE, Finding, inspect
 from ansible.module_utils.th_dump.sql_lexer import Lexer
 
-from . import dumps
-from .conftest import ROOT
+from tests.kit import ROOT, dumps
 
 
 def look(tmp_path: Path, content: str | bytes, name: str = "dump.sql", database: str = "shop") -> Finding:

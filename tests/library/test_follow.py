@@ -16,9 +16,8 @@ from ansible.module_utils.th_walk.follow import DISK_LIMIT, LINE_LIMIT, POLL_LIM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.memory import run_program
 from worker.inputs import untrusted
-
-from .memory import run_program
 
 NOTICE = "was emptied and begins anew"
 ACTS = st.sampled_from(["append", "poll", "rotate", "empty"])

@@ -20,10 +20,8 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.server_probe import Evidence
 from ansible.module_utils.th_walk.walkers import WalkError
 
+from tests.kit import ROOT, boxes, toy
 from worker.verdict import Fault, Outcome, artifacts, decide
-
-from . import boxes, toy
-from .conftest import ROOT
 
 LIMIT = 4000
 FILL = """

@@ -9,14 +9,14 @@ import yaml
 from ansible.module_utils.th_checkout.checkout import Checkout
 from ansible.module_utils.th_checkout.install_files import FILES_LIMIT, named, says_what_is_installed
 from ansible.module_utils.th_checkout.request import Request
-from ansible.module_utils.th_git.client import Git, Patience, join_url
+from ansible.module_utils.th_git.client import Git, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit.git_server import Repository
 from tests.playbooks import arrange
 
-from .gitserver import Repository
 from .test_checkout import checked_out
 
 FILES = {
@@ -84,7 +84,7 @@ def test_a_change_of_what_is_installed(tmp_path: Path) -> None:
     job["th_job"] |= {"ref": "refs/zuul/master/Z3", "commit": repository.change("refs/zuul/master/Z3", files)}
     request = Request.of(job["th_job"], "")
     log = CappedLog(tmp_path / "log", 100_000)
-    git = Git(log, (request.url, request.origin), Patience())
+    git = Git(log, (request.url, request.origin), RetryPolicy())
     mirror = Mirror(git, tmp_path / "mirrors", "org/thing", join_url(request.origin, "org/thing"))
     profile = {"name": "org/thing", "file": "x", **check_profile(arrange.PROFILE)}
     document = checked_out(Checkout(git, mirror, request, profile, tmp_path / "src"))

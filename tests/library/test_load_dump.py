@@ -16,8 +16,9 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 
-from . import dumps
-from .boxes import given
+from tests.kit import dumps
+from tests.kit.boxes import given
+
 from .test_dump_end import folder
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--performance-schema=OFF"]

@@ -16,9 +16,9 @@ from ansible.module_utils.th_walk.logs import LINGER, WalkLog, Watch, excerpt, s
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from . import boxes, toy
-from .memory import run_program
-from .toy import FIRST, NAME, OPTIONS, PROGRAMS
+from tests.kit import boxes, toy
+from tests.kit.memory import run_program
+from tests.kit.toy import FIRST, NAME, OPTIONS, PROGRAMS
 
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 

@@ -8,7 +8,7 @@ import pytest
 from ansible.module_utils.th_tools.tool import Tool
 from ansible.module_utils.th_tools.tools import TOOLS, VERSIONS
 
-from .conftest import ROOT
+from tests.kit import ROOT
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 PROFILES = (ROOT / "docs" / "profiles.md").read_text()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, load_module
 
 MODULES = sorted((ROOT / "roles").glob("*/library/*.py"))
 ACTIONS = sorted((ROOT / "roles").glob("*/action_plugins/*.py"))

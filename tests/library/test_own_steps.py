@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, load_module
 
 report = load_module("own_steps", "report_step")
 profile = load_module("project", "project_profile")
@@ -43,9 +43,9 @@ def test_no_name_of_a_project_leads_out_of_the_folder_of_the_profiles() -> None:
     ],
 )  # fmt: skip
 def test_what_a_step_says_that_has_failed(result: dict[str, Any], said: str) -> None:
-    assert report.said(result) == said
+    assert report.output_of(result) == said
 
 
 def test_of_much_that_was_printed_the_end_is_kept() -> None:
-    said = report.said({"msg": "no", "stdout": "x" * 100_000 + "\nend"})
+    said = report.output_of({"msg": "no", "stdout": "x" * 100_000 + "\nend"})
     assert said.startswith("no: end\n... x") and said.endswith("\nend") and len(said) < 1600

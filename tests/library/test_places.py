@@ -15,8 +15,8 @@ from ansible.module_utils.th_walk.places import Places
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from . import boxes, toy
-from .toy import FIRST, NAME, error
+from tests.kit import boxes, toy
+from tests.kit.toy import FIRST, NAME, error
 
 
 @pytest.mark.parametrize("layout", ["", "src", "backend/src"])

@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.walkers import asks_for_a_port
 
-from . import toy
+from tests.kit import toy
 
 FORWARD = toy.PROGRAMS / "th_forward.py"
 PASSWORD = "secret"

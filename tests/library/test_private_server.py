@@ -12,15 +12,14 @@ import pymysql
 import pytest
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox import box
-from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import around, remove_around, remove_left
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_walk.server_limits import ServerLimits
 
-from tests.functional.support import gone, wait_until
-
-from . import boxes, toy
+from tests.kit import boxes, toy
+from tests.kit.waiting import gone, wait_until
 
 PATIENCE = 300.0
 Start = Callable[..., mariadb.Server]
@@ -82,7 +81,7 @@ def test_the_kernel_holds_it_to_its_limits_for_as_long_as_it_lives(start: Start,
     limits = DatabaseLimits(memory=1 << 30, processes=200)
     server = start(kind=kind, database_memory=limits.memory, database_processes=limits.processes)
     groups = around(server.pid)
-    if not Places.find().version:
+    if not ControlGroups.find().version:
         assert not groups, "the limits of each process are what holds it"
         return
     values = {path.name: path.read_text().strip() for folder in groups for path in folder.glob("*max")}
@@ -119,7 +118,7 @@ def test_the_kernel_holds_it_to_its_limits_for_as_long_as_it_lives(start: Start,
 def test_its_group_goes_with_it(start: Start) -> None:
     server = start()
     groups = around(server.pid)
-    assert groups or not Places.find().version
+    assert groups or not ControlGroups.find().version
     mariadb.stop(server, PATIENCE)
     assert not any(folder.exists() for folder in groups)
 

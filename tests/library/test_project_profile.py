@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ansible.module_utils.th_core.step import StepError
 
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, load_module
 
 module = load_module("project", "project_profile")
 

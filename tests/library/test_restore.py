@@ -15,12 +15,12 @@ import pytest
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_dataset import snapshot
 from ansible.module_utils.th_dataset.dataset import read_dataset
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_server import mariadb
 
-from . import boxes
-from .conftest import ROOT, load_module
+from tests.kit import ROOT, boxes
 
-restore_dataset = load_module("restore_datasets", "restore_dataset")
+from . import restoring
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--performance-schema=OFF"]
 DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
@@ -32,7 +32,7 @@ INSERT INTO t (name) VALUES ('one'), ('zwei ü 😀'), (NULL);
 """
 
 
-def database(name: str, **keys: str) -> dict[str, str]:
+def database(name: str, **keys: str) -> dict[str, Any]:
     query = "SELECT version_num FROM alembic_version"
     return {"name": name, "tool": "alembic", "versions": "alembic", "version_query": query, **keys}
 
@@ -90,7 +90,7 @@ class Home:
 
     def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], mariadb.Server]:
         options = options or self.options()
-        facts = restore_dataset.restore(options)
+        facts = restoring.restore(options)
         server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
         self.started.append(server)
         return facts, server
@@ -110,7 +110,7 @@ def rows(server: mariadb.Server) -> list[tuple[Any, ...]]:
 
 
 def failure(home: Home) -> tuple[str, str]:
-    with pytest.raises(restore_dataset.RestoreError) as caught:
+    with pytest.raises(RestoreError) as caught:
         home.restore()
     assert not list(home.root.glob("snapshots/*/snapshot.json"))
     assert not list(home.root.glob("snapshots/.*making*"))
@@ -170,7 +170,7 @@ def test_an_empty_database(home: Home) -> None:
 
 def test_a_database_without_a_version_table(home: Home) -> None:
     home.dump.write_text("CREATE TABLE customers (id int PRIMARY KEY);\n")
-    with pytest.raises(restore_dataset.RestoreError) as caught:
+    with pytest.raises(RestoreError) as caught:
         home.restore()
     assert caught.value.code == "seed_broken"
     assert "there is no table alembic_version" in str(caught.value) and "customers" in str(caught.value)
@@ -254,7 +254,7 @@ def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
     home.restore()
     monkeypatch.setattr(mariadb, "free_bytes", lambda folder: 1000)
     monkeypatch.setattr(snapshot, "_can_reflink", lambda source, target: False)
-    with pytest.raises(restore_dataset.RestoreError) as caught:
+    with pytest.raises(RestoreError) as caught:
         home.restore()
     assert caught.value.code == "disk_full" and "1000 are free" in str(caught.value)
 
@@ -262,23 +262,23 @@ def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_server_that_cannot_start_says_why(home: Home) -> None:
     options = home.options()
     options["server_options"] = [*OPTIONS, "--no-such-option=1"]
-    with pytest.raises(restore_dataset.RestoreError) as caught:
-        restore_dataset.restore(options)
+    with pytest.raises(RestoreError) as caught:
+        restoring.restore(options)
     assert caught.value.code == "server_failed" and "no-such-option" in str(caught.value)
 
 
 def test_a_missing_server_names_the_remedy(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(home.root))
     monkeypatch.setattr(mariadb, "_SBIN", str(home.root))
-    with pytest.raises(restore_dataset.RestoreError) as caught:
-        restore_dataset.restore(home.options())
+    with pytest.raises(RestoreError) as caught:
+        restoring.restore(home.options())
     assert caught.value.code == "server_failed" and "prepare-host.yaml" in str(caught.value)
 
 
 def test_a_profile_whose_query_is_wrong_is_told(home: Home) -> None:
     options = home.options()
     options["databases"] = [database("", version_query="SELECT FROM WHERE")]
-    with pytest.raises(restore_dataset.RestoreError) as caught:
+    with pytest.raises(RestoreError) as caught:
         home.restore(options)
     assert caught.value.code == "profile_wrong" and "version_query" in str(caught.value)
     assert not mariadb.load(Path(options["job_dir"]) / "db" / "toy").running()

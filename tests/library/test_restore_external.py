@@ -13,6 +13,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_dump.load import _DEFINER
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_measure.ledger import Ledger
@@ -23,14 +24,13 @@ from ansible.module_utils.th_server.external_server import own_name
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from tests.functional.support import PATIENCE, wait_until
+from tests.kit import ROOT, boxes, toy
+from tests.kit.external_server import External
+from tests.kit.waiting import PATIENCE, wait_until
 
-from . import boxes, toy
-from .conftest import ROOT, load_module
-from .external import External
+from . import restoring
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
-restore_dataset = load_module("restore_datasets", "restore_dataset")
 
 DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
 CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
@@ -94,14 +94,14 @@ class Jobs:
 
     def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], mariadb.Server]:
         options = options or self.options()
-        facts = restore_dataset.restore(options)
+        facts = restoring.restore(options)
         server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
         self.started.append(server)
         return facts, server
 
     def failure(self) -> tuple[str, str]:
         before = self.external.ours()
-        with pytest.raises(restore_dataset.RestoreError) as caught:
+        with pytest.raises(RestoreError) as caught:
             self.restore()
         assert self.external.ours() == before, "what was begun is undone"
         assert "secret word" not in str(caught.value)
@@ -435,7 +435,7 @@ class TestTrouble:
         gone = External(tmp_path / "gone")
         jobs.keys["server"]["port"] = gone.port
         options = jobs.options()
-        restore_dataset.restore(options)
+        restoring.restore(options)
         server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
         mariadb.stop(gone.server, 0)
         with pytest.raises(mariadb.ServerError, match="cannot be reached"):
@@ -499,8 +499,8 @@ class TestPreloaded:
     def test_two_datasets_of_one_job_do_not_wait_for_each_other(self, preloaded: Jobs) -> None:
         options = preloaded.options()
         preloaded.restore(options)
-        with pytest.raises(restore_dataset.RestoreError, match="dataset toy of this job has the preloaded") as caught:
-            restore_dataset.restore({**options, "name": "other"})
+        with pytest.raises(RestoreError, match="dataset toy of this job has the preloaded") as caught:
+            restoring.restore({**options, "name": "other"})
         assert caught.value.code == "seed_broken"
 
     def test_a_job_that_died_blocks_nobody(self, preloaded: Jobs) -> None:

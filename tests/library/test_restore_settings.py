@@ -9,13 +9,13 @@ from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb
 
-from .conftest import ROOT, load_module
-from .test_restore import DUMP, Home
+from tests.kit import ROOT
 
-restore_dataset = load_module("restore_datasets", "restore_dataset")
+from .test_restore import DUMP, Home
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ask(server: mariadb.Server, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def failure(home: Home) -> str:
-    with pytest.raises(restore_dataset.RestoreError) as caught:
+    with pytest.raises(RestoreError) as caught:
         home.restore()
     assert caught.value.code == "seed_broken"
     return str(caught.value)

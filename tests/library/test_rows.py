@@ -22,8 +22,8 @@ from ansible.module_utils.th_walk.last_output import said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from . import toy
-from .toy import error, walk
+from tests.kit import toy
+from tests.kit.toy import error, walk
 
 RAISED = "sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) "
 DUPLICATE = RAISED + "(1062, \"Duplicate entry 'x' for key '%s'\") [SQL: %s]"

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_sandbox.limits import Exceeded, Limits, by_signal, by_words
+from ansible.module_utils.th_sandbox.limits import BoxLimits, Exceeded, limit_in_output, limit_of_signal
 
-from . import boxes
-from .conftest import load_module
+from tests.kit import boxes, load_module
 
-ALL = Limits(memory=1, processes=1, open_files=1, cpu_seconds=1, disk=1, file_size=1, tmp=1)
+ALL = BoxLimits(memory=1, processes=1, open_files=1, cpu_seconds=1, disk=1, file_size=1, tmp=1)
 
 
 def test_sizes_are_numbers_or_words() -> None:
@@ -75,15 +74,16 @@ def test_what_is_said_of_a_limit(exceeded: Exceeded, words: str) -> None:
     ],
 )
 def test_last_words_that_speak_of_a_limit(line: str, limit: str | None) -> None:
-    found = by_words(ALL, ["Traceback (most recent call last):", *line.split("\n")])
+    found = limit_in_output(ALL, ["Traceback (most recent call last):", *line.split("\n")])
     assert (found.limit if found else None) == limit
-    assert by_words(Limits(tmp=0), line.split("\n")) is None, "there are no limits"
+    assert limit_in_output(BoxLimits(tmp=0), line.split("\n")) is None, "there are no limits"
 
 
 def test_signals_that_speak_of_a_limit() -> None:
-    assert by_signal(ALL, -signal.SIGXCPU) == Exceeded("cpu_seconds", 1)
-    assert by_signal(ALL, -signal.SIGXFSZ) == Exceeded("file_size", 1)
-    assert by_signal(ALL, -signal.SIGKILL) is by_signal(Limits(), -signal.SIGXCPU) is by_signal(ALL, None) is None
+    assert limit_of_signal(ALL, -signal.SIGXCPU) == Exceeded("cpu_seconds", 1)
+    assert limit_of_signal(ALL, -signal.SIGXFSZ) == Exceeded("file_size", 1)
+    assert limit_of_signal(ALL, -signal.SIGKILL) is limit_of_signal(ALL, None) is None
+    assert limit_of_signal(BoxLimits(), -signal.SIGXCPU) is None
 
 
 def test_the_report_says_what_the_kernel_says() -> None:

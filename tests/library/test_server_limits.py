@@ -18,7 +18,7 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.server_limits import ServerLimits
 from ansible.module_utils.th_walk.walkers import WalkError
 
-from tests.functional.support import wait_until
+from tests.kit.waiting import wait_until
 
 LIMIT = 10 << 20
 PROGRAM = """

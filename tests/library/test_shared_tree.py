@@ -12,7 +12,7 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_tools.revisions import Revision, Tree
 
-from . import toy
+from tests.kit import toy
 
 # what Flask-Migrate 4 writes with --multidb, and alembic with --template multidb
 MULTIDB = """

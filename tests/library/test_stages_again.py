@@ -13,10 +13,8 @@ import yaml
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_tools.profile import check_profile
 
+from tests.kit import ROOT, boxes, toy
 from tests.playbooks import arrange
-
-from . import boxes, toy
-from .conftest import ROOT
 
 ROLES = ("project", "checkout", "build_environment", "restore_datasets", "run_migrations", "upload_logs")
 OTHERS = [
@@ -115,19 +113,56 @@ def test_the_environments(again: Again) -> None:
     assert [one["stage"] for one in document["environments"]] == ["stable-1"]
 
 
-def restore(again: Again, **more: Any) -> dict[str, Any]:
+def begin_restore(again: Again) -> dict[str, Any]:
     options = {"name": "first", "config": str(again.folder / "first.json"), "snapshots_dir": str(again.folder / "kept")}
     options |= {"databases": again.profile["databases"], "lock_program": "/bin/true", "sandbox": boxes.given()}
-    return again.run("restore_datasets", "restore_dataset", **options, **more)
+    return again.run("restore_datasets", "begin_restore", **options)
 
 
 def test_a_dataset(again: Again) -> None:
     again.write("dataset-first.json", "{}")
-    answer = restore(again)
-    assert answer["restored"] is False and not (again.artifacts / "dataset-first.json").exists()
+    answer = begin_restore(again)
+    assert answer["ready"] is False and not (again.artifacts / "dataset-first.json").exists()
     assert again.left()[-1] == ("restore_datasets", "first", answer["code"]) and answer["code"] != "profile_wrong"
     assert ("restore_datasets", "first", "profile_wrong") not in again.left()
     assert ("restore_datasets", "other", "profile_wrong") in again.left()
+
+
+def test_each_step_of_a_dataset(again: Again) -> None:
+    """A step that is repeated alone, once its reason to fail is gone, forgets that it has failed."""
+    dump = again.folder / "seed.sql"
+    table = "CREATE TABLE alembic_version (version_num varchar(32))"
+    dump.write_text(f"{table};\nINSERT INTO alembic_version VALUES ('a');\n")
+    keys = {"database": "thing", "db_user": "thing", "db_pass": "x", "seed_data": "seed.sql"}
+    (again.folder / "first.json").write_text(json.dumps(keys))
+    state = begin_restore(again)["restore"]
+    dump.rename(away := again.folder / "away.sql")
+    answer = again.step("restore_datasets", "import_dump", restore=state)
+    assert (answer["ready"], answer["code"]) == (False, "seed_missing") and "first: " in answer["msg"]
+    assert ("restore_datasets", "first", "seed_missing") in again.left()
+    away.rename(dump)
+    for name in ("import_dump", "clone_snapshot", "start_server"):
+        answer = again.step("restore_datasets", name, restore=state)
+        assert answer["ready"] is True, answer
+    mariadb.stop(mariadb.load(Path(answer["folder"])), 0)
+    assert answer["facts"]["version"] == ["a"] and (again.artifacts / "dataset-first.json").exists()
+    assert not [one for one in again.left() if one[:2] == ("restore_datasets", "first")]
+
+
+def test_a_step_of_a_dataset_that_comes_first(again: Again) -> None:
+    state = str(again.job_dir / "db" / "first" / "restore.json")
+    answer = again.step("restore_datasets", "import_dump", restore=state)
+    assert answer["failed"] and "the step begin_restore has to come first" in answer["msg"]
+
+
+def test_a_job_without_a_dataset(again: Again) -> None:
+    begun = begin_restore(again)
+    assert begun["code"] == "seed_missing"
+    answer = again.run("restore_datasets", "require_dataset", names=["first", "second"])
+    wanted = f"None of the job's datasets could be restored. {begun['msg']}"
+    assert answer["failed"] and answer["msg"] == wanted
+    again.write("dataset-second.json", "{}")
+    assert again.run("restore_datasets", "require_dataset", names=["first", "second"])["restored"] == ["second"]
 
 
 def test_a_walk(again: Again) -> None:

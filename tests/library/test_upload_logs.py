@@ -15,9 +15,8 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_publish import copy, place
 from ansible.module_utils.th_server import mariadb
 
+from tests.kit import ROOT, load_module
 from worker.inputs import documents
-
-from .conftest import ROOT, load_module
 
 collecting = load_module("upload_logs", "collect_results")
 module = load_module("upload_logs", "publish_folder")

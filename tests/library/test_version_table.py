@@ -14,7 +14,7 @@ from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_tools.alembic import overlapping
 from ansible.module_utils.th_tools.tools import VERSIONS
 
-from .boxes import given
+from tests.kit.boxes import given
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--performance-schema=OFF"]
 ALEMBIC = "CREATE TABLE %s (version_num varchar(32) NOT NULL PRIMARY KEY)"

@@ -4,9 +4,10 @@
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_server import mariadb
 
-from .test_restore import DUMP, Home, restore_dataset
+from .test_restore import DUMP, Home
 
 
 def test_a_database_with_capitals_has_its_own_version_table(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_a_database_with_capitals_has_its_own_version_table(tmp_path: Path) -> N
         facts, _ = home.restore()
         assert facts["version"] == ["a1"] and facts["version_tables"] == []
         home.dump.write_text(DUMP.replace("INSERT INTO alembic_version VALUES ('a1');", ""))
-        with pytest.raises(restore_dataset.RestoreError) as caught:
+        with pytest.raises(RestoreError) as caught:
             home.restore()
         assert caught.value.code == "seed_broken"
         assert "the table alembic_version is empty" in str(caught.value)

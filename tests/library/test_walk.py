@@ -16,11 +16,10 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from tests.functional.support import wait_until
-from tests.unit.logs import meaning
-
-from . import boxes, toy
-from .toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
+from tests.kit import boxes, toy
+from tests.kit.old_logs import meaning
+from tests.kit.toy import CHAIN, FIRST, NAME, ROWS, error, kinds, walk
+from tests.kit.waiting import wait_until
 
 
 @pytest.fixture

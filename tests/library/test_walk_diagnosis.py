@@ -7,7 +7,7 @@ import pytest
 from ansible.module_utils.th_measure import locks, meter
 from ansible.module_utils.th_server import mariadb
 
-from . import toy
+from tests.kit import toy
 
 OTHER = """
 other = sa.create_engine(op.get_bind().engine.url).connect()

@@ -20,9 +20,8 @@ from ansible.module_utils.th_tools.django_trees import may_matter, read_django_t
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from . import boxes
-from . import toy as alembic_toy
-from .conftest import ROOT
+from tests.kit import ROOT, boxes
+from tests.kit import toy as alembic_toy
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 PROGRAM = PROGRAMS / "walk_django.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.th_server import mariadb
 
-from .toy import FIRST, error, walk
+from tests.kit.toy import FIRST, error, walk
 
 LOAD = "LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t (name)"
 FAKED = "(4166, 'The used command is not allowed')"

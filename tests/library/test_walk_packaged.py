@@ -18,11 +18,10 @@ from ansible.module_utils.th_tools.django_trees import may_matter, read_django_t
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
+from tests.kit import boxes, bytecode
+from tests.kit import toy as alembic_toy
+from tests.kit.bills import VERSIONS, add_wheel, module
 from worker.verdict import Fault, artifacts, decide
-
-from . import boxes, bytecode
-from . import toy as alembic_toy
-from .bills import VERSIONS, add_wheel, module
 
 SETTINGS = """
 SECRET_KEY = "none"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_server import mariadb
 
-from . import toy
-from .toy import CHAIN, FIRST, error, kinds, walk
+from tests.kit import toy
+from tests.kit.toy import CHAIN, FIRST, error, kinds, walk
 
 ENV_PY = toy.ENV_PY.replace('context.config.get_main_option("sqlalchemy.url")', '__import__("os").environ["TOY_URL"]')
 HELPER = """

@@ -16,16 +16,15 @@ from ansible.module_utils.th_checkout.checkout import facts_of
 from ansible.module_utils.th_checkout.trees import Forest
 from ansible.module_utils.th_core.artifacts import write_json, write_text
 from ansible.module_utils.th_environment.uv import uv_path
-from ansible.module_utils.th_git.client import Git, Patience
+from ansible.module_utils.th_git.client import Git, RetryPolicy
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import Walk
 from ansible.module_utils.th_walk.walkers import Limits
 
-from . import boxes, bytecode, toy
-from .conftest import ROOT
-from .gitserver import Repository
+from tests.kit import ROOT, boxes, bytecode, toy
+from tests.kit.git_server import Repository
 
 NAME = "real"
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
@@ -128,7 +127,7 @@ class Job:
             change = number == len(stages)
             name, slug, kind = ("change 1,1", "change", "change") if change else ("stable/1", "stable-1", "release")
             log = CappedLog(self.folder / "results" / "git_prep.log", 10**6)
-            forest = Forest(Git(log, (), Patience()), stage.repository.folder, profile["databases"])
+            forest = Forest(Git(log, (), RetryPolicy()), stage.repository.folder, profile["databases"])
             tree = forest.read(stage.commit)
             assert not tree.unreadable
             revisions |= {one: facts_of(revision) for one, revision in tree.revisions.items()}

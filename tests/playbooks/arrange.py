@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.library.gitserver import Repository, script
-from tests.library.packages import project
+from tests.kit.git_server import Repository, script
+from tests.kit.packages import project
 
 VERSIONS = "thing/migrations/versions"
 PROFILE = {

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.inputs import documents
 
 from . import arrange
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 RECORDS_NOTHING = {"prepare_host", "deploy_worker", "own_steps", "verdict"}

@@ -3,9 +3,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 PROGRAM = """
 import sys
 from ansible.plugins.loader import action_loader

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.verdict import CODES
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 SECTIONS = ["## Output", "## Privilege", "## Example"]
 FILES = ("meta/argument_specs.yaml", "defaults/main.yaml")
-FACTS = ("th_profile", "th_sandbox", "th_datasets")
+FACTS = ("th_profile", "th_own_steps", "th_sandbox", "th_datasets")
 """What is there once the role `project` has run, and the job's datasets."""
 FOR_OPERATORS = {"th_publish_options"}
 """What only the tasks read that operators write."""

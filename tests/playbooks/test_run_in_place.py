@@ -15,7 +15,8 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 TOY = """
 import atexit
 import os
@@ -133,8 +134,8 @@ def test_a_module_that_fails(roles: Path) -> None:
     ways = {
         "refuse": "refused",
         "raise": "KeyError: 'a defect'",
-        "end": "toy ended with 1 and without an answer: what it says last",
-        "kill": "toy ended with 137 and without an answer: it said nothing",
+        "end": "toy ended with status 1 and without a result: what it says last",
+        "kill": "toy ended with status 137 and without a result: it printed nothing",
     }
     answers = play(roles, *({"toy": {"way": way}} for way in ways))
     assert [(answer["failed"], answer["msg"]) for answer in answers] == [(True, text) for text in ways.values()]

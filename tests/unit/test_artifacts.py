@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.walks import case
+from tests.kit.recorded_walks import case
 from worker.inputs import untrusted
 from worker.verdict import artifacts
 from worker.verdict.artifacts import Walk

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.unit.logs import LOGS, Meaning, meaning
+from tests.kit.old_logs import LOGS, Meaning, meaning
 from worker.errors import UsageError
 from worker.history import log_walks, text_log
 from worker.inputs import untrusted

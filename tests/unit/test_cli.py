@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
 from worker.cli import arguments, check, display, main, run, surroundings
 from worker.config import config
 from worker.errors import UsageError
@@ -21,7 +22,6 @@ from worker.progress import Progress
 from worker.verdict import Message
 from worker.verdict.decide import of_messages
 
-ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "migrations: {tool: alembic, script_location: migrations}\n"
 JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref", "refs/zuul/master/Z1"]
 

@@ -16,14 +16,14 @@ from typing import Any, Self
 
 import pytest
 
-from tests.functional.support import free_port, write_config
-from tests.library import toy
-from tests.library.gitserver import Repository
+from tests.kit import ROOT, toy
+from tests.kit.git_server import Repository
+from tests.kit.service import write_config
+from tests.kit.waiting import free_port
 from worker.cli import check, main, trial
 from worker.cli.published import published
 from worker.config import config
 
-ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "migrations: {tool: alembic, config: '', script_location: migrations}\nreleases: [stable/1]\n"
 DUMP = "-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB\nCREATE TABLE t (a int);\n-- Dump completed on 2026-01-01\n"
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.logs import FOLDER, LOGS
+from tests.kit import ROOT
+from tests.kit.old_logs import FOLDER, LOGS
 from worker.cli.main import th
 from worker.config.limits import plain
 from worker.verdict import artifacts
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def imported(tmp_path: Path, *logs: str, options: tuple[str, ...] = ()) -> Path:

@@ -7,10 +7,9 @@ from typing import Any, cast
 
 import yaml
 
+from tests.kit import ROOT
 from worker.cli.own_steps import PLACES, own_steps
 from worker.config import Config
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_place_is_in_a_playbook_and_in_the_documentation() -> None:

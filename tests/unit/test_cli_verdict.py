@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 
-from tests.unit.walks import case
+from tests.kit.recorded_walks import case
 from worker.cli.main import th
 
 JOB = {

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kit import ROOT
 from worker.config import config
 from worker.config.resources import SensorLimits, default_slots
 from worker.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
 Settings = dict[str, Any]
 
 
@@ -156,11 +156,11 @@ class TestForm:
         ("text", "problem"),
         [
             ('{"a": 1,}', "not valid JSON"),
-            ('{"a": 1, "a": 2}', "'a' is there twice"),
-            ('{"a": {"b": 1, "b": 2}}', "'b' is there twice"),
+            ('{"a": 1, "a": 2}', "duplicate key 'a'"),
+            ('{"a": {"b": 1, "b": 2}}', "duplicate key 'b'"),
             ('{"a": NaN}', "NaN"),
-            ("a: 1\na: 2\n", "'a' is there twice (line 2)"),
-            ("a:\n  b: 1\n  b: 2\n", "'b' is there twice (line 3)"),
+            ("a: 1\na: 2\n", "duplicate key 'a' (line 2)"),
+            ("a:\n  b: 1\n  b: 2\n", "duplicate key 'b' (line 3)"),
             ("a: [1\n", "cannot be understood"),
             ("a: !!python/object/apply:os.system [true]", "cannot be understood"),
             ("? [1, 2]\n: 3\n", "cannot be understood"),
@@ -237,7 +237,7 @@ class TestDefaults:
         ("zuul_server", [], "zuul_server", "must be a mapping"),
         ("zuul_server.surprise", 1, "zuul_server.surprise", "not a known key"),
         ("zuul_server.gearman_host", None, "zuul_server.gearman_host", "is missing"),
-        ("zuul_server.gearman_host", "a b", "zuul_server.gearman_host", "no host name"),
+        ("zuul_server.gearman_host", "a b", "zuul_server.gearman_host", "not a valid host name"),
         ("zuul_server.gearman_host", 5, "zuul_server.gearman_host", "must be text"),
         ("zuul_server.gearman_port", "4730", "zuul_server.gearman_port", "whole number"),
         ("zuul_server.gearman_port", True, "zuul_server.gearman_port", "whole number"),
@@ -256,10 +256,10 @@ class TestDefaults:
         ("slots", "2", "slots", "whole number"),
         ("sensors", 5, "sensors", "must be a mapping"),
         ("sensors", {"disk_fre": 1}, "sensors.disk_fre", "there are: disk_free, memory_free, load"),
-        ("sensors", {"disk_free": "2 GB"}, "sensors.disk_free", "is no size"),
+        ("sensors", {"disk_free": "2 GB"}, "sensors.disk_free", "is not a size"),
         ("sensors", {"memory_free": -1}, "sensors.memory_free", "such as 500M or 2G; 0 is off"),
-        ("sensors", {"memory_free": True}, "sensors.memory_free", "is no size"),
-        ("sensors", {"memory_free": 1.5}, "sensors.memory_free", "is no size"),
+        ("sensors", {"memory_free": True}, "sensors.memory_free", "is not a size"),
+        ("sensors", {"memory_free": 1.5}, "sensors.memory_free", "is not a size"),
         ("sensors", {"load": "5"}, "sensors.load", "must be a number"),
         ("sensors", {"load": -0.5}, "sensors.load", "0 is off"),
         ("sensors", {"load": True}, "sensors.load", "must be a number"),
@@ -270,7 +270,7 @@ class TestDefaults:
         ("publish_logs.type", "swift", "publish_logs.type", "write publish_swift.yaml, or use one of them"),
         ("publish_logs.type", "../scp", "publish_logs.type", "has none; write publish_<type>.yaml"),
         ("publish_logs.path", None, "publish_logs.path", "is missing"),
-        ("publish_logs.prepend_url", "logs.example.org", "publish_logs.prepend_url", "no http, https or file URL"),
+        ("publish_logs.prepend_url", "logs.example.org", "publish_logs.prepend_url", "not an http, https or file URL"),
         ("publish_logs.container", "x", "publish_logs.container", "not a known key"),
         ("plugins", None, "plugins", "there is no job"),
         ("plugins", [], "plugins", "there is no job"),
@@ -279,8 +279,8 @@ class TestDefaults:
         ("plugins[0].name", "real_db", "plugins[0].name", "there: gate_real_db_upgrade, shell_script"),
         ("plugins[0].name", "../../x", "plugins[0].name", "there is no plugin"),
         ("plugins[0].function", None, "plugins[0].function", "is missing"),
-        ("plugins[0].function", "build:", "plugins[0].function", "no name of a job"),
-        ("plugins[0].function", "build:../x", "plugins[0].function", "no name of a job"),
+        ("plugins[0].function", "build:", "plugins[0].function", "not a valid job name"),
+        ("plugins[0].function", "build:../x", "plugins[0].function", "not a valid job name"),
         ("plugins[0].job", "x", "plugins[0].job", "keep one of the two"),
         ("plugins[0].datasets_dir", None, "plugins[0].datasets_dir", "is missing"),
         ("plugins[0].datasets_dir", "/nowhere", "plugins[0].datasets_dir", "there is no folder /nowhere"),
@@ -291,7 +291,7 @@ class TestDefaults:
             "jobs",
             [{"name": "gate-real-db-upgrade_mlflow", "plugin": "shell_script"}],
             "jobs[0].name",
-            "is there twice",
+            "is duplicated",
         ),
         ("conf_d", "/nowhere", "conf_d", "cannot be read"),
         ("conf_d", 7, "conf_d", "must be text"),

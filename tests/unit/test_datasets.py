@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker.config import datasets
-from worker.config.dataset_file import Part, Server
+from worker.config.dataset_file import ExternalServer, Part
 from worker.errors import DatasetError
 
 GOOD = {
@@ -83,11 +83,11 @@ def test_waivers_and_tags(tmp_path: Path) -> None:
 
 def test_an_external_server(tmp_path: Path) -> None:
     dataset = datasets.load(put(tmp_path / "a.json", **EXTERNAL))
-    assert dataset.server == Server("db.example.org", 3306, "", "th", tmp_path / "th.password")
+    assert dataset.server == ExternalServer("db.example.org", 3306, "", "th", tmp_path / "th.password")
     assert dataset.server.place == "db.example.org:3306" and not dataset.preloaded
     socket = {"socket": "/run/db.sock", "user": "th", "password_file": "/etc/th.password"}
     dataset = datasets.load(put(tmp_path / "a.json", **{**EXTERNAL, "server": socket}))
-    assert dataset.server == Server("", 3306, "/run/db.sock", "th", Path("/etc/th.password"))
+    assert dataset.server == ExternalServer("", 3306, "/run/db.sock", "th", Path("/etc/th.password"))
 
 
 def test_preloaded_databases(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_kinds_of_dumps(tmp_path: Path, seed: str) -> None:
         ({"databases": {"api": {}}}, "database", "beside databases"),
         ({**NO_PART, "databases": []}, "databases", "mapping"),
         ({**NO_PART, "databases": {}}, "databases", "mapping"),
-        ({**NO_PART, "databases": {"API": PART}}, "databases.API", "no name of a database"),
+        ({**NO_PART, "databases": {"API": PART}}, "databases.API", "not a valid database name"),
         ({**NO_PART, "databases": {"api": {"database": "a"}}}, "databases.api.seed_data", "missing"),
         ({**NO_PART, "databases": {"api": {**PART, "x": 1}}}, "databases.api.x", "not a known key"),
         ({**NO_PART, "databases": {"api": PART, "main": PART}}, "databases.main.database", "duplicated"),
@@ -246,7 +246,7 @@ def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
     put(tmp_path / "a" / "config.json")
     chosen, errors = datasets.select(tmp_path, "library/catalog")
     assert len(chosen) == 1
-    assert "twice" in str(errors[0])
+    assert "is duplicated" in str(errors[0])
 
 
 def test_a_draft_that_cannot_be_read_stops_nobody_who_has_datasets(tmp_path: Path) -> None:

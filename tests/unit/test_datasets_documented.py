@@ -4,9 +4,10 @@
 import re
 from pathlib import Path
 
+from tests.kit import ROOT
 from worker.config import dataset_file, datasets
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
+TEXT = (ROOT / "docs" / "datasets.md").read_text()
 
 
 def test_the_example_is_a_dataset(tmp_path: Path) -> None:

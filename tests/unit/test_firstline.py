@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.walks import CASES, Case
+from tests.kit.recorded_walks import CASES, Case
 from worker.report import render, summary
 from worker.verdict import CODES, Fault, Message, Outcome, decide, result_text
 from worker.verdict.first_line import ROOM

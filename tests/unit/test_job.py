@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.walks import case
+from tests.kit.recorded_walks import case
 from worker import job
 from worker.config import Config, config
 from worker.job import Job, JobResult

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit import ROOT
 from tests.unit.test_job import ARGUMENTS, Stage, leaves
 from worker import job, job_end
 from worker.cli import run
@@ -21,7 +22,6 @@ from worker.request import Request
 from worker.runner import PlaybookRun
 from worker.verdict import AFTERWARDS
 
-ROOT = Path(__file__).resolve().parents[2]
 FULL = OSError(28, os.strerror(28), "/jobs/8d1b/results/index.html")
 ODD = RuntimeError("a defect")
 REQUEST = Request.parse("gate", "8d1b", json.dumps(ARGUMENTS))

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit import ROOT
 from worker import logs
 from worker.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "a\nb\r\x1b[2J\x7f\x85\u2028\u202e\u200b\ufe0f\t\x00c"
 log = logging.getLogger("worker.x")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.walks import case
+from tests.kit.recorded_walks import case
 from worker.report import render
 from worker.verdict import Fault, Outcome, Verdict, artifacts, decide, excess
 from worker.verdict.problems import Control, Problem, cause

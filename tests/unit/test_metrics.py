@@ -13,15 +13,15 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.walks import CASES, case
+from tests.kit import ROOT
+from tests.kit.recorded_walks import CASES, case
 from worker.builds import BuildEnd
 from worker.observe import metrics
 from worker.observe.metrics import Metrics, Sources
-from worker.status import GearmanState, JobState, SensorState, SlotState, Snapshot, Total
+from worker.status import GearmanState, JobState, SensorState, SlotState, Total, WorkerStatus
 from worker.verdict import Message, decide
 
-ROOT = Path(__file__).resolve().parents[2]
-NOW = Snapshot(
+NOW = WorkerStatus(
     version="0.1.0",
     pid=7,
     manager="host-7-aa",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
 from worker.config import Config, config, monitoring
 from worker.config.monitoring import Monitoring
 from worker.errors import ConfigError
@@ -39,7 +40,7 @@ def test_all_of_them(load: Load) -> None:
         ({"log_max_bytes": -1}, "log_max_bytes: must be a whole number from 0 to "),
         ({"metrics": 9119}, "metrics: must be a mapping of keys"),
         ({"metrics": {"port": 65536}}, "metrics.port: must be a whole number from 0 to 65535"),
-        ({"metrics": {"host": "a b"}}, "metrics.host: 'a b' is no host name; use a name or an address"),
+        ({"metrics": {"host": "a b"}}, "metrics.host: 'a b' is not a valid host name; use a name or an address"),
         ({"metrics": {"surprise": 1}}, "metrics.surprise: is not a known key; there are: host, port"),
     ],
 )
@@ -73,6 +74,6 @@ class TestPort:
 
 
 def test_the_document_has_every_key() -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text()
+    text = (ROOT / "docs/configuration.md").read_text()
     for key in ("log_format", "log_max_bytes", "metrics", "port", "host"):
         assert f"| `{key}` |" in text

@@ -5,13 +5,13 @@
 """
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.kit import ROOT
 from worker.verdict.outcome import CODES, Code, Fault, Message, Outcome, worst
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "verdicts.md").read_text()
+DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 HEAD = ("code", "text", "when", "whose fault", "result", "tried once more", "what to look at", "what to do")
 ALL = pytest.mark.parametrize("code", CODES.values(), ids=lambda code: code.code)
 

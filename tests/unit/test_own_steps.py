@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.walks import case
+from tests.kit import ROOT
+from tests.kit.recorded_walks import case
 from worker import runner
 from worker.report import own_files, render
 
-ROOT = Path(__file__).resolve().parents[2]
 VALIDATE = "ansible.builtin.validate_argument_spec"
 TASK = "Validating arguments against arg spec main - Check out a change"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.functional.support import write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
 from tests.unit.test_job import Stage
 from worker.config import config
 from worker.errors import ConfigError
@@ -17,7 +18,6 @@ from worker.report import summary
 from worker.runner import PlaybookRun
 from worker.verdict import artifacts, decide
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ROOT / "playbooks" / "shell_script" / "options.yaml"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import ROOT
 from worker import process
 from worker.errors import UsageError
 
@@ -51,7 +52,7 @@ def state():
 while state() != "Z":
     time.sleep(0.02)
 own = subprocess.Popen(["false"])
-orphans = process.Orphans()
+orphans = process.OrphanReaper()
 orphans.reap()
 assert os.path.exists(f"/proc/{orphan}"), "somebody may be about to wait for it"
 assert own.wait() == 1
@@ -59,7 +60,7 @@ orphans.reap()
 assert not os.path.exists(f"/proc/{orphan}")
 orphans.reap()
 """
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -75,7 +76,7 @@ threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
 signals.wait(3600)
 assert signals.stop
 """
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False, timeout=300
     )

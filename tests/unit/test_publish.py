@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit import hostile
+from tests.kit import hostile_artifacts as hostile
 from worker import publish, runner
 from worker.inputs import documents
 from worker.job_dir import JobDir

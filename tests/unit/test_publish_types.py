@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
-from tests.library.conftest import load_module
+from tests.kit import load_module
+from tests.kit.service import write_config
 from tests.unit.test_job import Stage, leaves
 from worker import job, publish
 from worker.cli import check, main
@@ -160,7 +160,7 @@ def test_a_type_may_have_a_folder_and_a_url(tmp_path: Path, tasks: Path) -> None
     keys = {"type": "archive", "path": "logs", "prepend_url": "https://logs"}
     settings = config.load(write_config(tmp_path, 0, host="embedded", publish_logs=keys))
     assert settings.publish_logs == config.PublishLogs("archive", tmp_path / "logs", "https://logs/", {})
-    with pytest.raises(ConfigError, match="no http, https or file URL"):
+    with pytest.raises(ConfigError, match="not an http, https or file URL"):
         config.load(write_config(tmp_path, 1, publish_logs={**keys, "prepend_url": "logs"}))
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit import hostile
-from tests.unit.walks import CASES, Case, case
+from tests.kit import ROOT
+from tests.kit import hostile_artifacts as hostile
+from tests.kit.recorded_walks import CASES, Case, case
 from worker.inputs import brief
 from worker.report import formatting, render, summary
 from worker.report.render import Header
@@ -22,7 +23,7 @@ from worker.verdict import CODES, Message, Outcome, Problem, decide
 from worker.verdict.artifacts import FirstTry
 from worker.verdict.judge import MigrationResult
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 VOID = ("meta", "link", "br", "img", "hr", "input")
 HEADER = Header(
     {"id": "9a1f", "name": "gate-real-db-upgrade", "project": "library/catalog", "change": "42", "patchset": "3",

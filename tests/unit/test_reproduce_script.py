@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.library.gitserver import Repository
+from tests.kit.git_server import Repository
 from worker import publish
 
 ODD = ["@PLUGIN@", "@ORIGIN@", "$(touch pwned)", "`touch pwned`", "';import os;'", '"+__import__("os").system("x")+"',

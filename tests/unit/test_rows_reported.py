@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.walks import case
+from tests.kit.recorded_walks import case
 from worker.report import render
 from worker.verdict import Verdict, artifacts, decide
 from worker.verdict.sql_errors import ERRORS

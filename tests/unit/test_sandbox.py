@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import write_config
+from tests.kit import ROOT
+from tests.kit.service import write_config
 from worker import sandbox
 from worker.cli import main
 from worker.config import config
 
-ROOT = Path(__file__).resolve().parents[2]
 ASK = [sys.executable, "-c", "from worker import sandbox; print(sandbox.problem())"]
 FILTER = """
 import ctypes, struct, sys

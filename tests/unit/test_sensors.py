@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tests.functional.support import wait_until, write_config
+from tests.kit.service import write_config
+from tests.kit.waiting import wait_until
 from worker import sandbox
 from worker.config import Config, config, resources
 from worker.observe import sensors
@@ -68,7 +69,7 @@ def test_the_real_figures(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone_is_a_reason(tmp_path: Path) -> None:
     state = sensors.ask(sensors.DiskFree("jobs_working_dir", tmp_path / "gone", 1))
     assert not state.ok
-    assert state.reason.startswith("disk jobs_working_dir cannot be looked at: ")
+    assert state.reason.startswith("disk jobs_working_dir cannot be checked: ")
     assert str(tmp_path / "gone") in state.reason
 
 
@@ -105,7 +106,7 @@ def test_one_that_hangs_holds_up_nothing_but_itself(monkeypatch: pytest.MonkeyPa
             time.sleep(0.2 if answers else 0)
             return "no"
 
-    watch = sensors.Watch([Slow()], answers.append)
+    watch = sensors.SensorWatch([Slow()], answers.append)
     watch.start()
     assert answers[0] == ["no"] and watch.states[0].reason == "no"
     watch.replace([])

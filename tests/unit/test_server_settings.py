@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit import ROOT
 from worker.config import datasets, server_settings
 from worker.config.server_settings import ALIASES, SETTINGS, SettingError, read, refused
 from worker.errors import DatasetError
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "datasets.md").read_text()
 BESIDE = {"tx_isolation", "system_time_zone", "version"}
 """What the statement prints besides: older servers' name of a setting, and what tells where the values come from."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit import ROOT
+
 ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
@@ -29,7 +30,7 @@ ORDER = {
     "checkout_step tree_checks checkout plain_checkout",
     "th_dump": "sql_lexer source seed_errors facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "
-    "charset snapshot external_dataset",
+    "charset snapshot restore record private_dataset external_dataset restore_step",
     "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows meter ledger",
     "th_walk": "last_output places follow stages stage_boxes logs controls relay walkers commands channel "
     "forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "

@@ -4,15 +4,13 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
+from tests.kit import ROOT
 from worker import status
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def sample() -> status.Snapshot:
-    return status.Snapshot(
+def sample() -> status.WorkerStatus:
+    return status.WorkerStatus(
         version="1",
         pid=1,
         manager="m",

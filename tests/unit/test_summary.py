@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.walks import CASES, Case, case
+from tests.kit.recorded_walks import CASES, Case, case
 from worker.report import summary
 from worker.verdict import Fault, Message, artifacts, decide
 from worker.verdict.first_line import ROOM

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support import write_config
-from tests.library.certificates import Authority
+from tests.kit.certificates import Authority
+from tests.kit.service import write_config
 from worker.cli import main
 from worker.config import config, tls
 from worker.errors import ConfigError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.walks import CASES, Case, case
+from tests.kit.recorded_walks import CASES, Case, case
 from worker.config.dataset_file import LIMITS
 from worker.counters import MEASURED
 from worker.inputs import untrusted

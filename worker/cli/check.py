@@ -236,7 +236,7 @@ def _password_problem(path: Path) -> str:
     return f"{path} can be read by others: chmod 600 {path}" if mode & 0o077 else ""
 
 
-def _unreachable(server: datasets.Server) -> str:
+def _unreachable(server: datasets.ExternalServer) -> str:
     try:
         if server.socket:
             with socket.socket(socket.AF_UNIX) as client:

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if not (args.diff or args.merged):
         return _copy(target)
     if not (target / "playbooks").is_dir():
-        raise UsageError(f"{target} has no playbooks: it is no copy that 'th init' has made")
+        raise UsageError(f"{target} has no playbooks: it is not a copy that 'th init' has made")
     try:
         return _diff(target) if args.diff else _note_merge(target)
     except OSError as error:

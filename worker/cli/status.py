@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         if not isinstance(document, dict):
             raise ValueError
     except (ValueError, RecursionError) as error:
-        raise NoWorkerError(f"what answers at {path} is no worker") from error
+        raise NoWorkerError(f"what answers at {path} is not a worker") from error
     if args.json:
         print(json.dumps(document, indent=2))
         return 0
@@ -49,34 +49,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     """The worker itself, the most important first."""
-    said, name = document.get, untrusted.name
-    state = name(said("state"))
-    process = f"process {_number(said('pid'))}, version {name(said('version'))}"
-    yield f"worker    {state}, started {_ago(said('since'))} ago, {process}"
-    yield f"          {name(said('manager'))}"
-    yield f"          {name(said('config'))}"
-    sensors = untrusted.mappings(said("sensors"))
+    value, name = document.get, untrusted.name
+    state = name(value("state"))
+    process = f"process {_number(value('pid'))}, version {name(value('version'))}"
+    yield f"worker    {state}, started {_ago(value('since'))} ago, {process}"
+    yield f"          {name(value('manager'))}"
+    yield f"          {name(value('config'))}"
+    sensors = untrusted.mappings(value("sensors"))
     wrong = [name(sensor.get("reason")) for sensor in sensors if not sensor.get("ok")]
-    if said("taking"):
+    if value("taking"):
         yield "jobs      are taken"
     elif not wrong:
         yield f"jobs      are not taken: it is {state}"
     for reason in wrong:
         yield f"jobs      are not taken: {reason}"
-    server = dict(untrusted.items(said("gearman")))
+    server = dict(untrusted.items(value("gearman")))
     there = "connected" if server.get("connected") else "NOT connected"
     why = f": {name(server.get('trouble'))}" if server.get("trouble") else ""
     by = " by TLS" if server.get("tls") else ""
     place = f"{name(server.get('host'))}:{_number(server.get('port'))}{by}"
     yield f"gearman   {place}, {there} for {_ago(server.get('since'))}{why}"
-    for function in untrusted.sequence(said("functions")):
+    for function in untrusted.sequence(value("functions")):
         yield f"serves    {name(function)}"
-    slots = untrusted.mappings(said("slots"))
+    slots = untrusted.mappings(value("slots"))
     yield f"slots     {sum(bool(slot.get('busy')) for slot in slots)} of {len(slots)} busy"
     fine = [name(sensor.get("name")) for sensor in sensors if sensor.get("ok")]
     if fine:
         yield f"sensors   ok: {', '.join(fine)}"
-    for total in untrusted.mappings(said("totals")):
+    for total in untrusted.mappings(value("totals")):
         yield f"ended     {_number(total.get('count'))} {name(total.get('outcome'))} of {name(total.get('name'))}"
 
 

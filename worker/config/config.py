@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from worker.config import monitoring, publish_logs, resources, zuul_server
-from worker.config.job_entry import ALL, GATE_PLUGIN, JobEntry, Surroundings, read_entry, read_plugin
+from worker.config.job_entry import ALL, GATE_PLUGIN, EntryContext, JobEntry, read_entry, read_plugin
 from worker.config.monitoring import Monitoring
 from worker.config.publish_logs import PublishLogs
 from worker.config.resources import SensorLimits
 from worker.config.zuul_server import EMBEDDED, ZuulServer
 from worker.errors import ConfigError
 from worker.inputs import documents
-from worker.inputs.documents import Merged, Section
+from worker.inputs.documents import MergedDocument, Section
 
 __all__ = [
     "ALL", "DEFAULT_PATH", "EMBEDDED", "GATE_PLUGIN", "Config", "JobEntry", "PublishLogs", "ZuulServer", "load",
@@ -138,7 +138,7 @@ def load(path: Path) -> Config:
     the key.
     """
     path = path.absolute()
-    merged = Merged(path, frozenset({"plugins", "jobs"}))
+    merged = MergedDocument(path, frozenset({"plugins", "jobs"}))
     merged.add(path, documents.read_mapping(path))
     for extra in _conf_d_files(merged):
         document = documents.read_mapping(extra)
@@ -148,7 +148,7 @@ def load(path: Path) -> Config:
     return _Reader(path, Section(merged, (), merged.value)).read()
 
 
-def _conf_d_files(merged: Merged) -> list[Path]:
+def _conf_d_files(merged: MergedDocument) -> list[Path]:
     section = Section(merged, (), merged.value)
     folder = merged.path.parent / "conf.d"
     if section.has("conf_d"):
@@ -187,7 +187,7 @@ class _Reader:
         self.ansible_dir = self._ansible_dir()
 
     def read(self) -> Config:
-        around = Surroundings(self.ansible_dir / "playbooks", functools.partial(self._path, default=None))
+        context = EntryContext(self.ansible_dir / "playbooks", functools.partial(self._path, default=None))
         jobs_dir = self._path(self.top, "jobs_working_dir", Path("/var/lib/turbo-hipster/jobs"))
         config = Config(
             path=self.path,
@@ -202,8 +202,8 @@ class _Reader:
             projects_dir=self._path(self.top, "projects_dir", self.ansible_dir / "inventory" / "projects"),
             ansible_dir=self.ansible_dir,
             jobs=(
-                *(read_plugin(section, around) for section in self.top.sections("plugins")),
-                *(read_entry(section, around) for section in self.top.sections("jobs")),
+                *(read_plugin(section, context) for section in self.top.sections("plugins")),
+                *(read_entry(section, context) for section in self.top.sections("jobs")),
             ),
             publish_logs=publish_logs.read(
                 self.top.section("publish_logs"), self.ansible_dir, functools.partial(self._path, default=None)

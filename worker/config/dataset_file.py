@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Server:
+class ExternalServer:
     """An external database server, and the account that jobs are prepared with on it."""
 
     host: str
@@ -70,7 +70,7 @@ class Server:
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its address, for messages."""
         return self.socket or f"{self.host}:{self.port}"
 
 
@@ -93,7 +93,7 @@ class Dataset:
     limits: Mapping[str, Mapping[str, float]]
     waivers: tuple[Mapping[str, str], ...]
     tags: tuple[str, ...]
-    server: Server | None
+    server: ExternalServer | None
     preloaded: bool
     reset: tuple[str, ...]
     settings: Mapping[str, str]
@@ -110,7 +110,7 @@ def load(path: Path) -> Dataset:
     try:
         document = documents.read_mapping(path)
         json.loads(path.read_text("utf-8-sig"))  # the playbooks read JSON, and JSON only
-        merged = documents.Merged(path, frozenset())
+        merged = documents.MergedDocument(path, frozenset())
         merged.add(path, document)
         return _dataset(path, documents.Section(merged, (), merged.value))
     except ConfigError as error:
@@ -154,18 +154,18 @@ def _dataset(path: Path, top: Section) -> Dataset:
     )
 
 
-def _server(folder: Path, given: Section) -> Server:
+def _server(folder: Path, given: Section) -> ExternalServer:
     given.expect(*SERVER)
     socket = given.text("socket", "")
     host = given.text("host", "" if socket else None)
     if host and not _HOST.fullmatch(host):
         raise given.error("host", f"{host!r} is not a valid host name")
-    return Server(
+    return ExternalServer(
         host, given.integer("port", 3306, 1, 65535), socket, given.text("user"), folder / given.text("password_file")
     )
 
 
-def _preloaded(top: Section, server: Server | None) -> tuple[bool, tuple[str, ...]]:
+def _preloaded(top: Section, server: ExternalServer | None) -> tuple[bool, tuple[str, ...]]:
     preloaded, reset = top.flag("preloaded"), top.texts("reset")
     if preloaded and not server:
         raise top.error("preloaded", "is for databases on an external server", "name it with the key server")
@@ -174,7 +174,7 @@ def _preloaded(top: Section, server: Server | None) -> tuple[bool, tuple[str, ..
     return preloaded, tuple(reset)
 
 
-def _account(top: Section, server: Server | None) -> tuple[str, str]:
+def _account(top: Section, server: ExternalServer | None) -> tuple[str, str]:
     """The user and password of jobs on a private server."""
     if server:
         for key in ("db_user", "db_pass"):
@@ -202,7 +202,7 @@ def _parts(folder: Path, top: Section, reset: bool) -> tuple[Part, ...]:
     parts: list[Part] = []
     for name in several.names():
         if not _PART.fullmatch(name):
-            raise several.error(name, f"{name!r} is no name of a database", "use the profile's: a-z, 0-9 and _")
+            raise several.error(name, f"{name!r} is not a valid database name", "use the profile's: a-z, 0-9 and _")
         given = several.section(name)
         given.expect(*PART)
         parts.append(_part(folder, name, given, reset))

@@ -7,11 +7,11 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from worker.config.dataset_file import LIMITS, SUFFIXES, Dataset, Server, load, name_of
+from worker.config.dataset_file import LIMITS, SUFFIXES, Dataset, ExternalServer, load, name_of
 from worker.errors import ConfigError, DatasetError
 from worker.inputs import documents
 
-__all__ = ["LIMITS", "SUFFIXES", "Dataset", "Server", "find", "load", "name_of", "select", "unknown"]
+__all__ = ["LIMITS", "SUFFIXES", "Dataset", "ExternalServer", "find", "load", "name_of", "select", "unknown"]
 
 
 def find(datasets_dir: Path) -> list[Path]:
@@ -54,7 +54,7 @@ def select(
             if dataset.project != project:
                 continue
             if dataset.name in chosen:
-                problem = f"the dataset {dataset.name} is there twice, also as {chosen[dataset.name].config_path}"
+                problem = f"the dataset {dataset.name} is duplicated: {chosen[dataset.name].config_path} has it, too"
                 raise DatasetError(path, "", problem, "remove one")
             chosen[dataset.name] = dataset
         except DatasetError as error:

@@ -40,40 +40,39 @@ class JobEntry:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What an entry is read with: the folder with the plugins, what makes an absolute path of a key, and the jobs
-    that are there already.
-    """
+class EntryContext:
+    """What reading an entry needs: the folder with the plugins, a function that makes the path of a key absolute, and
+    the names of the jobs that were read before."""
 
     playbooks: Path
     path_of: Callable[[Section, str], Path]
     taken: set[str] = field(default_factory=set)
 
 
-def read_plugin(section: Section, around: Surroundings) -> JobEntry:
+def read_plugin(section: Section, context: EntryContext) -> JobEntry:
     """An entry of `plugins`, where the job stands under `function` or `job`. Raises ConfigError."""
     function, job = section.has("function"), section.has("job")
     if function and job:
         raise section.error("job", "says the same as function", "keep one of the two")
-    return read_entry(section, around, "job" if job else "function", "name")
+    return read_entry(section, context, "job" if job else "function", "name")
 
 
-def read_entry(section: Section, around: Surroundings, job_key: str = "name", plugin_key: str = "plugin") -> JobEntry:
+def read_entry(section: Section, context: EntryContext, job_key: str = "name", plugin_key: str = "plugin") -> JobEntry:
     """An entry of `jobs`, or of `plugins` with its own names of the keys. Raises ConfigError."""
-    plugin = _plugin_name(section, around.playbooks, plugin_key)
+    plugin = _plugin_name(section, context.playbooks, plugin_key)
     name = section.text(job_key).removeprefix("build:")
     if not _JOB_NAME.fullmatch(name):
-        raise section.error(job_key, f"{name!r} is no name of a job", "use letters, digits and . _ + : -")
-    if name in around.taken:
-        raise section.error(job_key, f"the job {name!r} is there twice", "give one another name")
-    around.taken.add(name)
-    datasets_dir = around.path_of(section, "datasets_dir") if section.has("datasets_dir") else None
+        raise section.error(job_key, f"{name!r} is not a valid job name", "use letters, digits and . _ + : -")
+    if name in context.taken:
+        raise section.error(job_key, f"the job {name!r} is duplicated", "give one another name")
+    context.taken.add(name)
+    datasets_dir = context.path_of(section, "datasets_dir") if section.has("datasets_dir") else None
     if datasets_dir and not (os.path.isdir(datasets_dir) and os.access(datasets_dir, os.R_OK | os.X_OK)):
         problem = f"there is no folder {datasets_dir} that can be read"
         raise section.error("datasets_dir", problem, "make it, or correct the path")
     datasets: tuple[str, ...] | None = None
     pipelines: dict[str, tuple[str, ...] | None] = {}
-    if datasets_dir:  # else these are keys of the plugin's own, as any other
+    if datasets_dir:  # otherwise these are keys of the plugin, like any other
         datasets = _words(section, "datasets", ALL)
         chosen = section.section("pipelines", {})
         pipelines = {pipeline: _words(chosen, pipeline) for pipeline in chosen.names()}
@@ -81,7 +80,7 @@ def read_entry(section: Section, around: Surroundings, job_key: str = "name", pl
         if not datasets_dir:
             raise section.missing("datasets_dir", "name the folder with the datasets")
         section.done()
-    options = plugin_options.read(section, around.playbooks / plugin)
+    options = plugin_options.read(section, context.playbooks / plugin)
     return JobEntry(name, plugin, datasets_dir, options, datasets, pipelines)
 
 

@@ -38,7 +38,8 @@ def read(top: Section) -> Monitoring:
     section = top.section("metrics", {})
     host = section.text("host", "127.0.0.1")
     if not zuul_server.HOST.fullmatch(host):
-        raise section.error("host", f"{host!r} is no host name", "use a name or an address, such as 127.0.0.1 or ::")
+        remedy = "use a name or an address, such as 127.0.0.1 or ::"
+        raise section.error("host", f"{host!r} is not a valid host name", remedy)
     port = section.integer("port", 0, 0, 65535)
     section.done()
     max_bytes = top.integer("log_max_bytes", 0, 0, _MOST_BYTES)

@@ -41,7 +41,7 @@ def read(section: Section, ansible_dir: Path, path_of: Callable[[Section, str], 
     path = path_of(section, "path") if kind == LOCAL or section.has("path") else None
     url = section.text("prepend_url", f"file://{path}/" if path else "")
     if url and not re.fullmatch(r"(https?|file)://[^\s\"'<>]*", url):
-        raise section.error("prepend_url", f"{url!r} is no http, https or file URL")
+        raise section.error("prepend_url", f"{url!r} is not an http, https or file URL")
     if kind == LOCAL:
         section.done()
     return PublishLogs(kind, path, url if url.endswith("/") or not url else url + "/", section.rest())

@@ -43,7 +43,7 @@ def _size(section: Section, name: str, default: str) -> int:
     value = section.value(name, default)
     found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
     if not found:
-        raise section.error(name, f"{value!r} is no size", "write bytes, or a size such as 500M or 2G; 0 is off")
+        raise section.error(name, f"{value!r} is not a size", "write bytes, or a size such as 500M or 2G; 0 is off")
     return int(found[1]) * _UNITS[found[2]]
 
 

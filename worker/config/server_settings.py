@@ -238,7 +238,7 @@ def read(document: Mapping[str, object], folder: Path) -> Given:
     for name, value in given.items():
         own = canonical(str(name))
         if own in named:
-            raise SettingError(f"server_settings.{name}", "is there twice", "keep one")
+            raise SettingError(f"server_settings.{name}", "is duplicated", "keep one")
         named[own] = None if value is None and own in SETTINGS else _checked(str(name), value)
     values = {name: value for name, value in (found | named).items() if value is not None}
     return Given(dict(sorted(values.items())), frozenset(found) - frozenset(named))

@@ -50,7 +50,7 @@ def read(section: Section, path_of: PathOf) -> ZuulServer:
     host = section.text("gearman_host")
     if not HOST.fullmatch(host):
         remedy = f"use a name, an address or {EMBEDDED}"
-        raise section.error("gearman_host", f"{host!r} is no host name", remedy)
+        raise section.error("gearman_host", f"{host!r} is not a valid host name", remedy)
     port = section.integer("gearman_port", 4730, 0, 65535)
     if port == 0 and host != EMBEDDED:
         remedy = f"0 (any free port) goes with gearman_host: {EMBEDDED} only"

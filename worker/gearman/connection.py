@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection of gear's to a server, as gear's own is not: with TLS that checks the name, and never a busy loop.
+"""A connection for gear that, unlike gear's own, verifies the host name with TLS and never runs into a busy loop.
 
-gear (0.16) connects without a time limit and compares no host name with the certificate. It tries again every 2 s for
-ever, without any pause when a server takes connections and ends them at once, reads what is no packet for ever, and
-lets a thread write to a TLS socket while another reads from it, which OpenSSL does not allow.
+gear (0.16) connects without a timeout and does not compare the host name with the certificate. It retries every 2 s for
+ever, and without any pause if a server accepts connections and closes them at once. It never stops reading data that is
+not a packet, and lets one thread write to a TLS socket while another reads from it, which OpenSSL does not allow.
 """
 
 from __future__ import annotations
@@ -25,44 +25,45 @@ import gear
 from worker.config import tls
 
 SECONDS = 10.0
-"""How long each step of connecting may take."""
+"""Timeout of each step of connecting."""
 
 CALM = 2.0
-"""A connection that has lasted for so many seconds is one that the server has taken."""
+"""A connection that has lasted for so many seconds counts as accepted by the server."""
 
 FIRST, LONGEST = 1.0, 30.0
-"""Seconds between the first two tries to connect, and at most between later ones; each is cut by up to a half."""
+"""Seconds between the first two attempts to connect, and at most between later ones; each is randomly shortened by up
+to a half."""
 
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
 _TLS_HINT = "perhaps it wants TLS"
 
 
 class Pace:
-    """What connections to one server share: once one has reached the server, those that had not try at once."""
+    """Shared by the connections to one server: once one of them succeeds, the others retry at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self.arrivals = 0
 
     def arrived(self) -> None:
-        """The server has answered."""
+        """Note that the server has answered."""
         with self._changed:
             self.arrivals += 1
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let those that wait look at `running` again."""
+        """Have the waiting connections check `running` again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait(self, seconds: float, seen: int | None, running: Callable[[], bool]) -> None:
-        """Wait, but no longer than while `running`, or `arrivals` is what was `seen` (None: whatever it is)."""
+        """Wait while `running`, and while `arrivals` still is what was `seen` (None: any), at most so many seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not running() or seen not in (None, self.arrivals), seconds)
 
 
 class Link(gear.Connection):  # type: ignore[misc]
-    """A connection that says what is wrong with it, and knows when to try again."""
+    """A connection that knows why it failed, and when to retry."""
 
     def __init__(
         self, host: str, port: int, client_id: str, files: tls.Files | None, pace: Pace | None = None
@@ -77,16 +78,16 @@ class Link(gear.Connection):  # type: ignore[misc]
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection although a server listens there; ""  where that is not so."""
+        """Why there is no connection although something listens at the address; "" otherwise."""
         return "" if self.connected and time.monotonic() - self._since > CALM else self._trouble
 
     def wait(self, running: Callable[[], bool]) -> None:
-        """Wait until it is time for the next try, or no longer `running`.
+        """Wait until it is time for the next attempt, or no longer `running`.
 
-        The first one after a connection that has lasted is due at once, the others with increasing back-off. Whom the
-        server takes and drops waits to the end: that another was answered says nothing about him.
+        The first one after a lasting connection is due at once, the others with increasing back-off. A connection that
+        the server accepts and drops waits the full time, even if another one was answered.
         """
-        taken = bool(self.connected)  # gear leaves it so until it disconnects
+        taken = bool(self.connected)  # gear does not reset it before it disconnects
         if taken and time.monotonic() - self._since >= CALM:
             self._tries = 0
         self.disconnect()
@@ -95,7 +96,7 @@ class Link(gear.Connection):  # type: ignore[misc]
             self.pace.wait(longest * random.uniform(0.5, 1.0), None if taken else self._seen, running)  # noqa: S311
 
     def connect(self) -> None:
-        """Connect; gear.ConnectionError when that fails."""
+        """Connect. Raises gear.ConnectionError."""
         self._tries += 1
         self._seen = self.pace.arrivals
         try:
@@ -114,7 +115,7 @@ class Link(gear.Connection):  # type: ignore[misc]
         self._since, self._answered = time.monotonic(), False
 
     def sendRaw(self, data: bytes) -> None:  # noqa: N802
-        """Send all of `data`. On a connection that nothing has come on yet, a failure is left to the reader to find."""
+        """Send all of `data`. Before anything was received on a connection, a failure is left to the reader."""
         try:
             with self.send_lock:
                 self.conn.sendall(data)
@@ -123,7 +124,7 @@ class Link(gear.Connection):  # type: ignore[misc]
                 raise
 
     def sendAdminRequest(self, request: Any, timeout: float = 90) -> None:  # noqa: N802
-        """Send it and wait for the answer; gear.TimeoutError when there is none in time, or will be none."""
+        """Send it and wait for the answer. Raises gear.TimeoutError if there is none in time, or cannot be one."""
         deadline = time.monotonic() + timeout
         self.admin_requests.append(request)
         self.sendRaw(request.getCommand())
@@ -132,22 +133,22 @@ class Link(gear.Connection):  # type: ignore[misc]
                 raise gear.TimeoutError
 
     def readPacket(self) -> Any:  # noqa: N802
-        """The next packet, or None: for gear, the connection is lost then, also when what came is no packet."""
+        """The next packet; None, by which gear takes the connection for lost, also for data that is not a packet."""
         packet = None
-        said = "it ended the connection before it said anything"
+        problem = "it closed the connection without an answer"
         try:
             packet = super().readPacket()
         except (OSError, AttributeError):
             pass  # lost, or closed by another thread
         except (LookupError, struct.error):
-            said = "what answers is no Gearman server"
+            problem = "what answers is not a Gearman server"
         if packet:
             if not self._answered:
                 self._answered = True
                 self.pace.arrived()
             self._trouble = ""
         elif not self._answered and time.monotonic() - self._since < CALM:
-            self._trouble = said if self._files else f"{said}; {_TLS_HINT}"
+            self._trouble = problem if self._files else f"{problem}; {_TLS_HINT}"
         return packet
 
     def hasPendingData(self) -> bool:  # noqa: N802
@@ -159,7 +160,7 @@ class Link(gear.Connection):  # type: ignore[misc]
         if not isinstance(channel, ssl.SSLSocket):
             return bytes(super()._readRawBytes(bytes_to_read))
         while True:
-            # Never while another thread sends, hence without waiting in here.
+            # never while another thread sends, hence without blocking in here
             with self.send_lock:
                 channel.setblocking(False)
                 with contextlib.suppress(ssl.SSLWantReadError):
@@ -171,7 +172,7 @@ class Link(gear.Connection):  # type: ignore[misc]
 
 
 class Returning:
-    """What makes gear's clients try again at the pace of their `Link`, and end at once also while they wait for it."""
+    """Makes gear's clients retry at the pace of their `Link`, and end at once even while they wait."""
 
     running: bool
     active_connections: list[Link]
@@ -198,7 +199,7 @@ class Returning:
 
 
 def link(client: Any, host: str, port: int, files: tls.Files | None, pace: Pace | None = None) -> Link:
-    """Give gear's `client`, which is `Returning`, its one connection; it connects, and connects again, by itself."""
+    """Give gear's `client`, which is `Returning`, its only connection; it connects and reconnects automatically."""
     made = Link(host, port, client.client_id.decode(), files, pace)
     with client.connections_condition:
         client.inactive_connections.append(made)

@@ -16,7 +16,7 @@ from worker.progress import Progress
 from worker.verdict import result_text
 from worker.version import version
 
-TELL_SECONDS = 1.0
+SEND_SECONDS = 1.0
 """Changes of a build are reported at most this often, so that a job with many short steps floods no client."""
 
 _MOST_MESSAGES = 100
@@ -47,20 +47,20 @@ class Account:
         self._ended = threading.Event()
 
     def begin(self, url: str = "") -> None:
-        """Send the first packets, and go on with every change. `url` is where the results will be, "" for nowhere."""
+        """Send the first packets, and keep sending changes. `url` is where the results will be, "" for nowhere."""
         self._data["url"] = result_text.url(url)
-        self._tell()
-        context = contextvars.copy_context()  # what it logs is about this build
-        threading.Thread(target=context.run, args=(self._keep_telling,), name="account", daemon=True).start()
+        self._send_changes()
+        context = contextvars.copy_context()  # the context of log messages is this build
+        threading.Thread(target=context.run, args=(self._keep_sending,), name="account", daemon=True).start()
 
     def progress(self, progress: Progress) -> None:
-        """The job has come this far."""
+        """Note the progress of the job."""
         with self._lock:
             self._data["progress"] = progress.text or progress.stage
             self._percent = max(self._percent, min(progress.percent, 100))
 
     def end(self, result: str | None, url: str, messages: Sequence[str]) -> None:
-        """Send the result and the final packet. `result` None is no result: Zuul then launches the build again."""
+        """Send the result and the final packet. None means no result: Zuul then launches the build again."""
         with self._lock:
             self._data.update(url=result_text.url(url), messages=list(messages)[:_MOST_MESSAGES])
             self._data.pop("progress", None)
@@ -68,17 +68,17 @@ class Account:
             if sent := result_text.result(result):
                 self._data["result"] = sent
         self._ended.set()
-        self._tell()
+        self._send_changes()
         if result == _SUCCESS:
             self._task.complete()
         else:
             self._task.fail()
 
-    def _keep_telling(self) -> None:
-        while not self._ended.wait(TELL_SECONDS):
-            self._tell()
+    def _keep_sending(self) -> None:
+        while not self._ended.wait(SEND_SECONDS):
+            self._send_changes()
 
-    def _tell(self) -> None:
+    def _send_changes(self) -> None:
         with self._lock:
             sent, now = self._sent, (dict(self._data), self._percent)
             self._sent = now

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the Gearman server is there for all connections of the worker, and a line of the log when that changes."""
+"""Whether the Gearman server serves all connections of the worker; changes are logged."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from worker.status import GearmanState
 log = logging.getLogger(__name__)
 
 ABSENT_SECONDS = 3.0
-"""A server that is away no longer than this, as for a restart, is not worth a line."""
+"""A shorter absence of the server, such as a restart, is not logged."""
 
 
 class Presence:
-    """The server at `host` and `port`, as the worker's connections find it."""
+    """The availability of the server at `host` and `port` to the worker's connections."""
 
     def __init__(self, host: str, port: int, tls: bool) -> None:
         self._host, self._port, self._tls = host, port, tls
         self._connected = False
         self._since = time.time()
         self._absent_since = time.monotonic()
-        self._reported: str | None = None  # what was logged of its absence
+        self._reported: str | None = None  # the reason that was logged for its absence
 
     def state(self, receivers: Sequence[Receiver]) -> GearmanState:
-        """How it is now."""
+        """The current state."""
         connected = all(receiver.connected for receiver in receivers)
         trouble = next((receiver.trouble for receiver in receivers if receiver.trouble), "")
         if connected != self._connected:
@@ -36,7 +36,7 @@ class Presence:
         return GearmanState(self._host, self._port, self._tls, connected, trouble, self._since)
 
     def check(self, receivers: Sequence[Receiver]) -> None:
-        """Log when it is not there or does not serve us, once, and when it is there again."""
+        """Log once when the server is absent or does not serve the worker, and when it is back."""
         state = self.state(receivers)
         if state.connected:
             if self._reported is not None:

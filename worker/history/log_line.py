@@ -79,15 +79,15 @@ _OURS = tuple(
 )
 
 
-class Said(NamedTuple):
-    """What a line says. `kind` is the name of a rule above, with its groups, or one of
+class LogLine(NamedTuple):
+    """A parsed line. `kind` is the name of a rule above, with its groups as `words`, or one of
 
-    * ``nothing``: a line of the form that says nothing of the walk
+    * ``nothing``: a line of the right form that is not about the walk
     * ``heartbeat``, ``timeout``
-    * ``more``: a line without an instant, `words` being its text; it may go on with what the one before has said
+    * ``more``: a line without a timestamp, `words` being its text; it may continue the previous one
 
-    `at` are seconds, as if the clock that wrote them were UTC; None without an instant. `dated` is whether the line
-    has a year.
+    `at` is the timestamp in seconds, as if the clock that wrote it were UTC; None without one. `dated` is whether the
+    line has a year.
     """
 
     kind: str
@@ -97,9 +97,9 @@ class Said(NamedTuple):
 
 
 class Clock:
-    """Makes instants of a log that can be subtracted from each other: the log's clock may be a local one.
+    """Converts timestamps of a log, whose clock may be a local one, to times that can be subtracted.
 
-    `changes` counts how often it was set by an hour, seen in lines that follow each other.
+    `changes` counts how often consecutive lines showed that the clock was set by an hour.
     """
 
     def __init__(self) -> None:
@@ -108,67 +108,67 @@ class Clock:
         self._beat: float | None = None
         self._shift = 0.0
 
-    def moment(self, said: Said) -> float | None:
-        """The instant of a line, in seconds that go on evenly; None for a line without one."""
-        if said.at is None:
+    def moment(self, line: LogLine) -> float | None:
+        """The time of a line, in seconds that increase steadily; None for a line without a timestamp."""
+        if line.at is None:
             return None
         if self._last is not None:
-            passed = said.at - self._last
+            passed = line.at - self._last
             alive = self._beat is not None and self._last - self._beat < _BEAT
-            if not said.dated and passed < -_YEAR / 2:
+            if not line.dated and passed < -_YEAR / 2:
                 self._shift += _YEAR
             elif -_HOUR <= passed < -_HOUR + _BEAT or (alive and _HOUR <= passed < _HOUR + _BEAT):
                 self._shift -= _HOUR if passed > 0 else -_HOUR
                 self.changes += 1
-        self._last = said.at
-        if said.kind == "heartbeat":
-            self._beat = said.at
-        return said.at + self._shift
+        self._last = line.at
+        if line.kind == "heartbeat":
+            self._beat = line.at
+        return line.at + self._shift
 
 
 class LineReader:
-    """Understands lines one by one; it remembers no more than the minute that it has read last."""
+    """Parses lines one by one; it remembers only the last minute that it has read."""
 
     def __init__(self) -> None:
         self._minute = b""
         self._at = 0.0
 
-    def read(self, line: bytes) -> Iterable[Said]:
+    def read(self, line: bytes) -> Iterable[LogLine]:
         """What a line says; more than one thing when lines were torn into each other."""
         if line.find(b" [", 28) < 0:
             return (self._one(line),)
         return map(self._one, _TORN.split(line))
 
-    def _one(self, line: bytes) -> Said:
+    def _one(self, line: bytes) -> LogLine:
         if line[:17] == self._minute and _REST_OF_STAMP.match(line, 17):
             at, dated, rest = self._at + int(line[17:19]) + int(line[20:23]) / 1000, True, line[24:]
         else:
             found = self._stamp(line)
             if found is None:
                 text = _text(line)
-                return Said("cut", (text,)) if "left out" in text and text.startswith("...") else Said("more", (text,))
+                return LogLine("cut" if "left out" in text and text.startswith("...") else "more", (text,))
             at, dated, end = found
             rest = line[end:]
         tag = _TAG.match(rest)
         if tag is None:
-            return _rule(_OURS, _text(rest), at, dated) or Said("unknown", (), at, dated)
+            return _rule(_OURS, _text(rest), at, dated) or LogLine("unknown", (), at, dated)
         name, message = tag[1], rest[tag.end() :]
         if name in (b"heartbeat", b"timeout"):
-            return Said(name.decode(), (), at, dated)
+            return LogLine(name.decode(), (), at, dated)
         for word in _TELLING:
             if word in message:
                 break
         else:
-            return Said("nothing", (), at, dated)
+            return LogLine("nothing", (), at, dated)
         text = _text(message).rstrip()
         if name == b"sqlerr" and (version := re.match(r"Version: '([^']{1,80})'(.*)", text)):
-            return Said("server", (version[1], version[2]), at, dated)
+            return LogLine("server", (version[1], version[2]), at, dated)
         if name == b"sqlerr" and (rows := _ROWS.match(text)):
-            return Said("rows", rows.groups(), at, dated)
+            return LogLine("rows", rows.groups(), at, dated)
         if name != b"output":
-            return Said("nothing", (), at, dated)
+            return LogLine("nothing", (), at, dated)
         text = text[logger.end() :] if (logger := _LOGGER.match(text)) else text
-        return _rule(_OUTPUT, text, at, dated) or Said("nothing", (), at, dated)
+        return _rule(_OUTPUT, text, at, dated) or LogLine("nothing", (), at, dated)
 
     def _stamp(self, line: bytes) -> tuple[float, bool, int] | None:
         """The instant at the beginning of a line, whether it has a year, and where what follows begins."""
@@ -192,11 +192,11 @@ class LineReader:
         return at + fraction, year is not None, found.end()
 
 
-def _rule(rules: tuple[tuple[str, re.Pattern[str]], ...], text: str, at: float, dated: bool) -> Said | None:
+def _rule(rules: tuple[tuple[str, re.Pattern[str]], ...], text: str, at: float, dated: bool) -> LogLine | None:
     for kind, pattern in rules:
         if found := pattern.match(text):
             words = tuple(word or "" for word in found.groups() or (found[0],))
-            return Said(kind, words, at, dated)
+            return LogLine(kind, words, at, dated)
     return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 
-from worker.history.log_line import Clock, LineReader, Said
+from worker.history.log_line import Clock, LineReader, LogLine
 from worker.history.log_steps import NAMES, READINGS, Stage, Walk
 from worker.history.log_walks import Event, Walks
 
@@ -57,37 +57,37 @@ class LogReader:
         """Take the next line."""
         self.lines += 1
         self._walks.line = self.lines
-        for said in self._reader.read(line):
-            self._take(said)
-        return self._given()
+        for parsed in self._reader.read(line):
+            self._take(parsed)
+        return self._new_events()
 
     def close(self) -> list[tuple[int, Event]]:
-        """The log is at its end."""
+        """Handle the end of the log."""
         self._end_error()
         self._walks.close()
-        return self._given()
+        return self._new_events()
 
-    def _given(self) -> list[tuple[int, Event]]:
-        given = self._walks.events
-        if given:
+    def _new_events(self) -> list[tuple[int, Event]]:
+        events = self._walks.events
+        if events:
             self._walks.events = []
-        return given
+        return events
 
-    def _take(self, said: Said) -> None:
-        if said.kind == "more":
-            self._more(said.words[0])
+    def _take(self, line: LogLine) -> None:
+        if line.kind == "more":
+            self._more(line.words[0])
             return
         self._end_error()
-        if said.kind == "unknown":
+        if line.kind == "unknown":
             self.unknown += 1
         else:
             self.understood += 1
-        now = self.clock.moment(said)
-        if said.kind in ("nothing", "unknown", "heartbeat"):
+        now = self.clock.moment(line)
+        if line.kind in ("nothing", "unknown", "heartbeat"):
             return
         self._walks.now = now
-        self._walks.at = _instant(said.at) if said.at is not None and said.dated else ""
-        getattr(self, f"_on_{said.kind}")(*said.words)
+        self._walks.at = _instant(line.at) if line.at is not None and line.dated else ""
+        getattr(self, f"_on_{line.kind}")(*line.words)
 
     def _on_step(self, from_: str, to: str, done: str) -> None:
         if self._ours and self._walks.running and not self._lost:

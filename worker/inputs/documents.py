@@ -114,8 +114,8 @@ def dotted(key: Key) -> str:
     return text.removeprefix(".")
 
 
-class Merged:
-    """Documents merged into one, which still knows the file and the key that each part came from.
+class MergedDocument:
+    """Documents merged into one, which keeps track of the file and the key that each part came from.
 
     Mappings merge, the lists named in `appended` (keys of the first level) grow, everything else is replaced.
     """
@@ -163,7 +163,7 @@ class Merged:
 class Section:
     """One mapping of a merged document. Keys are taken out one by one; `done()` refuses what is left."""
 
-    def __init__(self, merged: Merged, key: Key, value: Any) -> None:
+    def __init__(self, merged: MergedDocument, key: Key, value: Any) -> None:
         if not isinstance(value, dict):
             raise merged.error(key, "must be a mapping of keys")
         self._merged = merged

@@ -29,7 +29,7 @@ def problem(url: str) -> str:
         return _with_scheme(url)
     if _SCP_LIKE.fullmatch(url):
         return ""
-    return f"is no address for git: use {', '.join(SCHEMES)}://, user@host:path or an absolute path"
+    return f"is not an address for git: use {', '.join(SCHEMES)}://, user@host:path or an absolute path"
 
 
 def _characters(url: str) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON and YAML, taken strictly: data only, no key twice, nothing that grows when it is written out again.
+"""Strict parsing of JSON and YAML: data only, no duplicate keys, and no aliases that expand to something huge.
 
-Content decides the form: what starts with `{` is JSON and gets JSON's error messages; all else is YAML.
+The content decides the format: what starts with `{` is JSON and gets JSON's error messages; all else is YAML.
 """
 
 import json
@@ -15,14 +15,14 @@ _DIGITS = 300
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which however refuses a key that is there twice."""
+    """YAML's safe loader, which in addition refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ValueError(f"the key {key!r} is there twice (line {key_node.start_mark.line + 1})")
+                raise ValueError(f"duplicate key {key!r} (line {key_node.start_mark.line + 1})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -35,7 +35,7 @@ _Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
 
 
 def parse(text: str) -> Any:
-    """The value that a text stands for. Raises ValueError; for what begins like JSON, json.JSONDecodeError."""
+    """The value of a text. Raises ValueError; for a text that begins like JSON, json.JSONDecodeError."""
     try:
         if text.lstrip().startswith("{"):
             value = json.loads(
@@ -44,8 +44,8 @@ def parse(text: str) -> Any:
         else:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         if _size(value, {}) > MAX_VALUES:
-            raise ValueError(f"it comes to more than {MAX_VALUES} values")
-    # what PyYAML raises for a tag whose value is none of it, such as !!timestamp x
+            raise ValueError(f"more than {MAX_VALUES} values, with aliases expanded")
+    # the last ones are what PyYAML raises for a value that does not fit its tag, such as !!timestamp x
     except (yaml.YAMLError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return value
@@ -56,7 +56,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        raise ValueError(f"duplicate key {twice!r}")
     return mapping
 
 
@@ -71,9 +71,9 @@ def _integer(digits: str, make: Callable[[Any], int] = int, given: Any = None) -
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values a value comes to, each alias of YAML counted as all that it stands for.
+    """How many values a value consists of, with YAML's aliases expanded.
 
-    Raises RecursionError for one that holds itself, ValueError for a text that no file can hold.
+    Raises RecursionError for one that contains itself, ValueError for a text that cannot be encoded.
     """
     if isinstance(value, str):
         value.encode()

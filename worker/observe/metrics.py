@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from worker.builds import BuildEnd
 from worker.config import monitoring
 from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA
-from worker.status import DRAINING, RUNNING, STOPPING, Snapshot
+from worker.status import DRAINING, RUNNING, STOPPING, WorkerStatus
 from worker.verdict import CODES, DatasetResult, Outcome
 from worker.verdict.artifacts import Artifacts
 
@@ -43,7 +43,7 @@ class Sources:
     `waiting` raises OSError when that does not answer; `folders` are those of the worker, by their key.
     """
 
-    snapshot: Callable[[], Snapshot]
+    snapshot: Callable[[], WorkerStatus]
     waiting: Callable[[], Mapping[str, int]]
     folders: Callable[[], Mapping[str, Path]]
 
@@ -177,7 +177,7 @@ class _Now:
                 pass  # the folder is not there: nothing is said of it, and an alert on `absent` finds that
         return free
 
-    def _waiting(self, now: Snapshot, names: Iterable[str]) -> dict[str, float]:
+    def _waiting(self, now: WorkerStatus, names: Iterable[str]) -> dict[str, float]:
         if not now.gearman.connected:
             return {}
         try:
@@ -187,12 +187,12 @@ class _Now:
         return {name: waiting.get(f"build:{name}", 0) for name in names}
 
 
-def _info(now: Snapshot) -> Metric:
+def _info(now: WorkerStatus) -> Metric:
     labels = {"version": now.version, "manager": now.manager}
     return InfoMetricFamily("turbo_hipster_worker", "The worker: its version, and its name for Zuul", value=labels)
 
 
-def _ended(now: Snapshot, names: Iterable[str]) -> Metric:
+def _ended(now: WorkerStatus, names: Iterable[str]) -> Metric:
     family = CounterMetricFamily("turbo_hipster_jobs", "Jobs that have ended", labels=("job", "outcome"))
     counts = {(name, outcome): 0 for name in names for outcome in OUTCOMES}
     counts |= {(total.name, total.outcome): total.count for total in now.totals}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reasons for taking no job at the moment, one small class each, and the thread that asks them.
+"""Sensors, which may find reasons to take no job at the moment, and the thread that polls them.
 
-A sensor that has said no says yes again only with a tenth more room than it asks for, so that it does not go to and
-fro.
+After a sensor has objected, it needs a tenth more room than its limit before it agrees again, so that it does not
+flap.
 """
 
 from __future__ import annotations
@@ -137,38 +137,38 @@ def ask(sensor: Sensor) -> SensorState:
     try:
         reason = sensor.check()
     except OSError as error:
-        reason = f"{sensor.name} cannot be looked at: {error}"
+        reason = f"{sensor.name} cannot be checked: {error}"
     return SensorState(sensor.name, not reason, reason)
 
 
-class Watch:
-    """Asks the sensors again and again, in a thread of its own: a disk that hangs holds up nothing else.
+class SensorWatch:
+    """Polls the sensors in a thread of its own, so that a disk that hangs blocks nothing else.
 
-    `tell` is called with each answer: the reasons for taking no job, none when all is well.
+    `on_result` is called after each poll with the reasons to take no job, if any.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], tell: Callable[[list[str]], None]) -> None:
-        self._sensors, self._tell = sensors, tell
+    def __init__(self, sensors: Sequence[Sensor], on_result: Callable[[list[str]], None]) -> None:
+        self._sensors, self._on_result = sensors, on_result
         self._again = threading.Event()
         self._ended = False
         self.states: tuple[SensorState, ...] = ()
 
     def start(self) -> None:
-        """Ask for the first time, and go on."""
+        """Poll for the first time, and start the thread."""
         self._ask()
-        threading.Thread(target=self._go_on, name="sensors", daemon=True).start()
+        threading.Thread(target=self._poll, name="sensors", daemon=True).start()
 
     def replace(self, sensors: Sequence[Sensor]) -> None:
-        """Ask these from now on, and soon."""
+        """Poll these sensors from now on, and at once."""
         self._sensors = sensors
         self._again.set()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._ended = True
         self._again.set()
 
-    def _go_on(self) -> None:
+    def _poll(self) -> None:
         while True:
             self._again.wait(SECONDS)
             self._again.clear()
@@ -179,7 +179,7 @@ class Watch:
     def _ask(self) -> None:
         try:
             self.states = tuple(ask(sensor) for sensor in self._sensors)
-            self._tell([state.reason for state in self.states if not state.ok])
+            self._on_result([state.reason for state in self.states if not state.ok])
         except Exception:
             log.exception("the sensors could not be asked")
 

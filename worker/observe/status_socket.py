@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from worker.errors import ConfigError, TurboHipsterError
-from worker.status import Snapshot
+from worker.status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class StatusSocket:
         """What must stay open when the process goes to the background."""
         return [self._lock, self._socket]
 
-    def serve(self, snapshot: Callable[[], Snapshot]) -> None:
+    def serve(self, snapshot: Callable[[], WorkerStatus]) -> None:
         """Answer with what `snapshot` gives, in a thread of its own."""
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()}\n")
@@ -87,7 +87,7 @@ class StatusSocket:
         self._socket.close()
         self._lock.close()
 
-    def _loop(self, snapshot: Callable[[], Snapshot]) -> None:
+    def _loop(self, snapshot: Callable[[], WorkerStatus]) -> None:
         while True:
             try:
                 client, _ = self._socket.accept()

@@ -71,7 +71,7 @@ from ansible.module_utils.th_checkout.trees import TreeReader
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
-from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_tools.tools import tool_of
@@ -83,7 +83,7 @@ def look(params: Mapping[str, Any], log: CappedLog) -> dict[str, Any]:
     request = Request.of({"project": profile["name"], "url": params["url"]}, "")
     url = join_url(request.origin, request.project)
     # no limits: nothing is fetched but what is merged
-    git = Git(log, (request.origin,), Patience(1, params["fetch_time_limit"], 0))
+    git = Git(log, (request.origin,), RetryPolicy(1, params["fetch_time_limit"], 0))
     mirror = Mirror(git, Path(params["mirrors_dir"]), request.project, url)
     with mirror.locked():
         mirror.update()

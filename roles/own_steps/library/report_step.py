@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: report_step
 short_description: Record which of a project's own steps has failed, and fail
 description:
-  - For the C(rescue) of tasks that an operator has written. What they could not do is the operator's to look at,
-    whatever the job tests. So it is recorded in C(artifacts/errors.jsonl), with the file and the name of the task.
-  - Always fails, with the same words.
+  - For the C(rescue) of tasks that an operator has written. Their failures are the operator's to fix, whatever the job
+    tests. So they are recorded in C(artifacts/errors.jsonl), with the file and the name of the task.
+  - Always fails, with the same message.
 options:
   job_dir:
     description: The job's folder.
@@ -64,7 +64,7 @@ from ansible.module_utils.th_core.text import printable
 PRINTED = ("stderr", "module_stderr", "stdout", "module_stdout")
 LOOP_FAILED = "One or more items failed"
 LAST, TAIL = 300, 1500
-"""Characters of the last line that a program has printed, and of the end of all that it has."""
+"""Maximum characters of the last line that a program has printed, and of the end of its output."""
 
 
 def of_loop(result: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -74,8 +74,8 @@ def of_loop(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(failed, result) if str(result.get("msg", "")).startswith(LOOP_FAILED) else result
 
 
-def said(result: Mapping[str, Any]) -> str:
-    """What a task says that has failed: its message and, of a program, the end of what that has printed."""
+def output_of(result: Mapping[str, Any]) -> str:
+    """The output of a failed task: its message and, for a program, the end of its output."""
     one = of_loop(result)
     message = str(one.get("msg") or "").strip()
     printed = next((text for name in PRINTED if (text := str(one.get(name) or "").strip())), "")
@@ -101,7 +101,7 @@ def main() -> None:
     params = module.params
 
     def step() -> dict[str, Any]:
-        words = ": ".join(filter(None, (params["file"], params["task"], said(params["result"]))))
+        words = ": ".join(filter(None, (params["file"], params["task"], output_of(params["result"]))))
         raise StepError(params["code"], "\n".join(map(printable, words.split("\n"))))
 
     run_step(module, params["role"], params["job_dir"], step)

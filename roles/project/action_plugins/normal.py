@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a task runs a module: one of our roles on this very machine from where it lies, any other as Ansible does.
+"""How a task runs a module: in place if it belongs to these roles and runs on this machine, otherwise like Ansible.
 
-Ansible packs a module with all that it imports into an archive, anew for each task, and the module compiles the whole
-archive before it begins: for a machine that may be far away and have no Ansible. Ours has all of it, compiled already,
-and that packing took a third of a job's processor time. What the module is told and what it answers is the same
+For each task, Ansible packs a module with all that it imports into an archive, which the module compiles before it
+runs, because it may run on a remote machine without Ansible. This machine has all of it, already compiled, and the
+packing took a third of a job's processor time. The module's arguments and result are the same
 (https://docs.ansible.com/ansible/latest/dev_guide/developing_program_flow_modules.html).
 """
 
@@ -22,12 +22,12 @@ from ansible.plugins.action import ActionBase
 
 ROLES = Path(__file__).resolve().parents[2]
 PROFILE = "legacy"
-"""How values are written as JSON on the way to a module and back."""
+"""The profile by which values are encoded as JSON on the way to a module and back."""
 RUN_MODULE = ROLES / "project" / "files" / "run_module.py"
 
 
 def _imported(name: str, path: Path) -> ModuleType:
-    """A module from its file, because it is in no package, or another one has its name."""
+    """Import a module from its file, because it is not in a package or its name is taken."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -44,7 +44,7 @@ class ActionModule(packing.ActionModule):  # type: ignore[misc, name-defined]
     """Run a task's module."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What the module answers. One that answers nothing has failed, with what it has said on its way."""
+        """The module's result. Without one the task has failed, and its output is the reason."""
         module = self._in_place(task_vars or {})
         result: dict[str, Any]
         if module is None:
@@ -54,25 +54,25 @@ class ActionModule(packing.ActionModule):  # type: ignore[misc, name-defined]
         environment: dict[str, str] = {}
         self._compute_environment_string(environment)
         self._display.vvv(f"RUN {sys.executable} -P {RUN_MODULE} {module}, in a copy of this process")
-        ended = run_module.fork(str(module), self._told(task_vars), environment)
-        stdout, stderr = (text.decode(errors="replace") for text in (ended.stdout, ended.stderr))
+        finished = run_module.fork(str(module), self._arguments(task_vars), environment)
+        stdout, stderr = (text.decode(errors="replace") for text in (finished.stdout, finished.stderr))
         try:
             result.update(json.loads(stdout, cls=get_module_decoder(PROFILE, Direction.MODULE_TO_CONTROLLER)))
         except ValueError:
-            said = (stderr or stdout).strip().splitlines() or ["it said nothing"]
-            message = f"{self._task.action} ended with {ended.status} and without an answer: {said[-1]}"
+            output = (stderr or stdout).strip().splitlines() or ["it printed nothing"]
+            message = f"{self._task.action} ended with status {finished.status} and without a result: {output[-1]}"
             result.update(failed=True, msg=message, module_stderr=stderr, module_stdout=stdout)
         return result
 
-    def _told(self, task_vars: dict[str, Any] | None) -> bytes:
-        """The module's arguments, with what Ansible tells each module beside them."""
+    def _arguments(self, task_vars: dict[str, Any] | None) -> bytes:
+        """The module's arguments, including those that Ansible adds for each module."""
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         return json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode()
 
     def _in_place(self, task_vars: dict[str, Any]) -> Path | None:
-        """The module's file, where it is one of these roles' and its task runs on this machine, as this user."""
+        """The module's file, if it belongs to these roles and its task runs on this machine as this user."""
         task, here = self._task, self._connection.transport == "local" and not self._connection.become
         python = self._templar.template(task_vars.get("ansible_python_interpreter"))
         if not here or task.async_val or task.delegate_to or python != sys.executable:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a job's first step is run: as all are (`normal`), once Ansible has imported what the steps of the roles share.
+"""Running a job's first step like any other (`normal`), after Ansible has imported what the steps share.
 
-Ansible loads a plugin that has a module's own name in the process from which it forks those that run tasks, and all
-others in the forked ones. So this is the place where an import is done once, and not in each step, which that would
-take longer than all else about it.
+Ansible loads an action plugin with the name of a module in the process from which it forks the workers, and all others
+in the workers. So an import here is done once and not in each step, where it would take longer than everything else.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ from pathlib import Path
 import ansible.module_utils
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("th_checkout.checkout", "th_environment.find", "th_walk.walk", "th_dataset.snapshot")
+SHARED = (
+    "th_checkout.checkout", "th_environment.find", "th_walk.walk", "th_dataset.private_dataset",
+    "th_dataset.external_dataset",
+)  # fmt: skip
 """Modules that import most of what the steps import."""
 
 
@@ -26,7 +28,7 @@ def _preload() -> None:
     paths = ansible.module_utils.__path__
     paths.extend(folder for folder in folders if folder not in paths)
     for name in SHARED:
-        with contextlib.suppress(ImportError):  # a step that needs it says so
+        with contextlib.suppress(ImportError):  # a step that needs it reports that
             importlib.import_module(f"ansible.module_utils.{name}")
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a role's module from where it lies: ``python run_module.py MODULE [ARGUMENTS]``.
+"""Run a role's module in place: ``python run_module.py MODULE [ARGUMENTS]``.
 
 MODULE is a path, ``roles/<role>/library/<name>.py``. ARGUMENTS, a file or standard input, are JSON:
-``{"ANSIBLE_MODULE_ARGS": {…}}``; the answer is JSON on standard output. What modules of several roles share is found as
-under Ansible, as `ansible.module_utils`.
+``{"ANSIBLE_MODULE_ARGS": {…}}``; the result is JSON on standard output. Code that modules share is importable as under
+Ansible, from `ansible.module_utils`.
 
-Ansible itself, which has imported already what a module needs, runs it in a copy of its own process (`fork`).
+Ansible itself, which has already imported what a module needs, runs it in a fork of its own process (`fork`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import ansible.module_utils
 from ansible.module_utils import _internal, basic
 
 HANDLED = (signal.SIGALRM, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that Ansible, or what started it, may have set aside for itself."""
+"""Signals for which Ansible, or what started it, may have installed handlers."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a module has ended, as a shell counts (128 more than the signal), and what it has written."""
+class ModuleResult:
+    """A module's exit status, like a shell's (128 plus the signal), and its output."""
 
     status: int
     stdout: bytes
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def run(module: str) -> int:
-    """Run it; its exit status. A defect of its own is answered as Ansible answers one."""
+    """Run a module; returns its exit status. An exception is reported in the same way as by Ansible."""
     roles = Path(module).resolve().parents[2]
     ansible.module_utils.__path__.extend(map(str, sorted(roles.glob("*/module_utils"))))
     try:
@@ -61,11 +61,11 @@ def run(module: str) -> int:
     return 0
 
 
-def fork(module: str, arguments: bytes, environment: Mapping[str, str]) -> Ended:
-    """Run it in a copy of this process, and wait for its end.
+def fork(module: str, arguments: bytes, environment: Mapping[str, str]) -> ModuleResult:
+    """Run a module in a fork of this process, and wait for it to end.
 
-    The copy is like a process that was started for it: however it ends, this one goes on. It is of the same process
-    group. What it leaves running may keep its output open, and is not waited for.
+    However the fork ends, this process continues. It is in the same process group. Processes that it leaves running may
+    keep its output open, and are not waited for.
     """
     stdout, stderr = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdout", "stderr"))
     try:
@@ -78,26 +78,26 @@ def fork(module: str, arguments: bytes, environment: Mapping[str, str]) -> Ended
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             raise
-        return Ended(status if status >= 0 else 128 - status, _content(stdout), _content(stderr))
+        return ModuleResult(status if status >= 0 else 128 - status, _content(stdout), _content(stderr))
     finally:
         os.close(stdout)
         os.close(stderr)
 
 
 def _become(module: str, arguments: bytes, environment: Mapping[str, str], stdout: int, stderr: int) -> NoReturn:
-    """Be, in the copy, what a process would be that had been started for the module."""
+    """Turn the fork into what a process started for the module would be."""
     status = 1
     try:
         for number in HANDLED:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        atexit._clear()  # what Ansible does at its end: it removes its temporary files
+        atexit._clear()  # Ansible's handlers, which remove its temporary files
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (stdout, 1), (stderr, 2)):
             os.dup2(source, target)
         for file in map(int, os.listdir("/proc/self/fd")):
             if file > 2:
-                with contextlib.suppress(OSError):  # what the list itself was read from
+                with contextlib.suppress(OSError):  # the descriptor that the list was read from
                     os.close(file)
         sys.stdin = os.fdopen(0, closefd=False)
         sys.stdout, sys.stderr = (os.fdopen(file, "w", errors="backslashreplace", closefd=False) for file in (1, 2))

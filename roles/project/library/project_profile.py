@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   needed:
-    description: Whether the profile is read at all; else it has only C(name).
+    description: Whether the profile is read at all; otherwise it has only C(name).
     type: bool
     default: true
 author: turbo-hipster
@@ -60,8 +60,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import full, keep_reserve
-from ansible.module_utils.th_core.checks import WrongKey, shown
+from ansible.module_utils.th_core.artifacts import disk_full_message, keep_reserve
+from ansible.module_utils.th_core.checks import WrongKey, one_line
 from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_core.strict_yaml import read_yaml
 from ansible.module_utils.th_tools.profile import check_profile
@@ -70,7 +70,7 @@ PROJECT = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za
 
 
 def checked(project: str) -> str:
-    """The name of a project, if it is one. Raises StepError ``no_profile``."""
+    """The name of a project, if it is valid. Raises StepError ``no_profile``."""
     if not PROJECT.fullmatch(project):
         raise StepError("no_profile", f"th_job.project: {project!r} is not the name of a project.")
     return project
@@ -88,7 +88,7 @@ def load(projects_dir: Path, project: str) -> dict[str, Any]:
     except OSError as error:
         raise StepError("profile_wrong", f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise StepError("profile_wrong", f"{path} is not YAML: {shown(str(error))}") from None
+        raise StepError("profile_wrong", f"{path} is not YAML: {one_line(str(error))}") from None
     try:
         profile = check_profile(document)
     except WrongKey as error:
@@ -103,7 +103,7 @@ def own_steps(projects_dir: Path, project: str) -> list[str]:
 
 
 def make_folders(job_dir: Path) -> bool:
-    """Make the job's folders; whether there was anything to do."""
+    """Create the job's folders; returns whether any were missing."""
     changed = False
     for folder in (job_dir, job_dir / "artifacts", job_dir / "results"):
         if not folder.is_dir():
@@ -133,7 +133,7 @@ def main() -> None:
             try:
                 changed = make_folders(job_dir)
             except OSError as error:
-                if full(error):
+                if disk_full_message(error):
                     raise
                 module.fail_json(msg=f"th_job_dir {job_dir} cannot be made: {error.strerror}.")
         projects_dir, project = Path(module.params["projects_dir"]), module.params["project"]

@@ -8,24 +8,24 @@ DOCUMENTATION = r"""
 module: sandbox_report
 short_description: Report the isolation in force where code of changes runs
 description:
-  - Makes a box as builds and walks have it, and asks the kernel, from inside, what holds there.
-  - Fails with the code C(sandbox_unavailable) where no box can be made.
+  - Makes a box like those of builds and walks, and reads from inside which restrictions are in force.
+  - Fails with the code C(sandbox_unavailable) if no box can be made.
 options:
   sandbox:
     description: What code of changes runs in, C(th_sandbox) of the role C(project).
     type: dict
     required: true
   jobs_dir:
-    description: The folder of the jobs' folders. The box has a fresh one in it to write to, as the code of a job has.
+    description: The folder of the jobs' folders. The box can write to a new one in it, like the code of a job.
     type: path
     default: ""
   read_only:
-    description: Folders that the code of a job reads; those that are not there yet are left out.
+    description: Folders that the code of a job reads; those that do not exist yet are left out.
     type: list
     elements: path
     default: []
   dest:
-    description: A file to write the report to, as JSON, or C(error) with what is in the way; none when empty.
+    description: A file to write the report to, as JSON, or C(error) with the reason of a failure; none when empty.
     type: path
     default: ""
 author: turbo-hipster
@@ -43,8 +43,7 @@ report:
     - C(kind) and C(version) of the sandbox; C(namespaces) that are the box's own; C(no_new_privileges), C(seccomp) and
       C(capabilities) as the kernel has them; C(user) outside and inside; C(network), the interfaces inside.
     - C(cgroups) with their version (0 for none) and controllers; C(held) says for each limit of all processes together
-      what holds it; C(limits) are its values, 0 for none; C(rlimits) are those that one process has inside, as it
-      reads them.
+      what enforces it; C(limits) are the values, 0 for none; C(rlimits) are those of one process, as read inside.
   type: dict
   returned: success
 """
@@ -63,7 +62,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.box import Box, Settings
-from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import Group
 from ansible.module_utils.th_sandbox.contain import Contained, base_environment
 
@@ -91,25 +90,25 @@ _RLIMITS = {
 
 
 def report(settings: Settings, jobs_dir: str = "", read_only: Sequence[str] = ()) -> dict[str, Any]:
-    """What holds in a box of these settings. Raises StepError ``sandbox_unavailable``."""
-    told: list[str] = []
+    """The restrictions in a box with these settings. Raises StepError ``sandbox_unavailable``."""
+    output_lines: list[str] = []
     if not jobs_dir:
-        status = _run(["/bin/sh", "-c", _PROBE], "/", Box(settings), told)
+        status = _run(["/bin/sh", "-c", _PROBE], "/", Box(settings), output_lines)
     else:
         there = [Path(path) for path in read_only if os.path.exists(path)]
         try:
             with tempfile.TemporaryDirectory(prefix=".th-check-", dir=jobs_dir) as made:
                 argv = ["/bin/sh", "-c", _PROBE + _PLACES, "sh", *map(str, there)]
-                status = _run(argv, made, Box(settings, there, [Path(made)]), told)
+                status = _run(argv, made, Box(settings, there, [Path(made)]), output_lines)
         except OSError as error:
             raise StepError("sandbox_unavailable", f"{jobs_dir}: {error.strerror}.") from None
     if status != 0:
-        said = " ".join(line for line in told if not re.match("(ns|status|limit|device) ", line))[-500:]
+        problem = " ".join(line for line in output_lines if not re.match("(ns|status|limit|device) ", line))[-500:]
         if status == _CANNOT_WRITE:
-            said = f"in the box, the folders of jobs cannot be used as outside: {said}"
-        raise StepError("sandbox_unavailable", f"The box cannot be used: {said or 'it says nothing'}.")
-    inside = dict(re.findall(r"^status (\w+):\t(.*)$", "\n".join(told), re.MULTILINE))
-    own = [line.split()[1:] for line in told if line.startswith("ns ")]
+            problem = f"in the box, the folders of jobs cannot be used as outside: {problem}"
+        raise StepError("sandbox_unavailable", f"The box cannot be used: {problem or 'it printed nothing'}.")
+    inside = dict(re.findall(r"^status (\w+):\t(.*)$", "\n".join(output_lines), re.MULTILINE))
+    own = [line.split()[1:] for line in output_lines if line.startswith("ns ")]
     return {
         "kind": settings.kind,
         "version": _version(settings.kind),
@@ -118,15 +117,15 @@ def report(settings: Settings, jobs_dir: str = "", read_only: Sequence[str] = ()
         "seccomp": inside["Seccomp"] == "2",
         "capabilities": inside["CapEff"],
         "user": {"outside": os.geteuid(), "inside": int(inside["Uid"].split()[0])},
-        "network": [line.split()[1] for line in told if line.startswith("device ")],
-        **_limits(settings, told),
+        "network": [line.split()[1] for line in output_lines if line.startswith("device ")],
+        **_limits(settings, output_lines),
     }
 
 
-def _run(argv: Sequence[str], folder: str, box: Box, told: list[str]) -> int | None:
-    """The exit status of a command in a box; None when it took too long."""
+def _run(argv: Sequence[str], folder: str, box: Box, output_lines: list[str]) -> int | None:
+    """The exit status of a command in a box; None if it took too long."""
     environment = {**base_environment(folder), "TH_WRITABLE": folder}
-    with Contained(argv, cwd=folder, env=environment, box=box, on_line=told.append) as contained:
+    with Contained(argv, cwd=folder, env=environment, box=box, on_line=output_lines.append) as contained:
         try:
             status: int | None = contained.wait(TIME_LIMIT)
         except subprocess.TimeoutExpired:
@@ -135,18 +134,18 @@ def _run(argv: Sequence[str], folder: str, box: Box, told: list[str]) -> int | N
     return status
 
 
-def _limits(settings: Settings, told: Sequence[str]) -> dict[str, Any]:
-    places, held = Places.find() if settings.cgroups else Places(0), set[str]()
+def _limits(settings: Settings, output_lines: Sequence[str]) -> dict[str, Any]:
+    places, held = ControlGroups.find() if settings.cgroups else ControlGroups(0), set[str]()
     if places.version:
         try:
             with Group(places, settings.limits) as group:
                 held = group.held
         except OSError:
-            places = Places(0)
+            places = ControlGroups(0)
     kernel = f"control group v{places.version}"
     by = {name: kernel if controller in held else "looking" for name, controller in _CONTROLLERS.items()}
     words = {
-        name: next((line[31:].split()[0] for line in told if line.startswith(f"limit {text}")), "")
+        name: next((line[31:].split()[0] for line in output_lines if line.startswith(f"limit {text}")), "")
         for name, text in _RLIMITS.items()
     }
     return {

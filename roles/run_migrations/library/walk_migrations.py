@@ -105,7 +105,13 @@ import signal
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.th_core.artifacts import forget_errors, forget_walk, full, report_error, unrecorded
+from ansible.module_utils.th_core.artifacts import (
+    disk_full_message,
+    forget_errors,
+    forget_walk,
+    not_recorded_message,
+    report_error,
+)
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb
@@ -175,7 +181,7 @@ def main() -> None:
         except mariadb.ServerError as trouble:
             raise StepError("server_failed", str(trouble)) from trouble
         except OSError as trouble:
-            if not (detail := full(trouble)):
+            if not (detail := disk_full_message(trouble)):
                 raise
             raise StepError("disk_full", detail) from trouble
     except StepError as trouble:
@@ -183,7 +189,7 @@ def main() -> None:
         try:
             report_error(job_dir, ROLE, trouble.code, trouble.detail, dataset=name)
         except OSError as problem:
-            detail += f" ({unrecorded(job_dir, problem)})"
+            detail += f" ({not_recorded_message(job_dir, problem)})"
         module.fail_json(msg=detail, code=trouble.code)
     results, size = job_dir / "results", limits.log_bytes
     with contextlib.suppress(OSError):  # they are for people; what the verdict needs is there

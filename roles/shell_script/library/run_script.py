@@ -101,15 +101,15 @@ def run_script(params: Mapping[str, Any]) -> dict[str, Any]:
     log = CappedLog(log_file, params["log_limit"])
     limit = params["time_limit"]
     try:
-        ended = run_contained(argv, cwd=src, env=environment, box=box, log=log, time_limit=limit)
+        result = run_contained(argv, cwd=src, env=environment, box=box, log=log, time_limit=limit)
     finally:
         log.close()
-    said = message(work)
-    if error := failure(ended, said, limit):
+    reported = message(work)
+    if error := failure(result, reported, limit):
         raise error
-    document = {"message": said, "exit": ended.exit, "seconds": round(ended.seconds, 3)}
+    document = {"message": reported, "exit": result.exit, "seconds": round(result.seconds, 3)}
     write_json(job_dir / "artifacts" / "plugin.json", document)
-    return {"changed": True, "message": said}
+    return {"changed": True, "message": reported}
 
 
 def main() -> None:

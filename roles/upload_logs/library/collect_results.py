@@ -107,7 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.step import StepError, run_step
 from ansible.module_utils.th_mask.mask import Masker
 from ansible.module_utils.th_mask.secrets import collect, read_files, read_variables
-from ansible.module_utils.th_publish.copy import Copy, Limits
+from ansible.module_utils.th_publish.copy import Copy, CopyLimits
 from ansible.module_utils.th_publish.place import beside, parts_of, remove
 
 
@@ -125,7 +125,7 @@ def secrets_of(params: Mapping[str, Any]) -> list[str]:
 def collect_results(params: Mapping[str, Any]) -> dict[str, Any]:
     """Make the copy; the module's result. Raises StepError ``upload_failed``."""
     place = Path(params["root"], *parts_of(params["log_path"]))
-    limits = Limits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
+    limits = CopyLimits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
     copy = Copy(limits, Masker(secrets_of(params)), frozenset(map(str.lower, params["refused_extensions"])))
     made: Path | None = None
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way out of a build's box: a proxy that connects only to where a build may.
+"""Network access for a build's box: a proxy that connects only to allowed destinations.
 
 Imports `th_core`.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client asks a proxy for, read strictly: what two readers could understand in two ways is not passed on."""
+"""Strict parsing of requests to a proxy: ambiguous ones, which another parser could read differently, are refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible.module_utils.th_egress.rules import normal
 HOP_BY_HOP = frozenset(
     ("connection", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host")
 )
-"""Headers of one connection, and the host, which is the one that was asked for. Those of proxies come to them."""
+"""Hop-by-hop headers, and Host, which is set to the requested one. Headers for proxies are treated likewise."""
 FRAMING = frozenset(("content-length", "transfer-encoding"))
-"""Headers that say where a message ends: which of them are there is decided here, and not by a header of the sender."""
+"""Headers that determine the end of a message, which the sender's ``Connection`` header must not remove."""
 _NEVER_OF_ONE_CONNECTION = FRAMING | {"host", "expect", "content-encoding", "content-range", "content-type"}
 
 _LINE = re.compile(r"(?P<method>[A-Z]{1,20}) (?P<target>[!-~]+) HTTP/1\.[01]")
@@ -56,12 +56,12 @@ class Request:
 
     @property
     def tunnel(self) -> bool:
-        """Whether it asks for a connection that only the two ends understand."""
+        """Whether it asks for a tunnel."""
         return not self.path
 
     @property
     def authority(self) -> str:
-        """The host and port, as headers have them."""
+        """The host and port in the form of headers."""
         full = authority(self.host, self.port)
         return full if self.tunnel or self.port != 80 else full.removesuffix(":80")
 
@@ -100,14 +100,13 @@ def read_head(head: bytes) -> tuple[str, list[tuple[str, str]]]:
 
 
 def passed_on(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers that are not those of one connection. A ``Connection`` header takes none away that frames the
-    message."""
+    """The end-to-end headers. A ``Connection`` header cannot remove one that frames the message."""
     left_out = (HOP_BY_HOP | _options(headers)) - {"content-length"}
     return [(name, value) for name, value in headers if name.lower() not in left_out and not _of_proxy(name)]
 
 
 def answered(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an answer that are passed on, with one thing that says where it ends. Raises ValueError."""
+    """The headers of a response that are passed on, with exactly one that determines its end. Raises ValueError."""
     coded = [(name, value) for name, value in headers if name.lower() == "transfer-encoding"]
     lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
     if len(coded) > 1 or (not coded and (len(lengths) > 1 or not all(map(_is_length, lengths)))):
@@ -116,7 +115,7 @@ def answered(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _with_length(headers: Sequence[tuple[str, str]], length: str) -> list[tuple[str, str]]:
-    """Headers with the length that is said in them replaced by this one, said once, or by none ("")."""
+    """The headers with their Content-Length replaced by a single one, or by none ("")."""
     places = [index for index, (name, _) in enumerate(headers) if name.lower() == "content-length"]
     kept = [one for index, one in enumerate(headers) if index not in places]
     if places and length:
@@ -125,7 +124,7 @@ def _with_length(headers: Sequence[tuple[str, str]], length: str) -> list[tuple[
 
 
 def _options(headers: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """The headers that a message says to be those of one connection."""
+    """The headers that a message declares as hop-by-hop."""
     lists = [value for name, value in headers if name.lower() in ("connection", "proxy-connection")]
     return frozenset(word.strip().lower() for value in lists for word in value.split(","))
 
@@ -135,15 +134,15 @@ def _of_proxy(name: str) -> bool:
 
 
 def _length(headers: Sequence[tuple[str, str]]) -> int:
-    """How long the body of a request is. Raises ValueError for what somebody else could read otherwise."""
+    """The length of a request's body. Raises ValueError if it is ambiguous."""
     if _options(headers) & _NEVER_OF_ONE_CONNECTION:
         raise ValueError("a Connection header cannot take away what belongs to the message")
-    # servers that hand headers on as variables take the one for the other
+    # servers that pass headers on as variables confuse the two
     if any("_" in name and name.lower().replace("_", "-") in FRAMING | {"host"} for name, _ in headers):
         raise ValueError("this is no header of HTTP")
     lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
     if any(name.lower() == "transfer-encoding" for name, _ in headers):
-        raise ValueError("the length of what is sent has to be said")
+        raise ValueError("the request needs a Content-Length")
     if not lengths:
         return 0
     length = lengths.pop()

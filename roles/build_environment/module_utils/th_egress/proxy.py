@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way out of a build's box: an HTTP proxy that connects only to where a build may.
+"""The only network access of a build's box: an HTTP proxy that connects only to allowed destinations.
 
-It resolves names itself and connects to the very address that it has checked, or hands that on to another proxy, so no
-answer of a name server comes between. It takes connections that are made in the box, on a socket of the box's loopback
-that files/with_way_out.py hands out before anything of the project runs.
+It resolves names itself and connects to the address that it has checked, or passes that to another proxy, so that no
+later DNS answer can change it. It accepts connections on a socket of the box's loopback, which files/with_way_out.py
+passes out of the box before any code of the project runs.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from ansible.module_utils.th_egress.upstream import Upstream, Upstreams
 
 HEAD_LIMIT = LIMIT
 CONNECTIONS = 200
-"""How many there are at once; more wait."""
+"""Maximum number of concurrent connections; more have to wait."""
 HEAD_TIME = 60.0
 REMEMBERED = 100
 ADDRESSES_TRIED = 4
-"""How many addresses of a name another proxy is asked for."""
+"""Maximum number of a name's addresses that are tried through another proxy."""
 
 
 class Proxy:
-    """The way out of one build, in a thread of its own.
+    """The proxy of one build, in a thread of its own.
 
-    `refused`, `unreachable` and `failed_indexes` say what came of it.
-    Use as a context manager, and in it `door` for each command. `tell` is called with lines for the log, from the
-    thread.
+    `refused`, `unreachable` and `failed_indexes` are the results. Use it as a context manager, and in it `door` for
+    each command. `log_line` is called with lines for the log, from the thread.
     """
 
-    def __init__(self, rules: Rules, upstreams: Upstreams, tell: Callable[[str], None]) -> None:
-        self._rules, self._upstreams, self._tell = rules, upstreams, tell
+    def __init__(self, rules: Rules, upstreams: Upstreams, log_line: Callable[[str], None]) -> None:
+        self._rules, self._upstreams, self._log_line = rules, upstreams, log_line
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.refused: dict[str, str] = {}
@@ -60,7 +59,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def door(self) -> Iterator[int]:
-        """The number of the file that files/with_way_out.py is to inherit; closed again on leaving."""
+        """The descriptor for files/with_way_out.py to inherit; it is closed on leaving."""
         ours, theirs = socket.socketpair()
         over = asyncio.Event()
         with ours, theirs:
@@ -76,7 +75,7 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _end(self) -> None:
-        """End what no door waits for any more: questions for names."""
+        """Cancel the remaining tasks, which are name look-ups."""
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -92,10 +91,10 @@ class Proxy:
         await asyncio.gather(accepting, *tasks, return_exceptions=True)
 
     async def _accept(self, channel: socket.socket, tasks: set[asyncio.Task[None]]) -> None:
-        told = asyncio.Event()
-        self._loop.add_reader(channel, told.set)
+        readable = asyncio.Event()
+        self._loop.add_reader(channel, readable.set)
         try:
-            await told.wait()
+            await readable.wait()
         finally:
             self._loop.remove_reader(channel)
         _, handles, _, _ = socket.recv_fds(channel, 1, 1)
@@ -149,10 +148,11 @@ class Proxy:
         key = printable(f"{request.host}:{request.port}"[:300])
         if key not in where and len(where) < REMEMBERED:
             where[key] = problem
-            self._tell(line)
+            self._log_line(line)
 
     async def _outward(self, request: Request) -> Streams:
-        """A connection to where the request goes, with what is said first. Raises RefusedError, UnreachableError."""
+        """A connection to the destination of the request, and the first bytes to send. Raises RefusedError,
+        UnreachableError."""
         trusted = self._rules.trusts(request.host, request.port)
         upstream = self._upstreams.towards(request.host, request.port, request.tunnel)
         try:
@@ -179,8 +179,8 @@ class Proxy:
         return await connect(request.host, request.port, found)
 
     async def _through_to_address(self, upstream: Upstream, request: Request) -> Streams:
-        """A tunnel of another proxy to an address that was checked. By a name it could find another place, one of its
-        own network, and a page is asked for by name: so for that, too, it has to be a tunnel."""
+        """A tunnel through another proxy to the checked address. Given a name, that proxy could resolve it to an
+        address in its own network; a plain request contains the name, so it needs a tunnel, too."""
         try:
             found = await self._names.addresses(request.host, False)
         except UnreachableError as error:
@@ -196,7 +196,7 @@ class Proxy:
         raise problem
 
     async def _through(self, upstream: Upstream, tunnel_to: str) -> Streams:
-        """A connection to another proxy, or by its tunnel to a host and port."""
+        """A connection to another proxy, or through its tunnel to a host and port."""
         server = await connect(upstream.host, upstream.port, await self._names.addresses(upstream.host, True))
         if tunnel_to:
             server[1].write(tunnel(tunnel_to, upstream.authorization))
@@ -232,7 +232,7 @@ async def _both(*ways: Coroutine[Any, Any, None]) -> None:
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, length: int | None = None) -> None:
-    """Copy `length` bytes, or all; after all, the other side hears that nothing more comes."""
+    """Copy `length` bytes, or everything up to the end, which is then signalled to the other side."""
     try:
         while length is None or length > 0:
             data = await source.read(HEAD_LIMIT if length is None else min(length, HEAD_LIMIT))
@@ -248,7 +248,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, leng
 
 
 async def _copy_response(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Copy the one response, and say that it is the last."""
+    """Copy the only response, marked as the last one."""
     interim = True
     while interim:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of hosts and connections to their addresses, as the way out of a build's box has them."""
+"""Resolving host names and connecting to their addresses, for the proxy of a build's box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.module_utils.th_egress.rules import Address
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 LIMIT = 64 * 1024
-"""Bytes that are read ahead of a connection."""
+"""Bytes that are buffered for a connection."""
 CONNECT_TIME = 10.0
 """Seconds that one address, or a name server, may take to answer."""
 NAME_TIME = 60.0
@@ -24,7 +24,7 @@ THREADS = 8
 
 
 class UnreachableError(Exception):
-    """A host that may be connected to, and cannot be; `status` is what HTTP says for it."""
+    """An allowed host cannot be connected to; `status` is the HTTP status for that."""
 
     def __init__(self, problem: str, status: str = "502 Bad Gateway") -> None:
         super().__init__(problem)
@@ -45,7 +45,7 @@ class Resolver:
         self._threads = {trusted: ThreadPoolExecutor(THREADS) for trusted in (True, False)}
 
     def close(self) -> None:
-        """Leave the threads; what they still ask for is of no interest."""
+        """Abandon the threads and their pending look-ups."""
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -57,7 +57,7 @@ class Resolver:
             if len(self._asked) >= REMEMBERED:
                 self._asked = {key: asked for key, asked in self._asked.items() if key[1]}
             answer = asyncio.create_task(self._ask(host, trusted))
-            answer.add_done_callback(_has_failed)  # it may be that nobody waits for it any more
+            answer.add_done_callback(_has_failed)  # nobody may be waiting for it any more
             self._asked[host, trusted] = now, answer
         return await asyncio.shield(answer)
 

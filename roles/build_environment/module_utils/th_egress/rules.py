@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a build may connect to: the public internet, the operator's indexes, and what the operator has named."""
+"""The destinations that a build may connect to: the public internet, the indexes, and what the operator has named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PORTS = {"http": 80, "https": 443}
 NOT_OUTSIDE = tuple(
     map(
         ipaddress.ip_network,
-        # written down, because what Python calls global leaves out networks that companies do use for public things
+        # listed here, because Python's `is_global` excludes networks that companies use for public servers
         (
             "0.0.0.0/8",  # this host
             "10.0.0.0/8",  # private, RFC 1918
@@ -66,7 +66,7 @@ _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|\*|(?:\*\.)?[A-Za-z0-9_][A-Za-z
 
 
 class RefusedError(Exception):
-    """A connection that a build may not have; says why. `outside` is whether it would leave this network."""
+    """A build may not make this connection; the text says why. `outside` is whether it would leave this network."""
 
     def __init__(self, why: str, outside: bool = False) -> None:
         super().__init__(f"{why}; sandbox_build_hosts")
@@ -82,7 +82,7 @@ class Named:
 
     @classmethod
     def of(cls, entry: str) -> Named:
-        """Read one. Raises StepError ``playbook_failed``."""
+        """Parse an entry. Raises StepError ``playbook_failed``."""
         match = _HOST.fullmatch(entry)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
             wanted = "a name (example.org, *.example.org, *) or an address, and a port after a colon if need be"
@@ -90,7 +90,7 @@ class Named:
         return cls(normal(match["host"]), int(match["port"]) if match["port"] else None)
 
     def matches(self, host: str, port: int) -> bool:
-        """Whether it means this host (as `normal` gives it) and port."""
+        """Whether it matches this host (normalized by `normal`) and port."""
         if self.host == "*":
             found = True
         elif self.host.startswith("*."):
@@ -101,7 +101,7 @@ class Named:
 
     @property
     def exact(self) -> bool:
-        """Whether it is one host's name, so that it is meant wherever that one is."""
+        """Whether it names a single host, which is then allowed at any address."""
         return "*" not in self.host
 
 
@@ -131,7 +131,7 @@ class Rules:
         return any(one.exact for one in found)
 
     def check(self, address: Address) -> None:
-        """Raises RefusedError for what is not outside."""
+        """Raise RefusedError for an address that is not outside."""
         if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
             self.check(ipaddress.IPv4Address(address.packed[-4:]))
         if address in self.own or any(address in network for network in NOT_OUTSIDE):
@@ -139,7 +139,7 @@ class Rules:
 
 
 def normal(host: str) -> str:
-    """A host as it is compared."""
+    """A host in normalized form."""
     return host.strip("[]").rstrip(".").lower()
 
 
@@ -160,7 +160,7 @@ def index_values(environment: Mapping[str, str]) -> list[str]:
 
 
 def local_folders(values: Iterable[str]) -> list[Path]:
-    """Those of `index_values` that are on this machine."""
+    """The folders on this machine among the `index_values`."""
     paths = [unquote(urlsplit(value).path) if value.startswith("file:") else value for value in values]
     return [Path(path) for path in paths if path.startswith("/")]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proxy that the operator's environment names: builds go through it, and never see its password."""
+"""The operator's proxy from the environment: builds are connected through it, and never see its password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Upstream:
 
     @classmethod
     def of(cls, name: str, url: str) -> Upstream:
-        """The one that a variable names. Raises StepError ``playbook_failed``."""
+        """The proxy that a variable names. Raises StepError ``playbook_failed``."""
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port or 80
@@ -53,7 +53,7 @@ class Upstreams:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Upstreams:
-        """Those that an environment names, in small letters first, as curl and uv do."""
+        """The proxies of an environment; lower-case variables are preferred, as by curl and uv."""
 
         def value(*names: str) -> Upstream | None:
             for name in names:
@@ -86,5 +86,5 @@ def _means(entry: str, host: str, port: int) -> bool:
 
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what names proxies."""
+    """An environment without the proxy variables."""
     return {name: value for name, value in environment.items() if name.lower() not in NAMES}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One environment that is being built: what the role's steps do, and what one step leaves for the next.
+"""One environment being built: what the role's steps do, and the state that each step passes to the next.
 
-That is a file in the job's folder (docs/artifacts.md), which no box has. Each step adds what it is to install to
-`source`, and installs the wheels of all of that, so that what one step brings fits what others have brought.
-`pending` says that wheels alone will not do: then the step that builds installs all of it, by one command. Before
-that step no code of a project runs, so what comes before may use the cache that all jobs share.
+The state is a file in the job's folder (docs/artifacts.md), which no box can see. Each step adds its requirements to
+`source` and installs the wheels for all of `source`, so that the packages of all steps are compatible. `pending` says
+that wheels are not enough: then the building step installs everything with one command. No code of a project runs
+before that step, so the earlier ones may use the cache that all jobs share.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_environment.build_box import Workplace
-from ansible.module_utils.th_environment.install import Installer, Place
+from ansible.module_utils.th_environment.install import Installer, Site
 from ansible.module_utils.th_environment.kept import abandon, keep, prune
 from ansible.module_utils.th_environment.package_caches import Caches
 from ansible.module_utils.th_environment.recipe import Python, Recipe
 from ansible.module_utils.th_environment.source import Source, static_dependencies
 from ansible.module_utils.th_environment.uv import installed
 from ansible.module_utils.th_sandbox.box import Settings
-from ansible.module_utils.th_sandbox.capped_log import CappedLog, carried_on
+from ansible.module_utils.th_sandbox.capped_log import CappedLog, continued_log
 
 FILE = "environment-build.json"
 NOTHING = Source((), (), (), "none", ())
 MERGED = ("release", "tip")
-"""Kinds of code that is merged: what they build has a cache that is kept."""
+"""Kinds of merged code, for which the cache of built packages is kept."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What builds of a job have in common: the options of `find_environment` that later steps need."""
+class JobOptions:
+    """The options of `find_environment` that all builds of a job share and later steps need."""
 
     job_dir: str
     project: str
@@ -57,19 +57,19 @@ class Given:
 
     def open_log(self) -> CappedLog:
         """The log of the builds."""
-        return carried_on(self.log, self.log_limit)
+        return continued_log(self.log, self.log_limit)
 
 
 @dataclass
 class Build:
-    """One environment that is being built.
+    """One environment being built.
 
-    `folder` is where: the job's, or one of the kept ones. `shared` is one that holds nothing but wheels, for changes
-    that ask for the same. `begun` and `deadline` are of the machine's clock that does not jump. `declared` says that
-    what the project declares to need is among what was installed.
+    `folder` is the job's, or that of a kept environment. A `shared` one contains only wheels, and is for all changes
+    with the same requirements. `begun` and `deadline` are on the monotonic clock. `declared` says that the
+    dependencies that the project declares were among what was installed.
     """
 
-    given: Given
+    given: JobOptions
     stage: str
     kind: str
     commit: str
@@ -90,12 +90,12 @@ class Build:
 
     @property
     def file(self) -> Path:
-        """The file that the steps leave to each other."""
+        """The file with the state of the build."""
         return self.job_dir / FILE
 
     @property
     def kept(self) -> bool:
-        """Whether others may use the environment, too."""
+        """Whether other jobs may use the environment, too."""
         return self.folder != self.given.job_dir
 
     @property
@@ -109,18 +109,18 @@ class Build:
         return Path(self.folder) / "venv"
 
     @property
-    def _place(self) -> Place:
+    def _site(self) -> Site:
         folder = Path(self.folder)
         own = Caches(Path(self.given.cache_dir)).of_project(self.given.project) if self.kind in MERGED else None
-        return Place(folder / "src" if self.shared else self.src, self.venv, folder / "build", own)
+        return Site(folder / "src" if self.shared else self.src, self.venv, folder / "build", own)
 
     def save(self) -> None:
-        """Leave it for the next step."""
+        """Write the state for the next step."""
         write_text(self.file, as_text(asdict(self)), 0o600)
 
     @classmethod
     def read(cls, path: Path) -> Build:
-        """What the step before has left. Raises StepError."""
+        """Read the state that the previous step has written. Raises StepError."""
         document = read_json(path)
         if not document:
             raise StepError("playbook_failed", f"there is no {path}: the step find_environment has to come first.")
@@ -130,11 +130,11 @@ class Build:
         source: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values["source"].items()
         }
-        return cls(**{**values, "given": Given(**values["given"]), "source": Source(**source)})
+        return cls(**{**values, "given": JobOptions(**values["given"]), "source": Source(**source)})
 
     def create(self, log: CappedLog) -> None:
-        """Make an environment without packages. Raises StepError."""
-        self._installer(log).create(self.recipe, self._place, self.deadline)
+        """Create an environment without packages. Raises StepError."""
+        self._installer(log).create(self.recipe, self._site, self.deadline)
 
     def install_requirements(
         self,
@@ -144,19 +144,21 @@ class Build:
         project: str,
         extras: Sequence[str],
     ) -> None:
-        """Install the wheels of what files of the checkout name, and the project declares. Raises StepError."""
+        """Install wheels for requirement files of the checkout and the project's declared dependencies. Raises
+        StepError.
+        """
         self.declared = True
         self._wheels(log, self._source(log, requirements, constraints, self.source.packages, project, extras))
 
     def install_packages(self, log: CappedLog, packages: Sequence[str]) -> None:
-        """Install the wheels of packages by their names. Raises StepError."""
+        """Install wheels for packages by name. Raises StepError."""
         before = self.source
         if packages:
             self._wheels(log, Source(**{**before.__dict__, "packages": (*before.packages, *packages)}))
 
     def install_project(self, log: CappedLog, project: str, extras: Sequence[str]) -> None:
-        """Build and install what no wheel is there for, and the project itself; one that says in its build that it is
-        not to be installed, without that. Raises StepError."""
+        """Build and install what has no wheel, and the project itself, unless its build says that it is not meant to be
+        installed. Raises StepError."""
         before = self.source
         self.source = self._source(log, before.requirements, before.constraints, before.packages, project, extras)
         root = self.recipe.root(self.src)
@@ -173,23 +175,23 @@ class Build:
             self._build(log, root)
 
     def finish(self, log: CappedLog) -> dict[str, Any]:
-        """Keep the environment, where it is one to keep, and write down what is installed. Its entry of
+        """Keep the environment, if it is to be kept, and record what is installed; returns its entry of
         environment.json."""
         folder = Path(self.folder)
-        remove(self._place.home)
+        remove(self._site.home)
         if self.shared:
             tools = {(str(tool), str(scheme)) for tool, scheme in self.given.tools}
             self._workplace(log).compile(self.recipe, self.venv, folder / "bytecode", tools)
         if self.kept:
             if not self.shared:
-                remove(self.src / ".git")  # it has served for the version; it may be larger than all the rest
+                remove(self.src / ".git")  # only needed to find the version, and may be large
             keep(folder, {"project": self.given.project, "python": self.recipe.python.version})
             prune(Path(self.given.environments_dir), self.given.cache_keep)
         self.file.unlink(missing_ok=True)
         return self.record(cached=False)
 
     def record(self, cached: bool) -> dict[str, Any]:
-        """Write down where the environment is and what is installed: its entry of environment.json."""
+        """Record where the environment is and what is installed; returns its entry of environment.json."""
         entry = {
             "stage": self.stage,
             "src": str(self.src),
@@ -208,8 +210,8 @@ class Build:
         return entry
 
     def give_up(self) -> None:
-        """Leave nothing of a build that has failed to others."""
-        remove(self._place.home)
+        """Remove what a failed build has left, so that others do not use it."""
+        remove(self._site.home)
         if self.kept:
             abandon(Path(self.folder))
 
@@ -224,16 +226,16 @@ class Build:
         return source
 
     def _wheels(self, log: CappedLog, source: Source) -> None:
-        """Install wheels, through the cache that all jobs share; what takes a build is left to the step that builds."""
+        """Install wheels through the cache that all jobs share; what has to be built is left to the building step."""
         self.source = source
         if self.pending:
             return
         root, installer = self.recipe.root(self.src), self._installer(log)
         plain = installer.plain(source, root)
-        if plain and installer.wheels(self.recipe, self._place, source, plain, root, self.deadline):
+        if plain and installer.wheels(self.recipe, self._site, source, plain, root, self.deadline):
             return
         self.pending = True
-        if self.shared:  # others ask for the same, and would get what this change builds
+        if self.shared:  # others with the same requirements must not get what this change builds
             self.give_up()
             self.folder, self.shared = self.given.job_dir, False
             self.create(log)
@@ -247,7 +249,7 @@ class Build:
         else:
             words = []
         if words:
-            self._installer(log).build(self.recipe, self._place, source, words, root, self.deadline)
+            self._installer(log).build(self.recipe, self._site, source, words, root, self.deadline)
 
     def _workplace(self, log: CappedLog) -> Workplace:
         given = self.given

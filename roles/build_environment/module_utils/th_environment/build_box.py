@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an environment is built: the box, what is seen and set in it, and the way out of it."""
+"""The box that an environment is built in: its files, its variables, and its access to the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True)
 class Workplace:
-    """What all builds of a job have in common. `programs` is the folder of the role's files."""
+    """What all builds of a job share. `programs` is the folder of the role's files."""
 
     sandbox: Settings
     passed: Sequence[str]
@@ -43,9 +43,8 @@ class Workplace:
         deadline: float | None = None,
         network: bool = True,
     ) -> Iterator[Uv]:
-        """uv, which may write to the environment and to `home`. `urls` are what the profile has fetched; `deadline` is
-        when all of it has to be done (monotonic), else the time limit from now. Without `network` nothing of it may
-        ask for one."""
+        """uv, which may write to the environment and to `home`. `urls` are those that the profile names; `deadline`
+        (monotonic) defaults to the time limit from now. Without `network`, no command may use one."""
         for folder in (venv, home, home / "tmp", home / "cache"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = self._environment(recipe, home)
@@ -70,9 +69,9 @@ class Workplace:
                 yield Uv(self.log, without_proxies(environment), box, self.time_limit, way_out, deadline)
 
     def compile(self, recipe: Recipe, venv: Path, bytecode: Path, tools: Iterable[tuple[str, str]]) -> None:
-        """Let Python compile what the tools that migrate, and the standard library, come to; all would take minutes.
+        """Compile the migration tools, with what they import, to bytecode; compiling everything would take minutes.
 
-        What cannot be imported is not there, or is another's to tell of.
+        Import errors are ignored: the module is not installed, or the walk will report the error.
         """
         modules = sorted({name for tool, scheme in tools for name in (*TOOLS[tool].modules, *_driver(scheme))})
         if not modules:
@@ -103,13 +102,13 @@ class Workplace:
 
 
 def _driver(scheme: str) -> tuple[str, ...]:
-    """The module of the driver that a kind of URL names, as SQLAlchemy has it: ``mysql+pymysql``."""
+    """The module of the driver that a URL scheme names in the form of SQLAlchemy: ``mysql+pymysql``."""
     name = scheme.partition("+")[2]
     return {"": (), "mysqldb": ("MySQLdb",)}.get(name, (name,))
 
 
 def _certificates(environment: Mapping[str, str]) -> list[Path]:
-    """Those that the operator has named, where a box does not have them in any case."""
+    """The certificates that the operator has configured, unless every box has them anyway."""
     named = [Path(environment[name]) for name in CERTIFICATES if environment.get(name, "").startswith("/")]
     there = tuple(map(Path, ("/usr", *SYSTEM_FILES)))
     return [path for path in named if not any(path.is_relative_to(folder) for folder in there)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step of a build begins and ends as a module: from the file that the step before has left, to that file."""
+"""Running one step of a build as a module: it reads the state that the previous step has written, and updates it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 ROLE = "build_environment"
 BUILD = {"type": "path", "required": True}
-"""The option `build` of each of these modules: what `find_environment` returns as such."""
+"""The option `build` of each of these modules, which `find_environment` returns."""
 
 
 def with_missing(error: StepError, kind: str) -> StepError:
-    """A failure of a build, with the packages that no index has, where it is compared with one without the change."""
+    """A build failure, with the packages that no index has if it will be compared with a build without the change."""
     missing = sorted(absent(error.detail)) if kind in ("change", "base") and error.code == "environment_failed" else []
     return StepError(error.code, error.detail, **{**error.more, "missing": missing}) if missing else error
 
 
-def carry_on(build: Build, step: Callable[[Build, CappedLog], Mapping[str, Any] | None]) -> Mapping[str, Any]:
-    """Take a step of a build, and leave the build as it is then for the next one. Raises StepError."""
+def continue_build(build: Build, step: Callable[[Build, CappedLog], Mapping[str, Any] | None]) -> Mapping[str, Any]:
+    """Run a step of a build, and write the state for the next one. Raises StepError."""
     log = build.given.open_log()
     try:
-        answer = step(build, log) or {}
-        if "environment" not in answer:
+        result = step(build, log) or {}
+        if "environment" not in result:
             build.save()
-        return answer
+        return result
     except StepError as error:
         build.failure = {"code": error.code, "detail": error.detail}
         build.save()
@@ -45,16 +45,16 @@ def carry_on(build: Build, step: Callable[[Build, CappedLog], Mapping[str, Any] 
 
 
 def run_build_step(module: AnsibleModule, step: Callable[[Build, CappedLog], Mapping[str, Any] | None]) -> None:
-    """Run a step of a build as a module, and end it with the folders of the build as it is then."""
+    """Run a step of a build as a module, which returns the folders of the environment."""
     file = Path(module.params["build"])
 
     def run() -> dict[str, Any]:
         os.umask(0o077)
         build = Build.read(file)
         try:
-            answer = carry_on(build, step)
+            result = continue_build(build, step)
         except StepError as error:
             raise with_missing(error, build.kind) from None
-        return {"changed": True, **answer, "venv": str(build.venv), "src": str(build.src)}
+        return {"changed": True, **result, "venv": str(build.venv), "src": str(build.src)}
 
     run_step(module, ROLE, str(file.parent), run)

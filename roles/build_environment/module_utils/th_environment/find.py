@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an environment is, or is to be built: the steps that take something from git, before any code has run."""
+"""Finding an environment or the folder to build it in: the steps that use git, before any code of a project has run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from ansible.module_utils.th_core.artifacts import forget_walks, read_json, write_json
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_environment.build import FILE, MERGED, Build, Given
+from ansible.module_utils.th_environment.build import FILE, MERGED, Build, JobOptions
 from ansible.module_utils.th_environment.kept import find, prune
 from ansible.module_utils.th_environment.merged_code import MergedCode
 from ansible.module_utils.th_environment.recipe import Recipe
@@ -23,11 +23,11 @@ from ansible.module_utils.th_environment.source import NotPlainError, Plain, Sou
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 
-def given_of(params: Mapping[str, Any]) -> Given:
-    """What later steps need of the options of `find_environment`."""
+def job_options(params: Mapping[str, Any]) -> JobOptions:
+    """The options of `find_environment` that later steps need."""
     log = params.get("log") or str(Path(params["job_dir"]) / "results" / "environment.log")
     databases = params["profile"].get("databases", ())
-    return Given(
+    return JobOptions(
         project=str(params["job"]["project"]),
         url=str(params["job"]["url"]),
         tools=sorted({(one["tool"], one["url_scheme"]) for one in databases}),
@@ -40,7 +40,7 @@ def given_of(params: Mapping[str, Any]) -> Given:
 
 
 def forget(job_dir: Path, stage: str) -> None:
-    """Drop what an earlier run has left of an environment: a build that fails leaves none."""
+    """Remove an earlier run's records of an environment, so that a failed build leaves none."""
     forget_walks(job_dir)
     (job_dir / FILE).unlink(missing_ok=True)
     artifact = job_dir / "artifacts" / "environment.json"
@@ -51,14 +51,14 @@ def forget(job_dir: Path, stage: str) -> None:
 
 
 def find_or_begin(params: Mapping[str, Any], stage: str, kind: str, commit: str) -> tuple[Build, bool]:
-    """A build that is about to begin, and False; or one whose environment is there, written down, and True. Raises
-    StepError.
+    """A build that is about to begin, and False; or one whose environment exists and has been recorded, and True.
+    Raises StepError.
 
-    Environments of merged code are kept, and so is one of a change that installs nothing but wheels of packages which
-    merged code asks for as well. What is built without a change, to compare, is not taken from those: what was kept
-    some hours ago is no proof of what can be installed now.
+    Environments of merged code are kept, and so is that of a change which installs only wheels of packages that merged
+    code requires as well. A control build does not use a kept environment, which would not prove what can be installed
+    now.
     """
-    given = given_of(params)
+    given = job_options(params)
     log = given.open_log()
     try:
         build, there = _look(given, params, stage, kind, commit, log)
@@ -74,7 +74,7 @@ def find_or_begin(params: Mapping[str, Any], stage: str, kind: str, commit: str)
 
 
 def _look(
-    given: Given, params: Mapping[str, Any], stage: str, kind: str, commit: str, log: CappedLog
+    given: JobOptions, params: Mapping[str, Any], stage: str, kind: str, commit: str, log: CappedLog
 ) -> tuple[Build, bool]:
     job_dir, begun = Path(given.job_dir), time.monotonic()
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
@@ -88,7 +88,7 @@ def _look(
         remove(job_dir / "venv")
     if identity is None:
         return build, False
-    # an operator who edits the steps gets what they make
+    # edited steps make new environments
     steps = Path(params["steps"]).read_text() if params.get("steps") else ""
     words = json.dumps([given.project, steps, identity], sort_keys=True)
     key = hashlib.sha256(words.encode()).hexdigest()[:32]
@@ -101,15 +101,15 @@ def _look(
 
 
 def check_out(build: Build, log: CappedLog) -> None:
-    """Check out the commit that an environment is of, where it is none of the job's own checkout. Raises StepError."""
+    """Check out the commit for an environment, unless it is the job's own checkout. Raises StepError."""
     if build.kind != "change":
         remove(build.src)
         _merged_code(build.given, log).check_out(build.src, build.commit)
 
 
 def _named(build: Build, base: str, log: CappedLog) -> Any:
-    """What the environment of a change is made of, when that is nothing but packages that merged code asks for, too; a
-    day's, as there may be newer ones tomorrow, where no day is said. Else None."""
+    """What identifies the environment of a change that needs only packages which merged code requires, too; otherwise
+    None. Without `exclude_newer` today's date is part of it, because there may be newer packages tomorrow."""
     if not build.src.is_dir():
         raise StepError("playbook_failed", f"there is no checkout at {build.src}: run playbooks/checkout.yaml first")
     recipe = build.recipe
@@ -125,5 +125,5 @@ def _named(build: Build, base: str, log: CappedLog) -> Any:
     return [day, asdict(recipe), plain.requirements, plain.constraints, plain.urls]
 
 
-def _merged_code(given: Given, log: CappedLog) -> MergedCode:
+def _merged_code(given: JobOptions, log: CappedLog) -> MergedCode:
     return MergedCode(given.project, given.url, given.origin, Path(given.mirrors_dir), log)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders of environments that are kept for later jobs.
 
-An environment cannot be moved: its scripts name the folder that it was made in. So each is built where it stays, in a
-folder of its own, ``<key>.<random>``, and others find it from the moment on at which `complete.json` is there, which
-is written last and at once. Nothing is locked while it is built, which takes several tasks, each a process of its
-own. Instead, the folder's `claim.json` names the run of Ansible that builds it. Others wait until there is a
-`complete.json`, that run has ended, or the time is up that a build may take; then one of them builds it in another
-folder. So nobody waits for a run that was killed. A claim that has run out can lead to two builds of the same: both
-are whole, and one is found. Looking and claiming are one step under a lock on the folder of all environments, and so
-is removing.
+An environment cannot be moved, because its scripts name the folder that it was created in. So each is built in its
+final folder, ``<key>.<random>``, and others find it once `complete.json` exists, which is written last and atomically.
+No lock is held during the build, which takes several tasks that are separate processes. Instead, the folder's
+`claim.json` names the run of Ansible that builds it. Others wait until there is a `complete.json`, that run has ended,
+or the time limit of a build has passed; then one of them builds the environment in another folder. So nobody waits for
+a run that was killed. An expired claim can lead to two builds of the same environment: both are complete, and one is
+found. Finding and claiming are one step under a lock on the folder of all environments, and so is removing.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_core.artifacts import read_json, write_json
-from ansible.module_utils.th_core.processes import begun, parent
+from ansible.module_utils.th_core.processes import parent, start_time
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 
@@ -31,14 +30,14 @@ FRESH = 24 * 3600
 """Seconds after its last use for which an environment is never removed: a job may still be in it."""
 COMPLETE, CLAIM = "complete.json", "claim.json"
 LOOK_SECONDS = 0.2
-"""How often it is looked whether a build that others do has ended."""
+"""Seconds between two looks whether another run's build has ended."""
 ANCESTORS = 30
 
 
 def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
-    """The folder of the kept environment of this key, and True; else a new folder to build it in, and False.
+    """The folder of the kept environment with this key, and True; or a new folder to build it in, and False.
 
-    Waits while another run builds it, for as long as a build may take.
+    Waits while another run builds it, at most for the time limit of a build.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
@@ -50,28 +49,28 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
             if not any(map(_is_claimed, folders)):
                 folder = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
                 pid = _run()
-                claim = {"pid": pid, "started": begun(pid), "until": time.time() + time_limit}
+                claim = {"pid": pid, "started": start_time(pid), "until": time.time() + time_limit}
                 write_json(folder / CLAIM, claim)
                 return folder, False
         time.sleep(LOOK_SECONDS)
 
 
 def keep(folder: Path, about: Mapping[str, Any]) -> None:
-    """Have an environment that is built found by others from now on."""
+    """Make a finished environment available to others."""
     write_json(folder / COMPLETE, dict(about))
     (folder / CLAIM).unlink(missing_ok=True)
 
 
 def abandon(folder: Path) -> None:
-    """Remove an environment that is not built after all."""
-    (folder / CLAIM).unlink(missing_ok=True)  # other jobs that wait for it go on at once
+    """Remove an environment whose build has failed."""
+    (folder / CLAIM).unlink(missing_ok=True)  # waiting jobs continue at once
     with suppress(StepError):
         remove(folder)
 
 
 def prune(root: Path, keep: int) -> None:
-    """Remove the environments that were not used for the longest time, beyond `keep`, but no fresh ones; and those that
-    were never finished and that nobody builds any more."""
+    """Remove the least recently used environments beyond `keep`, except fresh ones, and unfinished ones that nobody
+    builds any more."""
 
     def used(path: Path) -> float:
         return (path / COMPLETE).stat().st_mtime
@@ -97,7 +96,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _is_claimed(folder: Path) -> bool:
-    """Whether a run that lives builds in this folder."""
+    """Whether a live run is building in this folder."""
     if (folder / COMPLETE).is_file():
         return False
     try:
@@ -106,21 +105,21 @@ def _is_claimed(folder: Path) -> bool:
         return False
     if not claim or time.time() > claim["until"]:
         return False
-    started = begun(claim["pid"])
+    started = start_time(claim["pid"])
     return started != "" and started == claim["started"]
 
 
 def _run() -> int:
-    """The process that lives for as long as the run: Ansible's first one, of whose copies one runs this task; where
-    no Ansible does, this very process."""
+    """The process that lives as long as the run: Ansible's main process, which has forked the one of this task; without
+    Ansible, this process."""
     found, pid = 0, os.getpid()
     for _ in range(ANCESTORS):
         pid = parent(pid)
         words = _command(pid) if pid > 1 else b""
-        ours = b"ansible" in words and b"playbook" in words
-        if ours:
+        is_ansible = b"ansible" in words and b"playbook" in words
+        if is_ansible:
             found = pid
-        if not words or (found and not ours):
+        if not words or (found and not is_ansible):
             break
     return found or os.getpid()
 

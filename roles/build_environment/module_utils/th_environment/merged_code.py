@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build takes from the project's mirror: commits of merged code, and what files are in them.
+"""What a build reads from the project's mirror: commits of merged code, and the files in them.
 
-It runs git, so no step has it that comes after code of a project has run.
+It runs git, so it must not be used after code of a project has run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.requirements import file_in
-from ansible.module_utils.th_git.client import Git, GitError, Patience, join_url
+from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
 from ansible.module_utils.th_git.files import file
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_git.submodules import check_out_submodules
@@ -22,7 +22,7 @@ from ansible.module_utils.th_sandbox.capped_log import CappedLog
 
 @dataclass(frozen=True)
 class MergedCode:
-    """A project's merged code. `url` is the job's address, `origin` that of branches and tags, where it is another."""
+    """A project's merged code. `url` is the job's address, `origin` that of branches and tags if it differs."""
 
     project: str
     url: str
@@ -31,7 +31,7 @@ class MergedCode:
     log: CappedLog
 
     def has(self, names: Iterable[str], root: Path, commit: str, folder: str) -> bool:
-        """Whether files of a checkout are what they are in `commit`; `folder` is what `root` is called there."""
+        """Whether files of a checkout are the same in `commit`; `folder` is the path of `root` there."""
         names = list(names)
         if not names:
             return True
@@ -49,7 +49,7 @@ class MergedCode:
         return True
 
     def check_out(self, src: Path, commit: str) -> None:
-        """Check a commit out, with its submodules. The mirror is locked while it is read. Raises StepError."""
+        """Check a commit out with its submodules. The mirror is locked while it is read. Raises StepError."""
         git, mirror, address = self._repository()
         try:
             with mirror.locked():
@@ -57,12 +57,12 @@ class MergedCode:
             git.checkout(src, commit)
             check_out_submodules(git, src, [commit])
         except GitError as error:
-            code = "playbook_failed" if error.ours else "checkout_failed"
+            code = "playbook_failed" if error.machine_fault else "checkout_failed"
             raise StepError(code, f"{commit} cannot be checked out: {error}.") from None
 
     def _repository(self) -> tuple[Git, Mirror, str]:
         """The project's mirror, and the address that it mirrors."""
         base = self.origin or self.url
-        git = Git(self.log, (self.url, base), Patience())
+        git = Git(self.log, (self.url, base), RetryPolicy())
         address = join_url(base, self.project)
         return git, Mirror(git, self.mirrors_dir, self.project, address), address

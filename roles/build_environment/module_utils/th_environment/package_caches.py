@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caches of packages: one of downloaded wheels for all jobs, and one for each project for what it builds.
+"""The package caches: one of downloaded wheels for all jobs, and one per project for what it builds.
 
 The first is written only by commands during which no code of any project can run, and is not visible in any other box.
 Builds of merged code write the cache of their project; a change's build writes one that is removed with the job. uv
@@ -28,10 +28,10 @@ from ansible.module_utils.th_core.step import StepError
 
 DAY = 24 * 3600
 PATIENCE = 10.0
-"""Seconds to wait for the commands that use a cache, when it is to be pruned."""
+"""Seconds to wait for commands that use a cache before it is pruned."""
 
 _BUCKET = re.compile(r"(?!http-)[a-z][a-z-]{0,40}-v\d{1,6}")
-"""A folder of uv's in its cache; pip's, which an operator may keep at the same place, is called http-v2."""
+"""A folder in uv's cache; that of pip, which an operator may keep in the same folder, is called http-v2."""
 _REMOVED = ".removed-"
 
 
@@ -39,7 +39,7 @@ _REMOVED = ".removed-"
 class Cache:
     """One cache: its folder, and the file that is locked.
 
-    That file's times are those of the last use (atime) and of the beginning (mtime), both set explicitly.
+    The times of that file are those of the last use (atime) and of the creation (mtime), both set explicitly.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Cache:
 
     @contextmanager
     def held(self) -> Iterator[Path]:
-        """The folder, which is not pruned meanwhile."""
+        """The folder, protected from pruning."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -77,7 +77,7 @@ class Cache:
         return [path for path in self.folder.iterdir() if _BUCKET.fullmatch(path.name) and not path.is_symlink()]
 
     def size(self) -> int:
-        """Bytes on the disk."""
+        """Bytes on disk."""
         parts = [str(path) for path in self.parts()]
         if not parts:
             return 0
@@ -85,7 +85,7 @@ class Cache:
         return sum(int(line.split("\t")[0]) for line in done.stdout.splitlines())
 
     def retire(self, bin_folder: Path) -> bool:
-        """Move what is in it to `bin_folder`, unless a command still uses it after some seconds."""
+        """Move its contents to `bin_folder`, unless a command still uses it after some seconds."""
         handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             until = time.monotonic() + PATIENCE
@@ -110,11 +110,11 @@ class Caches:
 
     @property
     def shared(self) -> Cache:
-        """The cache of wheels, for commands during which no code of a project can run."""
+        """The cache of wheels, for commands that cannot run code of a project."""
         return Cache(self.root, self.root / ".shared.lock", whole=False)
 
     def of_project(self, project: str) -> Cache:
-        """The cache of what a project's merged code builds. No two projects share one."""
+        """The cache for what a project's merged code builds, which no two projects share."""
         readable = re.sub(r"[^A-Za-z0-9_-]+", "-", project)[:60]
         folder = self._projects / f"{readable}-{hashlib.sha256(project.encode()).hexdigest()[:16]}"
         return Cache(folder / "cache", folder / "lock", whole=True)
@@ -151,7 +151,7 @@ class Caches:
                     removed.append(one)
                     sizes[one] = 0
         for path in self.root.glob(f"{_REMOVED}*"):
-            with suppress(StepError):  # the next time tries again
+            with suppress(StepError):  # it is tried again the next time
                 remove(path)
         return [str(one.folder) for one in removed]
 

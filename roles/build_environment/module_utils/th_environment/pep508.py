@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requirements that name a package of an index and nothing else, read strictly and rewritten.
+"""Strictly parsing and rewriting requirements that only name a package of an index.
 
-What is written here is read by uv while it may write to the shared cache. So it is made of parts that were recognised
-one by one, in printable ASCII without escapes, variables or options, and does not depend on how any version of a
-library reads or writes them. What is not understood is no error: it is installed where the project's own code is.
+The result is read by uv while it may write to the shared cache. So it consists only of parts that were recognized one
+by one, in printable ASCII without escapes, variables or options, and does not depend on how a library parses or writes
+requirements. What is not understood is not an error: it is installed where the project's own code is built.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable
 
 LENGTH = 2000
-"""Characters of a requirement."""
+"""Maximum characters of a requirement."""
 DEPTH = 10
-"""How many brackets are within each other in a marker."""
+"""Maximum nesting of brackets in a marker."""
 
 VARIABLES = frozenset(
     (
@@ -43,7 +43,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._*+!-]{0,199}")
 
 
 def rewritten(text: str) -> str:
-    """A requirement, rewritten. Raises ValueError for what is not understood, or is more than a name."""
+    """The requirement, rewritten. Raises ValueError if it is not understood, or is more than a name."""
     reader = _Reader(text)
     written = reader.name()
     if reader.takes("["):
@@ -105,7 +105,7 @@ class _Reader:
         return self._of("operator") + self._of("word", _VERSION)
 
     def list_of(self, read: Callable[[], str]) -> list[str]:
-        """What is separated by commas, at least one; one comma may be at the end."""
+        """A list separated by commas, with at least one item and an optional trailing comma."""
         found = [read()]
         while self.takes(","):
             if self.sees("]", ")", ";") or self.kind() == "end":
@@ -114,7 +114,7 @@ class _Reader:
         return found
 
     def marker(self, depth: int) -> str:
-        """Comparisons, and such in brackets, with "and" and "or" between them as they were."""
+        """Comparisons, some in brackets, joined by the same "and" and "or" as in the source."""
         found = [self._term(depth)]
         while self.sees("and", "or"):
             found += [self._of("word"), self._term(depth)]

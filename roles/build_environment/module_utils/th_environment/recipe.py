@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an environment is made of: the interpreter, the day of its packages, and a profile's `install`."""
+"""What an environment is made of: the interpreter, the cut-off date of packages, and a profile's `install`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ansible.module_utils.th_environment.uv import uv_path
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter for environments: its executable, which is no link; `prefix` is the folder that its library is in,
-    `own` the executable where that is elsewhere, else the same."""
+    """An interpreter for environments: the `path` of its executable, which is not a link; `prefix` is the folder of its
+    library, and `own` the executable if it is elsewhere, otherwise the same as `prefix`."""
 
     path: str
     version: str
@@ -38,9 +38,10 @@ class Recipe:
     def of(
         cls, profile: Mapping[str, Any], checkout: Mapping[str, Any], stage: str, kind: str, branch: str
     ) -> Recipe:
-        """A release's own interpreter, day and `install`; those of a branch that is one of the releases are that's.
+        """The interpreter, date and `install` of a release, or of a branch that is one of the releases, or the
+        profile's.
 
-        `checkout` is the artifact; `branch` is the job's, where that does not tell. Raises StepError.
+        `checkout` is the artifact; `branch` is the job's, for when that has none. Raises StepError.
         """
         keys: tuple[str, ...]
         if kind == "release":
@@ -58,16 +59,16 @@ class Recipe:
         return cls(python, settings["exclude_newer"], settings["install"], profile.get("folder", ""))
 
     def root(self, src: Path) -> Path:
-        """The project's folder in a checkout. Raises StepError where it is not there, or leads elsewhere."""
+        """The project's folder in a checkout. Raises StepError if it does not exist or leads out of the checkout."""
         root = src / self.folder
         if not root.is_dir() or not Path(os.path.realpath(root)).is_relative_to(os.path.realpath(src)):
             raise StepError("environment_failed", f"The checkout has no folder {self.folder} (the profile's folder).")
         return root
 
     def installing(self, venv: Path) -> tuple[str, ...]:
-        """The words of uv to install into an environment."""
+        """The arguments of uv to install into an environment."""
         newest = ("--exclude-newer", f"{self.exclude_newer}T00:00:00Z") if self.exclude_newer else ()
-        # the cache is mounted apart from the environment: nothing can be linked
+        # the cache is a separate mount, so files cannot be hard-linked
         return ("pip", "install", "--python", str(venv), "--link-mode", "copy", *newest)
 
 
@@ -79,7 +80,7 @@ def find_python(wanted: str) -> Python:
     code = "import platform, sys; print(platform.python_version()); print(sys.base_prefix)"
     try:
         found = _output([uv_path(), "python", "find", "--no-project", "--system", wanted], environment)
-        # pyenv's, uv's own and others' are links of links: where they lie is not there in a box
+        # executables of pyenv, uv and others are links to links, whose folders do not exist in a box
         path = os.path.realpath(found)
         version, prefix = _output([path, "-I", "-S", "-c", code], environment).splitlines()
         prefix = os.path.realpath(prefix)

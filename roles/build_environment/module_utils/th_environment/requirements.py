@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which line of a project's files has asked for a package that cannot be installed."""
+"""Finding the line of a project's files that requires a package which cannot be installed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ansible.module_utils.th_core.text import printable
 
 FILE_LIMIT = 1024 * 1024
 FILES_LIMIT = 50
-"""How many files that include each other are looked at."""
+"""Maximum number of files that are read when they include each other."""
 ROWS_LIMIT = 20_000
-"""Lines of all files together that are looked at."""
+"""Maximum lines that are read from all files together."""
 PLACES_SHOWN = 3
 TEXT_LIMIT = 200
 LINE_LIMIT = 2000
-"""Characters of a line that are looked at."""
+"""So many characters of a line are read."""
 
-# after these words uv names a package
+# phrases after which uv names a package
 _NAMED = re.compile(
     r"(?:Because|because|and|only|requires?|depends? on|versions? of|mismatch for|found:"
     r"|Failed to (?:build|download|fetch|read|prepare|extract|unzip|parse)(?: [a-z]{1,30}){0,10})"
@@ -31,13 +31,13 @@ _NAMED = re.compile(
 _ABSENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,200}) was not found|no versions? of (?P<other>[A-Za-z0-9][\w.-]{0,200})"
 )
-# where uv itself tells the place
+# messages in which uv itself gives the place
 _POSITION = re.compile(r"in `(?P<file>[^`]{1,1000})` at position (?P<position>\d{1,9})")
 _LINE = re.compile(
     r"`?(?<![^`\s])(?P<file>[^`\s]{1,500}):(?P<line>\d{1,9}):\d"
     r"|Invalid `(?P<toml>pyproject\.toml)`.{0,1000}? at line (?P<number>\d{1,9})"
 )
-# what a build has printed names anything
+# the output of a build, which can contain any name
 _BUILDS_WORDS = re.compile(r"\[std(?:out|err)\].*?(?=hint: |\Z)", re.DOTALL)
 _NOT_THERE = re.compile(r"not found at: `?file://(?P<path>[^`\s]{1,4000})")
 _REQUIREMENT = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -62,33 +62,33 @@ class Place:
 
 
 def file_in(src: Path, name: str) -> Path | None:
-    """A regular file of the checkout; None when it is not there, or leads out of it by a symbolic link."""
+    """A regular file of the checkout; None if it does not exist, or leads out of the checkout by a symbolic link."""
     try:
         path = Path(os.path.realpath(src / name))
         return path if path.is_file() and path.is_relative_to(os.path.realpath(src)) else None
-    except (OSError, ValueError):  # no name for a file: too long, or with a zero byte
+    except (OSError, ValueError):  # not a valid file name: too long, or with a zero byte
         return None
 
 
-def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
-    """The lines that uv's words (`said`) are about: those of the first package named there that the files have.
+def places(src: Path, files: Iterable[str], output: str) -> list[Place]:
+    """The lines that uv's `output` is about: those of the first package named there that occurs in the files.
 
-    `files` are requirement and constraint files; pyproject.toml, setup.cfg and setup.py are looked at as well.
+    `files` are requirement and constraint files; pyproject.toml, setup.cfg and setup.py are read as well.
     """
-    said = _BUILDS_WORDS.sub("", said)
-    direct = _direct(src, said)
+    output = _BUILDS_WORDS.sub("", output)
+    direct = _direct(src, output)
     if direct:
         return direct
     lines = list(islice(_lines(src, files), ROWS_LIMIT))
-    missing = _NOT_THERE.search(said)
+    missing = _NOT_THERE.search(output)
     if missing:
         path = os.path.relpath(missing["path"], os.path.realpath(src))
         return [place for _, place in lines if path in place.text][:1]
     by_name: dict[str, list[Place]] = {}
     for name, place in lines:
         by_name.setdefault(name, []).append(place)
-    for match in _NAMED.finditer(said):
-        if said[match.end() :].startswith(" @ file:"):
+    for match in _NAMED.finditer(output):
+        if output[match.end() :].startswith(" @ file:"):
             continue  # the checkout itself
         wanted = normal(match["name"].rstrip(".-_"))
         if found := by_name.get(wanted):
@@ -96,25 +96,25 @@ def places(src: Path, files: Iterable[str], said: str) -> list[Place]:
     return []
 
 
-def absent(said: str) -> set[str]:
-    """The packages that uv has not found at all, or not in the version that is asked for."""
-    return {normal((match["name"] or match["other"]).rstrip(".-_")) for match in _ABSENT.finditer(said)}
+def absent(output: str) -> set[str]:
+    """The packages that uv has not found at all, or not in the required version."""
+    return {normal((match["name"] or match["other"]).rstrip(".-_")) for match in _ABSENT.finditer(output)}
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """A package's normalized name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def named(requirement: str) -> str:
-    """The package that a requirement is about; "" when it is none."""
+    """The package of a requirement; "" if it names none."""
     match = _REQUIREMENT.match(requirement)
     return normal(match["name"].rstrip(".-_")) if match else ""
 
 
-def _direct(src: Path, said: str) -> list[Place]:
-    """The place that uv itself tells: a file, and a position or a line in it."""
-    at_position, at_line = _POSITION.search(said), _LINE.search(said)
+def _direct(src: Path, output: str) -> list[Place]:
+    """The place that uv itself gives: a file, and a position or a line in it."""
+    at_position, at_line = _POSITION.search(output), _LINE.search(output)
     if at_position:
         file = _inside(src, at_position["file"])
         text = _text(src, file)
@@ -130,7 +130,7 @@ def _direct(src: Path, said: str) -> list[Place]:
 
 
 def _inside(src: Path, file: str) -> str:
-    """A file's name from the checkout."""
+    """A file's path relative to the checkout."""
     return os.path.relpath(os.path.join(src, file), src)
 
 
@@ -146,7 +146,7 @@ def _rows(text: str) -> list[str]:
 
 
 def _lines(src: Path, files: Iterable[str]) -> Iterator[tuple[str, Place]]:
-    """All lines that name a package, with its normal name: requirement files first, then the project's own."""
+    """All lines that name a package, with its normalized name: requirement files first, then the project's own."""
     queue = [name for name in files if "://" not in name]
     seen: list[str] = []
     while queue and len(seen) < FILES_LIMIT:

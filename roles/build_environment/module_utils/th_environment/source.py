@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a profile's `install` comes to in one checkout, and how much of it names nothing but packages of an index."""
+"""What a profile's `install` means in one checkout, and whether it only names packages of an index."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ansible.module_utils.th_environment.unpackaged import REFUSED, needed, unpa
 from ansible.module_utils.th_parse.toml import read_toml
 
 HARMLESS = frozenset(("default-groups", "dev-dependencies", "managed", "package"))
-"""Keys of ``[tool.uv]`` that say nothing about where packages come from."""
+"""Keys of ``[tool.uv]`` that do not affect where packages come from."""
 
 LINE_LIMIT = 200_000
-"""Characters of a requirement with its hashes."""
+"""Maximum characters of a requirement with its hashes."""
 
 _COMMENT = re.compile(r"(^|[ \t])#.*")
 _HASH = re.compile(r"[ \t]{1,100}--hash(?:=|[ \t]{1,100})")
@@ -29,8 +29,8 @@ _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)[ =]?[ \t]*(
 
 @dataclass(frozen=True)
 class Source:
-    """What a profile's `install` comes to in one checkout. `own` is what a project needs that is not installed itself,
-    and `why` it is not."""
+    """What a profile's `install` means in one checkout. `own` are the requirements of a project that is not installed
+    itself, and `why` is the reason."""
 
     requirements: tuple[str, ...]
     constraints: tuple[str, ...]
@@ -42,7 +42,7 @@ class Source:
 
     @classmethod
     def of(cls, install: Mapping[str, Any], src: Path) -> Source:
-        """Look up the files. Raises StepError for what cannot be installed."""
+        """Find the files in the checkout. Raises StepError for what cannot be installed."""
         constraints = [name for name in install["constraints"] if "://" in name or file_in(src, name) is not None]
         project = install["project"]
         if project != "none" and not any(file_in(src, name) for name in ("pyproject.toml", "setup.py")):
@@ -62,16 +62,16 @@ class Source:
         return replace(made, project="none", own=tuple(needed(src, made.extras)), why=why) if why else made
 
     def without_itself(self, src: Path, error: StepError) -> Source | None:
-        """What is to be installed where a build has said that the project is not meant to be; None where it is."""
-        said = REFUSED.search(error.detail) if error.code == "environment_failed" else None
-        if self.project == "none" or said is None:
+        """What to install if the build has refused the project as not meant to be installed; None if it has not."""
+        refused = REFUSED.search(error.detail) if error.code == "environment_failed" else None
+        if self.project == "none" or refused is None:
             return None
-        other = replace(self, project="none", own=tuple(needed(src, self.extras)), why=said[0])
+        other = replace(self, project="none", own=tuple(needed(src, self.extras)), why=refused[0])
         return other if other.own or other.requirements or other.packages else None
 
     @property
     def urls(self) -> list[str]:
-        """The constraints of the profile that are fetched."""
+        """The constraints that are URLs."""
         return [name for name in self.constraints if "://" in name]
 
     def dependencies(self) -> list[str]:
@@ -90,15 +90,15 @@ class Source:
 
 
 class NotPlainError(Exception):
-    """Something that is more than the name of a package: where it stands."""
+    """Something is more than the name of a package; the text says where it is."""
 
 
 @dataclass
 class Plain:
     """Requirements that name packages of an index, with versions and hashes, and nothing else.
 
-    To install them, uv is given these and nothing of the checkout: what it makes of a line that was written to be
-    read in two ways does not matter. `files` are those of the checkout that were read for it.
+    uv gets these and no file of the checkout, so it cannot interpret an ambiguous line in another way. `files` are
+    those of the checkout that were read.
     """
 
     requirements: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Plain:
 
     @classmethod
     def of(cls, source: Source, src: Path) -> Plain:
-        """All of what is to be installed but the project itself. Raises NotPlainError."""
+        """Everything to be installed except the project itself. Raises NotPlainError."""
         found = cls(urls=source.urls)
         found.requirements += [_plain(text, "install.packages") for text in source.packages]
         found.requirements += [_plain(text, "pyproject.toml") for text in source.own]
@@ -125,7 +125,7 @@ class Plain:
         return found
 
     def words(self, folder: Path) -> list[str]:
-        """Arguments of uv, which reads the files that are written to `folder`."""
+        """Arguments of uv; writes the files that they name to `folder`."""
         words: list[str] = []
         for name, lines in (("requirements", self.requirements), ("constraints", self.constraints)):
             file = folder / f"{name}.txt"
@@ -158,12 +158,12 @@ class Plain:
 
 
 def static_dependencies(src: Path) -> bool:
-    """Whether pyproject.toml says all of the project's dependencies, so that nothing is run to know them."""
+    """Whether pyproject.toml declares all dependencies statically, so that no code is run to find them."""
     return _project(src) is not None
 
 
 def _project(src: Path) -> dict[str, Any] | None:
-    """pyproject.toml, when it says all dependencies."""
+    """The contents of pyproject.toml, if it declares all dependencies statically."""
     path = file_in(src, "pyproject.toml")
     if path is None or path.stat().st_size > FILE_LIMIT:
         return None
@@ -204,7 +204,7 @@ def _of_project(src: Path, extras: Sequence[str]) -> list[str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, those that go on after a backslash as one, without comments; each with its number."""
+    """The lines of a file with their numbers, without comments, and with continuation lines joined."""
     if path.stat().st_size > FILE_LIMIT:
         raise NotPlainError(f"{path.name}: too large")
     try:
@@ -222,7 +222,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield start, whole
         begun, start = "", 0
     if begun.strip():
-        raise NotPlainError(f"{path.name}:{start}: a line without an end")
+        raise NotPlainError(f"{path.name}:{start}: a continuation line is missing")
 
 
 def _plain(text: str, place: str, hashes: bool = False) -> str:

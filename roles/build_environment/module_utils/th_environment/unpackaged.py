@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Projects that cannot be installed themselves, and are not meant to be: what they need all the same.
+"""The dependencies of projects that are not meant to be installed themselves.
 
-Poetry (``package-mode = false``), uv (``package = false``) and PDM (``distribution = false``) have a word for them.
-setuptools says that it will not choose between several packages at the top level.
+Poetry (``package-mode = false``), uv (``package = false``) and PDM (``distribution = false``) have a setting for that.
+setuptools refuses to choose between several top-level packages.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ REFUSED = re.compile(
     r"Multiple top-level (?:packages|modules) discovered in a flat-layout"
     r"|Building a package is not possible in non-package mode"
 )
-"""What a build says of a project that is not to be installed."""
+"""Messages of a build about a project that is not meant to be installed."""
 FILE = "pyproject.toml"
 
-_WORDS = {"poetry": ("package-mode", False), "uv": ("package", False), "pdm": ("distribution", False)}
+_KEYS = {"poetry": ("package-mode", False), "uv": ("package", False), "pdm": ("distribution", False)}
 _VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 _RANGE = re.compile(r"(?:~=|==|!=|<=?|>=?)v?\d[A-Za-z0-9.*+!_-]{0,99}|===[A-Za-z0-9.*+!_-]{1,100}")
 _MORE = re.compile(
@@ -35,16 +35,16 @@ _OPERATOR = re.compile(r"\s*+(?P<operator>\^|~=|~|===?|!=|<=?|>=?|)\s*+(?P<versi
 
 
 def unpackaged(root: Path) -> str:
-    """Why a project is not meant to be installed, in its own words; "" when it is."""
+    """The setting by which a project says that it is not meant to be installed; "" for none."""
     content = _content(root)
-    for tool, (key, value) in _WORDS.items():
+    for tool, (key, value) in _KEYS.items():
         if _table(_table(content, "tool"), tool).get(key) is value:
             return f"{FILE}: [tool.{tool}] says {key} = {str(value).lower()}"
     return ""
 
 
 def needed(root: Path, extras: Sequence[str]) -> list[str]:
-    """The requirements that pyproject.toml names, with those of some extras. Raises StepError for what is none."""
+    """The requirements in pyproject.toml, including those of some extras. Raises StepError for an invalid one."""
     content = _content(root)
     poetry, project = _table(_table(content, "tool"), "poetry"), _table(content, "project")
     wanted = [*_texts(project.get("dependencies"))]
@@ -64,53 +64,53 @@ def _of_poetry(poetry: Mapping[str, Any], extras: Sequence[str]) -> Iterator[str
         if name == "python":
             continue
         for one in facts if isinstance(facts, list) else [facts]:
-            told = one if isinstance(one, dict) else {"version": one}
-            if not told.get("optional") or normal(name) in wanted:
-                yield _requirement(name, told)
+            dependency = one if isinstance(one, dict) else {"version": one}
+            if not dependency.get("optional") or normal(name) in wanted:
+                yield _requirement(name, dependency)
 
 
-def _requirement(name: str, told: Mapping[str, Any]) -> str:
-    """A dependency of Poetry's as all other tools write it."""
-    extras = ",".join(_texts(told.get("extras")))
+def _requirement(name: str, dependency: Mapping[str, Any]) -> str:
+    """A dependency in Poetry's format as a standard requirement."""
+    extras = ",".join(_texts(dependency.get("extras")))
     text = f"{name}[{extras}]" if extras else name
-    if "git" in told:
-        at = next((f"@{told[key]}" for key in ("rev", "tag", "branch") if key in told), "")
-        folder = f"#subdirectory={told['subdirectory']}" if "subdirectory" in told else ""
-        text += f" @ git+{told['git']}{at}{folder}"
-    elif "url" in told:
-        text += f" @ {told['url']}"
-    elif "version" in told:
-        text += _specifier(name, str(told["version"]))
+    if "git" in dependency:
+        at = next((f"@{dependency[key]}" for key in ("rev", "tag", "branch") if key in dependency), "")
+        folder = f"#subdirectory={dependency['subdirectory']}" if "subdirectory" in dependency else ""
+        text += f" @ git+{dependency['git']}{at}{folder}"
+    elif "url" in dependency:
+        text += f" @ {dependency['url']}"
+    elif "version" in dependency:
+        text += _specifier(name, str(dependency["version"]))
     else:
         raise _wrong(f"{name} is neither a version nor a URL: name it in install.requirements of the profile")
-    markers = [f"({told['markers']})"] if told.get("markers") else []
-    if "python" in told:
-        markers += [f"python_version {one}" for one in _pythons(name, str(told["python"]))]
+    markers = [f"({dependency['markers']})"] if dependency.get("markers") else []
+    if "python" in dependency:
+        markers += [f"python_version {one}" for one in _pythons(name, str(dependency["python"]))]
     return _checked(f"{text} ; {' and '.join(markers)}" if markers else text)
 
 
-def _specifier(name: str, said: str) -> str:
-    if "||" in said or "|" in said:
-        raise _wrong(f"{name} = {said!r} is more than one range: name it in install.requirements of the profile")
-    ranges = list(_ranges(name, said))
+def _specifier(name: str, constraint: str) -> str:
+    if "||" in constraint or "|" in constraint:
+        raise _wrong(f"{name} = {constraint!r} is more than one range: name it in install.requirements of the profile")
+    ranges = list(_ranges(name, constraint))
     if not all(map(_RANGE.fullmatch, ranges)):
-        raise _wrong(f"{name} = {said!r} is no version")
+        raise _wrong(f"{name} = {constraint!r} is not a version")
     return ",".join(ranges)
 
 
-def _pythons(name: str, said: str) -> Iterator[str]:
-    for one in _ranges(name, said):
+def _pythons(name: str, constraint: str) -> Iterator[str]:
+    for one in _ranges(name, constraint):
         match = _OPERATOR.fullmatch(one)
         if match and match["operator"]:
             yield f"{match['operator']} '{'.'.join(match['version'].split('.')[:2])}'"
 
 
-def _ranges(name: str, said: str) -> Iterator[str]:
-    """The ranges of Poetry's words: ``^1.2``, ``~1.2``, ``1.*``, ``>=1,<2``; of ``*`` none."""
-    for part in said.split(","):
+def _ranges(name: str, constraint: str) -> Iterator[str]:
+    """The ranges of a version in Poetry's syntax: ``^1.2``, ``~1.2``, ``1.*``, ``>=1,<2``; none for ``*``."""
+    for part in constraint.split(","):
         match = _OPERATOR.fullmatch(part)
         if match is None:
-            raise _wrong(f"{name} = {said!r} is no version")
+            raise _wrong(f"{name} = {constraint!r} is not a version")
         operator, version = match["operator"], match["version"]
         if version == "*":
             continue
@@ -123,7 +123,7 @@ def _ranges(name: str, said: str) -> Iterator[str]:
 
 
 def _next(numbers: Sequence[int], caret: bool) -> str:
-    """The first version that ``^`` or ``~`` of these numbers leaves out."""
+    """The first version that ``^`` or ``~`` with these numbers excludes."""
     place = min(1, len(numbers) - 1)
     if caret:
         place = next((index for index, number in enumerate(numbers) if number), len(numbers) - 1)
@@ -131,12 +131,12 @@ def _next(numbers: Sequence[int], caret: bool) -> str:
 
 
 def _checked(text: str) -> str:
-    """A requirement, which is no option of uv's. Those that are more than a name are uv's to read."""
+    """A requirement that is not an option of uv. Those that are more than a name are left to uv to parse."""
     try:
         return rewritten(text)
     except ValueError:
         if len(text) > LENGTH or not text.isprintable() or not _MORE.match(text):
-            raise _wrong(f"{text[:200]!r} is no requirement") from None
+            raise _wrong(f"{text[:200]!r} is not a requirement") from None
     return text
 
 

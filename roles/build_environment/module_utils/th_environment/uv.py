@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installing with uv, and what it means when uv fails."""
+"""Installing with uv, and interpreting its failures."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ TIME_LIMIT = "build_environment_time_limit"
 REFUSALS_SHOWN = 3
 PACKAGES_SHOWN = 5000
 ENTRIES_READ = 100_000
-"""How many entries of a folder are looked at."""
+"""Maximum number of entries that are read from a folder."""
 
-# what operators who configured pip for a mirror of the index have set
+# variables that operators have set for pip to use a mirror of the index
 PIP_NAMES = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
 
 _NETWORK = re.compile(
-    # each with a space, which no name of a package has
+    # each contains a space, which no package name does
     r"dns error|tcp connect error|error sending request|connection (refused|reset|closed)|timed out|network timeout"
     r"|network is unreachable|HTTP status server error|invalid peer certificate|tls handshake|tunnel error"
     r"|network was disabled",
@@ -51,7 +51,7 @@ _FETCHED = re.compile(r"[Ff]ailed to (?:fetch|download)[^:]{0,300}: `?(?P<url>ht
 
 @dataclass(frozen=True)
 class WayOut:
-    """How commands of a box reach the network: the proxy outside, and what starts them with it inside."""
+    """How commands in a box reach the network: the proxy outside, and the program that gives them access inside."""
 
     proxy: Proxy
     python: str
@@ -59,7 +59,7 @@ class WayOut:
 
 
 class Uv:
-    """Runs uv, with a time limit for all of one environment and the output in the log."""
+    """Runs uv with the output in the log, and with one time limit for a whole environment."""
 
     def __init__(
         self,
@@ -93,35 +93,36 @@ class Uv:
                 handles.append(stack.enter_context(self._way_out.proxy.door()))
                 inside = [self._way_out.python, "-I", "-S", str(self._way_out.program), str(handles[0])]
                 argv = [*inside, *argv]
-            ended = run_contained(
+            result = run_contained(
                 argv, cwd=cwd, env=environment, box=box, log=self._log, time_limit=left, pass_fds=handles
             )
-        if ended.exceeded:
-            raise StepError("over_limit", str(ended.exceeded))
-        if ended.timed_out:
+        if result.exceeded:
+            raise StepError("over_limit", str(result.exceeded))
+        if result.timed_out:
             limit = f"{self._time_limit:.0f} s ({TIME_LIMIT})"
-            raise self._told(StepError("environment_failed", f"The build had not ended after {limit}: uv {words[0]}."))
-        if ended.exit != 0:
-            raise self._told(_failure(ended.tail, ended.exit))
+            detail = f"The build had not ended after {limit}: uv {words[0]}."
+            raise self._with_proxy_errors(StepError("environment_failed", detail))
+        if result.exit != 0:
+            raise self._with_proxy_errors(_failure(result.tail, result.exit))
 
     def index_failed(self) -> bool:
-        """Whether the way out could not connect to an index during the last command, whatever that says."""
+        """Whether the proxy failed to connect to an index during the last command, whatever uv's output says."""
         return self._way_out is not None and bool(self._way_out.proxy.failed_indexes)
 
-    def _told(self, error: StepError) -> StepError:
-        """The same with what the way out says of it."""
+    def _with_proxy_errors(self, error: StepError) -> StepError:
+        """The same error with the proxy's messages about it."""
         if self._way_out is None:
             return error
         proxy, code = self._way_out.proxy, error.code
         fetched = _FETCHED.search(error.detail)
         if code == "index_unreachable" and fetched and address_of(fetched["url"]) in proxy.not_outside:
-            code = "environment_failed"  # no index of ours
-        said = [f"refused: {where} ({why})" for where, why in proxy.refused.items()]
+            code = "environment_failed"  # not a configured index
+        messages = [f"refused: {where} ({why})" for where, why in proxy.refused.items()]
         if code == "index_unreachable":
-            said += [f"{where}: {why}" for where, why in proxy.unreachable.items()]
-        if len(said) > REFUSALS_SHOWN:
-            said[REFUSALS_SHOWN:] = [f"and {len(said) - REFUSALS_SHOWN} more in environment.log"]
-        return StepError(code, "; ".join([error.detail, *said]), **error.more)
+            messages += [f"{where}: {why}" for where, why in proxy.unreachable.items()]
+        if len(messages) > REFUSALS_SHOWN:
+            messages[REFUSALS_SHOWN:] = [f"and {len(messages) - REFUSALS_SHOWN} more in environment.log"]
+        return StepError(code, "; ".join([error.detail, *messages]), **error.more)
 
 
 def uv_path() -> str:
@@ -134,7 +135,7 @@ def uv_path() -> str:
 
 
 def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
-    """What uv's last lines mean."""
+    """The error that uv's last lines describe."""
     undated = next((line for line in tail if _UNDATED.match(line)), "")
     if undated:
         return StepError(
@@ -151,9 +152,9 @@ def _failure(tail: Sequence[str], exit_status: int | None) -> StepError:
 
 
 def blame(error: StepError, src: Path, source: Source, folder: str = "") -> StepError:
-    """The same with whose requirement it is: a line of the checkout, a server that it names, or the profile.
+    """The same error attributed to its origin: a line of the checkout, a server that it names, or the profile.
 
-    `src` is the project's folder, `folder` what that is called in the repository.
+    `src` is the project's folder, `folder` its path in the repository.
     """
     if error.code == "environment_failed":
         files = (*source.requirements, *source.constraints, "requirements.txt")
@@ -178,20 +179,20 @@ def blame(error: StepError, src: Path, source: Source, folder: str = "") -> Step
 
 
 def installed(venv: Path) -> list[str]:
-    """The packages of an environment (``name==version``), from the names of their folders: nothing is run, and no link
-    is followed."""
+    """The packages of an environment (``name==version``), read from the names of their folders without running anything
+    or following links."""
     found: set[str] = set()
     try:
         for library in _folders(venv / "lib", "python3"):
             for packages in _folders(library, "site-packages"):
                 found.update(filter(None, map(_package, _folders(packages, "", ".dist-info"))))
     except OSError:
-        pass  # it was made so that nobody can read it
+        pass  # a build can make it unreadable
     return sorted(found)[:PACKAGES_SHOWN]
 
 
 def _folders(folder: Path, beginning: str, end: str = "") -> Iterator[Path]:
-    """The folders in a folder, which are not links, by the beginning and end of their names."""
+    """The subfolders, except links, whose names begin and end like this."""
     if folder.is_symlink():
         return
     with os.scandir(folder) as entries:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which failures of a build are compared with a build of the code that the change is based on."""
+"""Comparing a failed build with one of the code that the change is based on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from ansible.module_utils.th_environment.uv import TIME_LIMIT
 
 CONTROLLED = ("environment_failed", "over_limit")
-"""Codes of a build's failure whose cause may be merged already."""
+"""Codes of build failures whose cause may already be in merged code."""
 
 
 def may_be_merged(failure: Mapping[str, Any]) -> bool:
-    """Whether it is worth to look for a failure without the change: not for want of time."""
+    """Whether the failure may also occur without the change: not if the build was too slow."""
     return failure.get("code") in CONTROLLED and TIME_LIMIT not in str(failure.get("detail", ""))
 
 
 def found_in(folder: Path) -> dict[str, Any]:
-    """What the build without the change has come to, of a folder like a job's: the facts of a `control` event."""
+    """The outcome of the build without the change in a control's folder: the facts of a `control` event."""
     try:
         lines = (folder / "artifacts" / "errors.jsonl").read_text("utf-8", "replace").splitlines()
         event = json.loads(lines[-1])

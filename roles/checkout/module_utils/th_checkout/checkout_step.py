@@ -13,10 +13,10 @@ from ansible.module_utils.th_checkout.fetch import Fetch, Point
 from ansible.module_utils.th_checkout.request import Request
 from ansible.module_utils.th_core.artifacts import as_text, read_json, write_text
 from ansible.module_utils.th_core.step import StepError, run_step
-from ansible.module_utils.th_git.client import Git, Patience, join_url
+from ansible.module_utils.th_git.client import Git, RetryPolicy, join_url
 from ansible.module_utils.th_git.mirror import Mirror
-from ansible.module_utils.th_git.process import Limits
-from ansible.module_utils.th_sandbox.capped_log import CappedLog, carried_on
+from ansible.module_utils.th_git.process import GitLimits
+from ansible.module_utils.th_sandbox.capped_log import CappedLog, continued_log
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -50,7 +50,7 @@ def run_checkout_step(
             raise StepError("playbook_failed", f"there is no {file}: the step update_mirror has to come first.")
         given, point = state["given"], Point(**state["point"])
         request = Request.of(given["job"], given["origin"])
-        log = carried_on(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
+        log = continued_log(file.parent / "results" / "git_prep.log", given["log_limit"], stamp=True)
         try:
             answer = step(_made(make, given, request, file.parent, log), point, state["begun"])
         finally:
@@ -66,8 +66,8 @@ def run_checkout_step(
 
 
 def _made(make: Maker, given: Mapping[str, Any], request: Request, job_dir: Path, log: CappedLog) -> Any:
-    patience = Patience(given["fetch_attempts"], given["fetch_time_limit"], given["fetch_backoff"])
-    limits = Limits(job_dir / "src", *(given[f"{what}_limit"] for what in ("files", "bytes", "memory", "cpu")))
+    patience = RetryPolicy(given["fetch_attempts"], given["fetch_time_limit"], given["fetch_backoff"])
+    limits = GitLimits(job_dir / "src", *(given[f"{what}_limit"] for what in ("files", "bytes", "memory", "cpu")))
     git = Git(log, (request.url, request.origin), patience, limits)
     origin = join_url(request.origin, request.project)
     mirror = Mirror(git, Path(given["mirrors_dir"]), request.project, origin)

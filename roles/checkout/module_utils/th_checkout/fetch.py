@@ -80,7 +80,7 @@ class Fetch:
         except GitError as error:
             if error.command == "fetch":
                 raise unreachable(self._git, join_url(self._request.url, self._request.project), error) from None
-            code = "playbook_failed" if error.ours else "checkout_failed"
+            code = "playbook_failed" if error.machine_fault else "checkout_failed"
             raise StepError(code, f"The change cannot be checked out: {error}.") from None
 
     def _described(self, point: Point) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Fetch:
                 raise StepError("checkout_ref_gone", f"{url} has no {request.ref} (any more).") from None
             if error.refused:
                 raise StepError("checkout_failed", f"{request.ref} is not sound: {error.reason}.") from None
-            if trouble := error if error.exit is None else self._git.trouble(url):
+            if trouble := error if error.exit is None else self._git.server_error(url):
                 raise unreachable(self._git, url, trouble) from None
             raise
         fetched: str | None = self._git.commit(self._src, "refs/turbo-hipster/change")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible.module_utils.th_core.control import FOLDER, compared
+from ansible.module_utils.th_core.control import FOLDER, run_control
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_git.client import Git, GitError
@@ -49,10 +49,10 @@ def control(git: Git, job_dir: Path, told: dict[str, Any], clone: Callable[[Path
         src.parent.mkdir(mode=0o700, parents=True)
         clone(src)
         git.checkout(src, told["base"])
-        check_out_submodules(git, src, [told["base"]], excused=False)
+        check_out_submodules(git, src, [told["base"]], excuse_merged=False)
 
     def failed(found: StepError) -> dict[str, Any]:
         outcome = "failed" if found.code in CONTROLLED else "unknown"
         return {"outcome": outcome, "code": found.code, "detail": found.detail, **found.more}
 
-    compared(job_dir, ROLE, told, check_out, failed, (GitError, OSError))
+    run_control(job_dir, ROLE, told, check_out, failed, (GitError, OSError))

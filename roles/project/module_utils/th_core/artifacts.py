@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing the artifact files: whole or not at all, and one event a line (docs/artifacts.md)."""
+"""Writing artifact files: atomically, with one event per line where they hold events (docs/artifacts.md)."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from typing import Any
 
 SCHEMA = 1
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-"""What a file that cannot grow is refused with."""
+"""The errors of a write to a file that cannot grow."""
 TEXT_LIMIT, NAME_LIMIT, VERSION_LIMIT = 4_000, 400, 20_000
-"""Characters of a text, a name and a version; the same as `worker.inputs.untrusted` reads of them."""
+"""Maximum characters of a text, a name and a version: as many as `worker.inputs.untrusted` reads."""
 ITEMS_LIMIT = 1000
 LINE_LIMIT = 255 * 1024
-"""Bytes of an event."""
+"""Maximum bytes of an event."""
 DOCUMENT_LIMIT = 32 * 1024 * 1024
-"""Bytes of a document that names and texts of a change are in; twice as much is read."""
+"""Maximum bytes of a document that holds names and texts of a change; the reader accepts twice as much."""
 _VERSIONS = frozenset(("from", "to", "version", "expected", "target"))
 RESERVE = "reserve"
 RESERVE_BYTES = 64 << 10
 ENDINGS = frozenset(
     ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out", "playbook_failed", "test_failed")
 )
-"""Codes with which a worker writes down how a run of the playbooks has ended."""
+"""The codes by which a worker records how a run of the playbooks ended."""
 
 
 def now() -> str:
-    """The instant, UTC, ISO 8601 with milliseconds and ``Z``."""
+    """The current time in UTC, ISO 8601 with milliseconds and ``Z``."""
     stamp = datetime.datetime.now(datetime.UTC)
     return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{stamp.microsecond // 1000:03d}Z"
 
 
 def write_text(path: Path | str, text: str, mode: int = 0o644) -> None:
-    """Write a file under a temporary name and rename it, so that readers see it whole or not at all."""
+    """Write a file atomically: under a temporary name, which is then renamed."""
     path = Path(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -64,7 +64,7 @@ def write_json(path: Path | str, document: dict[str, Any]) -> None:
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
-    """Read an artifact document; ``{}`` where it is not there yet."""
+    """Read an artifact document; ``{}`` when it does not exist yet."""
     try:
         with open(path, encoding="utf-8") as stream:
             document = json.load(stream)
@@ -76,13 +76,13 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def cut(text: str, limit: int = TEXT_LIMIT) -> str:
-    """A text of at most so many characters."""
+    """The text, truncated to `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def cut_version(version: str, limit: int = VERSION_LIMIT) -> str:
-    """A version of at most so many characters; one that had to be cut has the digest of the whole at its end, so that
-    two that differ stay different."""
+    """The version, truncated if it is longer than `limit`. A truncated one ends with a digest of the whole, so that
+    versions that differ stay different."""
     if len(version) <= limit:
         return version
     digest = hashlib.sha256(version.encode("utf-8", "surrogatepass")).hexdigest()
@@ -90,7 +90,7 @@ def cut_version(version: str, limit: int = VERSION_LIMIT) -> str:
 
 
 def bounded(event: Mapping[str, Any], text: int = TEXT_LIMIT, version: int = VERSION_LIMIT) -> dict[str, Any]:
-    """An event, or a part of one, none of whose values is longer than what is read of it."""
+    """An event, or a part of one, with every value truncated to the length that is read."""
     return {cut(str(key), NAME_LIMIT): _bounded(str(key), value, text, version) for key, value in event.items()}
 
 
@@ -105,7 +105,7 @@ def _bounded(key: str, value: Any, text: int, version: int) -> Any:
 
 
 def _lines(event: Mapping[str, Any]) -> list[bytes]:
-    """An event as a line, or as several where one would be longer than what is read: of many migrations of packages."""
+    """An event as one line; as several when it lists so many migrations that one line would be too long to be read."""
     line = (json.dumps(event, ensure_ascii=False) + "\n").encode("utf-8", "replace")
     if len(line) <= LINE_LIMIT:
         return [line]
@@ -120,10 +120,10 @@ def _lines(event: Mapping[str, Any]) -> list[bytes]:
 
 
 def append_event(path: Path | str, event: dict[str, Any]) -> None:
-    """Append one event as one line, with its instant, in a single write: all of it, or OSError and nothing.
+    """Append one event as a line with a timestamp, in a single write: all of it, or OSError and nothing.
 
-    What is longer than what is read of it is cut (`bounded`), so that nothing which was written is dropped later. An
-    error is not lost on a full disk: it takes the room that was kept for it (`keep_reserve`).
+    Values are truncated to the length that is read (`bounded`), so that readers drop nothing. An error event is not
+    lost on a full disk: it uses the space that `keep_reserve` has set aside.
     """
     path = Path(path)
     raw = b"".join(_lines({**bounded(event), "at": event.get("at") or now()}))
@@ -143,7 +143,7 @@ def _append(path: Path, raw: bytes) -> None:
     try:
         before = os.fstat(handle).st_size
         written = os.write(handle, raw)
-        if written < len(raw):  # half a line would be read as damage
+        if written < len(raw):  # readers would take a partial line for a damaged file
             os.ftruncate(handle, before)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
@@ -151,7 +151,7 @@ def _append(path: Path, raw: bytes) -> None:
 
 
 def keep_reserve(job_dir: Path | str) -> None:
-    """Keep some room on the disk for a job's last words, in a file that is removed when they need it."""
+    """Set some disk space aside for a job's last error, in a file that is removed when the error needs it."""
     path = Path(job_dir) / RESERVE
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -160,13 +160,13 @@ def keep_reserve(job_dir: Path | str) -> None:
         os.close(handle)
 
 
-def unrecorded(job_dir: Path | str, error: OSError) -> str:
-    """What to say where an error could not be written down."""
+def not_recorded_message(job_dir: Path | str, error: OSError) -> str:
+    """The sentence for an error that could not be recorded."""
     return f"This could not be recorded in {job_dir}: {error.strerror}."
 
 
-def full(error: OSError) -> str:
-    """What to say of a disk that was full; "" for other errors."""
+def disk_full_message(error: OSError) -> str:
+    """The sentence for an error that a full disk has caused; "" for any other error."""
     if error.errno not in NO_SPACE:
         return ""
     where = f" ({error.filename})" if error.filename else ""
@@ -176,7 +176,7 @@ def full(error: OSError) -> str:
 def report_error(
     job_dir: Path | str, role: str, code: str, detail: str, dataset: str = "", **more: Any
 ) -> None:
-    """Append to ``artifacts/errors.jsonl`` what a role could not do, before it fails its task."""
+    """Record in ``artifacts/errors.jsonl`` what a role could not do, before it fails its task."""
     append_event(
         Path(job_dir) / "artifacts" / "errors.jsonl",
         {"event": "error", "role": role, "code": code, "detail": detail, "dataset": dataset, **more},
@@ -186,9 +186,9 @@ def report_error(
 def forget_errors(
     job_dir: Path | str, role: str, dataset: str = "", about: Callable[[dict[str, Any]], bool] = lambda event: True
 ) -> None:
-    """Drop what an earlier run of the same role in the same folder had reported, of that what `about` says.
+    """Drop the errors that an earlier run of the same role reported in the same folder and that `about` selects.
 
-    How a worker has ended that run, which it writes down last, goes with it.
+    The worker's own record of how that run ended is dropped, too.
     """
     path = Path(job_dir) / "artifacts" / "errors.jsonl"
     try:
@@ -201,13 +201,13 @@ def forget_errors(
 
 
 def forget_walks(job_dir: Path | str) -> None:
-    """Keep of all walks only that their datasets were restored: they walked through something else."""
+    """Drop all events of all walks except the restores: those walks were about other code."""
     for path in sorted((Path(job_dir) / "artifacts").glob("walk-*.jsonl")):
         forget_walk(path)
 
 
 def forget_walk(events: Path) -> None:
-    """Keep of a dataset's events only its restore: what follows is another walk."""
+    """Drop all events of a dataset except its restore, before another walk."""
     try:
         lines = events.read_text("utf-8", "replace").splitlines(keepends=True)
     except FileNotFoundError:

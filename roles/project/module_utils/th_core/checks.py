@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checking a document that a person has written: every value by its key, and an error that names the key."""
+"""Checking a document that a person has written: each value by its key, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Check = Callable[[str, Any], Any]
 """Takes the key (for the message) and the value; returns the value to use, or raises `WrongKey`."""
 
 
-LONGEST = 2000
-"""Characters of an error."""
+MESSAGE_LIMIT = 2000
+"""Maximum characters of an error."""
 
 
 class WrongKey(Exception):  # noqa: N818 - it is about a key
-    """A key that cannot be used; its path, and what it must be."""
+    """A key with a value that cannot be used: its path, and what it must be."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(shown(f"{key}: {problem}" if key else problem))
+        super().__init__(one_line(f"{key}: {problem}" if key else problem))
 
 
-def shown(words: str) -> str:
-    """A text of which the document has a part, as one line of a log."""
-    return " ".join(printable(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…").split())
+def one_line(words: str) -> str:
+    """A message that quotes the document, as one printable line."""
+    return " ".join(printable(words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…").split())
 
 
 def text(key: str, value: Any) -> str:
@@ -48,7 +48,7 @@ def boolean(key: str, value: Any) -> bool:
 
 
 def integer(least: int, most: int) -> Check:
-    """A whole number of a range."""
+    """A whole number in a range."""
 
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -59,7 +59,7 @@ def integer(least: int, most: int) -> Check:
 
 
 def matching(pattern: re.Pattern[str], what: str) -> Check:
-    """A text of one form."""
+    """A text that matches a pattern; `what` describes it."""
 
     def check(key: str, value: Any) -> str:
         if not pattern.fullmatch(text(key, value)):
@@ -81,7 +81,7 @@ def one_of(*choices: str) -> Check:
 
 
 def inside(key: str, value: Any) -> str:
-    """A path that stays in the folder that it starts from."""
+    """A relative path that does not leave its folder."""
     path = os.path.normpath(text(key, value)) if value != "" else ""
     if path.startswith(("/", "..")) or any(char in path for char in "\r\n"):
         raise WrongKey(key, f"{value!r} must be a path in the checkout")
@@ -89,7 +89,7 @@ def inside(key: str, value: Any) -> str:
 
 
 def list_of(check_one: Check, least: int = 0) -> Check:
-    """A list of at least so many items, each checked."""
+    """A list of at least `least` items, each checked."""
 
     def check(key: str, value: Any) -> list[Any]:
         if not isinstance(value, list):
@@ -114,7 +114,7 @@ def map_of(check_key: Check, check_one: Check) -> Check:
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a mapping: how its value is checked, and what it is when left out."""
+    """A key of a mapping: how its value is checked, and its default."""
 
     check: Check
     default: Any = None
@@ -122,7 +122,7 @@ class Key:
 
 
 def fields(keys: Mapping[str, Key], given_only: bool = False) -> Check:
-    """A mapping with known keys; those left out have their defaults, or are left out with `given_only`."""
+    """A mapping with known keys. Missing ones get their defaults, or stay missing with `given_only`."""
 
     def check(key: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):

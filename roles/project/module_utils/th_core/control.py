@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control of a failure: the same once more without the change, in a folder of its own below the job's.
+"""The control of a failure: the same steps once more without the change, in a subfolder of the job's folder.
 
-It has nothing but merged code in it, from git objects of the mirror: nothing that a process of the change's has written
-is read. What comes of it is a `control` event (docs/artifacts.md); the verdict compares.
+It contains only merged code, from git objects of the mirror, and reads nothing that a process of the change has
+written. Its outcome is a `control` event (docs/artifacts.md), which the verdict compares with the failure.
 """
 
 from __future__ import annotations
@@ -18,59 +18,59 @@ from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 
 FOLDER = "control"
-"""Where below the job's folder the code without the change lies, and what is made of it."""
+"""The subfolder of the job's folder for the code without the change, and for what is built from it."""
 
 
 def base_of(checkout: Mapping[str, Any]) -> str:
-    """The commit that a change is based on; "" where there is no change to leave out."""
+    """The commit that a change is based on; "" when there is no change to leave out."""
     base = checkout.get("base") or ""
     return "" if base == checkout.get("commit") else str(base)
 
 
 def prepare(job_dir: Path, checkout: Mapping[str, Any]) -> Path:
-    """Make the folder, like a job's, with what a build and a walk read of a checkout. Raises StepError, OSError."""
+    """Make the folder, laid out like a job's, with the checkout for builds and walks. Raises StepError, OSError."""
     folder = job_dir / FOLDER
     remove(folder)
     for path in (folder, folder / "artifacts", folder / "results"):
         path.mkdir(mode=0o700)
-    told = {name: value for name, value in checkout.items() if name != "schema"}
-    write_json(folder / "artifacts" / "checkout.json", told)
+    document = {name: value for name, value in checkout.items() if name != "schema"}
+    write_json(folder / "artifacts" / "checkout.json", document)
     return folder
 
 
-def compared(
+def run_control(
     job_dir: Path,
     role: str,
     checkout: Mapping[str, Any],
-    do: Callable[[], object],
+    attempt: Callable[[], object],
     facts_of: Callable[[StepError], dict[str, Any]],
-    unknown: tuple[type[Exception], ...] = (OSError,),
+    inconclusive: tuple[type[Exception], ...] = (OSError,),
 ) -> str:
-    """Do something once more without the change, and write down how it went; returns the outcome.
+    """Make an attempt without the change, and record how it went; returns the outcome.
 
-    `facts_of` says what an error is, with the ``outcome``: ``failed`` where it is one of those that a change is blamed
-    for, else ``unknown``. `unknown` are errors that tell nothing.
+    `facts_of` describes an error, with the ``outcome``: ``failed`` for one that a change is blamed for, otherwise
+    ``unknown``. `inconclusive` are errors from which nothing follows; their outcome is ``unknown``.
     """
     begun = begin(job_dir / "artifacts" / "errors.jsonl", role, checkout, dataset="")
     facts: dict[str, Any] = {"outcome": "passed"}
     try:
-        do()
+        attempt()
     except StepError as error:
         facts = facts_of(error)
-    except unknown as error:
+    except inconclusive as error:
         facts = {"outcome": "unknown", "detail": str(error)}
     end(job_dir, role, checkout, begun, facts)
     return str(facts["outcome"])
 
 
 def begin(events: Path, role: str, checkout: Mapping[str, Any], **more: Any) -> float:
-    """Write down that a control begins, and when that is: what stands before it did not come of what may end it."""
+    """Record that a control begins, so that what comes before it is not attributed to it; returns the start time."""
     append_event(events, event_of(role, checkout, 0.0, {"outcome": "begun", **more}))
     return time.monotonic()
 
 
 def end(job_dir: Path, role: str, checkout: Mapping[str, Any], begun: float, facts: Mapping[str, Any]) -> None:
-    """Remove the folder, and record what a control has shown that is of no dataset. Raises OSError."""
+    """Remove the folder, and record the outcome of a control that is not about a dataset. Raises OSError."""
     with suppress(StepError, OSError):
         remove(job_dir / FOLDER)
     seconds = time.monotonic() - begun
@@ -78,6 +78,6 @@ def end(job_dir: Path, role: str, checkout: Mapping[str, Any], begun: float, fac
 
 
 def event_of(role: str, checkout: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The `control` event; `facts` are its outcome and what is known of a failure."""
+    """The `control` event; `facts` are its outcome and the details of a failure."""
     place = {"stage": checkout.get("branch", ""), "commit": base_of(checkout), "seconds": round(seconds, 3)}
     return {"event": "control", "role": role, **facts, **place}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job has to put outside of its folder is named so that the worker finds it, also that of a dead job."""
+"""Names for what a job has to put outside its folder, by which the worker finds it even after the job has died."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def mark() -> str:
-    """What such a name has in it: the same as `worker.job_dir.mark_of` has for the job's folder."""
+    """The part of such a name that identifies the job; `worker.job_dir.mark_of` derives the same from its folder."""
     return hashlib.sha256(os.fsencode(os.environ.get("TH_JOB_DIR", ""))).hexdigest()[:16]
 
 
 def short_folder() -> Path:
-    """A new folder for a unix socket, where the path of one in the job's folder would be too long (unix(7))."""
+    """A new folder for a Unix socket, whose path would be too long in the job's folder (unix(7))."""
     return Path(tempfile.mkdtemp(prefix=f"th-{mark()}-", dir="/tmp"))

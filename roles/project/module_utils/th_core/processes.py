@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other processes of this machine, as proc_pid_stat(5) describes them."""
+"""Processes of this machine, as proc_pid_stat(5) describes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def status(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on; nothing where there is none, or it has ended."""
+    """The fields of /proc/PID/stat from the state on; none when the process does not exist or has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -16,13 +16,13 @@ def status(pid: int) -> list[str]:
 
 
 def parent(pid: int) -> int:
-    """The process that a process was started by, or was given to; 0 for none."""
+    """The parent of a process, or the process that has adopted it; 0 for none."""
     fields = status(pid)
     return int(fields[1]) if fields else 0
 
 
-def begun(pid: int) -> str:
-    """When a process began, in ticks since the machine's start, which no later process of this number shares; "" where
-    there is none, or it has ended."""
+def start_time(pid: int) -> str:
+    """When a process was started, in clock ticks since boot, which tells it from a later process with the same number;
+    "" when it does not exist or has ended."""
     fields = status(pid)
     return fields[19] if fields else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values that only a project's profile has: interpreters, requirements, days, and texts with fields."""
+"""Checks of values that only a project's profile has: interpreters, requirements, dates, and templates."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def inside_or_url(key: str, value: Any) -> str:
 
 
 def interpreter(key: str, value: Any) -> str:
-    """What uv takes for an interpreter."""
+    """An interpreter, in any form that uv accepts."""
     if not text(key, value) or str(value).startswith("-") or not str(value).isprintable():
         raise WrongKey(key, f"{value!r} is not an interpreter")
     return str(value)
 
 
 def requirement(key: str, value: Any) -> str:
-    """A requirement of one line, never an option."""
+    """A one-line requirement, never an option of the installer."""
     if not text(key, value).strip() or str(value).startswith("-") or "\n" in str(value):
         raise WrongKey(key, f"{value!r} is not a requirement such as pymysql>=1.1")
     return str(value)
 
 
 def day(key: str, value: Any) -> str:
-    """A day, as ``2022-01-15``; "" for none. YAML makes a date of it by itself."""
+    """A date such as ``2022-01-15``, or "" for none. YAML turns an unquoted one into a date object."""
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value.isoformat()
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removing what code that is not ours has left: folders as deep as it likes, without rights, links to anywhere."""
+"""Removing what untrusted code has left: folders of any depth, without permissions, and links to anywhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ansible.module_utils.th_core.step import StepError
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (never what it leads to) or a folder with all that is in it; it need not be there.
+    """Remove a file, a symbolic link (never its target) or a folder with its contents, if it exists.
 
-    Raises StepError ``playbook_failed`` when something is left.
+    Raises StepError ``playbook_failed`` when something could not be removed.
     """
     if not os.path.lexists(path):
         return
-    # by rm and not by shutil, which recurses: a folder can be too deep for that
+    # rm instead of shutil, which recurses and cannot remove a very deep folder
     erase, repair = ["rm", "-rf", "--", str(path)], ["chmod", "-R", "u+rwX", "--", str(path)]
     problem = ""
     for command in (erase, repair, erase):

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a stage's module ends: its result, or one clear sentence that the verdict can be computed from."""
+"""How a step's module ends: with its result, or with one recorded failure that the verdict is computed from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.th_core.artifacts import cut, forget_errors, full, report_error, unrecorded
+from ansible.module_utils.th_core.artifacts import (
+    cut,
+    disk_full_message,
+    forget_errors,
+    not_recorded_message,
+    report_error,
+)
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -15,8 +21,8 @@ if TYPE_CHECKING:
 class StepError(Exception):
     """A failure whose reason is known.
 
-    `code` is one of docs/artifacts.md; `detail` one sentence for a person, with the remedy, cut to what is read of it;
-    `more` further fields of the error's line, such as ``stage``.
+    `code` is one of those in docs/artifacts.md; `detail` is one sentence for people, with the remedy, truncated to the
+    length that is read; `more` has further fields of the error event, such as ``stage``.
     """
 
     def __init__(self, code: str, detail: str, **more: Any) -> None:
@@ -30,7 +36,7 @@ class StepError(Exception):
 def run_step(module: AnsibleModule, role: str, job_dir: str, step: Callable[[], dict[str, Any]]) -> None:
     """Run `step` and end the module with what it returns; a known failure is first recorded in errors.jsonl.
 
-    What an earlier run in the same folder had recorded is forgotten before.
+    Errors that an earlier run recorded in the same folder are dropped first.
     """
     try:
         if not module.check_mode:
@@ -39,7 +45,7 @@ def run_step(module: AnsibleModule, role: str, job_dir: str, step: Callable[[], 
     except StepError as error:
         _fail(module, role, job_dir, error)
     except OSError as error:
-        if not (detail := full(error)):
+        if not (detail := disk_full_message(error)):
             raise
         _fail(module, role, job_dir, StepError("disk_full", detail))
     else:
@@ -51,5 +57,5 @@ def _fail(module: AnsibleModule, role: str, job_dir: str, error: StepError) -> N
     try:
         report_error(job_dir, role, error.code, detail, **error.more)
     except OSError as problem:
-        detail += f" ({unrecorded(job_dir, problem)})"
+        detail += f" ({not_recorded_message(job_dir, problem)})"
     module.fail_json(msg=detail, code=error.code)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML that a person has written: data only, no key twice, nothing that grows when it is written out again."""
+"""YAML that a person has written: data only, no duplicate keys, and no aliases that expand to something huge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 BYTES_LIMIT = 4 * 1024 * 1024
 NODES_LIMIT = 100_000
-"""Values of a document, each reference to one counted as all that it stands for."""
+"""Maximum number of values in a document, with aliases expanded."""
 
 _DIGITS = 300
 
@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ValueError(f"the key {key!r} is there twice (line {key_node.start_mark.line + 1})")
+                raise ValueError(f"duplicate key {key!r} (line {key_node.start_mark.line + 1})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -37,7 +37,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises OSError, and ValueError for what is not YAML or cannot be data."""
+    """Load a YAML file. Raises OSError, and ValueError for what is not YAML or is not plain data."""
     with path.open("rb") as stream:
         content = stream.read(BYTES_LIMIT + 1)
     if len(content) > BYTES_LIMIT:
@@ -45,15 +45,15 @@ def read_yaml(path: Path) -> Any:
     try:
         document = yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader
         if _size(document, {}) > NODES_LIMIT:
-            raise ValueError(f"it comes to more than {NODES_LIMIT} values")
-    # what PyYAML raises for a tag whose value is none of it, such as !!timestamp x
+            raise ValueError(f"more than {NODES_LIMIT} values, with aliases expanded")
+    # the last ones are what PyYAML raises for a value that does not fit its tag, such as !!timestamp x
     except (yaml.YAMLError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     return document
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values a value is made of. Raises RecursionError for one that holds itself."""
+    """How many values a value consists of. Raises RecursionError for one that contains itself."""
     if isinstance(value, str):
         json.dumps(value, ensure_ascii=False).encode()  # no lone surrogate
     if not isinstance(value, dict | list | set | tuple):

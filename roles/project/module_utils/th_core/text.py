@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text of the other side, made safe to be shown."""
+"""Making untrusted text safe to show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last "@": a password
 
 
 def printable(text: str) -> str:
-    """Text of the other side made safe for a terminal and a line of a log: no control, bidi or invisible characters."""
+    """Untrusted text made safe for a terminal and a log line: no control, bidi or invisible characters."""
     if not text.isprintable():  # controls, what turns the reading direction, zero-width characters, line separators
         text = "".join(
             char if char == "\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What git, curl and ssh say when a server cannot be used: the reason in a line, and whether another try may help.
+"""Error messages of git, curl and ssh about a server: the reason in one line, and whether a retry may help.
 
-Git has one exit status for all of it, so their words are what there is. Git is run with LC_ALL=C.
+Git has the same exit status for all of them, so the messages have to be parsed. Git is run with LC_ALL=C.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from urllib.parse import unquote, urlsplit
 
 REASON_LIMIT = 500
-_LOOKED_AT = 16_384  # characters; a server can say a lot before
+_LOOKED_AT = 16_384  # characters, at the end: a server can print a lot before
 
 _TRANSIENT = re.compile(
     r"timed? ?out|no end after|connection reset|reset by peer|broken pipe|early eof|unexpected disconnect"
@@ -22,10 +22,10 @@ _TRANSIENT = re.compile(
     r"|rpc failed|not closed cleanly|non-properly terminated|transfer closed|recv failure|send failure"
     r"|invalid index-pack output|bad line length|service unavailable|internal server error|too many connections"
 )
-"""What may be otherwise a moment later."""
+"""Errors that may be gone a moment later."""
 _REFUSED = re.compile(r"connection refused|failed to connect|couldn't connect|could not connect")
 _UNKNOWN_HOST = re.compile(r"could not resolve (?:host|proxy): ([^\s;,]{1,253})")
-# what the network's own end tells nothing about: a server that says why, and then hangs up
+# errors that outweigh the end of a connection: the server gives its reason and then hangs up
 _PERMANENT = re.compile(
     r"authentication failed|could not read (?:username|password)|permission denied|host key|access denied|not exported"
     r"|does not appear to be a git repository|not found|forbidden|certificate|unable to look"
@@ -35,18 +35,18 @@ _PERMANENT = re.compile(
 _NO_REASON = ("Could not read from remote repository", "the remote end hung up")
 
 
-def is_transient(said: str, exit_status: int | None) -> bool:
-    """Whether a try a moment later may end otherwise: the network, a server that is down or busy. All else is as it
-    is until somebody changes it: an address, a permission, a key, a certificate."""
+def is_transient(stderr: str, exit_status: int | None) -> bool:
+    """Whether a retry may help: with the network, or a server that is down or busy. Everything else stays until
+    somebody changes it: an address, a permission, a key, a certificate."""
     if exit_status is None:
         return True
-    words = said[-_LOOKED_AT:].lower()
-    if unknown := _UNKNOWN_HOST.search(words):  # curl says the same of a name that there is not
+    words = stderr[-_LOOKED_AT:].lower()
+    if unknown := _UNKNOWN_HOST.search(words):  # curl has the same message for a name that does not exist
         return _may_be_resolved(unknown[1])
     if _TRANSIENT.search(words):
-        # ssh ends with "hung up", whatever it has said before
+        # ssh always ends with "hung up", after its own error
         return not _PERMANENT.search(words) or "temporary failure" in words
-    # a server that is started again refuses for a moment; over ssh, what refuses is mostly no git server at all
+    # a server that restarts refuses for a moment; over ssh, what refuses is mostly not a git server at all
     return bool(_REFUSED.search(words)) and "ssh: connect to host" not in words
 
 
@@ -60,17 +60,17 @@ def _may_be_resolved(host: str) -> bool:
     return True
 
 
-def reason(said: str, exit_status: int | None, seconds: float) -> str:
-    """The line of what was said that tells why, ssh's and the server's own before git's."""
+def reason(stderr: str, exit_status: int | None, seconds: float) -> str:
+    """The line of stderr that has the reason; those of ssh and of the server are preferred to git's."""
     if exit_status is None:
         return f"no end after {seconds:.0f} s"
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or [f"exit status {exit_status}"]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"exit status {exit_status}"]
     first = next((index for index, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), len(lines) - 1)
     found = lines[first]
     if any(words in found for words in _NO_REASON):
         before = [line for line in lines[:first] if not line.startswith(("@@@", "Warning:", "warning:"))]
-        told = [line for line in before if "IDENTIFICATION HAS CHANGED" in line] + before[-1:]
-        found = ": ".join(line.strip("@ ").rstrip(".") for line in dict.fromkeys(told)) or found
+        reasons = [line for line in before if "IDENTIFICATION HAS CHANGED" in line] + before[-1:]
+        found = ": ".join(line.strip("@ ").rstrip(".") for line in dict.fromkeys(reasons)) or found
     else:
         found = " ".join(lines[first : first + (2 if found.endswith(":") else 1)])
         remote = [line for line in lines[:first] if line.startswith("remote:") and len(line) > len("remote: ")]
@@ -79,7 +79,7 @@ def reason(said: str, exit_status: int | None, seconds: float) -> str:
 
 
 def folder_problem(url: str) -> str:
-    """What is in the way of a repository in a folder of this machine, which git has one sentence for; "" if nothing."""
+    """Why a repository in a folder of this machine cannot be read, in more detail than git gives; "" if it can."""
     path = unquote(urlsplit(url).path) if url.startswith("file://") else url
     if not path.startswith("/"):
         return ""

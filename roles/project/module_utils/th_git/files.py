@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the commits of a repository, read from git's objects: nothing is checked out for it."""
+"""Reading the contents of commits from git's objects, without a checkout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_FILE = 64 * 1024
 
 LFS_FILES_LIMIT = 1000
 
-_NAME = 1024  # bytes of output that a file may take
+_NAME = 1024  # bytes of listing per file
 _LINK = "120000"
 MODULE = "160000"
 """The mode of a submodule."""
@@ -51,7 +51,7 @@ def entries(git: Git, repository: Path, *words: str, output_limit: int = OUTPUT_
 
 @dataclass(frozen=True)
 class Survey:
-    """What a whole commit comes to, and the paths in it that lead elsewhere: symbolic links and submodules."""
+    """The size of a whole commit, and the paths in it that lead elsewhere: symbolic links and submodules."""
 
     files: int
     bytes: int
@@ -60,7 +60,7 @@ class Survey:
 
 
 def survey(git: Git, repository: Path, commit: str) -> Survey:
-    """Look at all of a commit, before it is checked out. Raises GitError; StepError when it is over git's limits."""
+    """Examine a whole commit before it is checked out. Raises GitError; StepError when it exceeds git's limits."""
     files = size = 0
     links, modules = set(), []
     limits = git.limits
@@ -83,7 +83,7 @@ def survey(git: Git, repository: Path, commit: str) -> Survey:
         detail = f"{commit[:12]} holds {files:,} files; the limit is {limits.files:,} (checkout_files_limit)."
         raise StepError(OVER_LIMIT, detail)
     if limits and size > limits.bytes:
-        detail = f"{commit[:12]} comes to {size:,} bytes; the limit is {limits.bytes:,} (checkout_bytes_limit)."
+        detail = f"{commit[:12]} holds {size:,} bytes; the limit is {limits.bytes:,} (checkout_bytes_limit)."
         raise StepError(OVER_LIMIT, detail)
     return Survey(files, size, frozenset(links), tuple(modules))
 
@@ -96,9 +96,9 @@ def scripts(
     recursive: bool = False,
     wanted: Callable[[str], bool] = lambda path: path.endswith(".py"),
 ) -> list[tuple[str, bytes]]:
-    """The regular files (path, content) of a folder in a commit that are `wanted`; none where it has no such.
+    """The regular files (path, content) of a folder in a commit that are `wanted`; none when there is no such folder.
 
-    Raises StepError when they are beyond all measure.
+    Raises StepError when there is far too much of them.
     """
     prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
     words = [*(["-r"] if recursive else []), commit, "--", *([prefix] if prefix else [])]
@@ -123,7 +123,7 @@ def differing(git: Git, repository: Path, one: str, other: str) -> list[str]:
 
 
 def containing(git: Git, repository: Path, commit: str, word: str, places: Sequence[str]) -> list[str]:
-    """The files below some places of a commit that have a word in them. Raises GitError."""
+    """The files of a commit, below any of `places`, that contain a word. Raises GitError."""
     if not places:
         return []
     words = ("grep", "--name-only", "--full-name", "--fixed-strings", "--text", "--no-textconv", "-z", "-e", word)
@@ -131,7 +131,7 @@ def containing(git: Git, repository: Path, commit: str, word: str, places: Seque
     try:
         listing = git.run(*words, commit, "--", *below, cwd=repository, quiet=True)
     except GitError as error:
-        if error.exit == 1 and not error.said:
+        if error.exit == 1 and not error.stderr:
             return []
         raise
     start = len(commit) + 1
@@ -139,7 +139,7 @@ def containing(git: Git, repository: Path, commit: str, word: str, places: Seque
 
 
 def conflicts(git: Git, repository: Path, one: str, other: str) -> list[str]:
-    """The files that cannot be merged between two commits; none, too, where this git (before 2.38) cannot tell."""
+    """The files with merge conflicts between two commits; none as well where git cannot say (before 2.38)."""
     words = ("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", one, other)
     try:
         git.run(*words, cwd=repository, quiet=True)
@@ -152,7 +152,7 @@ def conflicts(git: Git, repository: Path, one: str, other: str) -> list[str]:
 
 
 def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
-    """The files that Git LFS keeps elsewhere, in a commit that is checked out: what is there is a pointer to them."""
+    """The files of a checked-out commit that are only pointers to contents in Git LFS."""
     listing = git.run("ls-files", "-z", "--", ":(top,attr:filter=lfs)", cwd=repository, quiet=True)
     tracked = {path.decode("utf-8", "backslashreplace") for path in listing.split(b"\0") if path}
     if not tracked:
@@ -167,14 +167,14 @@ def lfs_pointers(git: Git, repository: Path, commit: str) -> list[str]:
 
 
 def file(git: Git, repository: Path, commit: str, path: str) -> bytes | None:
-    """One file's content in a commit; None when it is not there, no regular file, or too long."""
+    """One file's content in a commit; None when it does not exist, is not a regular file, or is too long."""
     return files(git, repository, commit, [path])[path]
 
 
 def files(git: Git, repository: Path, commit: str, paths: Iterable[str]) -> dict[str, bytes | None]:
     """The contents of several files in a commit, by path, as `file` has each.
 
-    `commit` is a whole hash: what is in it stays as it is, so that small files are read once.
+    `commit` is a full hash, whose contents never change: small files are read once and kept.
     """
     known = git.small_files.setdefault((repository, commit), {})
     found = {path: known[path] for path in paths if path in known}
@@ -195,7 +195,7 @@ def _blobs(git: Git, repository: Path, wanted: list[tuple[str, str]]) -> list[tu
     if not wanted:
         return []
     asked = "".join(f"{name}\n" for _, name in wanted).encode("ascii")
-    output = git.run("cat-file", "--batch", cwd=repository, given=asked, quiet=True)
+    output = git.run("cat-file", "--batch", cwd=repository, stdin=asked, quiet=True)
     files: list[tuple[str, bytes]] = []
     position = 0
     for path, name in wanted:

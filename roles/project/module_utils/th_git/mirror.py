@@ -18,7 +18,7 @@ from ansible.module_utils.th_git.client import Git, GitError, is_local
 from ansible.module_utils.th_git.errors import folder_problem
 
 USUAL = ("master", "main")
-"""Branches that are taken for the default one where HEAD does not say."""
+"""Branches that count as the default one when HEAD names none."""
 
 _OF_A_REMOTE = re.compile(r"refs/remotes/[^/]+/(.+)")
 
@@ -26,7 +26,7 @@ _OF_A_REMOTE = re.compile(r"refs/remotes/[^/]+/(.+)")
 class Mirror:
     """The local copy of a project's branches and tags, shared by all jobs under a lock.
 
-    It holds what is merged only: a change is never fetched into it.
+    It holds merged code only: a change is never fetched into it.
     """
 
     def __init__(self, git: Git, folder: Path, project: str, url: str) -> None:
@@ -36,7 +36,7 @@ class Mirror:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the mirror for oneself: while it is brought up to date, and while it is cloned from."""
+        """Lock the mirror exclusively, to update it or to clone from it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -46,16 +46,16 @@ class Mirror:
             os.close(handle)
 
     def update(self) -> None:
-        """Bring the mirror up to date; an unusable one is made from nothing. Raises StepError."""
+        """Bring the mirror up to date; an unusable one is made again from scratch. Raises StepError."""
         if (self.path / "HEAD").is_file():
             try:
                 self._fetch()
                 return
             except GitError as error:
-                trouble = error if error.exit is None else self._git.trouble(self._url)
-                if trouble:
-                    raise unreachable(self._git, self._url, trouble) from None
-                # the server is there: then it is the mirror
+                server_error = error if error.exit is None else self._git.server_error(self._url)
+                if server_error:
+                    raise unreachable(self._git, self._url, server_error) from None
+                # the server answers, so the mirror is damaged
         self.renew()
 
     def broken(self) -> bool:
@@ -67,7 +67,7 @@ class Mirror:
         return False
 
     def renew(self) -> None:
-        """Throw the mirror away and make it from nothing. Raises StepError."""
+        """Delete the mirror and make it again from scratch. Raises StepError."""
         shutil.rmtree(self.path, ignore_errors=True)
         try:
             self._git.run("init", "--quiet", "--bare", "--", str(self.path), merged=True)
@@ -80,20 +80,20 @@ class Mirror:
             raise unreachable(self._git, self._url, error) from None
 
     def default_branch(self) -> str:
-        """The branch that stands for a job that names none; "" when there is none. Raises StepError.
+        """The branch for a job that names none; "" when there is none. Raises StepError.
 
-        It is the one that the server's HEAD names, as a branch or as one of a remote's (Zuul's merger has
-        ``refs/remotes/origin/master``); else one whose tip a detached HEAD is; else, as a server does not tell what a
-        HEAD that leads nowhere names, ``master`` or ``main``; else the only one.
+        It is the first of: the branch that the server's HEAD names, as its own or as a remote's (Zuul's merger has
+        ``refs/remotes/origin/master``); a branch whose tip is the commit of a detached HEAD; ``master`` or ``main``,
+        because a server does not reveal the target of a dangling HEAD; the only branch there is.
         """
         words = ("ls-remote", "--quiet", "--symref", "--", self._url, "HEAD", "refs/heads/*")
         try:
-            told: str = self._git.remote(self._url, *words, merged=True).decode("utf-8", "replace")
+            listing: str = self._git.remote(self._url, *words, merged=True).decode("utf-8", "replace")
         except GitError as error:
             raise unreachable(self._git, self._url, error) from None
         heads: dict[str, str] = {}
         named = commit = ""
-        for line in told.splitlines():
+        for line in listing.splitlines():
             value, _, ref = line.partition("\t")
             branch = ref.removeprefix("refs/heads/")
             if ref == "HEAD" and value.startswith("ref: "):
@@ -105,7 +105,7 @@ class Mirror:
         return _default_of(heads, named, commit)
 
     def main_branch(self) -> str:
-        """The branch that the server's HEAD was when it was last asked; it is asked once. "" when it is none."""
+        """The default branch, as the server had it when it was first asked; "" when there is none."""
         try:
             name: str = self._git.text("config", "--get", "turbohipster.main", cwd=self.path)
         except GitError:
@@ -129,22 +129,22 @@ def _default_of(heads: Mapping[str, str], named: str, commit: str) -> str:
     if remote := _OF_A_REMOTE.fullmatch(named):
         wanted += [remote[1], named.removeprefix("refs/remotes/")]
     usual = [name for name in USUAL if name in heads]
-    at_the_tip = [name for name in (*usual, *sorted(heads)) if commit and heads[name] == commit]
+    at_detached_head = [name for name in (*usual, *sorted(heads)) if commit and heads[name] == commit]
     only = list(heads) if len(heads) == 1 else []
-    return next((name for name in (*wanted, *at_the_tip, *usual, *only) if name in heads), "")
+    return next((name for name in (*wanted, *at_detached_head, *usual, *only) if name in heads), "")
 
 
 def unreachable(git: Git, url: str, error: GitError) -> StepError:
-    """The failure of a git server, or of the way to it: by itself it goes (``git_unreachable``), or it does not."""
+    """The failure of a git server or the way to it: a transient one (``git_unreachable``) or not (``git_refused``)."""
     shown = mask(url)
     if error.transient:
         return StepError("git_unreachable", f"{shown} cannot be fetched from: {error.reason}.")
     problem = folder_problem(shown) if is_local(shown) else ""
     problem = f" ({problem})" if problem else ""
-    given, *origin = dict.fromkeys(mask(base).rstrip("/") for base in git.bases)
+    configured, *origin = dict.fromkeys(mask(base).rstrip("/") for base in git.bases)
     if not origin:
         key = "zuul_server: git_url or, where that is not set, the address that Zuul gives (zuul_url of its merger)"
-    elif max((given, *origin), key=lambda base: len(base) if shown.startswith(f"{base}/") else 0) != given:
+    elif max((configured, *origin), key=lambda base: len(base) if shown.startswith(f"{base}/") else 0) != configured:
         key = "zuul_server: git_url"
     else:
         key = "the address that Zuul gives (zuul_url of its merger)"

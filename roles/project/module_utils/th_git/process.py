@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One git process and its helpers, ended when it takes too long, says too much, or writes too much."""
+"""One git process and its helpers, killed when it takes too long, prints too much, or writes too much."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 OUTPUT_LIMIT = 128 * 1024 * 1024
-"""Bytes of a command's output; a tree can name a million files in a kilobyte."""
+"""Maximum bytes of a command's output; a tree object of a kilobyte can list a million files."""
 ERRORS_LIMIT = 256 * 1024
-"""Bytes that are kept of what a command and the server say beside; the rest of it is dropped."""
+"""Bytes of stderr that are kept, the server's messages among them; the rest is dropped."""
 
 _CHUNK = 1 << 16
-_LOOK = 0.5  # seconds between two looks at how much there is on the disk
-_NEARLY = 0.8  # the kernel counts by ticks what it ends a process for
-_SHARE = 10  # of the time, at most this part is spent on looking
+_LOOK = 0.5  # seconds between two measurements of the folder
+_NEARLY = 0.8  # of the limit: the kernel counts processor time in ticks when it enforces one
+_SHARE = 10  # measuring may take one part of the time in so many
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much may come of a repository that nobody has merged: files of a commit, bytes on the disk, bytes of memory.
+class GitLimits:
+    """What unmerged code may use of git: files in a commit, bytes on disk, bytes of memory, seconds of processor time.
 
-    The first two are for all of `folder`; the memory, and the seconds of processor time, are each process's.
+    Files and bytes on disk are limited for all of `folder`; memory and processor time for each process.
     """
 
     folder: Path
@@ -40,8 +40,9 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: exit status (None: at its time limit), output, and why it was ended before ("" if not)."""
+class GitResult:
+    """How a command result: exit status (None: it was killed), output, and which limit it exceeded ("" for none or the
+    time limit)."""
 
     exit: int | None
     output: bytes
@@ -54,32 +55,32 @@ def run_git(
     *,
     cwd: Path | None,
     environment: Mapping[str, str],
-    given: bytes | None,
+    stdin: bytes | None,
     time_limit: float,
-    limits: Limits | None,
+    limits: GitLimits | None,
     output_limit: int = OUTPUT_LIMIT,
-) -> Ended:
-    """Run git to its end, or to the first of its limits; then all that it has started is ended."""
+) -> GitResult:
+    """Run git until it ends or exceeds a limit; then kill its remaining processes."""
     begun = _processor_time()
-    with tempfile.TemporaryFile() as told:
-        if given is not None:
-            told.write(given)
-            told.seek(0)
+    with tempfile.TemporaryFile() as stdin_file:
+        if stdin is not None:
+            stdin_file.write(stdin)
+            stdin_file.seek(0)
         command = ["git", *words]
         process = subprocess.Popen(
             [*_prlimit(limits), *command] if limits else command,
             cwd=cwd,
             env=environment,
-            stdin=told,
+            stdin=stdin_file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # Python ignores SIGXFSZ, and git is to inherit that: then it says "File too large". SIGPIPE, which Python
-            # ignores as well, is what git resets by itself.
+            # Python ignores SIGXFSZ, and git has to inherit that, so that it reports "File too large". SIGPIPE, which
+            # Python ignores as well, is reset by git itself.
             restore_signals=not limits,
         )
     try:
-        ended = _follow(process, time_limit, limits, output_limit)
+        result = _follow(process, time_limit, limits, output_limit)
     except BaseException:
         _kill(process)
         raise
@@ -87,19 +88,19 @@ def run_git(
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
-    if limits and ended.exit != 0 and not ended.over and _processor_time() - begun > _NEARLY * limits.cpu:
-        return replace(ended, over=f"more than {limits.cpu:,} s of processor time (checkout_cpu_limit)")
-    return ended
+    if limits and result.exit != 0 and not result.over and _processor_time() - begun > _NEARLY * limits.cpu:
+        return replace(result, over=f"more than {limits.cpu:,} s of processor time (checkout_cpu_limit)")
+    return result
 
 
 def _processor_time() -> float:
-    """The processor time of all processes that this one, and those below it, have started and waited for."""
+    """The processor time of all descendants that were waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _prlimit(limits: Limits) -> list[str]:
-    """The command that git is started by, with its soft limits; a function to call in the child would cost a fork."""
+def _prlimit(limits: GitLimits) -> list[str]:
+    """The prlimit command, which starts git with soft limits; Python's preexec_fn would cost a fork."""
     bounds = (
         ("fsize", resource.RLIMIT_FSIZE, limits.bytes),
         ("data", resource.RLIMIT_DATA, limits.memory),
@@ -113,8 +114,8 @@ def _prlimit(limits: Limits) -> list[str]:
 
 
 def _follow(
-    process: subprocess.Popen[bytes], time_limit: float, limits: Limits | None, output_limit: int
-) -> Ended:
+    process: subprocess.Popen[bytes], time_limit: float, limits: GitLimits | None, output_limit: int
+) -> GitResult:
     assert process.stdout is not None and process.stderr is not None
     output, errors = bytearray(), bytearray()
     deadline = time.monotonic() + time_limit
@@ -127,7 +128,7 @@ def _follow(
             now = time.monotonic()
             if now >= deadline:
                 _kill(process)
-                return Ended(None, bytes(output), bytes(errors))
+                return GitResult(None, bytes(output), bytes(errors))
             for key, _ in selector.select(min(deadline - now, _LOOK)):
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:
@@ -138,21 +139,21 @@ def _follow(
                 over = f"more than {output_limit:,} bytes of output"
             elif limits and time.monotonic() >= look_at:
                 begun = time.monotonic()
-                over = too_much(limits)
+                over = _exceeded(limits)
                 look_at = time.monotonic() + max(_LOOK, _SHARE * (time.monotonic() - begun))
     if over:
         _kill(process)
-        return Ended(None, bytes(output), bytes(errors), over)
+        return GitResult(None, bytes(output), bytes(errors), over)
     try:
         process.wait(max(deadline - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
         _kill(process)
-        return Ended(None, bytes(output), bytes(errors))
-    return Ended(process.returncode, bytes(output), bytes(errors))
+        return GitResult(None, bytes(output), bytes(errors))
+    return GitResult(process.returncode, bytes(output), bytes(errors))
 
 
-def too_much(limits: Limits) -> str:
-    """What there is more of in the folder than it may hold; "" when it is fine."""
+def _exceeded(limits: GitLimits) -> str:
+    """Which limit the folder exceeds; "" for none."""
     size = count = 0
     folders = [str(limits.folder)]
     while folders:
@@ -165,7 +166,7 @@ def too_much(limits: Limits) -> str:
                     else:
                         size += entry.stat(follow_symlinks=False).st_blocks * 512
         except OSError:
-            continue  # gone again
+            continue  # removed in the meantime
         if size > limits.bytes:
             return f"more than {limits.bytes:,} bytes (checkout_bytes_limit)"
         if count > 2 * limits.files:  # git has files of its own
@@ -174,7 +175,7 @@ def too_much(limits: Limits) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the command with all of its session."""
+    """Kill all processes of the command's session."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What git is told by its environment, so that it does git's work and nothing else, whoever has made the repository.
+"""The environment of git, by which it does nothing but git's work, even in a hostile repository.
 
-The configuration comes by the environment (``GIT_CONFIG_COUNT``), which outweighs any file; git hands it on to the
-processes that it starts in submodules. A filter or a driver that a repository's own configuration names cannot be
-switched off so: that is why git is never run in a repository that other people's code could write to.
+The configuration is passed in environment variables (``GIT_CONFIG_COUNT``), which override any file and are inherited
+by the processes that git starts in submodules. They cannot disable a filter or driver that is named in a repository's
+own configuration, so git is never run in a repository that untrusted code could write to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PASSED = (
     "USER",
     "LOGNAME",
 )
-"""What git gets of the worker's environment: how to reach the network, and the operator's ssh agent."""
+"""The variables that git gets from the worker's environment: how to reach the network, and the ssh agent."""
 
 REMOTE_PROTOCOLS = "http:https:git:ssh"
 
@@ -39,7 +39,7 @@ CONFIG = {
     "core.excludesFile": "/dev/null",
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
-    # names that are .git to other file systems are refused here, too
+    # names that other file systems treat as .git are refused
     "core.protectHFS": "true",
     "core.protectNTFS": "true",
     "core.untrackedCache": "false",
@@ -56,14 +56,14 @@ CONFIG = {
 
 FSCK_CONFIG = {
     "fetch.fsckObjects": "true",
-    # what git itself wrote into the history of old projects, and what nobody can fix any more
+    # mistakes that git itself made in the history of old projects, which cannot be fixed any more
     "fetch.fsck.badTimezone": "ignore",
     "fetch.fsck.missingSpaceBeforeDate": "ignore",
     "fetch.fsck.zeroPaddedFilemode": "ignore",
-    # of any size as one pack: that is a file whose size can be limited
+    # keep everything in one pack, whose file size can be limited
     "fetch.unpackLimit": "1",
 }
-"""For what a change brings: objects that are not sound are refused."""
+"""For fetching a change: malformed objects are refused."""
 
 SUBMODULE_FSCK_CONFIG = FSCK_CONFIG | {
     f"fetch.fsck.{name}": "ignore"
@@ -72,7 +72,7 @@ SUBMODULE_FSCK_CONFIG = FSCK_CONFIG | {
         "missingSpaceBeforeEmail", "multipleAuthors", "nulInCommit", "zeroPaddedDate",
     )
 }  # fmt: skip
-"""For submodules, of which the whole history comes: who wrote what when is nobody's harm."""
+"""For submodules, which are fetched with their whole history: bad dates and names of authors do no harm."""
 
 _SET = {
     "GIT_ALLOW_PROTOCOL": REMOTE_PROTOCOLS,
@@ -83,9 +83,9 @@ _SET = {
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_PROXY_COMMAND": "",  # outweighs core.gitProxy
+    "GIT_PROXY_COMMAND": "",  # overrides core.gitProxy
     "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15",
-    "GIT_TEMPLATE_DIR": "",  # no hooks of the machine in a new repository
+    "GIT_TEMPLATE_DIR": "",  # no hooks of this machine in new repositories
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
     "SSH_ASKPASS": "true",
@@ -94,9 +94,9 @@ _SET = {
 
 
 WITHOUT_CREDENTIALS = {"http.emptyAuth": "false", "http.delegation": "none"}
-"""Configuration for servers that are asked as anybody may ask them: not even by a ticket of Kerberos."""
+"""Configuration for anonymous access: no Kerberos ticket, either."""
 
-_NOBODYS = "/dev/null/home"
+_NO_HOME = "/dev/null/home"
 _SSH_OPTIONS = (
     "IdentityAgent=none IdentitiesOnly=yes IdentityFile=/dev/null PubkeyAuthentication=no HostbasedAuthentication=no "
     "GSSAPIAuthentication=no"
@@ -104,16 +104,16 @@ _SSH_OPTIONS = (
 
 
 def without_credentials(variables: Mapping[str, str]) -> dict[str, str]:
-    """An environment of git's without the operator's agent, keys and home folder (``.netrc``, ``.ssh/config``)."""
+    """An environment for git without the operator's agent, keys and home folder (``.netrc``, ``.ssh/config``)."""
     kept = {name: value for name, value in variables.items() if name not in ("SSH_AUTH_SOCK", "USER", "LOGNAME")}
-    # ssh looks for the home folder in the password file, whatever HOME is
+    # ssh takes the home folder from the password file and ignores HOME
     options = " ".join(f"-o {option}" for option in _SSH_OPTIONS.split())
-    return {**kept, "HOME": _NOBODYS, "GIT_SSH_COMMAND": f"{_SET['GIT_SSH_COMMAND']} -F /dev/null {options}"}
+    return {**kept, "HOME": _NO_HOME, "GIT_SSH_COMMAND": f"{_SET['GIT_SSH_COMMAND']} -F /dev/null {options}"}
 
 
 def environment() -> dict[str, str]:
-    """The environment of every git command, but for the configuration."""
-    # a relative place on it would be one in the checkout
+    """The environment of every git command, without the configuration."""
+    # a relative folder in PATH would be one in the checkout
     places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
     passed = {name: os.environ[name] for name in PASSED if name in os.environ}
     return {**passed, **_SET, "PATH": os.pathsep.join(places)}
@@ -129,8 +129,8 @@ def as_environment(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_secrets(bases: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The configuration that gives git the URLs with user and password for those (masked) that it is told.
+    """The configuration that makes git use the URL with user and password in place of the masked one.
 
-    Git compares beginnings of texts: without the slash, ``http://host`` would be that of ``http://host.example.org``.
+    Git compares prefixes: without the slash, ``http://host`` would match ``http://host.example.org``.
     """
     return {f"url.{whole}/.insteadOf": f"{masked}/" for whole, masked in bases if whole != masked}

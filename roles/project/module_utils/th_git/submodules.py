@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The submodules of a checkout: fetched from servers that are allowed, and whose fault it is when they cannot be."""
+"""The submodules of a checkout: fetching them from allowed servers, and deciding whose fault a failure is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ansible.module_utils.th_git.settings import REMOTE_PROTOCOLS, SUBMODULE_FSC
 
 SUBMODULE_DEPTH = 10
 SUBMODULES_LIMIT = 200
-"""How many there may be in a checkout, nested ones among them: a repository can hold itself."""
+"""Maximum number in a checkout, including nested ones: a repository can contain itself."""
 _WITHOUT = (
     " (those that merged code does not name are fetched without the passwords and keys of this worker: merge the entry"
     " in .gitmodules by a change of its own, or make the repository readable for everybody)"
 )
-_ASKED = 5  # servers of a change's own that are asked whether they are there
+_ASKED = 5  # at most so many servers that a change brings are probed
 
 _SCP_FORM = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/|:).+")
 
 
 @dataclass(frozen=True)
 class Submodule:
-    """A submodule of a checkout, with its URL as git has it; `named` is whether merged code names that one there, and
-    `commits` are those that it is at in merged code."""
+    """A submodule of a checkout, with its URL as git resolved it; `named` is whether merged code has the same URL at
+    that path, and `commits` are those that merged code has it at."""
 
     name: str
     path: str
@@ -40,15 +40,15 @@ class Submodule:
 
 
 def check_out_submodules(
-    git: Git, repository: Path, merged: Sequence[str], depth: int = 0, count: int = 0, excused: bool = True
+    git: Git, repository: Path, merged: Sequence[str], depth: int = 0, count: int = 0, excuse_merged: bool = True
 ) -> int:
-    """Check out the submodules of a fresh checkout, theirs too; returns how many, with the `count` that there were.
+    """Check out the submodules of a fresh checkout, recursively; returns their number added to `count`.
 
-    `merged` are commits whose submodules are fetched with the worker's own passwords and keys, and all others without.
-    With `excused`, they are nobody's fault. Raises StepError: ``checkout_failed`` for one whose URL or path is not
-    allowed, whose commit is not there, which needs credentials that it does not get, or whose server does not answer
-    and is a foreign one that `merged` does not name; ``git_unreachable`` for any other whose server does not answer,
-    ``git_refused`` for any other whose server refuses.
+    Submodules that the commits `merged` have are fetched with the worker's own passwords and keys, all others without.
+    With `excuse_merged`, a failure of the former is never the checkout's fault. Raises StepError: ``checkout_failed``
+    for a submodule whose URL or path is not allowed, whose commit does not exist, which needs credentials that it does
+    not get, or whose server does not answer and is a foreign one that `merged` does not name; ``git_unreachable`` for
+    any other whose server does not answer, and ``git_refused`` for any other whose server refuses.
     """
     if not (repository / ".gitmodules").is_file() or (repository / ".gitmodules").is_symlink():
         return count
@@ -67,35 +67,41 @@ def check_out_submodules(
         if problem:
             raise StepError("checkout_failed", f"Submodule {printable(name)} is not fetched: {problem}.")
         if url.startswith("/"):
-            # of a folder that is named as a folder, git would share the files with that repository
+            # given a plain path, git would share files with that repository
             git.run("config", f"submodule.{name}.url", f"file://{url}", cwd=repository)
     if not urls:
         return count
     found = _compared(git, repository, urls, merged)
     known = {one.path for one in found if one.named}
-    _update(git, repository, [path for path in modules if path in known], [], excused=excused)
+    _update(git, repository, [path for path in modules if path in known], [], excuse_merged=excuse_merged)
     others = [one for one in found if not one.named]
-    foreign = [one for one in others if not _below(one.url, git.bases)] if excused else []
+    foreign = [one for one in others if not _below(one.url, git.bases)] if excuse_merged else []
     apart = {one.path for one in foreign}
     anonymous = git.anonymous()
     paths = [path for path in modules if path not in known]
     _update(anonymous, repository, [path for path in paths if path not in apart],
-            [one for one in others if one not in foreign], excused=excused)
-    # of a server that the change has chosen nothing is the worker's, and what it says is what it wants to be believed
-    _update(anonymous, repository, [path for path in paths if path in apart], foreign, excused=excused, chosen=True)
+            [one for one in others if one not in foreign], excuse_merged=excuse_merged)
+    # a server that the change has chosen is not the worker's business, and what it reports cannot be trusted
+    remaining = [path for path in paths if path in apart]
+    _update(anonymous, repository, remaining, foreign, excuse_merged=excuse_merged, chosen_by_change=True)
     for path in modules:
         below = repository / path
         if (below / ".git").is_file() and not below.is_symlink():
             commits = [commit for one in found if one.path == path and one.named for commit in one.commits]
-            count = check_out_submodules(git, below, commits, depth + 1, count, excused)
+            count = check_out_submodules(git, below, commits, depth + 1, count, excuse_merged)
     return count
 
 
 def _update(
-    git: Git, repository: Path, paths: Sequence[str], brought: Sequence[Submodule], excused: bool, chosen: bool = False
+    git: Git,
+    repository: Path,
+    paths: Sequence[str],
+    unmerged: Sequence[Submodule],
+    excuse_merged: bool,
+    chosen_by_change: bool = False,
 ) -> None:
-    """Fetch and check out some submodules; `brought` are those of them that merged code does not name, and `chosen` is
-    whether all are on servers that the change has chosen."""
+    """Fetch and check out some submodules. `unmerged` are those that merged code does not name; `chosen_by_change`
+    says that all of them are on servers that the change has chosen."""
     if not paths:
         return
     local = next(filter(is_local, git.bases), "")
@@ -105,22 +111,22 @@ def _update(
             local, *words, *(f":(top,literal){path}" for path in paths), cwd=repository, config=SUBMODULE_FSCK_CONFIG
         )
     except GitError as error:
-        foreign = [one.url for one in brought if not _below(one.url, git.bases)]
-        if not excused:
+        foreign = [one.url for one in unmerged if not _below(one.url, git.bases)]
+        if not excuse_merged:
             named = _urls(git, repository, "--local").values()
             foreign = [url for url in named if not _below(url, git.bases)]
-        private = len(foreign) < len(brought) and not error.transient
-        by_change = error.gone or error.refused or private or chosen
-        by_change = by_change or any(git.trouble(url) for url in foreign[:_ASKED])
+        private = len(foreign) < len(unmerged) and not error.transient
+        by_change = error.gone or error.refused or private or chosen_by_change
+        by_change = by_change or any(git.server_error(url) for url in foreign[:_ASKED])
         code = "checkout_failed" if by_change else "git_unreachable" if error.transient else "git_refused"
         why = _WITHOUT if private and not error.gone and not error.refused else ""
         raise StepError(code, f"The submodules cannot be fetched: {error.reason}{why}.") from None
 
 
 def _compared(git: Git, repository: Path, urls: Mapping[str, str], merged: Sequence[str]) -> list[Submodule]:
-    """The submodules of a checkout that have been initialized, each compared with those of merged commits.
+    """The initialized submodules of a checkout, each compared with those of merged commits.
 
-    One is named there only where all entries of .gitmodules for its path have a URL that merged code has.
+    One counts as `named` only if all entries of .gitmodules for its path have a URL that merged code has.
     """
     try:
         remote = git.text("config", "--get", "remote.origin.url", cwd=repository)
@@ -144,12 +150,12 @@ def _compared(git: Git, repository: Path, urls: Mapping[str, str], merged: Seque
 def _entries(git: Git, repository: Path, commit: str) -> list[Entry]:
     try:
         return [entry for entry in entries(git, repository, "-r", commit, "--") if entry.mode == MODULE]
-    except GitError:  # of a submodule's own commit, which may not be there
+    except GitError:  # a submodule's commit, which may not exist
         return []
 
 
 def resolved(remote: str, url: str) -> str:
-    """A URL of .gitmodules as ``git submodule init`` makes it of one that is relative (git's ``relative_url``)."""
+    """A URL of .gitmodules, resolved like ``git submodule init`` does it if it is relative (git's ``relative_url``)."""
     if not url.startswith(("./", "../")) or not remote:
         return url
     base, colon = remote.removesuffix("/"), False
@@ -166,15 +172,15 @@ def resolved(remote: str, url: str) -> str:
 
 
 def _paths(found: Survey) -> tuple[str, ...]:
-    """The places of a commit's submodules. Raises StepError for one that git could take for another place.
+    """The paths of a commit's submodules. Raises StepError for one that git could take for another path.
 
-    Git has put submodules where they did not belong by way of a symbolic link whose name differed in case alone
-    (CVE-2024-32002) or in a character at its end (CVE-2025-48384).
+    Git has written submodules to other places through a symbolic link whose name differed only in case
+    (CVE-2024-32002) or in a trailing character (CVE-2025-48384).
     """
     links = {_folded(path) for path in found.links}
     for path in found.modules:
         if not path.isprintable() or path != path.strip():
-            raise StepError("checkout_failed", f"A submodule lies at {path!r}, which is no name for a folder.")
+            raise StepError("checkout_failed", f"A submodule lies at {path!r}, which is not a valid folder name.")
         parts = _folded(path).split("/")
         if any("/".join(parts[:length]) in links for length in range(1, len(parts) + 1)):
             raise StepError("checkout_failed", f"The submodule at {path} lies where a symbolic link leads elsewhere.")
@@ -190,9 +196,9 @@ def _below(url: str, bases: Sequence[str]) -> bool:
 
 
 def _urls(git: Git, repository: Path, source: str) -> dict[str, str]:
-    """The URLs of submodules by their names; `source` is an option of ``git config``.
+    """The URLs of submodules by name; `source` is an option of ``git config``.
 
-    ``--local`` has what ``git submodule init`` has settled on, relative URLs resolved.
+    With ``--local``, they are those that ``git submodule init`` has stored, with relative URLs resolved.
     """
     return dict(_values(git, repository, source, "url"))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Secrets: which ones a job has, in which forms they appear, and how they are masked.
+"""The secrets of a job: finding them, recognizing the forms in which they appear, and masking them.
 
 Imports `th_core` and `th_server`.
 """

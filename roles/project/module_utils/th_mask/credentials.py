@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What looks like credentials in a text, whoever's they are.
+"""Finding what looks like credentials in a text, even if the secret is not known.
 
 * the password of a URL (``scheme://user:password@host``), and a name without one on http and https, where it is a token
 * the value of a header whose name ends with ``Authorization`` or ``Token``, also in JSON
@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 Span = tuple[int, int]
 
-# Each pattern begins with a fixed text, which `re` finds fast, and its parts are of limited length, so that no text
-# makes it slow. They are for texts in small letters. The bytes of the group "secret" are masked.
+# Each pattern begins with a fixed text, which `re` finds fast, and its parts have a maximum length, so that no text
+# makes it slow. They are for lower-case texts. The bytes of the group "secret" are masked.
 _URL = rb"(?P<user>[^\s/:@\"'<>\\]{0,256})(?::(?P<secret>[^\s/\"'<>\\]{0,1024}))?@"
 _VALUE = (
-    # "name: a value", perhaps after the kind of authorization; a word without a digit is no credential
+    # "name: value", with an optional authorization scheme before the value; a word without a digit is not a credential
     rb"(?:[\"'\\]{0,4}\s{0,4}[:,]\s{0,4}[\"'\\]{0,4}(?:[a-z]{2,12}\s{1,4})?(?=[^\s\"'<>\\]{0,64}[0-9=])"
     rb"(?P<secret>[^\s\"'<>\\]{6,4096})"
 )
@@ -40,19 +40,19 @@ _PATTERNS = [(start, re.compile(re.escape(start) + rest)) for start, rest in _KI
 
 
 def credentials(text: bytes) -> Iterator[Span]:
-    """From where to where in a text there are such."""
-    small = text.lower()
+    """The spans of a text that look like credentials."""
+    lower = text.lower()
     for start, pattern in _PATTERNS:
-        if start in small:
-            for match in pattern.finditer(small):
-                yield from _spans(small, match)
+        if start in lower:
+            for match in pattern.finditer(lower):
+                yield from _spans(lower, match)
 
 
-def _spans(small: bytes, match: re.Match[bytes]) -> Iterator[Span]:
+def _spans(lower: bytes, match: re.Match[bytes]) -> Iterator[Span]:
     groups = match.groupdict()
     for name in ("secret", "other"):
         if groups.get(name):
             yield match.span(name)
             return
-    if groups.get("user") and small.endswith((b"http", b"https"), max(0, match.start() - 5), match.start()):
+    if groups.get("user") and lower.endswith((b"http", b"https"), max(0, match.start() - 5), match.start()):
         yield match.span("user")

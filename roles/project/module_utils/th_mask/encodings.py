@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways in which a secret is recognized when somebody prints it on purpose.
+"""The forms in which a secret is recognized when somebody prints it on purpose.
 
-Whatever is between two characters of any of them, but letters and digits, makes no difference, and neither does the
-case of letters: ``s e c``, ``'s', 'e', 'c'``, ``'s'+'e'+'c'``, one character a line, lines that are wrapped, hex with
-colons, UTF-16 with its NULs. (A secret with fewer than six letters and digits is compared with more of it: `Fold`.)
+In each form, anything except letters and digits between two characters is ignored, and so is case: ``s e c``,
+``'s', 'e', 'c'``, ``'s'+'e'+'c'``, one character per line, wrapped lines, hex with colons, UTF-16 with its NULs. (For a
+secret with fewer than six letters and digits, other characters are compared as well: `Fold`.)
 
 * plain
 * escaped: percent-encoding, ``\\x73``, ``\\u0073``, ``\\u{73}``, ``\\U00000073``, ``\\163``, ``\\n``, HTML entities
@@ -13,9 +13,9 @@ colons, UTF-16 with its NULs. (A secret with fewer than six letters and digits i
 * rot13
 * hex: ``736563``, ``73:65:63``, ``0x73, 0x65, 0x63``
 * decimal and octal codes: ``115, 101, 99``, ``163 145 143``
-* base64, standard and URL-safe, and base32, of the secret or of whatever has the secret in it, wherever it begins
+* base64, standard and URL-safe, and base32, of the secret or of any text that contains it, at any offset
 
-Nothing else is recognized: no encryption, no compression, no second encoding over the first, no part of a secret.
+Nothing else is recognized: no encryption, compression or double encoding, and no part of a secret.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterator
 from html.entities import html5
 
 FILL = b"\0"
-"""What stands for the rest of an escape that is decoded in place."""
+"""Fills the rest of an escape that is decoded in place."""
 
 _DROPPED = b" "
-"""What stands for a character that is in no secret."""
+"""Replaces a character that is in no secret."""
 
-# "&", "%" or "\" first in each alternative, which lets `re` look for these three and skip the rest; no part is longer
-# than a few bytes, so that no text makes it slow
+# each alternative begins with "&", "%" or "\", so that `re` can search for these three and skip the rest; no part is
+# longer than a few bytes, so that no text makes it slow
 _ESCAPE = re.compile(
     rb"%(?:25){0,8}(?P<percent>[0-9A-Fa-f]{2})"
     rb"|\\\\{0,7}(?:x(?P<x>[0-9A-Fa-f]{2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8})|u\{(?P<brace>[0-9A-Fa-f]{1,6})\}"
@@ -43,13 +43,13 @@ _ESCAPE = re.compile(
 )
 _BASES = {"percent": 16, "x": 16, "octal": 8, "u": 16, "U": 16, "brace": 16, "decimal": 10, "hex": 16}
 _BYTES = ("percent", "x", "octal")
-"""Escapes of a byte; the others are of a character."""
+"""Escapes of a byte; the others are escapes of a character."""
 _EATEN = re.compile(rb"[0-9A-Fa-f]{1,8}|[nrtv]?")
 _LEAST = 6
 
 
 def decoded(text: bytes) -> bytes:
-    """A text with its escapes decoded; it stays as long as it is, filled up with FILL."""
+    """A text with its escapes decoded, padded with FILL to the same length."""
     escaped = b"\\" in text or b"%" in text or b"&" in text
     return _ESCAPE.sub(lambda match: _decoded_escape(match[0]), text) if escaped else text
 
@@ -65,11 +65,11 @@ def _decoded_escape(escape: bytes) -> bytes:
         plain = value if value in b"\"'`/" else _DROPPED
     else:
         text = html5.get(f"{value.decode()};", "") if kind == "name" else _character(int(value, _BASES[kind]))
-        if kind == "name" and not text:  # no entity: what looks like one was there before the rest was escaped
+        if kind == "name" and not text:  # not an entity, but the text looked like one before the rest was escaped
             begun = match.start("name")
             return b"&".ljust(begun, FILL) + escape[begun:]
         plain = text.encode("utf-8", "replace")
-    # longer than its escape is only what "&nGt;" stands for, and the like
+    # only a few entities, such as "&nGt;", are shorter than the characters that they stand for
     return (plain if plain > FILL and len(plain) <= length else _DROPPED).ljust(length, FILL)
 
 
@@ -78,11 +78,12 @@ def _character(code: int) -> str:
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """What a text holds, once its escapes are decoded or before, when it holds the secret. Some may be there twice."""
+    """The byte strings of which a text that holds the secret contains at least one, before or after its escapes are
+    decoded. There may be duplicates."""
     raw = secret.encode("utf-8", "surrogateescape")
     for plain in (raw, decoded(raw)):
         yield plain
-        # what is before it in a text can make an escape of how it begins: a backslash of "n", "%0" of "a"
+        # preceding characters can turn the beginning into an escape: a backslash before "n", "%0" before "a"
         if (eaten := min(_eaten(plain), len(plain) - _LEAST)) > 0:
             yield plain[eaten:]
     yield secret[::-1].encode("utf-8", "surrogateescape")
@@ -104,6 +105,6 @@ def _eaten(plain: bytes) -> int:
 
 
 def _inner(encode: Callable[[bytes], bytes], raw: bytes, before: int, bits: int) -> bytes:
-    """The characters of an encoding that depend on `raw` alone, with so many bytes before it and any after it."""
+    """The characters of an encoding that depend only on `raw`, with `before` bytes before it and any after it."""
     whole = encode(bytes(before) + raw)
     return whole[-(-before * 8 // bits) : (before + len(raw)) * 8 // bits]

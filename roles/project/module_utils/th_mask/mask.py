@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masking secrets in texts of any size, byte for byte: what is masked is as long as it was.
+"""Masking secrets in texts of any size, byte for byte, so that the length does not change.
 
-How it is fast. Every form of every secret (`th_mask.encodings`) is folded: no case, letters and digits only. Each block
-of a text is folded alike, as it is and with its escapes decoded, and then read in words of eight and of four bytes. A
-form of 15 bytes covers one word of eight completely, wherever it is, and one of seven a word of four; the words that it
-can cover are known before. So where none of them is, one look-up a word is all, however many secrets there are.
+Every form of every secret (`th_mask.encodings`) is folded to lower-case letters and digits. So is each block of a text,
+both as it is and with its escapes decoded, and it is then read in words of eight and of four bytes. At any offset, a
+form of 15 bytes covers a word of eight completely, and one of seven bytes a word of four; the words that it can cover
+are known beforehand. So a block without secrets costs one look-up per word, however many secrets there are.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from ansible.module_utils.th_mask.credentials import credentials
 from ansible.module_utils.th_mask.encodings import FILL, decoded, forms
 
 REACH = 16 * 1024
-"""Bytes that a secret may be spread over, in pieces, to be found wherever in a file it is."""
+"""Maximum bytes over which a secret may be spread, in pieces, to be found anywhere in a file."""
 
 SHORTEST = 6
-"""Letters and digits that a form must have to be found whatever is between them."""
+"""Minimum letters and digits of a form that is searched for regardless of other characters between them."""
 
 _SIZES: dict[int, Literal["Q", "I"]] = {8: "Q", 4: "I"}
-"""Bytes of a word, and its type for `memoryview.cast`."""
+"""Sizes of words in bytes, with their types for `memoryview.cast`."""
 _FEW = 20
-"""So many forms are found faster one by one than by words of four bytes."""
+"""So few forms are found faster one by one than by words of four bytes."""
 _CHUNK = 64 * 1024
 _LETTERS = (string.ascii_letters + string.digits).encode()
 _LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
-# what a masked text keeps, so that JSON stays JSON, a page a page, and a line where it was
+# characters that are not masked, so that JSON and HTML stay valid and lines keep their places
 _KEPT = b" \t\r\n\"',:<>[]{}"
 _STARS = bytes(byte if byte in _KEPT else 0x2A for byte in range(256))
-# the commonest letters of logs: a word without them is found less often by chance
+# the most common letters in logs: a word without them has fewer false matches
 _COMMON = {byte: weight for weight, byte in enumerate(reversed(b"etaoinsrhldcum0123456789"))}
 
-# how a line of the worker's own logs begins (th_sandbox.capped_log), with what git puts before what a server says
+# the beginning of a line in the worker's own logs (th_sandbox.capped_log), with git's prefix for the server's output
 _BEGIN = re.compile(
     rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<tag>\[[a-z][a-z0-9_-]{0,19}\] |)(?: {4})?(?:remote: )?", re.MULTILINE
 )
 
 
-class Words:
-    """The forms that are looked for with words of one size, by the words that they can cover."""
+class WordIndex:
+    """An index of forms by the words, of one size, that they can cover."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._known: dict[int, list[tuple[bytes, int]]] = {}
 
     def add(self, form: bytes) -> bool:
-        """Look for this form, too; False when it is too short for words of this size."""
+        """Add a form; False if it is too short for words of this size."""
         if len(form) < 2 * self._size - 1:
             return False
         for first in range(self._size):
@@ -65,7 +65,7 @@ class Words:
         return True
 
     def spans(self, folded: bytes) -> Iterator[tuple[int, int]]:
-        """From where to where in a folded text the forms are."""
+        """The spans of a folded text that are forms."""
         if not self._known:
             return
         whole = memoryview(folded.ljust(-(-len(folded) // self._size) * self._size, FILL)).cast(_SIZES[self._size])
@@ -84,13 +84,13 @@ class Words:
 
 
 class Fold:
-    """What is dropped from texts and forms before they are compared, and the forms that are compared so."""
+    """A way to fold texts and forms before they are compared, and the forms that are compared in this way."""
 
     def __init__(self, dropped: bytes, table: bytes = _LOWER) -> None:
         self._dropped, self._table = dropped, table
         self._flags = bytes(byte not in dropped for byte in range(256))
         self.forms: set[bytes] = set()
-        self._words: list[Words] = []
+        self._words: list[WordIndex] = []
         self._short: list[bytes] = []
 
     def of(self, text: bytes) -> bytes:
@@ -98,17 +98,17 @@ class Fold:
         return text.translate(self._table, self._dropped)
 
     def prepare(self) -> None:
-        """Make ready to look for `forms`."""
+        """Build the indexes, once all `forms` are added."""
         left = sorted(self.forms)
         for size in _SIZES:
-            words = Words(size)
+            words = WordIndex(size)
             if len(left) > _FEW or size == max(_SIZES):
                 left = [form for form in left if not words.add(form)]
             self._words.append(words)
         self._short = left
 
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """From where to where in a text the forms are."""
+        """The spans of a text that are forms, merged where they overlap."""
         folded = self.of(text)
         spans = set(self._spans_of_short(folded))
         for words in self._words:
@@ -147,12 +147,12 @@ def _commonness(word: bytes) -> int:
 
 
 class Masker:
-    """Masks some secrets, and what looks like credentials (`th_mask.credentials`) whether it is known or not."""
+    """Masks known secrets, and everything that looks like credentials (`th_mask.credentials`)."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         folds = (
             Fold(bytes(byte for byte in range(256) if byte not in _LETTERS)),
-            # for forms that are hardly of letters and digits: all characters but what separates
+            # for forms with few letters and digits: all characters except separators
             Fold(FILL + b" \t\r\n\"',+;"),
             Fold(FILL, table=bytes(range(256))),
         )
@@ -179,24 +179,24 @@ class Masker:
         return self.masked(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def apply(self, text: bytes, out: bytearray) -> None:
-        """Mask in `out` what is to be masked of `text`, which is as long."""
+        """Mask in `out`, which is as long as `text`, what has to be masked in `text`."""
         plain = decoded(text)
         for start, end in credentials(text):
             _hide(text, plain, out, start, end)
-        for secret in self._plain:  # with what a fold drops of its ends
+        for secret in self._plain:  # including the ends, which a fold may drop
             for start in _places(secret, text):
                 _hide(text, plain, out, start, start + len(secret))
         both = (text, plain) if plain != text else (text,)
-        for read in itertools.chain(both, _said_by_each(text, both)):
+        for read in itertools.chain(both, _without_prefixes(text, both)):
             for fold in self._folds:
                 for start, end in fold.spans(read):
                     _hide(text, plain, out, start, end)
 
 
-def _said_by_each(text: bytes, readings: Sequence[bytes]) -> Iterator[bytes]:
-    """What stands in one of the worker's own logs, without what stands before each line: of all, and of each tag alone.
+def _without_prefixes(text: bytes, readings: Sequence[bytes]) -> Iterator[bytes]:
+    """The text of one of the worker's own logs without line prefixes: of all lines, and of the lines of each tag.
 
-    A secret that is printed one character a line has nothing else in between, and others' lines at most.
+    So a secret that is printed one character per line is found even between lines with other tags.
     """
     lines = list(_BEGIN.finditer(text))
     tags = {line["tag"] for line in lines}
@@ -213,7 +213,7 @@ def _said_by_each(text: bytes, readings: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def _hide(text: bytes, plain: bytes, out: bytearray, start: int, end: int) -> None:
-    # an escape that it begins or ends in belongs to it: half of one would be no JSON
+    # the span is extended to whole escapes: half of one would make JSON invalid
     while start > 0 and plain[start] == 0 and text[start] != 0:
         start -= 1
     while end < len(text) and plain[end] == 0 and text[end] != 0:
@@ -231,14 +231,14 @@ def _star_wins(one: int, other: int) -> int:
 
 
 class Stream:
-    """A text that is masked block by block, as it comes; at most a block and `reach` bytes are held."""
+    """Masks a text block by block as it arrives, holding at most one block and `reach` bytes."""
 
     def __init__(self, masker: Masker, reach: int = REACH) -> None:
         self._masker, self._reach = masker, reach
         self._text = self._out = b""
 
     def feed(self, block: bytes) -> bytes:
-        """Take the next block; returns what can be given out of what has come so far."""
+        """Take the next block; returns the part of the text that is final."""
         text, out = self._text + block, bytearray(self._out + block)
         self._masker.apply(text, out)
         cut = max(0, len(text) - self._reach)
@@ -246,6 +246,6 @@ class Stream:
         return bytes(out[:cut])
 
     def end(self) -> bytes:
-        """The rest."""
+        """The rest of the text."""
         out, self._text, self._out = self._out, b"", b""
         return out

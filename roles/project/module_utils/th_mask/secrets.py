@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The secrets that a job's results may hold: who has them, and which of them are worth masking."""
+"""The secrets that a job's results may contain: where they come from, and which of them are worth masking."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ansible.module_utils.th_core.strict_yaml import read_yaml
 from ansible.module_utils.th_server import mariadb
 
 SHORTEST = 6
-"""Characters of a secret: a shorter one is in too many words."""
+"""Minimum characters of a secret: a shorter one occurs in too many words."""
 
 SHORTEST_NUMBER = 10
-"""Digits of a secret that has nothing else: a shorter one is in too many numbers."""
+"""Minimum digits of a secret that consists of digits only: a shorter one occurs in too many numbers."""
 
 FILE_LIMIT = 64 * 1024
 
@@ -31,9 +31,9 @@ _NAME = re.compile(r"(?i)passw(or)?d|passphrase|token|secret|api_?key|access_?ke
 _VARIABLE = re.compile(
     r"(?i)(?:^|[_-])(?:keys?|dsn|auth|salt|cookies?|pw|pwd|pass|pin|signature|sas|jwt|bearer|private|webhook)(?:[_-]|\d|$)"
 )
-"""Further names that environment variables with secrets have."""
+"""Further names of environment variables that hold secrets."""
 _TOKEN = re.compile(r"(?=[^0-9]{0,200}[0-9])(?=[^A-Za-z]{0,200}[A-Za-z])[A-Za-z0-9_+=-]{16,200}")
-"""A value that is no word, no version, no path and no address."""
+"""A value that is not a word, a version, a path or an address."""
 _SETTING = re.compile(r"[ \t]{0,20}([\w.-]{1,100})[ \t]{0,20}[=:][ \t]{0,20}['\"]?([^\s'\"]{1,1000})")
 """A line of a configuration file."""
 _URL = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30})://([^\s/:@\"'<>]*)(?::([^\s/\"'<>]*))?@")
@@ -42,14 +42,14 @@ _PATH = re.compile(r"[/~.][^\s]*")
 
 @dataclass
 class Known:
-    """What is known so far: secrets that were found, the operator's own, and names, which are published anyway."""
+    """What has been collected: secrets that were found, the operator's own, and names, which are published anyway."""
 
     secrets: set[str] = field(default_factory=set)
     operators: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
 
     def worth_masking(self) -> list[str]:
-        """The secrets but those that are too short, and those that are names."""
+        """The secrets, except those that are too short or are names."""
         names = {name.casefold() for name in self.names}
         secrets = self.operators | {secret for secret in self.secrets if secret.casefold() not in names}
         return sorted(
@@ -63,7 +63,8 @@ class Known:
             self.secrets.update((secret, unquote(secret)))
 
     def add_named(self, value: Any, secret: bool = False) -> None:
-        """What a document has under the name of a secret (``password``, ``api_key``), and in URLs, however deep."""
+        """Add the values of a document, at any depth, whose keys name a secret (``password``, ``api_key``), and the
+        passwords in its URLs."""
         waiting = [(value, secret)]
         while waiting:
             value, secret = waiting.pop()
@@ -73,19 +74,20 @@ class Known:
                 waiting += [(item, secret) for item in value]
             elif isinstance(value, str):
                 self.add_addresses(value)
-                # a path leads to a secret, and is none
+                # the path of a secret file is not a secret
                 if secret and not _PATH.fullmatch(value) and "://" not in value:
                     self.secrets.add(value)
 
     def add_variables(self, environment: Mapping[str, Any], tokens: bool = False) -> None:
-        """What environment variables with the name of a secret hold, and with `tokens` all that looks like one."""
+        """Add the values of environment variables whose names indicate a secret; with `tokens`, any that look like
+        one."""
         for name, value in environment.items():
             self.add_named({str(name): str(value)}, secret=bool(_VARIABLE.search(str(name))))
             if tokens and _TOKEN.fullmatch(str(value)):
                 self.secrets.add(str(value))
 
     def add_profile(self, profile: Any) -> None:
-        """What a project's profile has under the name of a secret, in the environments of processes and in files."""
+        """Add the secrets of a project's profile: by their keys, in environments, and in the files that it writes."""
         self.add_named(profile)
         waiting = [profile]
         while waiting:
@@ -111,15 +113,15 @@ def collect(
     environment: Mapping[str, str],
     profile: Path | None = None,
 ) -> Known:
-    """What can be found of the secrets of a job: of its databases, in its variables, its profile, the environment.
+    """Collect the secrets of a job from its databases, its variables, its profile and the environment.
 
-    Some of that may not be there, or be broken: the results are published all the same.
+    Sources that are missing or broken are skipped: the results are published all the same.
     """
     known = Known()
     for file in sorted(job_dir.glob("db/*/*.cnf")):
         with contextlib.suppress(OSError, ValueError, mariadb.ServerError):
             about = file.lstat()
-            if not stat.S_ISREG(about.st_mode) or about.st_size > FILE_LIMIT:  # none of ours, and a pipe would block
+            if not stat.S_ISREG(about.st_mode) or about.st_size > FILE_LIMIT:  # not ours, and a pipe would block
                 continue
             account = mariadb.read_account(file)
             known.secrets.add(account.get("password", ""))
@@ -137,7 +139,7 @@ def collect(
 
 
 def read_variables(job_yaml: Path) -> dict[str, Any]:
-    """The variables of a job; {} where there is no such file, as when a playbook is run by hand."""
+    """The variables of a job; {} if there is no such file, as when a playbook is run by hand."""
     with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
         variables = yaml.load(job_yaml.read_text("utf-8"), _Loader)  # noqa: S506, a safe loader
         return variables if isinstance(variables, dict) else {}
@@ -145,7 +147,7 @@ def read_variables(job_yaml: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with Ansible's tag for texts that are no templates."""
+    """A YAML loader that knows Ansible's tag for strings that are not templates."""
 
 
 _Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
@@ -168,7 +170,7 @@ def _texts(document: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
 
 
 def read_files(paths: Iterable[str]) -> Iterator[str]:
-    """The lines of an operator's files of secrets. Raises StepError ``upload_failed`` for one that cannot be read."""
+    """The lines of an operator's secret files. Raises StepError ``upload_failed`` for one that cannot be read."""
     for path in paths:
         try:
             with open(path, encoding="utf-8") as stream:
@@ -180,9 +182,9 @@ def read_files(paths: Iterable[str]) -> Iterator[str]:
                     )
                 yield from filter(None, map(str.strip, stream))
         except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise StepError(
                 "upload_failed",
-                f"upload_logs_secret_files: {path} cannot be read ({said}): nothing is published before its secrets can"
-                " be masked.",
+                f"upload_logs_secret_files: {path} cannot be read ({reason}): nothing is published before its secrets"
+                " can be masked.",
             ) from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts that a change has brought, parsed with limits on memory and time: none of it is run.
+"""Parsing files of a change, with limits on memory and time, and without running any of them.
 
 Imports `th_core`.
 """

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a migration does on the way up, as a digest: what cannot run then is not part of it.
+"""A digest of what a migration does on upgrade; code that cannot run then is left out.
 
-That is said of little: of comments, layout and the module's docstring, and of the body of a plain function
-``downgrade``. A function is not plain when it has decorators, or defaults, or annotations that are more than a name,
-which run when the module is imported. Nor is anything left out that the rest of the module refers to, or may reach in a
-way that does not name it.
+Only little is left out: comments, layout, the module's docstring, and the body of a plain function ``downgrade``. A
+function is not plain if it has decorators, defaults, or annotations that are more than a name, because those run when
+the module is imported. Nothing is left out that the rest of the module refers to or might reach indirectly.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ _ANYTHING = frozenset(
     zipimport
     """.split()
 )
-"""Names by which a module may reach what it does not name."""
+"""Names by which a module may reach other code without naming it."""
 _FINDS = re.compile(r"import|locate|resolve|evaluat|interpret|pickle|unsafe", re.IGNORECASE)
-"""What is in names of others that do so: of functions that find something by a text, of programs within a program."""
+"""Matches further names of that kind: functions that find an object by a string, and embedded interpreters."""
 _SAFE = frozenset(
     """
     __abstract__ __all__ __enter__ __exit__ __future__ __init__ __mapper_args__ __str__ __table__ __table_args__
@@ -49,7 +48,7 @@ _OWN_TEXT = frozenset(
     tb_lineno tokenize walk
     """.split()
 )
-"""Names by which a module may read its own text, with comments and all."""
+"""Names by which a module may read its own source, comments included."""
 
 
 def what_runs(module: ast.Module, content: bytes) -> dict[str, Any]:
@@ -70,20 +69,20 @@ def what_runs(module: ast.Module, content: bytes) -> dict[str, Any]:
 
 
 def all_that_runs(module: ast.Module, content: bytes) -> str:
-    """The digest of a script no part of which is for the way down alone. Raises UnreadableError."""
+    """The digest of a script in which no part is for the downgrade alone. Raises UnreadableError."""
     return str(what_runs(module, content)["whole"])
 
 
 def _is_plain_downgrade(statement: ast.stmt) -> bool:
     if not isinstance(statement, ast.FunctionDef) or statement.name != DOWNGRADE:
         return False
-    given = statement.args
-    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    arguments = statement.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     annotations = [statement.returns, *(one.annotation for one in every if one is not None)]
     return (
         not statement.decorator_list
-        and not given.defaults
-        and not any(given.kw_defaults)
+        and not arguments.defaults
+        and not any(arguments.kw_defaults)
         and not getattr(statement, "type_params", [])
         and all(one is None or isinstance(one, ast.Constant | ast.Name) for one in annotations)
     )
@@ -98,7 +97,7 @@ def _is_magic(name: str) -> bool:
 
 
 def _mentioned(body: list[ast.stmt]) -> tuple[set[str], list[str]]:
-    """All names in some statements, also those of attributes and modules, and all texts."""
+    """All names in some statements, including those of attributes and modules, and all strings."""
     names: set[str] = set()
     texts: list[str] = []
     for node in ast.walk(ast.Module(body=body, type_ignores=[])):

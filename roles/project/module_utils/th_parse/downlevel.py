@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One script in a newer Python, rewritten for the `ast` of this one.
+"""Rewriting a script for a newer Python so that this one's `ast` can parse it.
 
 Imported only by the process of `th_parse.new_syntax`.
 """
@@ -19,11 +19,11 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 
 def rewritten(script: bytes) -> str | None:
-    """The script in words that this Python understands; None for one that is Python of no version."""
+    """The script in syntax that this Python understands; None if it is not valid in any version of Python."""
     try:
         module = cst.parse_module(script)
         body: list[Any] = []
-        for statement in module.body:  # to visit a statement takes much longer than to see that it need not be
+        for statement in module.body:  # parsing a statement is much faster than visiting it, which most do not need
             old = _parses(module.code_for_node(statement))
             body.append(statement if old else statement.visit(_Older()))
         text = module.with_changes(body=body).code
@@ -43,7 +43,7 @@ def _parses(text: str) -> bool:
 
 
 def _opaque(node: cst.CSTNode) -> cst.Call:
-    """A call that differs where the text of what it stands for does; it has the words of that, too."""
+    """A call in place of a node; its arguments are a digest of the node's source and the words in it."""
     text = cst.Module([]).code_for_node(node)
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     words = " ".join(sorted(set(_WORD.findall(text))))
@@ -54,14 +54,14 @@ _STRINGS = (cst.ConcatenatedString, cst.FormattedString, cst.TemplatedString)
 
 
 class _Older(cst.CSTTransformer):
-    """Takes out of a tree what Python 3.11 has no grammar for: that of 3.12 to 3.15, as libcst 1.9 has it."""
+    """Replaces the syntax of Python 3.12 to 3.15, as libcst 1.9 knows it, which Python 3.11 has no grammar for."""
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        """Leave strings whole: of several side by side one may make all of them new."""
+        """Do not descend into strings: one of several adjacent literals can make the whole expression new syntax."""
         return not isinstance(node, _STRINGS)
 
     def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        """What stands for a node."""
+        """The replacement for a node."""
         if isinstance(original_node, _STRINGS):
             whole = f"({cst.Module([]).code_for_node(original_node)})"
             return updated_node if _parses(whole) else _opaque(original_node)
@@ -89,6 +89,6 @@ class _Older(cst.CSTTransformer):
 
 
 def _and_lazy(plain: Any, node: Any) -> cst.FlattenSentinel[Any]:
-    """An import, and what says that it was one of another kind."""
+    """A plain import, and a marker that it was a lazy one."""
     mark = cst.Expr(_opaque(node.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)), semicolon=node.semicolon)
     return cst.FlattenSentinel([plain, mark])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Git LFS keeps in a repository in place of a file: a pointer to it.
+"""Git LFS pointers, which a repository holds in place of files.
 
 Its specification: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """
@@ -7,7 +7,7 @@ Its specification: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 from __future__ import annotations
 
 POINTER_LIMIT = 1024
-"""Bytes that a pointer has at most."""
+"""Maximum bytes of a pointer."""
 
 _VERSION = (b"version https://git-lfs.github.com/spec/", b"version http://git-media.io/")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on texts that a change has brought, in a process of its own with limits on memory and processor time.
+"""Working on texts of a change in a separate process, with limits on memory and processor time.
 
-A parser can be made to take hours, all memory, or its process with it, by a text of some kilobytes. One process does
-all texts of a call; a text that ends it has no result, and another process goes on with the next.
+A text of a few kilobytes can make a parser run for hours, use all memory, or crash. One process works on all texts of
+a call; a text that ends the process has no result, and another process continues with the next text.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any, TypeVar
 _Text = TypeVar("_Text")
 
 CRASHES_LIMIT = 20
-"""Texts that may end the process, until no further one is tried."""
+"""After so many texts that ended the process, no more are tried."""
 SILENCE_LIMIT = 600.0
-"""Seconds without a result after which the process is ended, however little of the processor it has had."""
+"""Seconds without a result after which the process is killed, however little processor time it has used."""
 RESULT_LIMIT = 16 * 1024 * 1024
-"""Bytes of one result."""
+"""Maximum bytes of one result."""
 
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the work may take: seconds of the processor for one text, and for all beside what `each` text is allowed;
-    bytes of address space beside what the process begins with."""
+    """What the work may use: processor `seconds` for one text, and `total` plus `each` for every text for all of them;
+    bytes of address space in addition to what the process starts with."""
 
     seconds: float = 10.0
     total: float = 60.0
@@ -45,7 +45,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Why there is no result for a text: words that follow "it"."""
+    """Why there is no result for a text: a predicate whose subject is "it"."""
 
     reason: str
 
@@ -56,9 +56,9 @@ def in_a_process(
     bounds: Bounds | None = None,
     prepare: Callable[[], None] = lambda: None,
 ) -> list[Any | Stopped]:
-    """What `work` makes of each text, as JSON has it, or why there is nothing.
+    """The result of `work` for each text, converted to JSON and back, or why there is none.
 
-    `prepare` is run first in the process: what it takes does not count.
+    `prepare` is run first in the process and does not count towards the bounds.
     """
     bounds = bounds or Bounds()
     left = bounds.total + bounds.each * len(texts)
@@ -80,12 +80,12 @@ def in_a_process(
 def _run(
     texts: Sequence[_Text], work: Callable[[_Text], Any], bounds: Bounds, left: float, prepare: Callable[[], None]
 ) -> tuple[list[Any | Stopped], float, str]:
-    """The results up to the text that has ended the process, the time it took, and what has ended it."""
+    """The results up to the text that ended the process, the processor time, and why it ended."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
-            gc.freeze()  # what the parent has dropped, its temporary files for one, is not for this process to finalize
+            gc.freeze()  # the parent's garbage, such as temporary files, must not be finalized in this process
             os.close(reading)
             _serve(texts, work, bounds, left, prepare, writing)
         finally:
@@ -104,7 +104,7 @@ def _run(
 
 
 def _lines(channel: int) -> tuple[list[bytes], bool]:
-    """The whole lines that come, and whether waiting for more was given up."""
+    """The complete lines that were received, and whether reading stopped because no more came in time."""
     content = bytearray()
     waiting = select.poll()
     waiting.register(channel, select.POLLIN)
@@ -117,7 +117,7 @@ def _lines(channel: int) -> tuple[list[bytes], bool]:
         content += chunk
         if b"\n" in chunk:
             deadline = time.monotonic() + SILENCE_LIMIT
-    return bytes(content).split(b"\n")[:-1], silent  # the last one is empty, or cut off
+    return bytes(content).split(b"\n")[:-1], silent  # the last one is empty or incomplete
 
 
 def _result(line: bytes, bounds: Bounds) -> Any | Stopped:
@@ -137,7 +137,7 @@ def _why(kind: str, bounds: Bounds) -> str:
 def _end(status: int, silent: bool, bounds: Bounds) -> str:
     if silent or (os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)):
         return f"takes more than {bounds.seconds:g} s of the processor to read: make it smaller"
-    return _why("deep", bounds)  # no parser crashes for anything else
+    return _why("deep", bounds)  # nothing else is known to crash a parser
 
 
 def _serve(
@@ -148,13 +148,13 @@ def _serve(
     prepare: Callable[[], None],
     channel: int,
 ) -> None:
-    """Write one line of JSON for each text. Runs in a process of its own, which may be killed at any point."""
+    """Write one line of JSON for each text. Runs in the separate process, which may be killed at any point."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    warnings.simplefilter("ignore")  # such as invalid escapes: the text's own matter
+    warnings.simplefilter("ignore")  # such as those about invalid escapes in the text
     prepare()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/statm") as statm:

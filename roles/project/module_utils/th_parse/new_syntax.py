@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts in a newer Python than this one, written in the Python that `ast` understands here.
+"""Scripts for a newer Python than this one, rewritten in syntax that `ast` understands here.
 
 libcst knows the grammar of every version up to 3.15. What it accepts is rewritten (th_parse.downlevel): an expression
-that this Python has no grammar for becomes a call that is no literal and carries a digest of what it stands for. What
-libcst does not accept is Python of no version. Its parser is native code that a hostile script can crash or keep busy,
-so it runs in a process of its own (th_parse.limited).
+that this Python has no grammar for becomes a call, which is not a literal, with a digest of the expression. What libcst
+does not accept is not valid in any version. Its parser is native code that a hostile script can crash or keep busy, so
+it runs in a separate process (th_parse.limited).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_parse.limited import Bounds, Stopped, in_a_process
 
 SECONDS = 10
-"""Of the processor, for one script."""
+"""Processor time for one script."""
 TOTAL_SECONDS = 60
-"""Of the processor, for all scripts of a call, beside EACH_SECONDS for each of them."""
+"""Processor time for all scripts of a call, in addition to EACH_SECONDS for each of them."""
 EACH_SECONDS = 0.1
 MEMORY = 1 << 30
-"""Bytes of address space that the process may have beside what it begins with."""
+"""Bytes of address space that the process may use in addition to what it starts with."""
 
 FILE_LIMIT = 64 * 1024 * 1024
-"""Bytes of a file that texts are kept in from one job to the next."""
+"""Maximum bytes of the file that keeps rewritten scripts from one job to the next."""
 
 _kept: dict[str, str | None] = {}
 _new: set[str] = set()
 _KEPT_LIMIT = 64 * 1024 * 1024  # characters, of all scripts of a job together
 
 
-def in_older_words(scripts: Sequence[bytes]) -> list[str | None]:
-    """Each script in words that `ast` understands here; None for one that is Python of no version.
+def in_older_syntax(scripts: Sequence[bytes]) -> list[str | None]:
+    """Each script in syntax that `ast` understands here; None for one that is not valid in any version.
 
-    The same scripts are in many commits: what has been rewritten is kept as long as this process lives.
+    The same scripts are in many commits: rewritten ones are cached for the lifetime of this process.
     """
     names = [hashlib.sha256(script).hexdigest() for script in scripts]
     wanted = {name: script for name, script in zip(names, scripts, strict=True) if name not in _kept}
@@ -52,7 +52,7 @@ def in_older_words(scripts: Sequence[bytes]) -> list[str | None]:
 
 
 def recall(path: Path) -> None:
-    """Take what `remember` has kept in a file, where the same versions have made it."""
+    """Load the scripts that `remember` has written to a file, if the same versions of Python and libcst wrote it."""
     try:
         content = path.read_bytes() if path.stat().st_size <= FILE_LIMIT else b"{}"
         document = json.loads(content)
@@ -63,7 +63,7 @@ def recall(path: Path) -> None:
 
 
 def remember(path: Path) -> None:
-    """Keep in a file what has been rewritten, for the next job: it takes 50 ms of the processor for each script."""
+    """Write the rewritten scripts to a file for the next job: each takes 50 ms of processor time."""
     if not _new:
         return
     texts: dict[str, str] = {}
@@ -73,7 +73,7 @@ def remember(path: Path) -> None:
         left -= len(text or "")
         if text is not None and left >= 0:
             texts[name] = text
-    with suppress(OSError):  # the job has what it needs
+    with suppress(OSError):  # the job does not depend on it
         write_json(path, {"by": _by(), "texts": texts})
     _new.clear()
 
@@ -87,7 +87,7 @@ def _by() -> str:
 
 
 def _rewrite_all(scripts: Sequence[bytes]) -> list[str | None]:
-    """Rewrite scripts in processes that may die of one; that one is None then."""
+    """Rewrite scripts in processes that one of them may kill; the result for that one is None."""
     if not scripts or importlib.util.find_spec("libcst") is None:
         return [None] * len(scripts)
     bounds = Bounds(SECONDS, TOTAL_SECONDS, EACH_SECONDS, MEMORY)
@@ -95,7 +95,7 @@ def _rewrite_all(scripts: Sequence[bytes]) -> list[str | None]:
 
 
 def _prepare() -> None:
-    from ansible.module_utils.th_parse import downlevel  # noqa: F401 - it takes most of a second to import
+    from ansible.module_utils.th_parse import downlevel  # noqa: F401 - importing it takes most of a second
 
 
 def _rewritten(script: bytes) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a rewritten script for Python that this interpreter has no grammar for."""
+"""The placeholder, in a rewritten script, for syntax that this interpreter does not know."""
 
 OPAQUE = "_newer_syntax_"
-"""The function whose call stands for an expression or a statement that this Python cannot express."""
+"""The function whose call replaces an expression or a statement that this Python cannot parse."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python that a change has brought, parsed within limits: none of it is run."""
+"""Parsing Python code of a change within limits, without running it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from ansible.module_utils.th_parse.lfs import is_pointer
 from ansible.module_utils.th_parse.limited import Bounds, Stopped, in_a_process
-from ansible.module_utils.th_parse.new_syntax import in_older_words
+from ansible.module_utils.th_parse.new_syntax import in_older_syntax
 
 SCRIPT_LIMIT = 1024 * 1024
-"""Bytes; a longer script is reported as unreadable."""
+"""Maximum bytes of a script; a longer one is reported as unreadable."""
 NAME_LIMIT = 255
-"""Characters of a revision; alembic's version table holds 32 by default."""
+"""Maximum characters of a revision; alembic's version table holds 32 by default."""
 BOUNDS = Bounds()
-"""What it may take to parse and to look at."""
+"""What parsing and examining the scripts may use."""
 
 Read = Callable[[ast.Module, bytes], Any]
-"""Looks at a module and the bytes that it was written as; what it returns has to be JSON. Raises UnreadableError."""
+"""Examines a module, given as a tree and as source; its result must be JSON. Raises UnreadableError."""
 
 _kept: dict[tuple[Read, str], Any] = {}
 _KEPT_LIMIT = 64 * 1024 * 1024
@@ -38,11 +38,10 @@ def sha256(content: bytes) -> str:
 
 
 def read_each(scripts: Mapping[str, bytes], read: Read) -> dict[str, Any | UnreadableError]:
-    """What `read` finds in each script (path, content), or why it cannot be read; `read` has to be a function of a
-    module.
+    """The result of `read` for each script (path, content), or why it cannot be read.
 
-    It runs in one process for all of them. The same scripts are in many commits: what was found is kept as long as
-    this process lives.
+    `read` has to be a module-level function; it runs in one process for all scripts. The same scripts are in many
+    commits: results are cached for the lifetime of this process.
     """
     names = {path: sha256(content) for path, content in scripts.items()}
     found = {path: _kept[read, name] for path, name in names.items() if (read, name) in _kept}
@@ -77,7 +76,7 @@ def _keep(read: Read, new: Mapping[str, Any]) -> None:
 
 
 def _read_all(scripts: list[bytes], read: Read) -> list[Any]:
-    """A mapping for each script: what was ``found``, or the ``problem``."""
+    """A mapping for each script with its result as ``found``, or with the ``problem``."""
     if not scripts:
         return []
 
@@ -86,7 +85,7 @@ def _read_all(scripts: list[bytes], read: Read) -> list[Any]:
 
     results = [_as_mapping(one) for one in in_a_process([(script, None) for script in scripts], look, BOUNDS)]
     newer = [number for number, one in enumerate(results) if "newer" in one]
-    texts = in_older_words([scripts[number] for number in newer])
+    texts = in_older_syntax([scripts[number] for number in newer])
     pairs = [(number, text) for number, text in zip(newer, texts, strict=True) if text is not None]
     again = in_a_process([(scripts[number], text) for number, text in pairs], look, BOUNDS) if pairs else []
     for (number, _), one in zip(pairs, again, strict=True):
@@ -99,7 +98,7 @@ def _as_mapping(one: Any | Stopped) -> Any:
 
 
 def _look(content: bytes, text: str | None, read: Read) -> dict[str, Any]:
-    """Parse a script, or the `text` that stands for it, and look at it."""
+    """Parse a script, or the `text` that it was rewritten to, and examine it."""
     try:
         module = ast.parse(content if text is None else text)
     except SyntaxError as error:
@@ -107,7 +106,7 @@ def _look(content: bytes, text: str | None, read: Read) -> dict[str, Any]:
         return {"problem": problem, **({"newer": True} if text is None else {})}
     except ValueError as error:
         return {"problem": f"not Python: {type(error).__name__}"}
-    except MemoryError:  # which is what the parser says of brackets, too
+    except MemoryError:  # also the parser's error for too many nested brackets
         most = f"{BOUNDS.memory >> 20:,} MiB"
         return {"problem": f"it is nested too deeply to be read, or takes more than {most} for it: make it smaller"}
     try:
@@ -117,11 +116,11 @@ def _look(content: bytes, text: str | None, read: Read) -> dict[str, Any]:
 
 
 NOT_LITERAL = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
-"""What `literal` raises for what is not one."""
+"""What `literal` raises for an expression that is not a literal."""
 
 
 def literal(expression: ast.expr) -> object:
-    """The value of a literal, or of texts or sequences that are put together with ``+``. Raises NOT_LITERAL."""
+    """The value of a literal, or of strings or sequences joined with ``+``. Raises NOT_LITERAL."""
     if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
         left, right = literal(expression.left), literal(expression.right)
         if isinstance(left, str) and isinstance(right, str):
@@ -130,6 +129,6 @@ def literal(expression: ast.expr) -> object:
             return left + right
         if isinstance(left, list) and isinstance(right, list):
             return left + right
-    if isinstance(expression, ast.JoinedStr):  # an f-string that nothing is filled into
+    if isinstance(expression, ast.JoinedStr):  # an f-string without replacement fields
         return "".join(str(ast.literal_eval(part)) for part in expression.values)
     return ast.literal_eval(expression)

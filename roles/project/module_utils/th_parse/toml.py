@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TOML that somebody else has written, read with limits: keys of many parts take tomllib quadratic time.
+"""Reading untrusted TOML with limits: dotted keys of many parts take tomllib quadratic time.
 
-What could be such a document is read in a process of its own, with a limit on processor time and memory.
+A document that may contain such keys is read in a separate process, with limits on processor time and memory.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 from ansible.module_utils.th_parse.limited import Bounds, Stopped, in_a_process
 
 LENGTH = 1024 * 1024
-"""Characters of a document."""
+"""Maximum characters of a document."""
 BOUNDS = Bounds(seconds=5, memory=512 << 20)
 
 _SMALL, _DOTS = 32 * 1024, 500
-"""Characters, and dots among them, of a document that cannot take long."""
+"""A document with at most so many characters, and so many dots among them, cannot take long."""
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """The document, with dates as text in one that is large. Raises ValueError for what is no TOML, or too much."""
+    """The document; dates in a large one are strings. Raises ValueError for what is not TOML, or is too large."""
     if len(text) > LENGTH:
         raise ValueError(f"longer than {LENGTH} characters")
     if len(text) <= _SMALL and text.count(".") <= _DOTS:
         return _parsed(text)
     (answer,) = in_a_process([text], _as_json, BOUNDS)
     if isinstance(answer, Stopped):
-        raise ValueError("no TOML, or too much of it")
+        raise ValueError("not TOML, or too much of it")
     document: dict[str, Any] = json.loads(answer)
     return document
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The box that code which is not ours runs in: what it sees, what it may use, how it ends.
+"""The box that untrusted code runs in: what it sees, what it may use, how it ends.
 
 Imports `th_core`.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The box that code which is not ours runs in: bubblewrap, with what it may see, write and reach.
+"""The box that untrusted code runs in: bubblewrap, with what it may see, write and reach.
 
-Files have the same paths inside as outside, so that environments, which hold paths, work in both. Who is inside is
-nobody outside: the user `USER` without any capability, in namespaces of its own.
+Files have the same paths inside as outside, so that virtual environments, which contain paths, work in both. Code runs
+as the user `USER`, without capabilities, in its own namespaces.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_sandbox import seccomp
-from ansible.module_utils.th_sandbox.limits import DatabaseLimits, Limits
+from ansible.module_utils.th_sandbox.limits import BoxLimits, DatabaseLimits
 
 KINDS = ("bubblewrap", "none")
 USER = 1000
-"""The user and group inside, whoever it is outside."""
+"""The numeric user and group inside, whatever they are outside."""
 
 SHELL_SIGNAL = 128
-"""What is added to a signal's number to make an exit status of it."""
+"""Shells report a signal as this number plus that of the signal."""
 
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-"""On a merged system they are links into /usr, which is always there."""
+"""On a merged-/usr system these are symbolic links into /usr, which is always in the box."""
 
 SYSTEM_FILES = (
     "/etc/alternatives",
@@ -45,13 +45,13 @@ SYSTEM_FILES = (
     "/etc/pki/tls/openssl.cnf",
     "/etc/crypto-policies",
 )
-"""What of /etc is needed to run programs; nothing in it is a secret."""
+"""The files of /etc that programs need; none of them is secret."""
 
 HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug")
-"""What /proc says of the whole machine and no process in a box needs."""
+"""Files of /proc about the whole machine that no process in a box needs."""
 
 PLAIN_NAME = "localhost"
-"""The host's name inside. Nothing in a box is to say what it is: what knows that it is tried out may do nothing."""
+"""The host name inside. It does not give the box away: code that knew it was being tested might behave."""
 
 _MADE_FILES = {
     "/etc/passwd": f"root:x:0:0:root:/root:/bin/bash\nuser:x:{USER}:{USER}::/tmp:/bin/bash\n"
@@ -74,15 +74,15 @@ class Settings:
     seccomp: bool = True
     cgroups: bool = True
     disk_quota: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: BoxLimits = field(default_factory=BoxLimits)
     database: DatabaseLimits = field(default_factory=DatabaseLimits)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Settings:
-        """The settings as a module is given them, complete. Raises StepError ``playbook_failed``."""
+    def of(cls, variables: Mapping[str, Any]) -> Settings:
+        """The settings from a module's complete parameters. Raises StepError ``playbook_failed``."""
         try:
-            values = dict(given)
-            values["limits"] = Limits.of(values["limits"])
+            values = dict(variables)
+            values["limits"] = BoxLimits.of(values["limits"])
             for name in ("build_hosts", "environment", "read_only"):
                 values[name] = tuple(map(str, values[name]))
             values["database"] = DatabaseLimits.of(values["database"])
@@ -101,14 +101,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Box:
-    """What one command may see beside the system, and which of it it may write to.
+    """What one command may see in addition to the system, and where it may write.
 
-    `in_memory` are folders that are empty at the beginning and gone at the end, whatever is at their place outside.
-    What does not exist is left out. The only network is a loopback of the box's own. `shared` can be written to as
-    well, but is not the job's: of what is in there only what has been written since then is held against the limit
-    of the disk.
-    A command that `outlives` whoever starts it is the first process inside, with the id that `Boxed.process` tells:
-    nothing is left when it ends, and it ends with bubblewrap.
+    `in_memory` are folders that start empty and are gone at the end, whatever exists at those paths outside. Paths that
+    do not exist are left out. The only network is the box's own loopback. `shared` folders are writable, too, but not
+    the job's own: only what is written to them from now on counts towards the disk limit.
+    A command that `outlives` its parent process is the first process inside, with the id that `BoxedCommand.process`
+    returns: nothing is left when it ends, and it ends with bubblewrap.
     """
 
     settings: Settings
@@ -120,27 +119,26 @@ class Box:
 
     @property
     def memory_folders(self) -> list[Path]:
-        """The folders that are in memory."""
+        """All folders that exist in memory only."""
         return [] if self.settings.kind == "none" else [Path("/tmp"), Path("/dev/shm"), *self.in_memory]  # noqa: S108
 
-    def around(self, argv: Sequence[str], cwd: Path | str) -> Boxed:
+    def around(self, argv: Sequence[str], cwd: Path | str) -> BoxedCommand:
         """The command to start instead of `argv`. Raises StepError ``sandbox_unavailable``."""
         if self.settings.kind == "none":
-            return Boxed(list(argv), cwd, boxed=False)
+            return BoxedCommand(list(argv), cwd, boxed=False)
         program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath) + ":/usr/bin:/bin")
         if program is None:
             raise StepError("sandbox_unavailable", "bubblewrap is not installed: playbooks/prepare-host.yaml does it")
-        boxed = Boxed([program], "/")
+        boxed = BoxedCommand([program], "/")
         words = self._namespaces() + self._system(boxed) + self._own()
-        # in /proc are settings of the whole machine, which their owner may write to, who is root even where root has
-        # no capability; and whom the kernel ends first (oom_score_adj)
+        # /proc has settings of the whole machine, which root may write even without any capability, and oom_score_adj
         for path in ("/dev", "/proc", "/"):
             words += ["--remount-ro", path]
         words += ["--chdir", "/"]
         if self.settings.seccomp:
             words += ["--seccomp", boxed.file(_filter())]
-        words += ["--json-status-fd", boxed.hear()]
-        # from a file, for the command of the first process in a box can be read there
+        words += ["--json-status-fd", boxed.status_pipe()]
+        # in a file, because the box can read the command line of its first process
         boxed.argv += ["--args", boxed.file("".join(f"{word}\0" for word in words).encode())]
         boxed.argv += ["--", *self._limited(argv, cwd)]
         return boxed
@@ -151,7 +149,7 @@ class Box:
         words += ["--disable-userns", "--new-session", "--cap-drop", "ALL"]
         return [*words, "--hostname", PLAIN_NAME, "--uid", str(USER), "--gid", str(USER)]
 
-    def _system(self, boxed: Boxed) -> list[str]:
+    def _system(self, boxed: BoxedCommand) -> list[str]:
         words = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
         for folder in SYSTEM_FOLDERS:
             if os.path.islink(folder):
@@ -170,7 +168,7 @@ class Box:
         return [*words, "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108 - the box's own
 
     def _own(self) -> list[str]:
-        """The places of its own, those that lie in others after them."""
+        """The mounts of the box's own folders, inner folders after outer ones."""
         size = str(self.settings.limits.tmp)
         ways = [("--ro-bind", path) for path in (*map(Path, self.settings.read_only), *self.read_only)]
         ways += [("--bind", path) for path in (*self.writable, *self.shared)] + [("", path) for path in self.in_memory]
@@ -185,79 +183,79 @@ class Box:
     def _limited(self, argv: Sequence[str], cwd: Path | str) -> list[str]:
         if self.outlives:
             argv = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *argv]
-        # entered from inside: a folder that the project has taken away, or has led elsewhere, is no fault of the box
+        # entered from inside, so that a folder which the project has removed or redirected is not an error of the box
         words = ["/usr/bin/env", f"--chdir={cwd}", "/usr/bin/prlimit"]
-        # counted from inside, where nobody else's processes are counted with them
+        # set from inside, where only the box's own processes count
         processes = self.settings.limits.processes
         words.append(f"--nproc={processes}:{processes}" if processes else "--core=0:0")
         return [*words, "--", *argv]
 
 
-class Boxed:
-    """A command in its box: `argv` to start in `cwd` with the files `handles` open, and to be closed in the end."""
+class BoxedCommand:
+    """A command in its box: `argv` to start in `cwd`, with `handles` inherited; `close` it in the end."""
 
     def __init__(self, argv: list[str], cwd: Path | str, boxed: bool = True) -> None:
         self.argv = argv
         self.cwd = cwd
         self.handles: list[int] = []
         self._boxed = boxed
-        self._said = -1
-        self._told = b""
+        self._status_fd = -1
+        self._status_text = b""
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files of this process."""
         self.started()
-        if self._said >= 0:
-            os.close(self._said)
-            self._said = -1
+        if self._status_fd >= 0:
+            os.close(self._status_fd)
+            self._status_fd = -1
 
     def file(self, content: bytes) -> str:
-        """The number of a file with this content, as bubblewrap takes it."""
+        """The descriptor of a file with this content, as an argument of bubblewrap."""
         handle = os.memfd_create("file")
         self.handles.append(handle)
         os.write(handle, content)
         os.lseek(handle, 0, os.SEEK_SET)
         return str(handle)
 
-    def hear(self) -> str:
-        """The number of the file where bubblewrap is to say how it goes."""
-        self._said, status = os.pipe()
+    def status_pipe(self) -> str:
+        """The descriptor that bubblewrap is to write its status to, as an argument."""
+        self._status_fd, status = os.pipe()
         self.handles.append(status)
         return str(status)
 
     def started(self) -> None:
-        """Close what only the started process needs."""
+        """Close the files that only the started process needs."""
         while self.handles:
             os.close(self.handles.pop())
 
     def made(self) -> bool:
-        """Of a command that has ended by itself: whether its box could be made at all. To be asked once."""
-        while self._hears():
+        """Whether the box of a command that has ended could be made at all. To be called once."""
+        while self._read_status():
             pass
-        return not self._boxed or b'"exit-code"' in self._told
+        return not self._boxed or b'"exit-code"' in self._status_text
 
     def process(self, started: int) -> int:
-        """The id of the command's process, where that with the id `started` was: of a box, the first one inside.
+        """The id of the command's process, given that of the `started` one: in a box, the first process inside.
 
-        0 where the box could not be made.
+        It is 0 if the box could not be made.
         """
         if not self._boxed:
             return started
-        while b"\n" not in self._told and self._hears():
+        while b"\n" not in self._status_text and self._read_status():
             pass
         try:
-            return int(json.loads(self._told.partition(b"\n")[0])["child-pid"])
+            return int(json.loads(self._status_text.partition(b"\n")[0])["child-pid"])
         except (ValueError, KeyError):
             return 0
 
-    def _hears(self) -> bool:
-        """Hear what bubblewrap says next; False when it is silent for ever."""
-        said = os.read(self._said, 4096) if self._said >= 0 else b""
-        self._told += said
-        return bool(said)
+    def _read_status(self) -> bool:
+        """Read the next part of bubblewrap's status; False at its end."""
+        part = os.read(self._status_fd, 4096) if self._status_fd >= 0 else b""
+        self._status_text += part
+        return bool(part)
 
-    def told(self, status: int) -> int:
-        """The command's own exit status, negative for a signal: bubblewrap tells of one as shells do."""
+    def exit_status(self, status: int) -> int:
+        """The command's own exit status, negative for a signal, which bubblewrap reports like a shell."""
         return SHELL_SIGNAL - status if self._boxed and SHELL_SIGNAL < status < SHELL_SIGNAL + 65 else status
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A log file that stays below its limit at every moment: beginning, end, and what matters of the middle."""
+"""A log file that never exceeds its size limit: it keeps the beginning, the end, and important lines in between."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ansible.module_utils.th_core.artifacts import NO_SPACE
 
 _SHARES = 16  # of the limit: 8 for the beginning, 2 for what is kept of the middle, 3 and 3 for the end
 _CHUNK = 64 << 10
-_NOTE = 48  # bytes that the line about what is left out takes at most
-_MARKS = 10_000  # lines to keep that are remembered of one part of the end
-_LEAST = 32 << 10  # bytes of a log that is carried on when it is full already
+_NOTE = 48  # maximum bytes of the line about what was left out
+_MARKS = 10_000  # important lines that are remembered in one part of the end
+_LEAST = 32 << 10  # bytes that can be added to a log that is full already
 
 
 class CappedLog:
     """A log file of at most `limit` bytes: its beginning and its end are kept, the middle is left out and counted.
 
-    Of the middle, the lines that were written as important are kept, up to an eighth of the limit. The file is at
-    every moment what it will be when nothing more comes, so nothing is lost with a process that is killed; the memory
-    it takes does not depend on what is written. What an earlier process has left in the file stays, as its beginning.
+    Important lines in the middle are kept, up to an eighth of the limit. The file is always in its final form, so that
+    nothing is lost when the process is killed; memory usage does not depend on what is written. What an earlier process
+    has written to the file stays, as its beginning.
 
-    `line` may be called from several threads; of several processes, one may write.
+    `line` may be called from several threads, but only one process may write.
     """
 
     def __init__(self, path: Path | str, limit: int, stamp: bool = False) -> None:
@@ -35,20 +35,20 @@ class CappedLog:
         self._stamp = stamp
         self._lock = threading.Lock()
         self._end = os.fstat(self._file).st_size
-        self._full = max(self._end, limit * 8 // _SHARES)  # where the beginning is full
-        self._room = limit * 2 // _SHARES  # for important lines of the middle
+        self._full = max(self._end, limit * 8 // _SHARES)  # where the beginning ends
+        self._room = limit * 2 // _SHARES  # left for important lines of the middle
         self._part = max(limit * 3 // _SHARES - _NOTE, 4 * _NOTE)
-        # Behind the beginning, from _cut on: the line about what is left out, then two parts. When the newer one is
-        # full, the older one is left out, and the newer one takes its place.
+        # After the beginning, from _cut on: the line about what was left out, then two parts. When the newer one is
+        # full, the older one is dropped and the newer one takes its place.
         self._cut: int | None = None
         self._left_out = 0
         self._older = self._newer = 0
         self._older_marks, self._newer_marks = array("Q"), array("Q")
 
     def line(self, text: str, tag: str = "", *, important: bool = False, at: float | None = None) -> None:
-        """Write one line; with `stamp`, after an instant in the form ``2013-11-22 21:42:45,908`` (UTC).
+        """Write one line; with `stamp`, after a timestamp in the form ``2013-11-22 21:42:45,908`` (UTC).
 
-        That is now, or `at` (seconds since the epoch). Of a text of several lines, each gets the stamp and the tag.
+        The time is now, or `at` (seconds since the epoch). Each line of a multi-line text gets the timestamp and tag.
         """
         if self._stamp:
             moment = time.time() if at is None else at
@@ -63,7 +63,7 @@ class CappedLog:
                 self._append(raw, important)
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file; later lines are ignored."""
         with self._lock:
             if self._file >= 0:
                 os.close(self._file)
@@ -85,7 +85,7 @@ class CappedLog:
         self._write(raw)
 
     def _leave_out(self, cut: int) -> None:
-        """Drop the older part but for its important lines, and move the newer one to its place."""
+        """Drop the older part except its important lines, and move the newer one to its place."""
         kept, position, left_out = bytearray(), self._older, self._left_out
         for start, length in zip(self._older_marks[::2], self._older_marks[1::2], strict=True):
             if len(kept) + length + _NOTE <= self._room:
@@ -95,7 +95,7 @@ class CappedLog:
         left_out = self._pass_over(kept, left_out, position, self._newer)
         self._room -= len(kept)
         self._cut = cut + len(kept)
-        # never longer than what it takes the place of, so no byte is overwritten before it is read
+        # never longer than what it replaces, so no byte is overwritten before it is read
         self._put(bytes(kept) + _note(left_out), cut)
         source, target = self._newer, self._cut + len(_note(left_out))
         for start in range(source, self._end, _CHUNK):
@@ -108,7 +108,8 @@ class CappedLog:
         self._older, self._left_out = target, left_out
 
     def _pass_over(self, kept: bytearray, left_out: int, start: int, end: int) -> int:
-        """What is left out with the bytes from `start` to `end`; a few are no shorter than the line about them."""
+        """The number of bytes left out, with those from `start` to `end`; they are kept if they are shorter than the
+        line about them would be."""
         if left_out or end - start > _NOTE:
             return left_out + end - start
         kept += self._read(start, end - start)
@@ -130,11 +131,11 @@ class CappedLog:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            return 0  # a full disk is found and reported by what needs the space
+            return 0  # a full disk is reported by whatever needs the space
 
 
-def carried_on(path: Path | str, limit: int, stamp: bool = False) -> CappedLog:
-    """The log that several processes write one after the other, which stays below the limit with what is there."""
+def continued_log(path: Path | str, limit: int, stamp: bool = False) -> CappedLog:
+    """A log that several processes write one after the other, and that stays below the limit overall."""
     try:
         written = os.stat(path).st_size
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where control groups are, and below which of them this process may make its own (cgroups(7)).
+"""Finding the control groups, and those in which this process may create its own (cgroups(7)).
 
-That is only ever the one that it is in, so what holds for it holds for them, too. With version 2 that one must be ours:
-systemd says so of a service or scope with ``Delegate=yes``, and a container of its root.
+It creates groups only below its own group, whose limits apply to them, too. With version 2 that group must have been
+delegated: by systemd to a service or scope with ``Delegate=yes``, or to a container as its root group.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Self
 
 LEAF = "th-others"
-"""The group, below ours, of the processes that were in ours."""
+"""The subgroup that takes the processes of this process's group."""
 
 _V1 = {"memory": "memory", "pids": "pids", "cpu": "cpuacct"}
 
 
 @dataclass(frozen=True)
-class Places:
-    """The groups below which groups can be made: `folders` by controller; with version 2 they are the same."""
+class ControlGroups:
+    """The groups below which groups can be created: `folders` by controller, all the same with version 2."""
 
     version: int
     folders: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def find(cls, proc: Path = Path("/proc/self")) -> Self:
-        """What there is for this process; `version` is 0 where there is nothing."""
+        """Those that this process can use; `version` is 0 if there are none."""
         try:
             own = _own(proc / "cgroup")
             mounts = list(_mounts(proc / "mountinfo"))
@@ -38,8 +38,8 @@ class Places:
         for kind, _, root, point in mounts:
             if kind == "cgroup2" and "" in own and (folder := _inside(point, root, own[""])):
                 folder = folder.parent if folder.name == LEAF else folder
-                if given := _given(folder):
-                    return cls(2, dict.fromkeys(given, folder))
+                if controllers := _delegated_controllers(folder):
+                    return cls(2, dict.fromkeys(controllers, folder))
         folders = {}
         for name, controller in _V1.items():
             for kind, options, root, point in mounts:
@@ -51,7 +51,7 @@ class Places:
 
 
 def folders_of(pid: int) -> list[Path]:
-    """The folders of the groups that a process is in, also of one that has ended and is waited for."""
+    """The folders of the groups that a process is in, even if it has ended and has not been reaped yet."""
     try:
         own = _own(Path(f"/proc/{pid}/cgroup"))
         mounts = list(_mounts(Path("/proc/self/mountinfo")))
@@ -68,7 +68,7 @@ def folders_of(pid: int) -> list[Path]:
 
 
 def _own(file: Path) -> dict[str, str]:
-    """The path of a process's group by controller; that of version 2 has no controller's name."""
+    """The path of a process's group by controller, which is "" for version 2."""
     found = {}
     for line in file.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -77,7 +77,7 @@ def _own(file: Path) -> dict[str, str]:
 
 
 def _mounts(file: Path) -> Iterator[tuple[str, Sequence[str], str, Path]]:
-    """Kind, options of the file system, root and place of every mount (proc_pid_mountinfo(5))."""
+    """File system type, its options, root and mount point of every mount (proc_pid_mountinfo(5))."""
     for line in file.read_text().splitlines():
         before, _, after = line.partition(" - ")
         words, rest = before.split(), after.split()
@@ -90,7 +90,7 @@ def _plain(word: str) -> str:
 
 
 def _inside(point: Path, root: str, path: str) -> Path | None:
-    """Where a group's folder is, below a mount that shows the hierarchy from `root` on; None outside of it."""
+    """The folder of a group in a mount that shows the hierarchy from `root` on; None if it is outside of that."""
     if ".." in path.split("/"):
         return None
     if root == "/":
@@ -100,12 +100,12 @@ def _inside(point: Path, root: str, path: str) -> Path | None:
     return None
 
 
-def _given(folder: Path) -> list[str]:
-    """The controllers that a group of version 2 may give to groups below it; none where it is not ours."""
+def _delegated_controllers(folder: Path) -> list[str]:
+    """The controllers that a version 2 group can enable for its subgroups; none if it was not delegated to us."""
     try:
         there = (folder / "cgroup.controllers").read_text().split()
-        ours = os.access(folder, os.W_OK | os.X_OK) and os.access(folder / "cgroup.subtree_control", os.W_OK)
-        if not ours or not (os.geteuid() or _delegated(folder)):
+        writable = os.access(folder, os.W_OK | os.X_OK) and os.access(folder / "cgroup.subtree_control", os.W_OK)
+        if not writable or not (os.geteuid() or _delegated(folder)):
             return []
     except OSError:
         return []
@@ -114,11 +114,11 @@ def _given(folder: Path) -> list[str]:
 
 
 def _delegated(folder: Path) -> bool:
-    """Whether root has been given this group: root can write to all of them."""
+    """Whether the group was delegated; to be asked for root, who can write to all of them."""
     for name in ("trusted.delegate", "user.delegate"):
         with contextlib.suppress(OSError):
             return os.getxattr(folder, name) == b"1"
-    return not (folder / "cgroup.type").exists()  # the root, of a container or of the machine
+    return not (folder / "cgroup.type").exists()  # the root group of a container or of the machine
 
 
 def _counts_children(folder: Path) -> bool:

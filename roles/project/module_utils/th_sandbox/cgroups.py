@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that the kernel holds for all processes of a box together: control groups, version 1 and 2 (cgroups(7)).
+"""BoxLimits that the kernel enforces for all processes of a box together: control groups 1 and 2 (cgroups(7)).
 
-With version 2 the processes that are in our group are moved to a leaf, because a group with processes cannot give
-controllers to others.
+With version 2, the processes of this process's group are moved to a leaf, because a group that contains processes
+cannot enable controllers for its subgroups.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from ansible.module_utils.th_core.processes import begun
-from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, Places, folders_of
-from ansible.module_utils.th_sandbox.limits import Exceeded, Limits
+from ansible.module_utils.th_core.processes import start_time
+from ansible.module_utils.th_sandbox.cgroup_tree import LEAF, ControlGroups, folders_of
+from ansible.module_utils.th_sandbox.limits import BoxLimits, Exceeded
 
 CONTROLLERS = ("memory", "pids", "cpu")
-"""What is limited; of processor time, version 1 has only the account, and version 2 has that in every group."""
+"""The controllers that are used; "cpu" only accounts for processor time, which every group does with version 2."""
 
 PREFIX = "th-box-"
 REMOVAL_PATIENCE = 2.0
@@ -31,19 +31,19 @@ _numbers = itertools.count()
 
 
 class Group:
-    """A control group for one box. A context manager: afterwards nothing is left in it, and it is gone.
+    """A control group for one box. A context manager: on leaving it, its processes are killed and it is removed.
 
-    `held` are the controllers that hold its limits. Raises OSError where a group cannot be made after all.
+    `held` are the controllers that enforce its limits. Raises OSError if a group cannot be created after all.
     """
 
-    def __init__(self, places: Places, limits: Limits) -> None:
+    def __init__(self, places: ControlGroups, limits: BoxLimits) -> None:
         self._places, self._limits = places, limits
         self._folders: list[Path] = []
         self._handles: list[int] = []
         self.held = {name for name in CONTROLLERS if name in places.folders}
 
     def __enter__(self) -> Self:
-        name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
+        name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
         try:
             for folder in dict.fromkeys(self._places.folders.values()):
                 if self._places.version == 2:
@@ -66,12 +66,12 @@ class Group:
             _remove(self._folders.pop(), REMOVAL_PATIENCE)
 
     def join(self) -> None:
-        """Put this process into it; to be called after fork, before anything else runs."""
+        """Move this process into the group; to be called after fork, before anything else runs."""
         for handle in self._handles:
             os.write(handle, b"0")
 
     def exceeded(self) -> Exceeded | None:
-        """The limit that was met."""
+        """The limit that was exceeded, if any."""
         limits = self._limits
         if self._path("memory") and limits.memory and self._count("memory", "oom_kill"):
             return limits.exceeded("memory")
@@ -82,7 +82,7 @@ class Group:
         return None
 
     def cpu_seconds(self) -> float | None:
-        """The processor time of all that was ever in it."""
+        """The processor time (seconds) of all processes that were ever in the group."""
         folder = self._path("cpu")
         if folder is None:
             return None
@@ -101,7 +101,7 @@ class Group:
         return _keyed(folder / names.get((controller, self._places.version), "pids.events")).get(event, 0)
 
     def _values(self) -> Iterator[tuple[Path, int]]:
-        """The files to write, in this order: memory with swap cannot be less than without."""
+        """The files to write, in this order: the limit of memory plus swap must not be below that of memory."""
         memory, pids = self._path("memory"), self._path("pids")
         if pids and self._limits.processes:
             yield pids / "pids.max", self._limits.processes
@@ -112,40 +112,40 @@ class Group:
             2: (("memory.max", self._limits.memory), ("memory.swap.max", 0), ("memory.oom.group", 1)),
         }
         for name, value in named[self._places.version]:
-            if (memory / name).exists():  # without swap there are fewer
+            if (memory / name).exists():  # some exist only with swap
                 yield memory / name, value
 
 
-def join_for_life(limits: Limits) -> None:
-    """Put this process, before it becomes another program, into a group of its own, which outlives who has made it.
+def join_for_life(limits: BoxLimits) -> None:
+    """Move this process, before it executes another program, into a group of its own that outlives its creator.
 
-    It stays out of one where none can be made. The group is removed with `remove_around`, or, unless it is held, by who
-    makes the next one.
+    Nothing happens if none can be created. The group is removed by `remove_around` or, unless it is held, by whoever
+    creates the next one.
     """
-    places = Places.find()
+    places = ControlGroups.find()
     if places.version:
         with contextlib.suppress(OSError):
             Group(places, limits).__enter__().join()
 
 
 def around(pid: int) -> list[Path]:
-    """The folders of the group that was made for a process, also of one that has ended and is waited for."""
+    """The folders of the group that was created for a process, even if that has ended and has not been reaped yet."""
     return [folder for folder in folders_of(pid) if folder.name.startswith(PREFIX)]
 
 
 def hold(folders: Iterable[Path]) -> None:
-    """Keep a group after its last process has ended, with what it has counted, for as long as this process lives.
+    """Keep a group and its counters after its last process has ended, for as long as this process lives.
 
-    A group that has one below it cannot be removed (cgroups(7)): each gets one, named after this process.
+    A group with a subgroup cannot be removed (cgroups(7)), so each gets one that is named after this process.
     """
-    name = f"{PREFIX}{os.getpid()}-{begun(os.getpid())}-{next(_numbers)}"
+    name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
     for folder in folders:
         with contextlib.suppress(OSError):
             (folder / name).mkdir()
 
 
 def out_of_memory(folders: Iterable[Path]) -> bool:
-    """Whether the kernel has ended a process of a group because all its memory was used."""
+    """Whether the kernel has killed a process of a group because the group was out of memory."""
     for folder, name in itertools.product(folders, ("memory.oom_control", "memory.events")):
         with contextlib.suppress(OSError):
             if _keyed(folder / name).get("oom_kill"):
@@ -154,7 +154,7 @@ def out_of_memory(folders: Iterable[Path]) -> bool:
 
 
 def remove_around(folders: Iterable[Path]) -> None:
-    """Remove a group, with all that is in it, held or not."""
+    """Remove a group with its processes, whether it is held or not."""
     for folder in folders:
         for hold in folder.glob(f"{PREFIX}*"):
             _remove(hold, REMOVAL_PATIENCE)
@@ -162,16 +162,16 @@ def remove_around(folders: Iterable[Path]) -> None:
 
 
 def remove_left(folder: Path) -> None:
-    """Remove the groups of processes that have died without doing it, with what is in them, but for those held."""
+    """Remove the groups, with their processes, that dead processes have left, except those that are held."""
     for path in folder.glob(f"{PREFIX}*"):
         pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
-        if pid.isdecimal() and begun(int(pid)) != rest.partition("-")[0]:
+        if pid.isdecimal() and start_time(int(pid)) != rest.partition("-")[0]:
             remove_left(path)
             _remove(path, 0.0)
 
 
 def _remove(folder: Path, patience: float) -> None:
-    """Kill what is in a group and remove it; a group whose processes are about to be gone is still busy."""
+    """Kill the processes of a group and remove it; it stays busy until they are gone."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -190,7 +190,7 @@ def _remove(folder: Path, patience: float) -> None:
 
 
 def _make_leaf(folder: Path, controllers: set[str]) -> None:
-    """Have a group of version 2 give its controllers to those below it."""
+    """Enable the controllers for the subgroups of a version 2 group."""
     control = folder / "cgroup.subtree_control"
     missing = controllers - {"cpu"} - set(control.read_text().split())
     if not missing:
@@ -202,7 +202,7 @@ def _make_leaf(folder: Path, controllers: set[str]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 (folder / LEAF / "cgroup.procs").write_text(str(pid))
         if time.monotonic() > deadline:
-            break  # and what is written next is refused
+            break  # the following write then fails
     control.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
 
@@ -211,6 +211,6 @@ def _processes(folder: Path) -> list[int]:
 
 
 def _keyed(file: Path) -> dict[str, int]:
-    """A file of names and numbers."""
+    """The contents of a file with lines of a name and a number."""
     pairs = (line.split() for line in file.read_text().splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}

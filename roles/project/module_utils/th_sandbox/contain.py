@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running code that is not ours: in its box, with a clean environment and a capped log, and nothing left afterwards.
+"""Running untrusted code in its box, with a clean environment and a capped log, and with no process left afterwards.
 
-Every process that a contained command starts, however it detaches itself, is reparented to the process that
-called `Contained` (Linux's child subreaper, prctl(2)), which kills all its new descendants when the command is
-over.
+Every process that a contained command starts, however it detaches itself, is reparented to the process that used
+`Contained` (a child subreaper, prctl(2)), which kills all its new descendants when the command is over.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from typing import Any, Self
 import psutil
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_sandbox.box import Box, Boxed
+from ansible.module_utils.th_sandbox.box import Box, BoxedCommand
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.descendants import KILL_PATIENCE, become_subreaper, kill_descendants, reap
-from ansible.module_utils.th_sandbox.limits import QUOTA, Exceeded, by_signal, by_words
-from ansible.module_utils.th_sandbox.watch import Watch
+from ansible.module_utils.th_sandbox.limits import QUOTA, Exceeded, limit_in_output, limit_of_signal
+from ansible.module_utils.th_sandbox.watch import LimitWatch
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 LINE_LIMIT = 8192
 LAST_LINES = 40
-"""The last lines of a command that has failed which may say why."""
+"""So many of the last lines of a failed command are searched for the reason."""
 WORDS_LIMIT = 4000
-"""Characters of such a line that are looked at: what a program says of a limit is short."""
+"""So many characters of such a line are searched: messages about a limit are short."""
 FULL = 32 << 20
-"""A disk with less space than this (bytes) is full."""
+"""A disk with no more free bytes than this is full."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def base_environment(
     home: Path | str, extra: Mapping[str, str] | None = None, passed: Iterable[str] = ()
 ) -> dict[str, str]:
-    """The environment of a contained command: a fixed list, `passed` names from ours, and `extra`."""
+    """The environment of a contained command: a fixed list, the `passed` variables of this process, and `extra`."""
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
@@ -61,9 +60,9 @@ def base_environment(
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: `exit` status (negative: signal; None: ended by us), seconds, its last lines, and the limit
-    that it was ended by, or has most likely failed for."""
+class CommandResult:
+    """How a command ended: `exit` status (negative: signal; None: timed out), seconds, its last lines, and the limit
+    that it was killed for, or that most likely made it fail."""
 
     exit: int | None
     timed_out: bool
@@ -73,7 +72,7 @@ class Ended:
 
 
 def signal_name(number: int) -> str:
-    """A signal, as a person calls it."""
+    """The name of a signal."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -100,7 +99,7 @@ class Contained:
         self._argv = [str(word) for word in argv]
         self._cwd = cwd
         self._box = box
-        self._boxed: Boxed | None = None
+        self._boxed: BoxedCommand | None = None
         self._env = dict(env)
         self._on_line = on_line
         self._pass_fds = tuple(pass_fds)
@@ -109,7 +108,7 @@ class Contained:
         self._reader: threading.Thread | None = None
         self._previous: dict[int, Any] = {}
         self._before: list[psutil.Process] = []
-        self._watch: Watch | None = None
+        self._watch: LimitWatch | None = None
         self._status: int | None = None
 
     def __enter__(self) -> Self:
@@ -119,8 +118,8 @@ class Contained:
             self._previous[number] = signal.signal(number, _leave)
         parent = os.getpid()
 
-        spared = frozenset(process.pid for process in self._before)
-        watch = self._watch = Watch(self._box, spared, lambda: kill_descendants(self._before))
+        exempt = frozenset(process.pid for process in self._before)
+        watch = self._watch = LimitWatch(self._box, exempt, lambda: kill_descendants(self._before))
 
         def in_child() -> None:
             watch.in_child()
@@ -166,34 +165,34 @@ class Contained:
         return self._process
 
     def wait(self, time_limit: float | None = None) -> int:
-        """Wait for the command's exit status, negative for the signal that has killed it.
+        """Wait for the command's exit status, negative if a signal has killed it.
 
-        Raises subprocess.TimeoutExpired after `time_limit` seconds, StepError where the box could not be made.
+        Raises subprocess.TimeoutExpired after `time_limit` seconds, and StepError if the box could not be made.
         """
         status = self.process.wait(time_limit)
         assert self._boxed is not None
         if status == 1 and not self._boxed.made():
             raise StepError("sandbox_unavailable", f"The box cannot be made: {self.last_line(KILL_PATIENCE)}.")
-        self._status = self._boxed.told(status)
+        self._status = self._boxed.exit_status(status)
         return self._status
 
     def exceeded(self) -> Exceeded | None:
-        """The limit that the command was ended by, until now."""
+        """The limit that the command has exceeded so far, if any."""
         assert self._watch is not None
-        return self._watch.exceeded() or by_signal(self._box.settings.limits, self._status)
+        return self._watch.exceeded() or limit_of_signal(self._box.settings.limits, self._status)
 
-    def failed_for(self, *words: str) -> Exceeded | None:
-        """The limit that the command, which has failed, was ended by, or that its last lines or `words` speak of."""
+    def limit_behind_failure(self, *words: str) -> Exceeded | None:
+        """The limit that a failed command has exceeded, or that its last lines or `words` mention."""
         if found := self.exceeded():
             return found
-        said = [line[:WORDS_LIMIT] for line in (*tuple(self.tail)[-LAST_LINES:], *words)]
-        found = by_words(self._box.settings.limits, said)
+        lines = [line[:WORDS_LIMIT] for line in (*tuple(self.tail)[-LAST_LINES:], *words)]
+        found = limit_in_output(self._box.settings.limits, lines)
         if found is None or self._watch is None or self._watch.counts(found.limit):
             return None
         return found if found.limit != "tmp" else self._full()
 
     def _full(self) -> Exceeded | None:
-        """What is full: what a box has in memory, or its quota of the disk; None where that is the disk of all."""
+        """Whether the folders in memory or the disk quota are full; None if it is the machine's disk."""
         usage = [shutil.disk_usage(path) for path in (*self._box.writable, *self._box.shared) if path.exists()]
         full = [one for one in usage if one.free <= FULL]
         if full and self._box.settings.disk_quota:
@@ -201,7 +200,7 @@ class Contained:
         return self._box.settings.limits.exceeded("tmp") if self._box.memory_folders and not full else None
 
     def last_line(self, patience: float) -> str:
-        """The last line that is not empty, once the output has ended or `patience` (seconds) has; "" for none."""
+        """The last line that is not empty, once the output has ended or `patience` seconds have passed; "" for none."""
         if self._reader is not None:
             self._reader.join(patience)
         return next((line.strip() for line in reversed(tuple(self.tail)) if line.strip()), "")
@@ -243,8 +242,8 @@ def run_contained(
     log: CappedLog,
     time_limit: float,
     pass_fds: Sequence[int] = (),
-) -> Ended:
-    """Run a command to its end or to its time limit (seconds); afterwards none of its processes is left.
+) -> CommandResult:
+    """Run a command until it ends or `time_limit` seconds have passed; afterwards none of its processes is left.
 
     Raises OSError when the command cannot be started at all, StepError when its box cannot be made.
     """
@@ -255,8 +254,8 @@ def run_contained(
             exit_status: int | None = contained.wait(time_limit)
         except subprocess.TimeoutExpired:
             timed_out, exit_status = True, None
-    exceeded = contained.failed_for() if exit_status else contained.exceeded()
-    return Ended(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail), exceeded)
+    exceeded = contained.limit_behind_failure() if exit_status else contained.exceeded()
+    return CommandResult(exit_status, timed_out, time.monotonic() - begun, tuple(contained.tail), exceeded)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

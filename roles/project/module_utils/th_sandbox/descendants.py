@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The descendants of this process, however they have detached themselves: they come back to it, and it ends them."""
+"""Killing the descendants of this process, which are reparented to it however they have detached themselves."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def kill_descendants(spared: Iterable[psutil.Process] = (), patience: float = KILL_PATIENCE) -> list[int]:
-    """Kill all descendants of this process but the `spared`; returns the ids of those left after `patience` s."""
-    kept = set(spared)
+def kill_descendants(exempt: Iterable[psutil.Process] = (), patience: float = KILL_PATIENCE) -> list[int]:
+    """Kill all descendants of this process except `exempt`; returns the ids of those left after `patience` seconds."""
+    kept = set(exempt)
     deadline = time.monotonic() + patience
     while left := _living(set(psutil.Process().children(recursive=True)) - kept):
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can fork away
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can escape by forking
             for process in left:
                 try:
                     process.send_signal(number)
@@ -41,9 +41,9 @@ def kill_descendants(spared: Iterable[psutil.Process] = (), patience: float = KI
     return [process.pid for process in left]
 
 
-def reap(spared: Iterable[psutil.Process]) -> None:
-    """Forget the dead that came to this process as the reaper of their parents."""
-    for process in set(psutil.Process().children()) - set(spared):
+def reap(exempt: Iterable[psutil.Process]) -> None:
+    """Reap the dead processes that were reparented to this one."""
+    for process in set(psutil.Process().children()) - set(exempt):
         with contextlib.suppress(ChildProcessError):
             os.waitpid(process.pid, os.WNOHANG)
 

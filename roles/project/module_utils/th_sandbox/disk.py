@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the disk is in the folders that a box may write to, looked at as rarely as possible.
+"""Measuring how much disk space the writable folders of a box use, as rarely as possible.
 
-No quota can be set without root. So the folders are looked through, as often as it takes little of the time; and at
-once when the free space of the file system has fallen by enough, which costs nothing to know. Files without a name are
-looked for where processes have them. What free space has lost and is nowhere to be found is theirs when they have a
-place to hide it, or have written as much. Others may fill the same disk: who has done neither is not ended for it.
+A quota cannot be set without root. So the folders are scanned, as often as that takes only a small part of the time,
+and at once when the free space of the file system, which is cheap to read, has fallen far enough. Unnamed (deleted but
+open) files are found through the processes that hold them. Free space that has vanished without a trace is attributed
+to the box if it has a place to hide it, or has written as much; otherwise other users of the disk may have used it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from ansible.module_utils.th_sandbox.unnamed_files import Nameless
+from ansible.module_utils.th_sandbox.unnamed_files import UnnamedFiles
 from ansible.module_utils.th_sandbox.usage import BLOCK
 
 LEAST = 4096
-"""What a file or folder counts for at least: one without content takes a place of the file system, too."""
+"""The minimum bytes that a file or folder counts as: even an empty one takes an inode."""
 DEPTH = 200
-"""Folders that lie deeper than in any project are not looked into: that they are there is over every limit."""
+"""Folders nested deeper than in any project are not scanned, and count as exceeding the limit."""
 
 _INTERVAL = 2.0
-_SHARE = 20  # looking takes at most one part in this many of the time, where the free space does not call for more
+_SHARE = 20  # scanning takes at most one part in so many of the time, unless free space has fallen
 _SHARE_WHEN_DUE = 5
 _PERIOD = 30.0
 
-Look = Callable[[AbstractSet[int]], Nameless]
-"""Asks for the files without a name on some devices."""
+Look = Callable[[AbstractSet[int]], UnnamedFiles]
+"""Finds the unnamed files on some devices."""
 
 
 class Disk:
-    """The disk that some folders take; of those in `shared` only what was written since this was made.
+    """The disk usage of some folders; of the `shared` ones, only what was written since this object was created.
 
-    One is kept for all commands that may write to the same folders, so that many that write a little are seen.
+    One object is kept for all commands that may write to the same folders, so that small amounts add up.
     """
 
     def __init__(self, folders: Sequence[Path], shared: Sequence[Path], limit: int) -> None:
@@ -47,14 +47,14 @@ class Disk:
         self._free = self._free_bytes()
         begun = time.monotonic()
         self._most = self._free + self._named()
-        """The most that was ever free or found in the folders: what is less now has gone somewhere."""
+        """The highest sum of free space and the folders' contents: a lower one means that space has vanished."""
         self._looked = time.monotonic()
         self._took = self._looked - begun
 
     def exceeded(self, look: Look, final: bool = False) -> bool:
-        """Whether there is more than allowed; to be asked often, and once more at the end.
+        """Whether the limit is exceeded; to be called often, and once more at the end.
 
-        What is written just before the end of a command is seen by the next one.
+        What is written just before a command ends is counted for the next one.
         """
         fallen = self._free - self._free_bytes()
         since = time.monotonic() - self._looked
@@ -65,7 +65,7 @@ class Disk:
         return self._used + self._others > self._limit
 
     def scan(self, look: Look, everything: bool = True) -> bool:
-        """Look through the folders now, through `everything` with those that are shared."""
+        """Scan the folders now; with `everything`, the shared ones as well."""
         begun = time.monotonic()
         free, named = self._free_bytes(), self._named()
         if everything:
@@ -86,7 +86,7 @@ class Disk:
         return self._used + self._others > self._limit
 
     def _named(self) -> int:
-        """What is in the folders of its own."""
+        """The disk usage of the box's own folders."""
         own = _Scan(self._limit)
         for folder in self._folders:
             own.folder(folder, 0)
@@ -103,8 +103,8 @@ class Disk:
 
 
 class _Scan:
-    """One look through folders, which ends as soon as there is more than allowed. No link is followed, no other file
-    system entered, and what has several names counts once."""
+    """One scan of folders, which ends as soon as the limit is exceeded. It follows no symbolic link, enters no other
+    file system, and counts a file with several hard links once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -115,19 +115,19 @@ class _Scan:
         self.used += max(number, LEAST)
 
     def folder(self, path: Path, since: int) -> None:
-        """Add what is in a folder and was written since then (ns)."""
+        """Add the contents of a folder that were written since then (ns)."""
         with contextlib.suppress(OSError):
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._inside(handle, os.fstat(handle).st_dev, since, 0)
 
     def _inside(self, handle: int, device: int, since: int, depth: int) -> None:
-        """Add what is in an open folder, and close it."""
+        """Add the contents of an open folder, and close it."""
         try:
             with os.scandir(handle) as entries:
                 for entry in entries:
                     if self.used > self._limit:
                         return
-                    with contextlib.suppress(OSError):  # it has gone in the meantime
+                    with contextlib.suppress(OSError):  # removed in the meantime
                         self._entry(handle, entry, device, since, depth)
         finally:
             os.close(handle)
@@ -150,7 +150,7 @@ class _Scan:
 
 
 def _opened(parent: int, name: str) -> int:
-    """Open a folder; one that its owner must not read is made readable, for nothing can be hidden there."""
+    """Open a folder; one that its owner cannot read is made readable, so that nothing can be hidden in it."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=parent)
@@ -167,7 +167,7 @@ _kept: dict[tuple[tuple[Path, ...], tuple[Path, ...], int], Disk] = {}
 
 
 def disk(folders: Sequence[Path], shared: Sequence[Path], limit: int) -> Disk | None:
-    """The one for these folders; None where there is nothing to limit."""
+    """The `Disk` object for these folders; None if there is nothing to limit."""
     if not limit or not (folders or shared):
         return None
     key = (tuple(folders), tuple(shared), limit)

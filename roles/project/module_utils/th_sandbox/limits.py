@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What code that is not ours may use, the limits that the kernel holds for one process (setrlimit(2)), and which limit
-a command has met."""
+"""The resource limits of untrusted code, those that the kernel enforces for one process (setrlimit(2)), and finding out
+which limit a command has exceeded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Self
 from ansible.module_utils.common.text.formatters import human_to_bytes
 
 CPU_GRACE = 2
-"""Seconds of processor time between the signal that a process can catch and the one that ends it."""
+"""Seconds of processor time between the signal that a process can catch and the one that kills it."""
 
 _BYTES = ("memory", "disk", "file_size", "tmp")
 _SECONDS = ("cpu_seconds",)
 _OF_DATABASES = "database_"
 QUOTA = "disk_quota"
-"""The name of what the kernel holds of the disk where the operator says so (``sandbox_disk_quota``)."""
+"""The name of the limit where the operator has set a disk quota (``sandbox_disk_quota``)."""
 _WORDS = {
     QUOTA: "quota of the disk", "cpu_seconds": "processor time", "open_files": "open files",
     "file_size": "size of one file",
@@ -29,10 +29,10 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What all processes of one box may use together: bytes, numbers, seconds. 0 is no limit.
+class BoxLimits:
+    """What all processes of one box may use together, in bytes, counts and seconds; 0 for no limit.
 
-    `open_files` and `file_size` are for one process. `tmp` is for each of the folders that are only in memory.
+    `open_files` and `file_size` apply to each process, `tmp` to each folder that is only in memory.
     """
 
     memory: int = 0
@@ -44,16 +44,16 @@ class Limits:
     tmp: int = 1 << 30
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """The limits as variables have them: numbers, or sizes such as ``4G``. Raises ValueError that names the
-        variable, TypeError for a name that is none."""
-        return cls(**{name: _number(name, value) for name, value in given.items()})
+    def of(cls, variables: Mapping[str, Any]) -> Self:
+        """The limits from variables: numbers, or sizes such as ``4G``. Raises ValueError that names the variable, and
+        TypeError for an unknown name."""
+        return cls(**{name: _number(name, value) for name, value in variables.items()})
 
     def rlimits(self) -> list[tuple[int, tuple[int, int]]]:
-        """The limits of each process, as setrlimit(2) takes them: none is above what holds for this process.
+        """The limits of each process, as arguments of setrlimit(2); none is above the hard limit of this process.
 
-        Of memory it is what a process can write to (RLIMIT_DATA), not all that it has mapped (RLIMIT_AS): many
-        programs reserve far more addresses than they use.
+        Memory is limited to what a process can write to (RLIMIT_DATA), not its address space (RLIMIT_AS), of which
+        many programs reserve far more than they use.
         """
         wanted = [
             (resource.RLIMIT_DATA, self.memory, 0),
@@ -70,15 +70,15 @@ class Limits:
         return found
 
     def exceeded(self, name: str) -> Exceeded:
-        """That the limit of this name was met."""
+        """The limit of this name, as one that was exceeded."""
         return Exceeded(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
 class DatabaseLimits:
-    """What a private database server may use: bytes, numbers. 0 is no limit.
+    """What a private database server may use, in bytes and counts; 0 for no limit.
 
-    `disk` is what a walk may add to the dataset, `connections` are those of the job's user at one time.
+    `disk` is what a walk may add to the dataset, `connections` the number of concurrent ones of the job's user.
     """
 
     memory: int = 0
@@ -88,25 +88,25 @@ class DatabaseLimits:
     connections: int = 0
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """As `Limits.of`."""
-        return cls(**{name: _number(name, value, _OF_DATABASES) for name, value in given.items()})
+    def of(cls, variables: Mapping[str, Any]) -> Self:
+        """Like `BoxLimits.of`."""
+        return cls(**{name: _number(name, value, _OF_DATABASES) for name, value in variables.items()})
 
     def exceeded(self, name: str) -> Exceeded:
-        """That the limit of this name was met."""
+        """The limit of this name, as one that was exceeded."""
         return Exceeded(_OF_DATABASES + name, getattr(self, name))
 
 
 @dataclass(frozen=True)
 class Exceeded:
-    """The limit that a command went over: its variable's name without ``sandbox_``, and what it allows."""
+    """A limit that a command has exceeded: its variable's name without ``sandbox_``, and its value."""
 
     limit: str
     allowed: int
 
     @property
     def variable(self) -> str:
-        """The variable that raises it."""
+        """The variable that sets it."""
         return f"sandbox_{self.limit}"
 
     def __str__(self) -> str:
@@ -120,47 +120,47 @@ class Exceeded:
 
 
 ENDED_FIRST, ENDED_NEXT = 1000, 900
-"""Whom the kernel ends when memory is short: boxes with code of a project first, then private servers, whose own memory
-they fill (proc_pid_oom_score_adj(5))."""
+"""What the kernel kills first when memory is short: boxes with a project's code, then private database servers, whose
+memory that code fills (proc_pid_oom_score_adj(5))."""
 
 
 def limit_self(rlimits: Iterable[tuple[int, tuple[int, int]]]) -> None:
-    """Limit this process and all that it starts, and let the kernel take them first when memory is short."""
+    """Limit this process and its descendants, and have the kernel kill them first when memory is short."""
     for number, values in rlimits:
         resource.setrlimit(number, values)
     end_early(ENDED_FIRST)
 
 
 def end_early(score: int) -> None:
-    """Let the kernel end this process, and all that it starts, before others; nothing less than it has is set."""
+    """Have the kernel kill this process and its descendants before others; the score is never lowered."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         if int(file.read()) < score:
             file.seek(0)
             file.write(str(score))
 
 
-def by_signal(limits: Limits, status: int | None) -> Exceeded | None:
-    """The limit whose signal has ended a process with this exit status."""
+def limit_of_signal(limits: BoxLimits, status: int | None) -> Exceeded | None:
+    """The limit whose signal has killed a process with this exit status."""
     name = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_size"}.get(status or 0)
     return limits.exceeded(name) if name and getattr(limits, name) else None
 
 
-def by_words(limits: Limits, lines: Iterable[str]) -> Exceeded | None:
-    """The limit that the last words of a command that has failed speak of: the kernel tells a program by an error.
+def limit_in_output(limits: BoxLimits, lines: Iterable[str]) -> Exceeded | None:
+    """The limit that the last lines of a failed command mention, because the kernel reported it as an error.
 
-    Only a diagnosis: what a program says is no reason to fail it.
+    This is only a diagnosis of a failure: the output of a command is never a reason to fail it.
     """
     text = _OF_A_SERVER.sub("", "\n".join(lines))
-    for name, pattern in _SAID.items():
+    for name, pattern in _MESSAGES.items():
         if getattr(limits, name) and pattern.search(text):
             return limits.exceeded(name)
     return None
 
 
 _OF_A_SERVER = re.compile(r"\(errno: \d{1,5} [^)\n]{0,300}\)|Got error \d{1,5} \"[^\"\n]{0,300}\" from storage engine")
-"""How a database server tells of an error of its own: it runs in none of the worker's boxes."""
+"""How a database server reports an error of its own, which has nothing to do with the command's box."""
 
-_SAID = {
+_MESSAGES = {
     "open_files": re.compile(r"Too many open files|\bEMFILE\b"),
     "file_size": re.compile(r"\[Errno 27\]|: File too large|\bEFBIG\b|File size limit exceeded|\bSIGXFSZ\b"),
     "processes": re.compile(
@@ -175,7 +175,7 @@ _SAID = {
 
 
 def _size(value: int) -> str:
-    """A number of bytes in the largest unit that leaves at most one digit behind the point."""
+    """A number of bytes in the largest unit that needs at most one decimal place."""
     for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value >= 1 << power and (value * 10) % (1 << power) == 0:
             return f"{value / (1 << power):g} {unit}"
@@ -183,7 +183,7 @@ def _size(value: int) -> str:
 
 
 def _number(name: str, value: object, prefix: str = "") -> int:
-    """A number as a variable has it."""
+    """The number that a variable stands for."""
     try:
         number = human_to_bytes(value) if name in _BYTES else int(str(value))
     except ValueError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system calls that nothing in a box may make, as a filter for the kernel (seccomp(2), BPF).
+"""The system calls that are forbidden in a box, as a filter for the kernel (seccomp(2), BPF).
 
-Everything else is allowed: what a build or a migration may touch is decided by namespaces, and this filter keeps it
-away from parts of the kernel that namespaces do not cut off, or that have been ways out of them. The choice follows
-what containers' default profiles and Flatpak forbid.
+Everything else is allowed: namespaces decide what a build or a migration can touch, and this filter keeps it away from
+parts of the kernel that namespaces do not isolate or that have been used to escape from them. The list follows the
+default profiles of containers and of Flatpak.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORBIDDEN = (
     # other processes and the kernel's own secrets
     "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "bpf", "syslog",
     "lookup_dcookie", "fanotify_init", "name_to_handle_at", "open_by_handle_at", "userfaultfd",
-    # keys are not in a namespace of a mount or a network
+    # keys are not in a mount or network namespace
     "add_key", "request_key", "keyctl",
     # mounts and namespaces
     "mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
@@ -29,7 +29,7 @@ FORBIDDEN = (
     "acct", "quotactl", "quotactl_fd", "swapon", "swapoff", "reboot", "kexec_load", "kexec_file_load", "init_module",
     "finit_module", "delete_module", "iopl", "ioperm", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
     "vhangup", "nfsservctl", "uselib", "personality", "modify_ldt",
-    # asks the kernel to do what no filter sees
+    # makes the kernel do work that no filter sees
     "io_uring_setup", "io_uring_enter", "io_uring_register",
     # memory that nobody outside can see or count
     "memfd_secret",
@@ -38,35 +38,35 @@ FORBIDDEN = (
 )  # fmt: skip
 
 SYSTEM_V = ("shmget", "msgget", "semget")
-"""Memory of the kernel's that belongs to no process: nobody outside of the namespace can see how much it is."""
+"""Kernel memory that belongs to no process, whose size nobody outside the namespace can see."""
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
-"""The kinds of sockets that there are in a box. The others (virtual machines', Bluetooth's, raw ones, the kernel's
-cryptography) are not all cut off by a namespace of the network."""
+"""The address families that are allowed in a box. Others (virtual machines, Bluetooth, raw packets, kernel
+cryptography) are not all isolated by a network namespace."""
 
 _MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
-"""Which argument of a call is a mode: a file that runs as its owner would run as the worker, outside."""
+"""Which argument of a call is a mode: a setuid file would run as the worker outside the box."""
 
 _OPENING = {"open": (1, 2), "openat": (2, 3)}
-"""The same of calls that make a file where their flags say so: the flags, and the mode."""
+"""The same for calls that create a file depending on their flags: the arguments for the flags and for the mode."""
 
 _TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 _CLONE_NEWUSER = 0x10000000  # clone(2)
 _BUFFER, _SETPIPE = (socket.SOL_SOCKET, socket.SO_SNDBUF), 1031  # setsockopt(2), fcntl(2)
 _INT = 0xFFFFFFFF
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): typing for who has the terminal
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # ioctl_tty(2), ioctl_console(2): injecting input into the terminal
 
 
 @cache
 def program() -> bytes:
-    """The filter as bubblewrap takes it. Raises OSError where libseccomp does not work."""
+    """The filter in the form that bubblewrap takes. Raises OSError if libseccomp does not work."""
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refused, unknown = pyseccomp.ERRNO(errno.EPERM), pyseccomp.ERRNO(errno.ENOSYS)
     for name in FORBIDDEN:
         if _known(name):
             rules.add_rule(refused, name)
-    # their flags are in memory, where a filter cannot look: callers fall back on clone and openat; and what a kernel
-    # may be built without
+    # the first two have their flags in memory, which a filter cannot read, and callers fall back on clone and openat;
+    # a kernel may be built without the others
     for name in ("clone3", "openat2", *SYSTEM_V):
         if _known(name):
             rules.add_rule(unknown, name)
@@ -88,8 +88,8 @@ def program() -> bytes:
         for family in set(range(highest)) - set(FAMILIES):
             rules.add_rule(beyond, call, pyseccomp.Arg(0, pyseccomp.EQ, family))
         rules.add_rule(beyond, call, pyseccomp.Arg(0, pyseccomp.GT, highest))
-    # what a socket or a pipe can hold stays what the system gives, which is what it counts for (th_sandbox.usage): who
-    # asks for more is not refused, and does not get it (the kernel looks at the lower half of an argument alone)
+    # sockets and pipes keep their default capacity, which th_sandbox.usage counts for them: a request for more succeeds
+    # without effect (the kernel looks only at the lower half of an argument)
     level, option = (pyseccomp.Arg(at, pyseccomp.MASKED_EQ, _INT, what) for at, what in enumerate(_BUFFER, 1))
     rules.add_rule(pyseccomp.ERRNO(0), "setsockopt", level, option)
     rules.add_rule(refused, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, _SETPIPE))
@@ -101,7 +101,7 @@ def program() -> bytes:
 
 
 def _known(name: str) -> bool:
-    """Whether this machine's libseccomp, and architecture, know a call: what is newer is not, or has another name."""
+    """Whether libseccomp knows a call on this architecture; a newer one may be missing, or have another name."""
     try:
         return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)) >= 0
     except (OSError, ValueError):

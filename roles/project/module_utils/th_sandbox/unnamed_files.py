@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files without a name that processes keep, and whether there are places that nobody outside can look into.
+"""The unnamed (deleted but still open) files of processes, and whether there are places that cannot be inspected.
 
-A file that was unlinked takes its space for as long as anything holds it: a descriptor of a process or of one thread
-that has a table of its own, a mapping, a message in a socket's queue, a call that has not returned. The first can be
-looked at, unless the process is not dumpable; of a mapping the size is told to root alone; of a queue there is only the
-number of descriptors in it (Linux 5.8 and later); of a call there is nothing. So what is `hidden` counts as all the
-space that is missing (`th_sandbox.disk`), and who has `written` more than is allowed as having it somewhere.
+An unlinked file takes its space for as long as anything holds it: a descriptor of a process, or of a thread with a
+table of its own, a mapping, a message in a socket's queue, a system call in progress. Descriptors can be inspected
+unless the process is not dumpable; the size of a mapped file is visible to root only; of a queue, only the number of
+descriptors in it (Linux 5.8 and later); of a system call, nothing. So a box with something `hidden` is charged with
+all the space that is missing (`th_sandbox.disk`), and so is one that has `written` more than its limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyseccomp
 from ansible.module_utils.th_sandbox.usage import BLOCK, Process, memory_devices
 
 _LOOKS = 50_000
-"""Open files that are looked at; more could only keep us from looking again."""
+"""Maximum number of open files that are inspected, so that one inspection does not take too long."""
 _MAPS_LIMIT = 4 << 20
 _DEAD = (b"Z", b"X")
 _KCMP, _KCMP_FILES = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "kcmp"), 2  # kcmp(2)
@@ -31,9 +31,9 @@ _syscall = ctypes.CDLL(None).syscall
 
 
 @dataclass
-class Nameless:
-    """The bytes of files without a name, by device and number; whether there can be others; the bytes that the
-    processes have had written to any disk, and the pipes that they have open."""
+class UnnamedFiles:
+    """The bytes of unnamed files by device and inode, whether there can be others, the bytes that the processes have
+    written to any disk, and the pipes that they have open."""
 
     used: dict[tuple[int, int], int] = field(default_factory=dict)
     hidden: bool = False
@@ -43,16 +43,16 @@ class Nameless:
 
     @property
     def bytes(self) -> int:
-        """What those that were found take together."""
+        """The total of the files that were found."""
         return sum(self.used.values())
 
 
-def nameless(
+def unnamed_files(
     processes: Sequence[Process], devices: AbstractSet[int], folders: Iterable[Path] = (), mapped: bool = True
-) -> Nameless:
-    """What processes have on some devices, also what is `mapped` and not open. `folders` are those of theirs that are
-    in memory."""
-    found = Nameless()
+) -> UnnamedFiles:
+    """The unnamed files of processes on some devices; with `mapped`, including those that are mapped but not open.
+    `folders` are those of the processes' folders that are in memory."""
+    found = UnnamedFiles()
     in_memory = memory_devices(processes, folders) if mapped else set()
     for process in processes:
         seen, listed = not mapped, ""
@@ -65,7 +65,7 @@ def nameless(
 
 
 def _tasks(pid: int) -> list[str]:
-    """The folders of the threads that live, each of which can have a table of descriptors of its own."""
+    """The /proc folders of the live threads, each of which can have its own table of descriptors."""
     living = []
     with contextlib.suppress(OSError):
         for tid in os.listdir(f"/proc/{pid}/task"):
@@ -76,13 +76,13 @@ def _tasks(pid: int) -> list[str]:
 
 
 def _same_table(one: str, other: str) -> bool:
-    """Whether the kernel says that two threads share their table of descriptors: most do, and one look is enough."""
+    """Whether two threads share their table of descriptors, which then has to be inspected only once."""
     numbers = (int(task.rpartition("/")[2]) for task in (one, other))
     return bool(_syscall(_KCMP, *numbers, _KCMP_FILES, 0, 0) == 0)
 
 
-def _open_files(task: str, devices: AbstractSet[int], found: Nameless) -> bool:
-    """Add what a thread has open; whether its table could be seen."""
+def _open_files(task: str, devices: AbstractSet[int], found: UnnamedFiles) -> bool:
+    """Add the unnamed files that a thread has open; returns whether its table could be read."""
     try:
         names = os.listdir(f"{task}/fd")
     except (FileNotFoundError, ProcessLookupError):
@@ -107,13 +107,13 @@ def _open_files(task: str, devices: AbstractSet[int], found: Nameless) -> bool:
 
 
 def _in_flight(info: str) -> bool:
-    """Whether descriptors wait in a socket's queue."""
+    """Whether there are descriptors in a socket's queue."""
     with open(info) as file:
         return any(line.startswith("scm_fds:") and line.split()[1] != "0" for line in file)
 
 
-def _mappings(task: str, pid: int, devices: AbstractSet[int], in_memory: AbstractSet[int], found: Nameless) -> bool:
-    """Add the files that are mapped; False where this task has no mappings: it shares those of the others."""
+def _mappings(task: str, pid: int, devices: AbstractSet[int], in_memory: AbstractSet[int], found: UnnamedFiles) -> bool:
+    """Add the unnamed files that are mapped; False for a thread that has ended and shows no mappings."""
     try:
         with open(f"{task}/maps", "rb") as file:
             text = file.read(_MAPS_LIMIT + 1)
@@ -133,11 +133,11 @@ def _mappings(task: str, pid: int, devices: AbstractSet[int], in_memory: Abstrac
     return bool(text)
 
 
-def _mapped(place: str, devices: AbstractSet[int], found: Nameless) -> None:
+def _mapped(place: str, devices: AbstractSet[int], found: UnnamedFiles) -> None:
     try:
         status = os.stat(place)
     except FileNotFoundError:
-        return  # it is not mapped there any more
+        return  # no longer mapped
     except OSError:
         found.hidden = True
         return
@@ -146,7 +146,7 @@ def _mapped(place: str, devices: AbstractSet[int], found: Nameless) -> None:
 
 
 def _written(pid: int) -> int:
-    """The bytes that a process and its dead children have had written."""
+    """The bytes that a process and its dead children have written."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/io") as file:
         for line in file:
             if line.startswith("write_bytes: "):

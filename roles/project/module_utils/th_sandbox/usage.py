@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tree of processes uses, as /proc tells it: the measure where no control group counts for us."""
+"""The resource usage of a process tree according to /proc, which is used when no control group measures it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 PIPE = 64 << 10
-"""Bytes that a pipe can hold: in a box it stays as large as it is made (th_sandbox.seccomp)."""
-_DATAGRAM, _QUEUE = b"0002", 11  # messages that wait for one socket: net.unix.max_dgram_qlen of a new network
+"""Bytes that a pipe can hold: in a box it cannot be enlarged (th_sandbox.seccomp)."""
+_DATAGRAM, _QUEUE = b"0002", 11  # messages in one socket's queue: net.unix.max_dgram_qlen of a new network
 _VMPTE = re.compile(rb"^VmPTE:[ \t]{1,9}(\d{1,15}) kB$", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
-_INODE = 1024  # what a file in memory takes of it without any content
+_INODE = 1024  # bytes of memory for an empty file on tmpfs
 BLOCK = 512
-"""Bytes of what stat(2) calls a block (`st_blocks`)."""
+"""Bytes of a block in the sense of stat(2) (`st_blocks`)."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process: how many threads it has, its resident memory (bytes) with that of files, and the processor time
-    (seconds) of it and, `waited`, of its children that have ended. `begun` tells it from another with the same id."""
+    """One process: its number of threads, its resident memory (bytes, including files), its processor time (seconds)
+    and that of its children that it has `waited` for. `start_time` distinguishes it from others with the same id."""
 
     pid: int
     parent: int
@@ -34,43 +34,43 @@ class Process:
     resident: int
     cpu: float
     waited: float = 0.0
-    begun: int = 0
+    start_time: int = 0
 
 
-def tree(root: int, spared: AbstractSet[int] = frozenset()) -> list[Process]:
-    """The descendants of a process, without the `spared` ones and theirs; parents come before their children."""
+def tree(root: int, exempt: AbstractSet[int] = frozenset()) -> list[Process]:
+    """The descendants of a process, except the `exempt` ones and theirs; parents come before their children."""
     children: dict[int, list[Process]] = {}
     for process in _all():
         children.setdefault(process.parent, []).append(process)
     found, waiting = [], [root]
     while waiting:
         for process in children.get(waiting.pop(), ()):
-            if process.pid not in spared:
+            if process.pid not in exempt:
                 found.append(process)
                 waiting.append(process.pid)
     return found
 
 
-def memory(processes: Sequence[Process], folders: Iterable[Path], limit: int, nameless: int, kernels: int) -> int:
-    """The bytes that processes use of memory: their own pages, what is in `folders`, files in memory that are
-    `nameless`, and what the kernel keeps for them.
+def memory(processes: Sequence[Process], folders: Iterable[Path], limit: int, unnamed: int, kernel_bytes: int) -> int:
+    """The bytes of memory that processes use: their own pages, the contents of `folders`, `unnamed` files in memory,
+    and `kernel_bytes` that the kernel uses for them.
 
-    What several share is counted once, which takes longer and is therefore only looked at above `limit`.
+    Shared pages are counted once. That takes longer, and is therefore done only when the simple sum exceeds `limit`.
     """
-    places = _in_memory(processes, folders) + nameless
-    if sum(process.resident for process in processes) + places + kernels <= limit:
+    places = _in_memory(processes, folders) + unnamed
+    if sum(process.resident for process in processes) + places + kernel_bytes <= limit:
         return places
-    anonymous, shared = kernels, 0
+    anonymous, shared = kernel_bytes, 0
     for process in processes:
         rollup = _rollup(process.pid)
         anonymous += rollup.get("Pss_Anon", rollup.get("Pss", 0)) + rollup.get("SwapPss", 0)
         shared += rollup.get("Pss_Shmem", 0)
-    return anonymous + max(shared, places)  # files in memory that are mapped are both
+    return anonymous + max(shared, places)  # mapped files in memory are in both
 
 
 def memory_devices(processes: Sequence[Process], folders: Iterable[Path]) -> set[int]:
-    """The file systems that are only in memory: those of `folders`, as the processes see them, and of memfd_create(2),
-    which shared mappings are in as well."""
+    """The file systems that are only in memory: those of `folders`, as the processes see them, and that of
+    memfd_create(2) and shared mappings."""
     return {memory_device(), *(status.st_dev for status, _ in _places(processes, folders))}
 
 
@@ -86,13 +86,13 @@ def _all() -> Iterator[Process]:
         if len(words) > 21:  # proc_pid_stat(5); the state is its third field, here the first
             cpu, waited = (sum(map(int, words[first : first + 2])) / _TICKS for first in (11, 13))
             threads, resident = int(words[17]), int(words[21]) * _PAGE
-            if words[0] == b"Z" and threads > 1:  # its first thread has ended, which says nothing of the others
+            if words[0] == b"Z" and threads > 1:  # its first thread has ended, but not all of them
                 resident = _of_threads(name)
             yield Process(int(name), int(words[1]), threads, resident, cpu, waited, int(words[19]))
 
 
 def _of_threads(name: str) -> int:
-    """The resident memory of a process (bytes), which all of its threads tell."""
+    """The resident memory (bytes) of a process, read from its live threads, which all report that of the process."""
     most = 0
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{name}/task"):
@@ -102,7 +102,7 @@ def _of_threads(name: str) -> int:
 
 
 def _in_memory(processes: Sequence[Process], folders: Iterable[Path]) -> int:
-    """What is in folders of the processes' own, seen as one of them sees it."""
+    """The bytes in the processes' own folders."""
     used = 0
     for _, place in _places(processes, folders):
         with contextlib.suppress(OSError):
@@ -113,25 +113,25 @@ def _in_memory(processes: Sequence[Process], folders: Iterable[Path]) -> int:
 
 
 def _places(processes: Sequence[Process], folders: Iterable[Path]) -> Iterator[tuple[os.stat_result, str]]:
-    """The folders that the processes have in the place of ours, each as one of them sees it."""
+    """The processes' own folders at the paths `folders`, as one of the processes sees them."""
     for folder in folders:
         here = os.stat(folder).st_dev if folder.exists() else -1
         for process in processes:
             place = f"/proc/{process.pid}/root{folder}"
             with contextlib.suppress(OSError):
-                if (status := os.stat(place)).st_dev != here:  # else it has not been given them, or not yet
+                if (status := os.stat(place)).st_dev != here:  # otherwise it does not have its own, or not yet
                     yield status, place
                     break
 
 
 def buffers(processes: Sequence[Process]) -> int:
-    """The bytes that the kernel keeps, or could keep, for sockets of the processes' own network: nobody tells how much
-    is in a unix socket, so each counts for what it can hold."""
-    used, ours = 0, os.stat("/proc/self/ns/net").st_ino
+    """The bytes that the kernel may use for sockets of the processes' own network namespace. How much a Unix socket
+    contains cannot be read, so each counts for its capacity."""
+    used, own_network = 0, os.stat("/proc/self/ns/net").st_ino
     for process in reversed(processes):
         folder = f"/proc/{process.pid}"
         with contextlib.suppress(OSError):
-            if os.stat(f"{folder}/ns/net").st_ino == ours:
+            if os.stat(f"{folder}/ns/net").st_ino == own_network:
                 continue
             for name in ("tcp", "tcp6", "udp", "udp6"):
                 for words in _rows(f"{folder}/net/{name}"):
@@ -144,8 +144,8 @@ def buffers(processes: Sequence[Process]) -> int:
 
 
 def page_tables(processes: Sequence[Process]) -> int:
-    """The bytes of the tables that say where the processes' pages are: even of pages that take no memory, as those that
-    were only read, they take some."""
+    """The bytes of the processes' page tables, which need memory even for pages that do not, such as those that were
+    only read."""
     used = 0
     for process in processes:
         for place in (f"/proc/{process.pid}", *_threads(process.pid)):
@@ -159,13 +159,13 @@ def page_tables(processes: Sequence[Process]) -> int:
 
 
 def shared_memory() -> int:
-    """The bytes of all files of this machine that are only in memory."""
+    """The bytes of all files on this machine that are only in memory."""
     with open("/proc/meminfo") as file:
         return next((int(line.split()[1]) * 1024 for line in file if line.startswith("Shmem:")), 0)
 
 
 def memory_device() -> int:
-    """The file system of memfd_create(2), which shared mappings are in as well."""
+    """The file system of memfd_create(2) and of shared mappings."""
     handle = os.memfd_create("device")
     try:
         return os.fstat(handle).st_dev
@@ -174,7 +174,7 @@ def memory_device() -> int:
 
 
 def _rows(file: str) -> Iterator[list[bytes]]:
-    """The words of each line but the first."""
+    """The words of each line except the first."""
     with open(file, "rb") as lines:
         next(lines, None)
         for line in lines:
@@ -201,16 +201,16 @@ def _rollup(pid: int) -> dict[str, int]:
 
 
 def _threads(pid: int) -> Iterator[str]:
-    """The places of a process's threads, to be asked where its first one has ended."""
+    """The /proc folders of a process's threads, for when the first thread has ended."""
     with contextlib.suppress(OSError):
         yield from (f"/proc/{pid}/task/{name}" for name in os.listdir(f"/proc/{pid}/task"))
 
 
-class Ledger:
-    """The processor time (seconds) of a tree of processes, with that of those that have ended.
+class ProcessorTime:
+    """The processor time (seconds) of a process tree, including processes that have ended.
 
-    The kernel adds a process's time to its parent's only where that waits for it; one that ignores how its children
-    end is not told. So what was seen last of a process that is gone, and no other one has got, stays counted.
+    The kernel adds a process's time to its parent's only if the parent waits for it, which one that ignores SIGCHLD
+    does not do. So the last known time of a vanished process that no other one has inherited stays in the sum.
     """
 
     def __init__(self) -> None:
@@ -218,8 +218,8 @@ class Ledger:
         self._counted = 0.0
 
     def seconds(self, processes: Iterable[Process]) -> float:
-        """The time until now, which never falls."""
-        now = {(process.pid, process.begun): process for process in processes}
+        """The time until now, which never decreases."""
+        now = {(process.pid, process.start_time): process for process in processes}
         gone = sum(process.cpu + process.waited for key, process in self._last.items() if key not in now)
         inherited = 0.0
         for key, process in now.items():

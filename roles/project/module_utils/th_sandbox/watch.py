@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holding a box to its limits: by a control group where one can be made, else by looking at its processes every moment;
-at the disk in any case. What goes over a limit is ended as a whole."""
+"""Enforcing the limits of a box: by a control group if one can be created, otherwise by polling its processes; disk
+usage is polled in any case. A box that exceeds a limit is killed as a whole."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from typing import Self
 
 from ansible.module_utils.th_sandbox import usage
 from ansible.module_utils.th_sandbox.box import Box
-from ansible.module_utils.th_sandbox.cgroup_tree import Places
+from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import Group
 from ansible.module_utils.th_sandbox.disk import disk
-from ansible.module_utils.th_sandbox.limits import Exceeded, Limits, limit_self
-from ansible.module_utils.th_sandbox.unnamed_files import Nameless, nameless
+from ansible.module_utils.th_sandbox.limits import BoxLimits, Exceeded, limit_self
+from ansible.module_utils.th_sandbox.unnamed_files import UnnamedFiles, unnamed_files
 
 INTERVAL = 0.25
-"""Seconds between two looks; more where a look takes long."""
+"""Seconds between two polls; more if a poll takes long."""
 _SHARE = 20
 
 
-class Watch:
-    """What holds one box to its limits. A context manager, around the command's whole life.
+class LimitWatch:
+    """Enforces the limits of one box. A context manager around the whole life of the command.
 
-    `spared` are the children of this process that are not the command's. `end` ends the command, from another thread.
+    `exempt` are the ids of this process's children that do not belong to the command. `end` is called from another
+    thread to kill the command.
     """
 
-    def __init__(self, box: Box, spared: AbstractSet[int], end: Callable[[], object]) -> None:
-        self._box, self._spared, self._end = box, spared, end
+    def __init__(self, box: Box, exempt: AbstractSet[int], end: Callable[[], object]) -> None:
+        self._box, self._exempt, self._end = box, exempt, end
         self._limits = box.settings.limits
         self._rlimits = self._limits.rlimits()
         self._disk = disk(box.writable, box.shared, self._limits.disk)
         self._group = _group(box, self._limits)
-        self._ledger, self._shared_memory = usage.Ledger(), usage.shared_memory()
+        self._processor_time, self._shared_memory = usage.ProcessorTime(), usage.shared_memory()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -49,13 +50,13 @@ class Watch:
             try:
                 self._group.__enter__()
             except OSError:
-                self._group = None  # somebody else decides what is there; the looking holds the limits then
+                self._group = None  # it cannot be created after all, and the limits are enforced by polling
             else:
                 self._held = frozenset(self._group.held)
         return self
 
     def start(self) -> None:
-        """Look from now on: the command has been started."""
+        """Start polling, once the command has been started."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -71,20 +72,20 @@ class Watch:
             self._group = None
 
     def in_child(self) -> None:
-        """Put the new process under its limits; after fork, before anything else runs."""
+        """Set the limits of the new process; to be called after fork, before anything else runs."""
         if self._group is not None:
             self._group.join()
         limit_self(self._rlimits)
 
     def exceeded(self) -> Exceeded | None:
-        """The limit that was met, until now."""
+        """The limit that has been exceeded so far, if any."""
         with self._lock:
             if self._exceeded is None:
-                self._exceeded = self._kernels() or self._disks(final=True)
+                self._exceeded = self._exceeded_in_group() or self._exceeded_on_disk(final=True)
             return self._exceeded
 
     def counts(self, limit: str) -> bool:
-        """Whether the kernel has counted how often this limit was met, so that nobody has to guess."""
+        """Whether the kernel counts how often this limit is hit, so that there is no need to guess."""
         return limit == "processes" and "pids" in self._held
 
     def _run(self) -> None:
@@ -93,22 +94,23 @@ class Watch:
             begun = time.monotonic()
             with self._lock:
                 if self._exceeded is None:
-                    self._exceeded = self._kernels() or self._looked() or self._disks()
+                    self._exceeded = self._exceeded_in_group() or self._exceeded_by_processes()
+                    self._exceeded = self._exceeded or self._exceeded_on_disk()
                 if self._exceeded is not None:
                     break
             pause = max(INTERVAL, _SHARE * (time.monotonic() - begun))
         if self._exceeded is not None:
             self._end()
 
-    def _kernels(self) -> Exceeded | None:
+    def _exceeded_in_group(self) -> Exceeded | None:
         if self._group is None:
             return None
         with contextlib.suppress(OSError):
             return self._group.exceeded()
         return None
 
-    def _looked(self) -> Exceeded | None:
-        """What the group does not hold."""
+    def _exceeded_by_processes(self) -> Exceeded | None:
+        """The limit that is exceeded, of those that the control group does not enforce."""
         held, limits = self._held, self._limits
         memory = limits.memory if "memory" not in held else 0
         number = limits.processes if "pids" not in held else 0
@@ -118,40 +120,40 @@ class Watch:
         processes = self._tree()
         if number and sum(process.threads for process in processes) > number:
             return limits.exceeded("processes")
-        if seconds and self._ledger.seconds(processes) > seconds:
+        if seconds and self._processor_time.seconds(processes) > seconds:
             return limits.exceeded("cpu_seconds")
         if memory and self._memory(processes, memory) > memory:
             return limits.exceeded("memory")
         return None
 
     def _memory(self, processes: list[usage.Process], limit: int) -> int:
-        found = nameless(self._projects(processes), {usage.memory_device()}, mapped=False)
+        found = unnamed_files(self._inner(processes), {usage.memory_device()}, mapped=False)
         used = sum(found.used.values())
         if found.hidden:
             used = max(used, usage.shared_memory() - self._shared_memory)
-        kernels = usage.buffers(processes) + len(found.pipes) * usage.PIPE + usage.page_tables(processes)
-        return usage.memory(processes, self._box.memory_folders, limit, used, kernels)
+        kernel_bytes = usage.buffers(processes) + len(found.pipes) * usage.PIPE + usage.page_tables(processes)
+        return usage.memory(processes, self._box.memory_folders, limit, used, kernel_bytes)
 
-    def _disks(self, final: bool = False) -> Exceeded | None:
-        def look(devices: AbstractSet[int]) -> Nameless:
-            return nameless(self._projects(self._tree()), devices, self._box.memory_folders)
+    def _exceeded_on_disk(self, final: bool = False) -> Exceeded | None:
+        def look(devices: AbstractSet[int]) -> UnnamedFiles:
+            return unnamed_files(self._inner(self._tree()), devices, self._box.memory_folders)
 
         over = self._disk is not None and self._disk.exceeded(look, final)
         return self._limits.exceeded("disk") if over else None
 
-    def _projects(self, processes: list[usage.Process]) -> list[usage.Process]:
-        """Without bubblewrap's own two, which nobody outside can look into: ours, and the first one in the box."""
+    def _inner(self, processes: list[usage.Process]) -> list[usage.Process]:
+        """The processes without bubblewrap's own two, outside and first in the box, which cannot be inspected."""
         if self._box.settings.kind == "none":
             return processes
         outer = {process.pid for process in processes if process.parent == os.getpid()}
         return [process for process in processes if process.pid not in outer and process.parent not in outer]
 
     def _tree(self) -> list[usage.Process]:
-        return usage.tree(os.getpid(), self._spared)
+        return usage.tree(os.getpid(), self._exempt)
 
 
-def _group(box: Box, limits: Limits) -> Group | None:
+def _group(box: Box, limits: BoxLimits) -> Group | None:
     if not box.settings.cgroups or not (limits.memory or limits.processes or limits.cpu_seconds):
         return None
-    places = Places.find()
+    places = ControlGroups.find()
     return Group(places, limits) if places.version else None

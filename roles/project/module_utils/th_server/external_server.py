@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's part of an external server: databases and an account of its own, and locks that say that it lives.
+"""A job's share of an external server: its own databases and account, and locks that show that the job is alive.
 
-Everything that a job makes there is named ``th_<12 hex digits>…``, and the job holds a lock of that name on the
-server (`files/hold_locks.py` of the role restore_datasets). What has such a name and no lock was left by a dead job.
+Everything that a job creates there is named ``th_<12 hex digits>…``, and the job holds a lock of that name on the
+server (`files/hold_locks.py` of the role restore_datasets). What has such a name but no lock was left by a dead job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ansible.module_utils.th_server.mariadb import Server, ServerError, Unreacha
 
 LOCK_WAIT = 20
 _LOCK_TIMEOUT = 1205
-_OURS = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
+_JOB_NAME = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
 # access denied, to a database, to log in, to a command, to a table, to a column; not allowed to create a user, to
 # grant; an option such as --read-only or --skip-grant-tables stands in the way
 _DENIED = (1044, 1045, 1142, 1143, 1227, 1290, 1369, 1396, 1410, 1698, 1836, 3159, 3955)
@@ -36,43 +36,43 @@ RIGHTS = "docs/datasets.md, External servers, has the rights that it needs"
 
 
 def own_name(folder: Path) -> str:
-    """The name of what a job's dataset has on the server: the same whenever, another for each job and dataset."""
+    """The name of all that a job creates on the server for a dataset: stable, and unique for each job and dataset."""
     return "th_" + hashlib.sha256(f"{socket.gethostname()}:{folder}".encode()).hexdigest()[:12]
 
 
-def describe(folder: Path, given: Mapping[str, Any], schemas: Mapping[str, str], preloaded: bool) -> Server:
-    """The server as a job of this folder has it, and its two option files. `given` is the dataset's key `server`."""
+def describe(folder: Path, config: Mapping[str, Any], schemas: Mapping[str, str], preloaded: bool) -> Server:
+    """The server of the job in this folder; writes its two option files. `config` is the dataset's key `server`."""
     user = own_name(folder)
     databases = dict(schemas)
     if not preloaded:
         databases = {name: _own(user, number, schemas[name]) for number, name in enumerate(schemas)}
     server = Server(
         str(folder),
-        str(given.get("socket", "")),
+        str(config.get("socket", "")),
         databases,
         user,
-        host=str(given.get("host", "")),
-        port=int(given.get("port", 3306)),
+        host=str(config.get("host", "")),
+        port=int(config.get("port", 3306)),
         private=False,
         preloaded=preloaded,
     )
     mariadb.write_option_file(
-        server.admin_file, server, user=str(given["user"]), password_file=str(given["password_file"])
+        server.admin_file, server, user=str(config["user"]), password_file=str(config["password_file"])
     )
-    # a word of each kind, for servers that check the strength of passwords
+    # characters of each kind, for servers that check the strength of passwords
     mariadb.write_option_file(server.job_file, server, user=user, password=secrets.token_urlsafe(24) + "-aA1")
     return server
 
 
 def _own(user: str, number: int, schema: str) -> str:
-    """The name of a database of the job's own: one that GRANT takes, with its ``_`` escaped."""
+    """The name of the job's own database, short enough for GRANT when each ``_`` is escaped."""
     name = f"{user}_{schema}"
     return name if len(name) + name.count("_") <= NAME_LIMIT else f"{user}_{number}"
 
 
 @contextlib.contextmanager
 def administrating(server: Server, time_limit: float = 30) -> Iterator[Any]:
-    """A connection with the operator's account. Raises UnreachableError for what the server does not allow."""
+    """A connection with the operator's account. Raises UnreachableError when the server denies an operation."""
     try:
         with mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
             yield connection
@@ -91,9 +91,9 @@ def lock_of(database: str) -> str:
 
 
 def hold_locks(server: Server, program: Path, patience: float) -> Server:
-    """Start the process that holds the job's locks, and wait until it does; returns the server with its `pid`.
+    """Start the process that holds the job's locks, and wait until it has them; returns the server with its `pid`.
 
-    A preloaded database is waited for, `patience` seconds at most. Raises UnreachableError, ServerError.
+    Waits at most `patience` seconds for a preloaded database. Raises UnreachableError, ServerError.
     """
     try:
         account = mariadb.read_account(server.admin_file)
@@ -111,24 +111,34 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
             start_new_session=True,
         )
     held = mariadb.save(replace(server, pid=process.pid))
-    assert process.stdin is not None and process.stdout is not None
-    with process.stdin as said, process.stdout as heard:
-        request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
-        request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
-        request["modules"] = str(Path(prepared.__file__).parents[1])
-        request["databases"] = list(server.databases.values())
-        said.write(json.dumps(request).encode())
-        said.close()
-        waits = patience * len(locks) + 60
-        answer = heard.readline() if select.select([heard], [], [], waits)[0] else b"busy"
-    word, _, rest = answer.decode("utf-8", "replace").strip().partition(" ")
+    request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
+    request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+    request["modules"] = str(Path(prepared.__file__).parents[1])
+    request["databases"] = list(server.databases.values())
+    word = ""
+    try:
+        word, said = _answer(process, request, patience * len(locks) + 60)
+    finally:
+        if word != "held":  # nor is anything to be dropped: what is there may be another job's
+            mariadb.stop(held, 1)
+            mariadb.save(server)
     if word == "held":
         return held
-    mariadb.stop(held, 1)
     if word == "busy":
         names = ", ".join(server.databases.values())
         raise ServerError(f"another job has held {names} on {_place(server)} for {patience:g} s")
-    raise UnreachableError(f"{_place(server)} cannot be reached: {rest or held.last_words()}")
+    raise UnreachableError(f"{_place(server)} cannot be reached: {said or held.last_words()}")
+
+
+def _answer(process: subprocess.Popen[bytes], request: Mapping[str, Any], time_limit: float) -> tuple[str, str]:
+    """What the process that is to hold the locks says of the request: ``held``, ``busy``, or ``failed`` and why."""
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdin as request_pipe, process.stdout as answer_pipe:
+        request_pipe.write(json.dumps(request).encode())
+        request_pipe.close()
+        answer = answer_pipe.readline() if select.select([answer_pipe], [], [], time_limit)[0] else b"busy"
+    word, _, rest = answer.decode("utf-8", "replace").strip().partition(" ")
+    return word, rest
 
 
 def account_of(server: Server) -> str:
@@ -137,8 +147,7 @@ def account_of(server: Server) -> str:
 
 
 def make_account(connection: Any, server: Server, connections: int) -> None:
-    """Make the job's account, with rights on its databases alone, and at most `connections` at one time (0: no limit).
-    """
+    """Create the job's account, with rights on its databases only and at most `connections` at a time (0: no limit)."""
     account = f"{literal(server.user)}@'%'"
     password = mariadb.read_account(server.job_file)["password"]
     limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
@@ -148,7 +157,7 @@ def make_account(connection: Any, server: Server, connections: int) -> None:
 
 
 def empty_database(connection: Any, database: str) -> None:
-    """Create a preloaded database again, with the character set and collation that it has."""
+    """Drop a preloaded database and create it empty, with the same character set and collation."""
     rows = query(
         connection,
         "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
@@ -164,17 +173,17 @@ def empty_database(connection: Any, database: str) -> None:
 
 
 def drop_dead(connection: Any, server: Server) -> list[str]:
-    """Drop what dead jobs have left on the server, and what this one had before; returns the names of the jobs."""
+    """Drop what dead jobs, and earlier runs of this one, have left on the server; returns the names of the jobs."""
     rows = query(connection, "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'th\\_%'")
     names = {str(row[0]) for row in rows}
     users: set[str] = set()
-    with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):  # not for us to see
+    with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):  # not readable
         users = {
             str(row[0])
             for row in query(connection, "SELECT user FROM mysql.user WHERE user LIKE 'th\\_%' AND host = '%'")
         }
     dropped = []
-    for name in sorted({match[1] for one in names | users if (match := _OURS.fullmatch(one))}):
+    for name in sorted({match[1] for one in names | users if (match := _JOB_NAME.fullmatch(one))}):
         own = name == server.user
         if own or query(connection, "SELECT IS_FREE_LOCK(%s)", name)[0][0] == 1:
             try:
@@ -183,12 +192,12 @@ def drop_dead(connection: Any, server: Server) -> list[str]:
             except pymysql.err.OperationalError as error:
                 if own or error.args[0] != _LOCK_TIMEOUT:
                     raise
-                # a transaction that nobody ends has a table of it, which is in nobody's way
+                # a transaction that nobody ends has locked one of its tables, which disturbs nobody
     return dropped
 
 
 def release(server: Server) -> None:
-    """Drop what the job has on the server, and let its locks go. Raises ServerError when the server does not answer."""
+    """Drop what the job has on the server, and release its locks. Raises ServerError when the server fails."""
     try:
         with administrating(server) as connection:
             end_connections(connection, server.user)
@@ -209,9 +218,9 @@ def _drop(connection: Any, user: str, databases: list[str], patience: int = LOCK
 
 
 def end_connections(connection: Any, user: str) -> None:
-    """End the connections of an account, as far as we may."""
+    """Kill the connections of an account, as far as the server allows it."""
     for (number,) in query(connection, "SELECT id FROM information_schema.processlist WHERE user = %s", user):
-        with contextlib.suppress(pymysql.err.MySQLError):  # it has ended by itself, or is not ours to end
+        with contextlib.suppress(pymysql.err.MySQLError):  # it has ended already, or may not be killed
             query(connection, f"KILL {int(number)}")
 
 

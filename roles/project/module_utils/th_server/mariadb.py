@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's database server, a private one or its part of an external one: where it is, and how it is asked."""
+"""A job's database server, a private one or its share of an external one: where it is, and how to query it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _CRASH_REPORT = "Writing a core file"
 _ERROR_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d: T.Z]{1,30} (?:\d{1,10} )?\[ERROR\]|Assertion failure|got signal")
 _NO_SPACE = re.compile(r"\[ERROR\].{0,400}(?:with error 28\b|No space left|[Dd]isk is full|[Ee]rrcode: 28)")
 VERSIONS_BYTES = 4 << 20
-"""How large the versions of a database may be together; Django's are thousands of short names."""
+"""Maximum bytes of all versions in a database; Django's are thousands of short names."""
 
 CONNECTION_LOST = (0, 2006, 2013, 2014, 2055)
-"""PyMySQL's error numbers for a connection that is no more."""
+"""PyMySQL's error numbers for a lost connection."""
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -42,20 +42,20 @@ class ServerError(Exception):
 
 
 class UnreachableError(ServerError):
-    """An external server does not answer, or does not let the account do what a job needs."""
+    """An external server does not answer, or denies the account what a job needs."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a job's server is: what `server.json` in its folder holds.
+    """A job's server, as `server.json` in its folder describes it.
 
-    `databases` are the job's, by the names that the profile gives them ("" for the only one). `pid` is 0 while it
-    does not run. The two option files (0600) are for the administrator and for the job's user, who has all rights
-    on the databases and none elsewhere.
+    `databases` are the job's, by the names in the profile ("" for the only one). `pid` is 0 while the server is not
+    running. The two option files (0600) are for the administrator and for the job's user, who has all rights on the
+    databases and none elsewhere.
 
-    A server that is not `private` is external, and used by others, too: reached at `host` and `port` unless it has
-    a `socket`. `pid` is then the process that holds the job's locks on it, and `preloaded` says that the databases
-    stay when the job has ended. `prepared` are the transactions that others had prepared on it before the job.
+    A server that is not `private` is external and shared with others; it is reached at `host` and `port` unless it has
+    a `socket`. Then `pid` is the process that holds the job's locks on it, `preloaded` says that the databases stay
+    when the job has ended, and `prepared` are the transactions that others had prepared before the job.
     """
 
     folder: str
@@ -76,7 +76,7 @@ class Server:
 
     @property
     def address(self) -> dict[str, str]:
-        """Where the job's user connects to: `socket`, or `host` and `port`."""
+        """The server's address for the job's user: `socket`, or `host` and `port`."""
         return {"socket": self.socket} if self.socket else {"host": self.host, "port": str(self.port)}
 
     @property
@@ -86,13 +86,13 @@ class Server:
 
     @property
     def run_dir(self) -> Path:
-        """Where a private server has its process id and its log of slow statements, and its socket if the path is short
+        """A private server's folder for its process id, its slow query log, and its socket if the path is short
         enough."""
         return Path(self.folder) / "run"
 
     @property
     def error_log(self) -> Path:
-        """The server's own error log; of an external one, what the process that holds the locks has said."""
+        """The server's error log; for an external one, the stderr of the process that holds the locks."""
         return Path(self.folder) / "mariadbd.log"
 
     @property
@@ -117,7 +117,7 @@ class Server:
         return os.fsencode(word) in command.split(b"\0") and bool(status(self.pid))
 
     def last_words(self) -> str:
-        """The end of the server's error log; of a crash the errors before it, without the report that follows."""
+        """The end of the server's error log; after a crash, the errors before the crash report."""
         try:
             with open(self.error_log, "rb") as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_LOG_TAIL_BYTES))
@@ -130,7 +130,7 @@ class Server:
         return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
 
     def filled_its_disk(self) -> bool:
-        """Whether the server has said that its disk is full."""
+        """Whether the server has logged that its disk is full."""
         return any(_NO_SPACE.search(line) for line in self.last_words().splitlines())
 
 
@@ -149,9 +149,9 @@ def load(folder: Path) -> Server:
 
 
 def stop(server: Server, time_limit: float = 15) -> None:
-    """Stop the process `pid`: cleanly within `time_limit` seconds, else by force.
+    """Stop the process `pid`: cleanly within `time_limit` seconds, otherwise by force.
 
-    Removes its socket's folder and its control group.
+    Also removes its socket's folder and its control group.
     """
     groups = cgroups.around(server.pid) if server.private and server.running() else []
     for number, patience in ((signal.SIGTERM, time_limit), (signal.SIGKILL, 10)):
@@ -165,7 +165,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
         while server.running() and time.monotonic() < deadline:
             time.sleep(0.02)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(server.pid, os.WNOHANG)  # ours, when this process has started it
+                os.waitpid(server.pid, os.WNOHANG)  # a child, if this process has started it
     folder = Path(server.socket).parent
     if server.private and folder != server.run_dir:
         shutil.rmtree(folder, ignore_errors=True)
@@ -176,7 +176,7 @@ def stop(server: Server, time_limit: float = 15) -> None:
 def connect(
     server: Server, option_file: Path, *, database: str | None = None, time_limit: float = 30
 ) -> Iterator[pymysql.connections.Connection[Any]]:
-    """A connection with the account of an option file; rows come as tuples, autocommit is on, no mode of SQL is."""
+    """A connection with the account of an option file: rows are tuples, autocommit is on, sql_mode is empty."""
     account = read_account(option_file)
     try:
         connection = Connection(
@@ -186,12 +186,12 @@ def connect(
             database=database,
             charset="utf8mb4",
             autocommit=True,
-            sql_mode="",  # what we ask means the same whatever modes the dataset's server has
+            sql_mode="",  # queries mean the same whatever modes the dataset's server has
             connect_timeout=max(1, int(time_limit)),
             read_timeout=max(1, int(time_limit)),
             write_timeout=max(1, int(time_limit)),
         )
-    except RuntimeError as error:  # PyMySQL's for a way to log in that needs another package
+    except RuntimeError as error:  # PyMySQL's error for an authentication plugin that needs another package
         raise ServerError(f"nobody can log in as {account['user']}: {error}") from error
     try:
         yield connection
@@ -201,9 +201,9 @@ def connect(
 
 
 def connect_arguments(server: Server) -> dict[str, Any]:
-    """Where the server is reached, in the words of PyMySQL."""
+    """The server's address, as arguments of PyMySQL."""
     if server.socket:
-        # for a connection that may be encrypted, PyMySQL reads all of the system's certificates: 20 ms each time
+        # with encryption, PyMySQL would load all of the system's certificates, which takes 20 ms each time
         return {"unix_socket": server.socket, "ssl_disabled": True}
     return {"host": server.host, "port": server.port}
 
@@ -216,18 +216,18 @@ def query(connection: pymysql.connections.Connection[Any], sql: str, *values: ob
 
 
 def flavour(connection: pymysql.connections.Connection[Any]) -> tuple[str, str]:
-    """Whether the server is ``MariaDB``, ``Percona`` or ``MySQL``, and its version as it says it."""
+    """The kind of the server, ``MariaDB``, ``Percona`` or ``MySQL``, and its version as it reports it."""
     version, comment = query(connection, "SELECT VERSION(), @@version_comment")[0]
-    said = f"{version} {comment}".lower()
-    # Percona's version may be plain, such as 8.0.36-28; its comment tells
-    kind = next((kind for kind in ("MariaDB", "Percona") if kind.lower() in said), "MySQL")
+    description = f"{version} {comment}".lower()
+    # Percona's version may be just a number such as 8.0.36-28; its comment has the name
+    kind = next((kind for kind in ("MariaDB", "Percona") if kind.lower() in description), "MySQL")
     return kind, str(version)
 
 
 def read_version(connection: pymysql.connections.Connection[Any], version_query: str) -> list[str]:
-    """The versions that a database holds, sorted; [] where its version table is missing or empty.
+    """The versions in a database, sorted; [] if its version table is missing or empty.
 
-    Raises ServerError for more than any project has: a change may have put anything there.
+    Raises ServerError if they are larger than any project's: a change may have stored anything there.
     """
     rows: list[tuple[Any, ...]] = []
     try:
@@ -239,7 +239,7 @@ def read_version(connection: pymysql.connections.Connection[Any], version_query:
                 rows.append(row)
                 size += 64 + sum(len(str(value)) for value in row)
                 if size > VERSIONS_BYTES:
-                    cursor._result.unbuffered_active = False  # or all that is left would be read first
+                    cursor._result.unbuffered_active = False  # otherwise closing it reads the remaining rows
                     raise ServerError(f"it is longer than {VERSIONS_BYTES} bytes")
     except (pymysql.err.ProgrammingError, pymysql.err.OperationalError) as error:
         if error.args[0] in (1146, 1054):  # no such table; no such column
@@ -249,7 +249,7 @@ def read_version(connection: pymysql.connections.Connection[Any], version_query:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that an ordinary user can still write to the file system of `folder`."""
+    """Bytes that an unprivileged user can still write to the file system of `folder`."""
     state = os.statvfs(folder)
     return state.f_bavail * state.f_frsize
 
@@ -265,7 +265,7 @@ def tool(name: str) -> str:
 def write_option_file(path: Path, server: Server, **account: str) -> None:
     """Write an option file (0600) for an account of the server.
 
-    ``password_file`` in place of ``password`` is for `read_account` alone: a lasting password is not copied.
+    ``password_file`` instead of ``password`` is for `read_account` only, so that a permanent password is not copied.
     """
     section = "turbo-hipster" if "password_file" in account else "client"
     # JSON's escapes for quotes, backslashes and line ends are those of MariaDB's option files
@@ -283,7 +283,7 @@ def read_account(path: Path) -> dict[str, str]:
 
 
 def read_password(path: Path) -> str:
-    """The first line of a password's file, which only its owner may read. Raises ServerError."""
+    """The first line of a password file, which only its owner may be able to read. Raises ServerError."""
     try:
         with open(path, encoding="utf-8") as stream:
             mode = os.fstat(stream.fileno()).st_mode

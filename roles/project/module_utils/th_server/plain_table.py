@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what a version is read from is a table that holds what was written into it, and nothing that makes it up.
+"""Checking that a version is read from a plain table, which holds what was written to it, and not from computed data.
 
-A view can show each reader another version, or one that nothing has written; so can a column that is computed, and a
-trigger can write another one than the tool does. Some engines forget their rows, or have them from somewhere else.
+A view or a computed column can show each reader another version, or one that was never written, and a trigger can write
+another one than the tool does. Some storage engines do not keep rows, or take them from elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END = re.compile(r"\b(?:WHERE|GROUP|ORDER|LIMIT|HAVING|UNION|JOIN|ON|USING|FOR|
 _TABLE = re.compile(rf"\s*({_NAME})(?:\s*\.\s*({_NAME}))?")
 _MISSING = (1146, 1049)
 _NO_STORES = "MEMORY", "BLACKHOLE", "MRG_MYISAM", "FEDERATED", "CONNECT", "SPIDER", "OQGRAPH", "SPHINX", "SEQUENCE"
-"""Engines whose tables forget their rows, or have them from somewhere else."""
+"""Engines whose tables do not keep their rows, or take them from elsewhere."""
 _ASKED = (
     "SELECT 'has the trigger', trigger_name FROM information_schema.triggers"  # noqa: S608 - texts of our own
     " WHERE event_object_schema = %s AND event_object_table = %s"
@@ -34,9 +34,9 @@ _ASKED = (
 
 
 def not_plain(connection: Any, schema: str, version_query: str) -> str:
-    """What is wrong with the tables of a query for a version, in words; "" where nothing is, or there is no table.
+    """What is wrong with the tables that a version query reads; "" if nothing is, or if there is no table.
 
-    `schema` is where those are that the query names without one. Asked with the account that reads the version.
+    `schema` is that of tables that the query names without one. To be called with the account that reads the version.
     """
     for own, table in tables_of(version_query):
         if problem := _problem(connection, own or schema, table):
@@ -45,7 +45,7 @@ def not_plain(connection: Any, schema: str, version_query: str) -> str:
 
 
 def tables_of(version_query: str) -> list[tuple[str, str]]:
-    """The tables that a query reads, each with its schema ("" where it names none)."""
+    """The tables that a query reads, each with its schema ("" if it names none)."""
     found = []
     for start in _FROM.finditer(version_query):
         rest = version_query[start.end() :]
@@ -64,7 +64,7 @@ def _problem(connection: Any, schema: str, table: str) -> str:
             kind = str(cursor.description[0][0])
     except (pymysql.err.ProgrammingError, pymysql.err.OperationalError) as error:
         if error.args[0] in _MISSING:
-            return ""  # which the query says itself
+            return ""  # the query itself fails then
         raise
     if kind.lower() != "table":
         return f"is a {kind.lower()}"

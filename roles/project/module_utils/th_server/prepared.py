@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transactions that are prepared (XA PREPARE) and that no connection has any more: what names and what locks they have.
+"""Prepared transactions (XA PREPARE) that belong to no connection any more: their names and their locks.
 
-A server keeps such a transaction, and its locks, until somebody ends it. It does not say whose it is. On a private
-server all are the job's; on another one those are that lock a table of the job's.
+A server keeps such a transaction, and its locks, until somebody ends it, and does not say whose it is. On a private
+server all are the job's; on an external one, those that lock a table of the job.
 
-Nothing of Ansible's is used here: the program that holds a job's locks on an external server loads this module, too.
+This module imports nothing of Ansible, because the program that holds a job's locks on an external server loads it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pymysql
 
-_LOCKED = (1205, 3572)  # a time limit for a lock; no wait for one
+_LOCKED = (1205, 3572)  # timeout while waiting for a lock; lock not available without waiting
 _LOST = (0, 2006, 2013, 2014, 2055)
 _WITHOUT_WAITING = (
     "autocommit = 0", "innodb_table_locks = 1", "innodb_lock_wait_timeout = 1", "lock_wait_timeout = 1",
@@ -23,7 +23,7 @@ _WITHOUT_WAITING = (
 
 
 def prepared(connection: Any) -> list[str] | None:
-    """The names of all prepared transactions, as XA ROLLBACK takes them; None where the server does not say."""
+    """The names of all prepared transactions, in the form of XA ROLLBACK; None if the server does not list them."""
     errors = (pymysql.err.ProgrammingError, pymysql.err.OperationalError, pymysql.err.InternalError)
     with contextlib.suppress(*errors):  # MariaDB
         return [str(row[3]) for row in _query(connection, "XA RECOVER FORMAT='SQL'")]
@@ -37,9 +37,9 @@ def prepared(connection: Any) -> list[str] | None:
 
 
 def locked_table(connection: Any, schemas: Iterable[str]) -> str:
-    """A table of the databases that somebody else's transaction has changed; "" for none.
+    """A table of the databases that another transaction has locked; "" for none.
 
-    To be called when no other connection works there. The connection waits for no lock from then on.
+    To be called when no other connection is active there. Afterwards, this connection does not wait for locks.
     """
     for setting in _WITHOUT_WAITING:
         _query(connection, f"SET SESSION {setting}")
@@ -55,27 +55,27 @@ def locked_table(connection: Any, schemas: Iterable[str]) -> str:
     finally:
         with contextlib.suppress(pymysql.Error):
             _query(connection, "UNLOCK TABLES")
-            _query(connection, "SET SESSION autocommit = 1")  # within a transaction, nobody can end another one
+            _query(connection, "SET SESSION autocommit = 1")  # within a transaction, another one cannot be ended
     return ""
 
 
 def roll_back(connection: Any, schemas: Collection[str], before: Collection[str]) -> None:
-    """Roll back what a job has prepared on a server that others use, too: nobody could drop what it locks.
+    """Roll back what a job has prepared on a shared server; the locked tables could not be dropped otherwise.
 
-    `before` were there when the job began. Of the others, which no connection has, one after the other is rolled back
-    for as long as a table of the job's databases is locked.
+    `before` are transactions that existed before the job. The others that belong to no connection are rolled back one
+    by one for as long as a table of the job's databases is locked.
     """
     for name in prepared(connection) or ():
         if name in before:
             continue
         if not locked_table(connection, schemas):
             return
-        with contextlib.suppress(pymysql.err.MySQLError):  # it is a connection's, or its own is gone
+        with contextlib.suppress(pymysql.err.MySQLError):  # it belongs to a connection, or has ended
             _query(connection, f"XA ROLLBACK {name}")
 
 
 def _tables(connection: Any, schemas: Iterable[str]) -> list[tuple[str, str]]:
-    """The tables that transactions can lock."""
+    """The tables of the databases that transactions can lock."""
     found = []
     for schema in schemas:
         rows = _query(

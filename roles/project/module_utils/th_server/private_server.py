@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The private database server of a job: one folder, one socket, no network, in a box that holds nothing else.
+"""The private database server of a job: one folder, one socket, no network, in a box of its own.
 
-In its folder the server may write to `data`, `tmp`, `run` and its error log. What we keep there, server.json and the
-option files, it does not see.
+In its folder the server may write to `data`, `tmp`, `run` and its error log. It does not see the other files there,
+server.json and the option files.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import pymysql
 from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_core.mark import short_folder
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_sandbox.box import Box, Boxed, Settings
+from ansible.module_utils.th_sandbox.box import Box, BoxedCommand, Settings
 from ansible.module_utils.th_sandbox.cgroups import join_for_life
-from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, DatabaseLimits, Limits, end_early
+from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, BoxLimits, DatabaseLimits, end_early
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import accounts, administrator
 from ansible.module_utils.th_server.mariadb import Server, ServerError
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
 SPARE_CONNECTIONS = 20
-"""How many more connections a server takes than the job's user may have: those are ours."""
+"""Connections that a server accepts in addition to those of the job's user: they are for the worker."""
 
 _PASSED = ("PATH", "TH_JOB_DIR", "TZ")
-"""Of the environment: the worker finds the processes of a job by TH_JOB_DIR, the server's log has our local time."""
+"""Variables of the environment: TH_JOB_DIR, by which the worker finds a job's processes, and TZ, for the log."""
 
 _OF_THE_DATA = ("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names")
-_MEMORY_FOLDERS = Limits(tmp=64 << 20)
+_MEMORY_FOLDERS = BoxLimits(tmp=64 << 20)
 _LOOK = 0.005
 
 
 def binary_log(folder: Path) -> str:
-    """Where a server in `folder` writes its binary log, when it has one: beside the data, whose size is measured."""
+    """The path of a server's binary log, if it has one: not in the data directory, whose size is measured."""
     return str(folder / "run" / "binlog")
 
 
 def version() -> str:
-    """What the installed server says of itself, for example ``mariadbd  Ver 10.11.19-MariaDB-…``."""
+    """The version that the installed server prints, for example ``mariadbd  Ver 10.11.19-MariaDB-…``."""
     program = mariadb.tool("mariadbd")
     result = subprocess.run([program, "--no-defaults", "--version"], capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -55,7 +55,7 @@ def version() -> str:
 
 
 def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Settings) -> None:
-    """Make an empty data directory in `folder`/data. Raises ServerError, StepError ``sandbox_unavailable``."""
+    """Create an empty data directory in `folder`/data. Raises ServerError, StepError ``sandbox_unavailable``."""
     data, tmp = folder / "data", folder / "tmp"
     for path in (data, tmp):
         path.mkdir(mode=0o700, exist_ok=True)
@@ -63,7 +63,7 @@ def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Se
         mariadb.tool("mariadb-install-db"),
         "--no-defaults",
         f"--datadir={data}",
-        # a server removes what others have in its folder for temporary tables: nobody shares one
+        # a server removes the temporary tables of others from its folder, so it must not be shared
         f"--tmpdir={tmp}",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
@@ -85,15 +85,15 @@ def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Se
             check=False,
         )
         boxed.started()
-        said = (result.stdout + result.stderr).strip()[-2000:]
+        output = (result.stdout + result.stderr).strip()[-2000:]
         if not boxed.made():
-            raise StepError("sandbox_unavailable", f"The server's box cannot be made: {said}.")
+            raise StepError("sandbox_unavailable", f"The server's box cannot be made: {output}.")
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"mariadb-install-db did not end in {time_limit} s") from error
     finally:
         boxed.close()
     if result.returncode != 0:
-        raise ServerError(f"mariadb-install-db failed: {said}")
+        raise ServerError(f"mariadb-install-db failed: {output}")
 
 
 def start(
@@ -110,12 +110,10 @@ def start(
 ) -> Server:
     """Start a server on `folder`/data and wait until it answers; it outlives the calling process.
 
-    The `databases` are made where they are missing. The administrator gets a fresh name and password, everybody else
-    but the job's user is removed, ``root`` as well. `definers` are accounts (``user@host``) that nobody can log in
-    with, for the views, triggers and routines that run in their name. `settings` are statements that set the server's
-    variables.
-    `options` are further options of mariadbd. Raises ServerError with the end of the error log, StepError
-    ``sandbox_unavailable``.
+    Missing `databases` are created. The administrator gets a new name and password; all other accounts except the job's
+    user are removed, ``root`` included. `definers` are accounts (``user@host``) that cannot log in, for the views,
+    triggers and routines that run in their name. `settings` are statements that set server variables, and `options`
+    further options of mariadbd. Raises ServerError with the end of the error log, StepError ``sandbox_unavailable``.
     """
     server = Server(str(folder), "", dict(databases), user)
     for path in (folder / "tmp", server.run_dir):
@@ -143,7 +141,7 @@ def start(
         "--skip-symbolic-links",
         "--event-scheduler=OFF",
         "--skip-log-bin",
-        # no row is written after the migration that has brought it, by a thread of the server's own
+        # INSERT DELAYED would write rows in a thread of the server after the migration has ended
         "--max-delayed-threads=0",
         *([f"--max-connections={most + SPARE_CONNECTIONS}"] if most else []),
         *options,
@@ -155,16 +153,16 @@ def start(
         [server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
         outlives=True,
     )
-    limits = Limits(memory=sandbox.database.memory, processes=sandbox.database.processes)
+    limits = BoxLimits(memory=sandbox.database.memory, processes=sandbox.database.processes)
     try:
         server = _run(server, _limited(argv, sandbox), box, time_limit, limits if sandbox.cgroups else None)
     finally:
-        os.truncate(init_file, 0)  # the box goes on showing the file that was there when it was made
+        os.truncate(init_file, 0)  # the box still shows a file that was unlinked outside
         init_file.unlink()
     return server
 
 
-def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: Limits | None) -> Server:
+def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limits: BoxLimits | None) -> Server:
     boxed = box.around(argv, server.folder)
     try:
         with open(os.devnull, "r+b") as nothing, open(server.error_log, "ab") as errors:
@@ -191,13 +189,15 @@ def _run(server: Server, argv: Sequence[str], box: Box, time_limit: float, limit
     return server
 
 
-def _in_child(limits: Limits | None) -> None:
+def _in_child(limits: BoxLimits | None) -> None:
     if limits:
         join_for_life(limits)
     end_early(ENDED_NEXT)
 
 
-def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], boxed: Boxed, time_limit: float) -> None:
+def _wait_until_it_answers(
+    server: Server, process: subprocess.Popen[bytes], boxed: BoxedCommand, time_limit: float
+) -> None:
     deadline = time.monotonic() + time_limit
     while True:
         if process.poll() is not None:
@@ -221,19 +221,19 @@ def _limited(argv: Sequence[str], sandbox: Settings) -> list[str]:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = limits.open_files if most_files == resource.RLIM_INFINITY else min(limits.open_files, most_files)
     wanted = {"data": limits.memory, "nofile": files}
-    if sandbox.kind != "none":  # else all that this user runs would be counted
+    if sandbox.kind != "none":  # without a box, all processes of this user would count
         wanted["nproc"] = limits.processes
     words = [f"--{name}={value}:{value}" for name, value in wanted.items() if value]
     return ["/usr/bin/prlimit", *words, "--", *argv] if words else list(argv)
 
 
 def _settings(sandbox: Settings) -> Settings:
-    """The settings for a server's box: the limits of a walk's are not its own, and it shows what it needs."""
+    """The settings for a server's box: without the limits and the extra folders of other boxes."""
     return replace(sandbox, limits=_MEMORY_FOLDERS, read_only=())
 
 
 def _programs(path: str) -> list[Path]:
-    """Where the server is installed, when that is not with the system."""
+    """The folder in which the server is installed, unless that is /usr."""
     prefix = Path(os.path.realpath(path)).parent.parent
     return [] if prefix == Path("/usr") else [prefix]
 
@@ -244,7 +244,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run_as(sandbox: Settings) -> list[str]:
-    # the server refuses to run as root unless it is told so in so many words; in a box nobody is
+    # the server refuses to run as root unless that is explicit; in a box it is not root
     return ["--user=root"] if os.geteuid() == 0 and sandbox.kind == "none" else []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restoring a dataset on an external server: into databases of the job's own, or into preloaded ones."""
+"""The steps of restoring a dataset on an external server: into databases of the job's own, or into preloaded ones."""
 
 from __future__ import annotations
 
@@ -9,71 +9,103 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_core.artifacts import write_text
+from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dataset import fingerprint, lent_rights, server_settings
 from ansible.module_utils.th_dataset.charset import Charset, follow_tables, make_database, of_file, of_part
 from ansible.module_utils.th_dataset.dataset import Dataset
+from ansible.module_utils.th_dataset.record import record, size_of
+from ansible.module_utils.th_dataset.restore import Restore, leave
 from ansible.module_utils.th_dataset.settle import settle
 from ansible.module_utils.th_dataset.snapshot import identity_of
 from ansible.module_utils.th_dump.arrived import arrived
 from ansible.module_utils.th_dump.definers import drop_former
 from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
-from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import external_server, mariadb, prepared
 from ansible.module_utils.th_server.accounts import can_be_granted_alone, identifier
+
+Made = tuple[dict[str, str], str]
+"""What a database was made with: the fields of a Charset, and the collation that it has."""
 
 OWN_CHARSET = Charset("utf8mb4", "utf8mb4_general_ci")
 """Of databases of the job's own whose dump does not say, as on private servers."""
 
 
-def as_guest(folder: Path, dataset: Dataset, options: Mapping[str, Any]) -> tuple[mariadb.Server, dict[str, Any]]:
-    """The job's part of the dataset's external server, and how it went.
+def take_locks(restore: Restore) -> dict[str, Any]:
+    """Make sure that the job has its databases alone, for as long as it lives, and make what it needs there.
 
-    Whatever goes wrong leaves nothing on the server. Raises SeedError (also ``seed_changed``), ServerError.
+    A preloaded database that another job has is waited for. Raises SeedError, ServerError.
     """
-    begun = time.monotonic()
+    leave(restore.folder)
+    begun, dataset = time.monotonic(), restore.dataset()
     given = {**dataset.server, "password_file": str(dataset.path.parent / str(dataset.server["password_file"]))}
     schemas = {part.name: part.database for part in dataset.parts}
-    server = external_server.describe(folder, given, schemas, dataset.preloaded)
+    server = external_server.describe(restore.folder, given, schemas, dataset.preloaded)
     _check_alone(server)
-    patience = options["import_time_limit"]
-    server = external_server.hold_locks(server, Path(options["lock_program"]), patience)
-    try:
-        with external_server.administrating(server) as connection:
-            server_settings.demand(connection, dataset.settings.values, "the external server")
-            external_server.drop_dead(connection, server)
-            server = mariadb.save(replace(server, prepared=prepared.prepared(connection) or ()))
-            made = {} if server.preloaded else _make_databases(connection, dataset, server)
-            for database in server.databases.values() if server.preloaded else ():
-                drop_former(connection, database)
-            external_server.make_account(connection, server, Settings.of(options["sandbox"]).database.connections)
-        started, notes = time.monotonic(), list[str]()
-        if dataset.reset:
-            _run_reset(dataset, server, options)
-        else:
-            notes = _load(dataset, server, made, options["import_time_limit"])
-        with mariadb.connect(server, server.job_file, time_limit=options["import_time_limit"]) as connection:
-            settle(connection, server.databases.values())
-        loaded = time.monotonic()
-        seconds = {"import": round(loaded - started, 3), "clone": 0.0, "start": round(started - begun, 3)}
-        if server.preloaded:
-            _prove(dataset, server, options)
-            seconds["proof"] = round(time.monotonic() - loaded, 3)
-        else:
-            with external_server.administrating(server) as connection:
-                _refuse_lenders(connection, server)
-        rows, size = _size(server)
-    except BaseException:
-        _leave(server)
-        raise
+    server = external_server.hold_locks(server, Path(restore.given.lock_program), restore.given.import_time_limit)
+    with external_server.administrating(server) as connection:
+        server_settings.demand(connection, dataset.settings.values, "the external server")
+        external_server.drop_dead(connection, server)
+        server = mariadb.save(replace(server, prepared=prepared.prepared(connection) or ()))
+        restore.made = {} if server.preloaded else _make_databases(connection, dataset, server)
+        for database in server.databases.values() if server.preloaded else ():
+            drop_former(connection, database)
+        external_server.make_account(connection, server, restore.sandbox.database.connections)
+    restore.seconds["start"] = round(time.monotonic() - begun, 3)
+    return {"databases": server.databases}
+
+
+def load_seed(restore: Restore) -> dict[str, Any]:
+    """Load the dumps, or have the operator's command make the databases the seed's. Raises SeedError, ServerError."""
+    begun, dataset, server, notes = time.monotonic(), restore.dataset(), _held(restore), list[str]()
+    (restore.folder / "walked").unlink(missing_ok=True)
+    time_limit = restore.given.import_time_limit
+    if dataset.reset:
+        _run_reset(dataset, server, restore)
+    else:
+        notes = _load(dataset, server, restore.made, time_limit)
+    with mariadb.connect(server, server.job_file, time_limit=time_limit) as connection:
+        settle(connection, server.databases.values())
     method = "reset" if dataset.reset else "reload" if server.preloaded else "import"
-    facts = {"method": method, "snapshot": "none", "seconds": seconds, "bytes": size, "rows": rows, "notes": notes}
-    return server, facts
+    restore.facts = {"method": method, "snapshot": "none", "notes": notes}
+    restore.seconds["import"] = round(time.monotonic() - begun, 3)
+    return {"method": method}
+
+
+def prove_seed(restore: Restore) -> dict[str, Any]:
+    """Prove that preloaded databases are the seed, and that nothing in a database runs with more rights than the job
+    has; look at which version it is, and write that down.
+
+    Raises SeedError (also ``seed_changed``), StepError, ServerError.
+    """
+    begun, dataset, server = time.monotonic(), restore.dataset(), _held(restore)
+    if "method" not in restore.facts:  # loaded by a step of the operator's own
+        restore.facts = {"method": "import", "snapshot": "none", "notes": []}
+    if server.preloaded:
+        _prove(dataset, server, restore)
+        restore.seconds["proof"] = round(time.monotonic() - begun, 3)
+    with external_server.administrating(server) as connection:
+        if not server.preloaded:
+            _refuse_lenders(connection, server)
+        restore.facts |= size_of(connection, server.databases.values())
+    return {"facts": record(restore, dataset, server)}
+
+
+def _held(restore: Restore) -> mariadb.Server:
+    """The server, while the job has its locks there. Raises StepError, UnreachableError."""
+    if not (restore.folder / "server.json").exists():
+        raise StepError("playbook_failed", f"{restore.folder} has no server: the step take_locks has to come first.")
+    server = mariadb.load(restore.folder)
+    if not server.running():
+        raise mariadb.UnreachableError(
+            f"nobody holds the job's locks on the external server any more: restore it anew. {server.last_words()}"
+        )
+    return server
 
 
 def _check_alone(server: mariadb.Server) -> None:
@@ -100,43 +132,34 @@ def _check_alone(server: mariadb.Server) -> None:
             )
 
 
-def _leave(server: mariadb.Server) -> None:
-    try:
-        external_server.release(server)
-    except mariadb.ServerError:
-        pass  # the next job drops it; what went wrong before is what counts
-
-
-def _make_databases(connection: Any, dataset: Dataset, server: mariadb.Server) -> dict[str, tuple[Charset, str]]:
+def _make_databases(connection: Any, dataset: Dataset, server: mariadb.Server) -> dict[str, Made]:
     """Make the job's own databases; returns by part what for each was found, and the collation that it has."""
-    made = {}
+    made: dict[str, Made] = {}
     for part in dataset.parts:
         charset = of_part(part)
         wanted = charset if charset.clause else OWN_CHARSET
-        made[part.name] = charset, make_database(connection, server.databases[part.name], wanted, part)
+        made[part.name] = asdict(charset), make_database(connection, server.databases[part.name], wanted, part)
     return made
 
 
-def _load(
-    dataset: Dataset, server: mariadb.Server, made: Mapping[str, tuple[Charset, str]], time_limit: float
-) -> list[str]:
-    """Load the dumps; returns what a reader has to know of them."""
+def _load(dataset: Dataset, server: mariadb.Server, made: Mapping[str, Made], time_limit: float) -> list[str]:
+    """Load the dumps, into databases that are empty; returns what a reader has to know of them."""
     found = []
     for part in dataset.parts:
         assert part.dump is not None
         found.append((part, part.dump, examine(part.dump, server.databases[part.name], part.expected)))
     for part, dump, _ in found:
         database = server.databases[part.name]
-        if server.preloaded:
-            with external_server.administrating(server, time_limit) as connection:
-                external_server.empty_database(connection, database)
-                if clause := of_file(part).clause:
-                    mariadb.query(connection, f"ALTER DATABASE {identifier(database)}{clause}")
+        with external_server.administrating(server, time_limit) as connection:
+            external_server.empty_database(connection, database)  # one of the job's own, too: this may be done again
+            if server.preloaded and (clause := of_file(part).clause):
+                mariadb.query(connection, f"ALTER DATABASE {identifier(database)}{clause}")
         # as the job's account: a dump can do nothing to anybody else's data
         load_dump(server, server.job_file, dump, database, time_limit, own_definers=True)
         if part.name in made:
+            charset, collation = made[part.name]
             with mariadb.connect(server, server.job_file, time_limit=time_limit) as connection:
-                follow_tables(connection, database, *made[part.name])
+                follow_tables(connection, database, Charset(**charset), collation)
     return [
         note
         for part, dump, finding in found
@@ -146,13 +169,12 @@ def _load(
     ]
 
 
-
-def _run_reset(dataset: Dataset, server: mariadb.Server, options: Mapping[str, Any]) -> None:
+def _run_reset(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
     """Run the operator's command, without a shell; what it prints is only shown when it fails.
 
     Raises SeedError ``seed_changed`` when it fails.
     """
-    place = {"TH_DATASET": options["name"], "TH_DATABASES": " ".join(server.databases.values())}
+    place = {"TH_DATASET": restore.given.name, "TH_DATABASES": " ".join(server.databases.values())}
     try:
         done = subprocess.run(
             dataset.reset,
@@ -163,7 +185,7 @@ def _run_reset(dataset: Dataset, server: mariadb.Server, options: Mapping[str, A
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=options["import_time_limit"],
+            timeout=restore.given.import_time_limit,
             check=False,
         )
     except OSError as error:
@@ -175,16 +197,16 @@ def _run_reset(dataset: Dataset, server: mariadb.Server, options: Mapping[str, A
         raise SeedError("seed_changed", f"{dataset.path}: reset ended with status {done.returncode}: {said}")
 
 
-def _prove(dataset: Dataset, server: mariadb.Server, options: Mapping[str, Any]) -> None:
+def _prove(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
     """Compare the databases with the seal, or make it when the dataset is new. Raises SeedError ``seed_changed``."""
-    place = [server.socket, server.host, server.port, sorted(server.databases.values())]
-    name = f"{options['name']}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
-    path = Path(options["snapshots_dir"]) / "seals" / name
+    given, place = restore.given, [server.socket, server.host, server.port, sorted(server.databases.values())]
+    name = f"{given.name}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
+    path = Path(given.snapshots_dir) / "seals" / name
     seed: dict[str, Any] = {"reset": list(dataset.reset)}
     seed["dumps"] = [identity_of(part.dump) for part in dataset.parts if part.dump]
     if clauses := [clause for part in dataset.parts if (clause := of_file(part).clause)]:
         seed["charsets"] = clauses
-    with external_server.administrating(server, options["import_time_limit"]) as connection:
+    with external_server.administrating(server, given.import_time_limit) as connection:
         found = fingerprint.seal(connection, server.databases.values())
         version = mariadb.flavour(connection)[1]
     try:
@@ -202,7 +224,7 @@ def _prove(dataset: Dataset, server: mariadb.Server, options: Mapping[str, Any])
             f"after the reset, {'; '.join(said[:20])}{more}. The seal is {path}: remove it to accept what is there"
             f" now.{other}",
         )
-    with external_server.administrating(server, options["import_time_limit"]) as connection:
+    with external_server.administrating(server, given.import_time_limit) as connection:
         _refuse_lenders(connection, server)  # each time: an account may have been given more since
     if new:
         write_text(path, json.dumps({"server": version, "seed": seed, "objects": found}, indent=1) + "\n", 0o600)
@@ -211,15 +233,3 @@ def _prove(dataset: Dataset, server: mariadb.Server, options: Mapping[str, Any])
 def _refuse_lenders(connection: Any, server: mariadb.Server) -> None:
     code = "seed_changed" if server.preloaded else "seed_broken"
     lent_rights.refuse_lenders(connection, list(server.databases.values()), external_server.account_of(server), code)
-
-
-def _size(server: mariadb.Server) -> tuple[int, int]:
-    names = list(server.databases.values())
-    with external_server.administrating(server) as connection:
-        rows = mariadb.query(
-            connection,
-            "SELECT COALESCE(SUM(table_rows), 0), COALESCE(SUM(data_length + index_length), 0)"  # noqa: S608
-            f" FROM information_schema.tables WHERE table_schema IN ({', '.join(['%s'] * len(names))})",
-            *names,
-        )
-    return int(rows[0][0]), int(rows[0][1])

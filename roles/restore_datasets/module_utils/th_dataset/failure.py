@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pymysql
-from ansible.module_utils.th_core.artifacts import full
+from ansible.module_utils.th_core.artifacts import disk_full_message
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import mariadb
@@ -34,4 +34,4 @@ def told_apart(server_code: str) -> Iterator[None]:
     except (mariadb.ServerError, pymysql.Error) as error:
         raise RestoreError(server_code, str(error)) from error
     except OSError as error:
-        raise RestoreError("disk_full" if full(error) else server_code, str(error)) from error
+        raise RestoreError("disk_full" if disk_full_message(error) else server_code, str(error)) from error

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import pymysql
 from ansible.module_utils.th_core.artifacts import write_text
@@ -79,11 +80,10 @@ def snapshot(
     Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk, StepError for want
     of a box.
     """
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     family = f"{seed.name}-{_digest([[str(dump.resolve()), part.database] for part, dump in seed.dumps])[:8]}"
     final = root / f"{family}-{_key(seed, options)}"
     made = False
-    with open(root / f".{family}.lock", "w", encoding="ascii") as lock:
+    with _lock_of(root, family) as lock:
         while True:
             fcntl.flock(lock, fcntl.LOCK_SH)
             if _whole(final):
@@ -93,16 +93,15 @@ def snapshot(
                 _remove_old(root, family)
                 _make(root, final, family, seed, options, time_limit, sandbox)
                 made = True
-        facts = json.loads((final / "snapshot.json").read_text("utf-8"))
-        yield Snapshot(
-            final,
-            facts["bytes"],
-            facts["rows"],
-            tuple(facts["definers"]),
-            facts["seconds"] if made else 0.0,
-            made,
-            tuple(facts["notes"]),
-        )
+        yield _read(final, made)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[Snapshot | None]:
+    """A snapshot that `snapshot` has found or made, while nobody removes it; None where a newer one is in its place."""
+    with _lock_of(folder.parent, folder.name.rpartition("-")[0]) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield _read(folder, made=False) if _whole(folder) else None
 
 
 def clone(source: Snapshot, target: Path) -> str:
@@ -158,8 +157,20 @@ def _digest(document: object) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+def _lock_of(root: Path, family: str) -> IO[str]:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open(root / f".{family}.lock", "w", encoding="ascii")
+
+
 def _whole(folder: Path) -> bool:
     return (folder / "snapshot.json").is_file()
+
+
+def _read(folder: Path, made: bool) -> Snapshot:
+    facts = json.loads((folder / "snapshot.json").read_text("utf-8"))
+    seconds = facts["seconds"] if made else 0.0
+    definers, notes = tuple(facts["definers"]), tuple(facts["notes"])
+    return Snapshot(folder, facts["bytes"], facts["rows"], definers, seconds, made, notes)
 
 
 def _remove_old(root: Path, family: str) -> None:
@@ -281,5 +292,3 @@ def _can_reflink(data: Path, target_folder: Path) -> bool:
     )
     probe.unlink(missing_ok=True)
     return result.returncode == 0
-
-

@@ -101,10 +101,10 @@ def load_dump(
             _pump(_without_definers(pieces) if own_definers else pieces, client)
             status = client.wait()
         except DumpError as error:  # it has changed since it was read
-            client.kill()
             raise SeedError("seed_broken", f"{dump}: {error}") from error
         finally:
             clock.cancel()
+            client.kill()  # where nobody waits for it any more
         errors.seek(max(0, os.fstat(errors.fileno()).st_size - _SAID))
         said = errors.read().decode("utf-8", "replace").strip()
     if late.is_set():

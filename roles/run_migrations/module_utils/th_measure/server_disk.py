@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ansible.module_utils.th_sandbox.unnamed_files import nameless
+from ansible.module_utils.th_sandbox.unnamed_files import unnamed_files
 from ansible.module_utils.th_sandbox.usage import BLOCK, Process
 from ansible.module_utils.th_server.mariadb import Server
 
@@ -119,7 +119,7 @@ class ServerDisk:
     def _nameless(self) -> int:
         with contextlib.suppress(OSError):
             process = Process(self._server.pid, 0, 0, 0, 0.0)
-            return nameless([process], {os.stat(self._folder).st_dev}).bytes
+            return unnamed_files([process], {os.stat(self._folder).st_dev}).bytes
         return 0
 
     def _log_size(self) -> int:

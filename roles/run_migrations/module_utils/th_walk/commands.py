@@ -123,7 +123,7 @@ def run_command(
                 start_up = looked - begun
     except OSError as error:
         return Ran(None, "", None, time_limit, f"the command cannot be run: {error}")
-    exceeded = contained.failed_for() if status else contained.exceeded()
+    exceeded = contained.limit_behind_failure() if status else contained.exceeded()
     contained.last_line(0)  # once the output has ended
     return Ran(status, said(tuple(contained.tail)), start_up, time_limit, exceeded=exceeded)
 

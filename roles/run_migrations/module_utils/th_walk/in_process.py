@@ -210,7 +210,7 @@ class InProcessWalker:
 
     def _over(self, *words: str) -> WalkError | None:
         """The limit that it was ended by, or that its last words speak of."""
-        exceeded = self._contained.failed_for(*words)
+        exceeded = self._contained.limit_behind_failure(*words)
         return WalkError("over_limit", str(exceeded)) if exceeded else None
 
     def _raised(self, error: object, code: str) -> WalkError:

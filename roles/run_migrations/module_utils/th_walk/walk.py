@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_core.artifacts import full, read_json
+from ansible.module_utils.th_core.artifacts import disk_full_message, read_json
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_mask.mask import Masker
 from ansible.module_utils.th_mask.secrets import Known
@@ -90,7 +90,7 @@ class Walk:
                 except StepError as error:
                     raise WalkError(error.code, error.detail) from error
                 except OSError as error:
-                    if not (detail := full(error)):
+                    if not (detail := disk_full_message(error)):
                         raise
                     raise WalkError("disk_full", detail) from error
             except WalkError as error:

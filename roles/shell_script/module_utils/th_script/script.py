@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible.module_utils.th_core.artifacts import cut
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import mask, printable
-from ansible.module_utils.th_sandbox.contain import Ended, signal_name
+from ansible.module_utils.th_sandbox.contain import CommandResult, signal_name
 
 RESULT = "result"
 """The file that a script writes its message to."""
@@ -51,7 +51,7 @@ def find(name: str, src: Path, merged: bool) -> Script:
 
 
 def variables(job: Mapping[str, object], result: Path) -> dict[str, str]:
-    """What a script is given in its environment: no password, whatever is in a URL of the job."""
+    """The environment variables of a script, without the passwords in the job's URLs."""
     zuul = job.get("zuul")
     arguments = zuul.items() if isinstance(zuul, Mapping) else ()
     given = {str(name): mask(str(value)) for name, value in arguments if not str(name).startswith(SECRET)}
@@ -60,7 +60,7 @@ def variables(job: Mapping[str, object], result: Path) -> dict[str, str]:
 
 
 def message(folder: Path) -> str:
-    """What a script has written to its result file, safe to be shown; "" for none, and for what is no plain file."""
+    """The contents of a script's result file, made safe to show; "" if there is none or it is not a regular file."""
     try:
         handle = os.open(folder / RESULT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -76,16 +76,16 @@ def message(folder: Path) -> str:
     return cut("\n".join(lines).strip(), MESSAGE_LIMIT)
 
 
-def failure(ended: Ended, said: str, time_limit: float) -> StepError | None:
-    """Why a script has failed that ended so and has said this; None where it has not."""
-    if ended.exceeded:
-        return StepError("over_limit", f"the script: {ended.exceeded}")
-    if ended.exit == 0 and not ended.timed_out:
+def failure(command: CommandResult, reported: str, time_limit: float) -> StepError | None:
+    """The failure of a script that ended in this way and `reported` this message; None if it has succeeded."""
+    if command.exceeded:
+        return StepError("over_limit", f"the script: {command.exceeded}")
+    if command.exit == 0 and not command.timed_out:
         return None
-    how = f"ended after {time_limit:g} s ({TIME_LIMIT})" if ended.timed_out else _how(ended.exit or 0)
-    last = next((line.strip() for line in reversed(ended.tail) if line.strip()), "")
-    first, _, rest = (said or last).partition("\n")
-    return StepError("script_failed", f"{first} ({how})\n{rest}".strip() if first else f"{how}; it said nothing")
+    how = f"ended after {time_limit:g} s ({TIME_LIMIT})" if command.timed_out else _how(command.exit or 0)
+    last = next((line.strip() for line in reversed(command.tail) if line.strip()), "")
+    first, _, rest = (reported or last).partition("\n")
+    return StepError("script_failed", f"{first} ({how})\n{rest}".strip() if first else f"{how}; it printed nothing")
 
 
 def _how(status: int) -> str:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying what others made: regular files with harmless names, within limits, masked; the rest is left out and listed.
+"""Copying untrusted files: regular ones with harmless names, within limits, masked; the rest is left out and listed.
 
-Every folder and file is opened by its name in the folder that is open already, and never through a symbolic link, so
-that nothing that is swapped meanwhile leads elsewhere. Folders are walked with a list, however deep they are, and of
-a folder no more names are held than may be copied.
-"""
+Every folder and file is opened relative to its open parent folder, and never through a symbolic link, so that nothing
+that is swapped meanwhile leads elsewhere. Folders are walked without recursion, however deep they are, and no more
+names of a folder are held in memory than may be copied. """
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ BLOCK = 1024 * 1024
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=,-]{0,199}")
 FIRST = {"index.html": 0, "result.json": 1}
 PAGES = ("index.html", "first-try/index.html")
-"""The worker's own pages, whatever names are refused."""
+"""The worker's own pages, which are copied even if their names are refused."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -38,8 +37,8 @@ class LeftOutError(Exception):
 
 
 @dataclass
-class Limits:
-    """What may be copied: bytes of a file and of all, how many files and folders, and for how long (seconds)."""
+class CopyLimits:
+    """What may be copied: bytes of one file and of all, number of files and folders, and the time (seconds)."""
 
     file: int
     total: int
@@ -49,7 +48,7 @@ class Limits:
 
 @dataclass
 class _Folder:
-    """A folder that is being copied: its two handles, its path with a slash, and the names that wait, last first."""
+    """A folder being copied: its two descriptors, its path with a slash, and the remaining names in reverse order."""
 
     source: int
     target: int
@@ -63,9 +62,9 @@ class _Folder:
 
 @dataclass
 class Copy:
-    """A copy under way: what is left of the limits, and what had to be left out."""
+    """A copy in progress: what is left of the limits, and what had to be left out."""
 
-    limits: Limits
+    limits: CopyLimits
     masker: Masker
     refused: Collection[str] = ()
     left_out: list[str] = field(default_factory=list)
@@ -95,14 +94,14 @@ class Copy:
         folder = _Folder(source, target, path, [])
         stack.append(folder)
         os.fchmod(target, 0o755)
-        # one more than can be copied or told: "... and more" is then said
+        # one more than can be copied or listed, which then leads to "... and more"
         most = max(self._count, 0) + LEFT_OUT_LINES + 1
         with os.scandir(source) as entries:
             keys = heapq.nsmallest(most, (self._order(entry) for entry in entries))
         folder.waiting = [name for *_, name in reversed(keys)]
 
     def _order(self, entry: os.DirEntry[str]) -> tuple[bool, int, bool, str]:
-        """Names that can be copied first, and files before folders: what lies deep never takes their place."""
+        """Allowed names first, and files before folders, so that deep contents cannot displace them."""
         return not NAME.fullmatch(entry.name), FIRST.get(entry.name, 2), _is_folder(entry), entry.name
 
     def _take(self, stack: list[_Folder], folder: _Folder, name: str) -> None:

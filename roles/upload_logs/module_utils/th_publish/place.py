@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The place of a job's results: its name, and how a folder gets there in one step."""
+"""The place of a job's results: its name, and how a folder is moved there atomically."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ansible.module_utils.th_core.mark import mark
 from ansible.module_utils.th_core.step import StepError
 
 STALE = 3600
-"""Seconds after which what an interrupted upload left behind is removed by the next one of the same build."""
+"""Seconds after which leftovers of an interrupted upload are removed by the next upload of the same build."""
 
 PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
-"""A part of a place. The worker's request has the same rule: no job runs to its end and cannot be published then."""
+"""A part of a place. The worker checks requests with the same rule, so that every job that runs can be published."""
 
 PLACE_LENGTH = 1000
 
@@ -47,7 +47,7 @@ def url_of(url: str, parts: list[str]) -> str:
 
 
 def beside(place: Path) -> Path:
-    """A new folder beside a place, of a name that tells whose it is; what interrupted uploads left there is removed.
+    """A new folder beside a place, with a name that identifies the place; leftovers of interrupted uploads are removed.
 
     Raises OSError.
     """
@@ -76,7 +76,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def put(made: Path, place: Path) -> None:
-    """Put a folder at its place in one step; what is there goes where the folder was."""
+    """Move a folder to its place atomically; what was there takes the folder's former path."""
     try:
         os.rename(made, place)
         return
@@ -93,7 +93,7 @@ def put(made: Path, place: Path) -> None:
     if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(place))
-    # a file system that cannot swap two names
+    # for a file system that cannot exchange two names
     aside = made.with_name(made.name + ".before")
     os.rename(place, aside)
     os.rename(made, place)
@@ -120,7 +120,7 @@ def make_parents(folder: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Have a rename in a folder survive a power cut."""
+    """Make a rename in a folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -18,11 +18,12 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.functional.support import Gearmand, Packet, Zuul, free_port, wait_until
-from tests.library import toy
-from tests.library.gitserver import Repository, daemon
+from tests.kit.git_server import Repository, daemon
+from tests.kit.service import Gearmand, Packet, Zuul
+from tests.kit.waiting import free_port, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+from . import toy
+
 PROJECT = "org/toy"
 JOB = "gate-toy"
 FINAL = ("complete", "fail", "exception")

@@ -4,7 +4,7 @@
 import subprocess
 import sys
 
-from .conftest import ROOT
+from tests.kit import ROOT
 
 PEAK = """
 import ansible.module_utils, glob, sys

@@ -2,11 +2,9 @@
 """Gearman as it really is: both servers, a client that sees what Zuul sees, and a job that needs no playbooks."""
 
 import collections
-import contextlib
 import json
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -15,19 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import gear
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.kit.waiting import HOST, PATIENCE, listening, wait_until
 from worker.config import Config, JobEntry, tls
 from worker.progress import Progress
 from worker.request import Request
 
-HOST = "127.0.0.1"
-PATIENCE = 300.0
-"""Seconds that a test waits for a state. Only a test that fails waits so long, so it suits the slowest machine."""
 ARGUMENTS = {
     "ZUUL_UUID": "build1",
     "ZUUL_PROJECT": "org/project",
@@ -38,51 +33,6 @@ ARGUMENTS = {
     "BASE_LOG_PATH": "7/7/1",
     "LOG_PATH": "7/7/1/check/job/build1",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"did not happen within {patience} s")
-
-
-def heard(stream: IO[str], text: str) -> str:
-    """What a process says on `stream` up to the line that has `text` in it, which is waited for."""
-    lines: list[str] = []
-
-    def read() -> None:
-        while text not in (line := stream.readline()) and line:
-            lines.append(line)
-        lines.append(line)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    said = "".join(lines)
-    assert text in said, f"it never said {text!r}, but: {said}"
-    return said
-
-
-def listening(port: int) -> bool:
-    """Whether somebody listens at the port of this machine."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), PATIENCE):
-        return True
-    return False
-
-
-def gone(process: psutil.Process) -> bool:
-    """Whether a process has ended. What is left of one may stay for long: tests become the parents of orphans."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tests.kit import ROOT
+
 if TYPE_CHECKING:
     from ansible.module_utils.th_sandbox.box import Settings
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "project"
+ROLE = ROOT / "roles" / "project"
 
 
 def given(**changed: Any) -> dict[str, Any]:
@@ -41,6 +42,6 @@ def _read(kind: str) -> dict[str, Any]:
 
 def settings(**changed: Any) -> Settings:
     """The same, read."""
-    from ansible.module_utils.th_sandbox.box import Settings  # found once tests/library/conftest.py is loaded
+    from ansible.module_utils.th_sandbox.box import Settings
 
     return Settings.of(given(**changed))

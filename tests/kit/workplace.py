@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.kit import ROOT
+
 from . import boxes
-from .conftest import ROOT
 
 # found once conftest is loaded
-from ansible.module_utils.th_environment.build_step import carry_on  # isort: skip
+from ansible.module_utils.th_environment.build_step import continue_build  # isort: skip
 from ansible.module_utils.th_environment.find import check_out, find_or_begin, forget  # isort: skip
 from ansible.module_utils.th_core.step import StepError  # isort: skip
 
@@ -34,7 +35,7 @@ def build(params: Mapping[str, Any], stage: str, kind: str, commit: str) -> dict
         lambda build, log: {"environment": build.finish(log)},
     ]
     for step in steps:
-        carry_on(type(made).read(made.file), step)
+        continue_build(type(made).read(made.file), step)
     return entry_of(params, stage)
 
 

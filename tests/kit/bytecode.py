@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from .conftest import ROOT
+from tests.kit import ROOT
 
 IMPORTER = ROOT / "roles" / "build_environment" / "files" / "import_modules.py"
 

@@ -8,7 +8,7 @@ import pytest
 from ansible.module_utils.th_server import mariadb
 
 from . import toy
-from .external import External
+from .external_server import External
 
 
 @pytest.fixture(scope="module")

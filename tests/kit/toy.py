@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.kit import ROOT
+from tests.kit.waiting import PATIENCE
+
 from . import boxes
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
 
 NAME = "toy"
-PATIENCE = 300.0
-"""Seconds that something may take that has to end by itself, on the slowest machine."""
 
-PROGRAMS = Path(__file__).resolve().parents[2] / "roles" / "run_migrations" / "files"
+PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
 
 FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
@@ -57,7 +58,7 @@ DATABASE: dict[str, Any] = {"tool": "alembic", "script_location": "migrations"}
 
 def profile(database: Mapping[str, Any] = DATABASE, **more: Any) -> dict[str, Any]:
     """The profile of a project with one database, complete."""
-    from ansible.module_utils.th_tools.profile import check_profile  # found once tests/library/conftest.py is loaded
+    from ansible.module_utils.th_tools.profile import check_profile
 
     return check_profile({"migrations": dict(database), **more})
 

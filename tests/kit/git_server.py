@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.kit.waiting import free_port
+
 ENVIRONMENT = {
     **os.environ,
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -67,13 +69,6 @@ class Repository:
         git(self.folder, "update-ref", ref, commit)
         git(self.folder, "checkout", "--quiet", "master")
         return commit
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recorded logs: each a text log, and beside it what it has to mean.
 
-`python -m tests.unit.logs` records anew what the logs mean now; look at the difference before it is committed.
+`python -m tests.kit.old_logs` records anew what the logs mean now; look at the difference before it is committed.
 """
 
 import io

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run something as a user who may do nothing, on a machine where all that it needs may lie in root's own folders.
 
-    python -m tests.hostile.machine FOLDER COMMAND...
+    python -m tests.kit.machine FOLDER COMMAND...
 
 In a mount namespace of its own, folders on the way to the checkout and to the interpreter that only root may enter
 are covered with empty ones that hold just these. Outside nothing changes. FOLDER becomes the user's, and its home.
@@ -13,15 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.kit import ROOT
+
 USER = 64321
 """A number that no account has."""
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(folder: Path, *words: str) -> list[str]:
     """What root runs to run `words` as that user, with `folder` as home."""
-    program = [sys.executable, "-m", "tests.hostile.machine", str(folder)]
+    program = [sys.executable, "-m", "tests.kit.machine", str(folder)]
     return ["unshare", "--mount", "--propagation", "private", *program, *words]
 
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fail when none of a job's datasets could be restored."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: require_dataset
+short_description: Fail when none of a job's datasets could be restored
+description:
+  - Those that were restored have C(artifacts/dataset-<name>.json). Of the others, C(artifacts/errors.jsonl) has the
+    reason.
+options:
+  job_dir:
+    description: The job's folder.
+    type: path
+    required: true
+  names:
+    description: The names of the datasets.
+    type: list
+    elements: str
+    required: true
+author: The turbo-hipster developers
+"""
+
+EXAMPLES = r"""
+- name: Require a dataset to test with
+  require_dataset:
+    job_dir: /var/lib/turbo-hipster/jobs/1
+    names: "{{ th_datasets | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+restored:
+  description: The names of the datasets that were restored.
+  type: list
+  returned: success
+"""
+
+import json
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_dataset.restore_step import ROLE
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "job_dir": {"type": "path", "required": True},
+            "names": {"type": "list", "elements": "str", "required": True},
+        }
+    )
+    artifacts, names = Path(module.params["job_dir"]) / "artifacts", module.params["names"]
+    restored = [name for name in names if (artifacts / f"dataset-{name}.json").exists()]
+    if not restored:
+        reasons = " ".join(reasons_of(artifacts / "errors.jsonl", names))
+        module.fail_json(msg=f"None of the job's datasets could be restored. {reasons}")
+    module.exit_json(restored=restored)
+
+
+def reasons_of(errors: Path, names: list[str]) -> list[str]:
+    """What the role has recorded of datasets, each with its name, in the order of `names`."""
+    lines = errors.read_text("utf-8").splitlines() if errors.exists() else []
+    events = [event for event in map(json.loads, lines) if event["role"] == ROLE]
+    return [f"{name}: {event['detail']}" for name in names for event in events if event["dataset"] == name]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One dataset that is being restored: what one of the role's steps leaves for the next (docs/artifacts.md).
+
+That is a file in the dataset's folder, which no box has. It holds no password: each step that needs one reads the
+dataset's file by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.th_core.artifacts import as_text, read_json, write_text
+from ansible.module_utils.th_core.step import StepError
+from ansible.module_utils.th_dataset.dataset import Dataset, read_dataset
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.external_server import release
+
+FILE = "restore.json"
+OF_A_WALK = ("environment", "files")
+"""What no step of a restore needs of a profile's databases, and what may have secrets."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options of `begin_restore`, as far as later steps need them."""
+
+    job_dir: str
+    name: str
+    config: str
+    databases: Sequence[Mapping[str, Any]]
+    snapshots_dir: str
+    lock_program: str
+    sandbox: Mapping[str, Any]
+    server_options: Sequence[str]
+    import_time_limit: int
+    start_time_limit: int
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Given:
+        """What is left to later steps of the options."""
+        databases = [{key: value for key, value in one.items() if key not in OF_A_WALK} for one in options["databases"]]
+        return cls(**{one.name: options[one.name] for one in fields(cls)} | {"databases": databases})
+
+    @property
+    def names(self) -> list[str]:
+        """The profile's names of the databases."""
+        return [one["name"] for one in self.databases]
+
+
+@dataclass
+class Restore:
+    """One dataset that is being restored.
+
+    `external` is whether it is on an external server. `digest` tells the dataset's file from an edited one. `settings`
+    are those of the private server that the dataset names, `snapshot` is the folder of the one that is cloned, and
+    `definers` are the accounts in whose name its views, triggers and routines run. `made` says by part what a database
+    of the job's own was made with on an external server: the fields of a Charset, and the collation that it has.
+    `facts` and `seconds` are what the steps have found so far for the artifact.
+    """
+
+    given: Given
+    external: bool
+    digest: str
+    settings: dict[str, str] = field(default_factory=dict)
+    snapshot: str = ""
+    definers: Sequence[str] = ()
+    made: dict[str, tuple[dict[str, str], str]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def job_dir(self) -> Path:
+        """The job's folder."""
+        return Path(self.given.job_dir)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the dataset's server."""
+        return folder_of(self.given)
+
+    @property
+    def file(self) -> Path:
+        """The file that the steps leave to each other."""
+        return self.folder / FILE
+
+    @property
+    def sandbox(self) -> Settings:
+        """What a private server runs in."""
+        return Settings.of(self.given.sandbox)
+
+    @property
+    def server_code(self) -> str:
+        """The code of a failure of the dataset's server."""
+        return "server_unreachable" if self.external else "server_failed"
+
+    def save(self) -> None:
+        """Leave it for the next step."""
+        write_text(self.file, as_text(asdict(self)), 0o600)
+
+    @classmethod
+    def read(cls, file: Path) -> Restore:
+        """What the step before has left. Raises StepError."""
+        document = read_json(file)
+        if not document:
+            raise StepError("playbook_failed", f"there is no {file}: the step begin_restore has to come first.")
+        values = {one.name: document[one.name] for one in fields(cls)}
+        return cls(**{**values, "given": Given(**values["given"])})
+
+    def dataset(self) -> Dataset:
+        """What the dataset's file says, with its passwords. Raises SeedError; ServerError for one that was edited."""
+        config = Path(self.given.config)
+        dataset = read_dataset(config, self.given.names)
+        if digest_of(config) != self.digest:
+            raise mariadb.ServerError(f"{config} was changed while the dataset was restored: restore it anew")
+        return dataset
+
+
+def leave(folder: Path, time_limit: float = 15) -> None:
+    """Stop the private server in a dataset's folder, cleanly within `time_limit` seconds; drop what the job has on the
+    external one. Raises ServerError for a folder that cannot be read."""
+    if not (folder / "server.json").exists():
+        return
+    server = mariadb.load(folder)
+    if server.private:
+        mariadb.stop(server, time_limit)
+    elif server.pid:
+        with contextlib.suppress(mariadb.ServerError):  # the next job there does it
+            release(server)
+
+
+def folder_of(given: Given) -> Path:
+    """The folder of a dataset's server in the job's."""
+    return Path(given.job_dir) / "db" / given.name
+
+
+def digest_of(config: Path) -> str:
+    """What tells a dataset's file from an edited one."""
+    return hashlib.sha256(config.read_bytes()).hexdigest()
