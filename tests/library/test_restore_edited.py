@@ -58,7 +58,7 @@ class Place:
         datasets = [{"name": name, "config": str(self.folder / f"{name}.json")} for name in ("second", "first")]
         variables: dict[str, Any] = {"th_job": {"project": "org/toy", "url": "x"}}
         variables |= {"th_job_dir": str(self.job_dir), "th_datasets": datasets}
-        variables |= {"th_profile": {"name": "org/toy", "databases": [database("")]}, "th_own_steps": []}
+        variables |= {"th_profile": {"name": "org/toy", "databases": [database("")]}}
         variables |= {"th_snapshots_dir": str(self.folder / "snapshots"), "restore_datasets_server_options": OPTIONS}
         (self.folder / "variables.json").write_text(json.dumps(variables))
         words = [str(PROGRAM), "playbooks/restore-datasets.yaml", "-e", f"@{self.folder / 'variables.json'}"]
