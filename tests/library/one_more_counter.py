@@ -144,7 +144,7 @@ def restore(folder: Path) -> None:
     (folder / "user_001.sql").touch()
     assert datasets.load(file).limits == {LIMIT: {"default": 5}}
     path = folder / "artifacts" / "dataset-user_001.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **read_dataset(file, [""]).told}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **read_dataset(file, [""]).for_verdict}))
 
 
 def judge(folder: Path) -> None:

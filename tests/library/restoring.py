@@ -6,7 +6,7 @@ from typing import Any
 
 from ansible.module_utils.th_dataset.external_dataset import load_seed, prove_seed, take_locks
 from ansible.module_utils.th_dataset.private_dataset import clone_snapshot, import_dump, start_server
-from ansible.module_utils.th_dataset.restore import Given, Restore
+from ansible.module_utils.th_dataset.restore import Restore, RestoreOptions
 from ansible.module_utils.th_dataset.restore_step import Step, begin, carry_on
 
 PRIVATE: tuple[Step, ...] = (import_dump, clone_snapshot, start_server)
@@ -23,7 +23,7 @@ def restore(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def steps(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Take one step after the other, each from what the one before has left; what it answers. Raises RestoreError."""
-    begun = begin(Given.of(options))
+    begun = begin(RestoreOptions.of(options))
     for step in EXTERNAL if begun.external else PRIVATE:
         yield again(begun, step)
 

@@ -17,7 +17,7 @@ import pytest
 from ansible.module_utils.th_dataset.external_dataset import load_seed, prove_seed, take_locks
 from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_dataset.private_dataset import clone_snapshot, import_dump, start_server
-from ansible.module_utils.th_dataset.restore import Given, Restore
+from ansible.module_utils.th_dataset.restore import Restore, RestoreOptions
 from ansible.module_utils.th_dataset.restore_step import begin
 from ansible.module_utils.th_server import mariadb
 
@@ -34,7 +34,7 @@ SLEEP = "DO SLEEP(900);\n"
 
 
 def begun(options: Mapping[str, Any]) -> Restore:
-    return begin(Given.of(options))
+    return begin(RestoreOptions.of(options))
 
 
 def left(restore: Restore) -> mariadb.Server:
@@ -151,7 +151,7 @@ class TestPrivate:
             restoring.again(restore, step)
         home.keys["database"] = "renamed"
         home.options()
-        with pytest.raises(RestoreError, match="was changed while the dataset was restored: restore it anew") as caught:
+        with pytest.raises(RestoreError, match="was changed while the dataset was restored") as caught:
             restoring.again(restore, start_server)
         assert caught.value.code == "server_failed"
 

@@ -41,7 +41,8 @@ class Part:
 class Dataset:
     """A dataset. `server` is the external one's address and account, {} for a private server.
 
-    `settings` are those of the server that the dataset names.
+    `settings` are those of the server that the dataset names. `for_verdict` is what the verdict is judged by: limits,
+    waivers and remarks, unchanged.
     """
 
     path: Path
@@ -52,7 +53,7 @@ class Dataset:
     preloaded: bool
     reset: tuple[str, ...]
     settings: Given
-    told: Mapping[str, Any]
+    for_verdict: Mapping[str, Any]
 
 
 def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
@@ -73,7 +74,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
             preloaded=bool(document.get("preloaded", False)),
             reset=tuple(str(word) for word in document.get("reset", ())),
             settings=settings,
-            told={
+            for_verdict={
                 "limits": {one.limit: document[one.limit] for one in MEASURED if one.limit in document},
                 "waivers": list(document.get("waivers", ())),
                 "remarks": {key: value for key, value in document.items() if key.startswith("_")},

@@ -103,7 +103,7 @@ def _held(restore: Restore) -> mariadb.Server:
     server = mariadb.load(restore.folder)
     if not server.running():
         raise mariadb.UnreachableError(
-            f"nobody holds the job's locks on the external server any more: restore it anew. {server.last_words()}"
+            f"nobody holds the job's locks on the external server any more: restore it again. {server.last_words()}"
         )
     return server
 

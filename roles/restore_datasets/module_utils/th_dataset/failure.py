@@ -22,7 +22,7 @@ class RestoreError(Exception):
 
 
 @contextlib.contextmanager
-def told_apart(server_code: str) -> Iterator[None]:
+def as_restore_errors(server_code: str) -> Iterator[None]:
     """Turn whatever can go wrong into a RestoreError with the code that says whose it is.
 
     `server_code` is the one for a failure of the database server.

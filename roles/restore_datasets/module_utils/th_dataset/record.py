@@ -26,7 +26,7 @@ def record(restore: Restore, dataset: Dataset, server: mariadb.Server) -> dict[s
         **restore.facts,
         "seconds": seconds,
         **_look(server, given.databases, revisions),
-        **dataset.told,
+        **dataset.for_verdict,
     }
     write_json(artifacts / f"dataset-{given.name}.json", facts)
     append_event(

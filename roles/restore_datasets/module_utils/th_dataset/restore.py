@@ -27,7 +27,7 @@ OF_A_WALK = ("environment", "files")
 
 
 @dataclass(frozen=True)
-class Given:
+class RestoreOptions:
     """The options of `begin_restore`, as far as later steps need them."""
 
     job_dir: str
@@ -42,7 +42,7 @@ class Given:
     start_time_limit: int
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Given:
+    def of(cls, options: Mapping[str, Any]) -> RestoreOptions:
         """What is left to later steps of the options."""
         databases = [{key: value for key, value in one.items() if key not in OF_A_WALK} for one in options["databases"]]
         return cls(**{one.name: options[one.name] for one in fields(cls)} | {"databases": databases})
@@ -64,7 +64,7 @@ class Restore:
     `facts` and `seconds` are what the steps have found so far for the artifact.
     """
 
-    given: Given
+    given: RestoreOptions
     external: bool
     digest: str
     settings: dict[str, str] = field(default_factory=dict)
@@ -110,14 +110,14 @@ class Restore:
         if not document:
             raise StepError("playbook_failed", f"there is no {file}: the step begin_restore has to come first.")
         values = {one.name: document[one.name] for one in fields(cls)}
-        return cls(**{**values, "given": Given(**values["given"])})
+        return cls(**{**values, "given": RestoreOptions(**values["given"])})
 
     def dataset(self) -> Dataset:
         """What the dataset's file says, with its passwords. Raises SeedError; ServerError for one that was edited."""
         config = Path(self.given.config)
         dataset = read_dataset(config, self.given.names)
         if digest_of(config) != self.digest:
-            raise mariadb.ServerError(f"{config} was changed while the dataset was restored: restore it anew")
+            raise mariadb.ServerError(f"{config} was changed while the dataset was restored: restore it again")
         return dataset
 
 
@@ -134,7 +134,7 @@ def leave(folder: Path, time_limit: float = 15) -> None:
             release(server)
 
 
-def folder_of(given: Given) -> Path:
+def folder_of(given: RestoreOptions) -> Path:
     """The folder of a dataset's server in the job's."""
     return Path(given.job_dir) / "db" / given.name
 

@@ -18,8 +18,8 @@ from ansible.module_utils.th_core.artifacts import forget_errors, not_recorded_m
 from ansible.module_utils.th_core.step import run_step
 from ansible.module_utils.th_dataset import server_settings
 from ansible.module_utils.th_dataset.dataset import read_dataset
-from ansible.module_utils.th_dataset.failure import RestoreError, told_apart
-from ansible.module_utils.th_dataset.restore import Given, Restore, digest_of, folder_of, leave
+from ansible.module_utils.th_dataset.failure import RestoreError, as_restore_errors
+from ansible.module_utils.th_dataset.restore import Restore, RestoreOptions, digest_of, folder_of, leave
 from ansible.module_utils.th_server import mariadb
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ RESTORE = {"type": "path", "required": True}
 Step = Callable[[Restore], Mapping[str, Any]]
 
 
-def begin(given: Given) -> Restore:
+def begin(given: RestoreOptions) -> Restore:
     """Forget and remove what an earlier restore has left of a dataset, and read its file. Raises RestoreError."""
     folder, config = folder_of(given), Path(given.config)
-    with told_apart("server_failed"):
+    with as_restore_errors("server_failed"):
         forget(given)
         leave(folder)
         if folder.exists():
@@ -51,7 +51,7 @@ def begin(given: Given) -> Restore:
 
 def carry_on(restore: Restore, step: Step) -> Mapping[str, Any]:
     """Take a step, and leave the dataset as it is then for the next one. Raises RestoreError."""
-    with told_apart(restore.server_code):
+    with as_restore_errors(restore.server_code):
         forget(restore.given)
         try:
             answer = step(restore)
@@ -63,7 +63,7 @@ def carry_on(restore: Restore, step: Step) -> Mapping[str, Any]:
     return answer
 
 
-def forget(given: Given) -> None:
+def forget(given: RestoreOptions) -> None:
     """Forget what an earlier run has reported of a dataset, and what it has found: it is not restored any more."""
     job_dir = Path(given.job_dir)
     forget_errors(job_dir, ROLE, given.name)
@@ -72,8 +72,8 @@ def forget(given: Given) -> None:
 
 
 def run_first_step(module: AnsibleModule) -> None:
-    """Run `begin` as a module, whose options are those of Given."""
-    given = Given.of(module.params)
+    """Run `begin` as a module, whose options are those of RestoreOptions."""
+    given = RestoreOptions.of(module.params)
 
     def do() -> dict[str, Any]:
         restore = begin(given)
@@ -99,7 +99,7 @@ def _run(module: AnsibleModule, job_dir: str, run: Callable[[], dict[str, Any]])
     run_step(module, ROLE, job_dir, run)
 
 
-def _answer(module: AnsibleModule, given: Given, do: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def _answer(module: AnsibleModule, given: RestoreOptions, do: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """What a step answers; of a dataset that cannot be restored the reason, once that is written down."""
     try:
         return {"changed": True, "ready": True, **do()}

@@ -187,4 +187,4 @@ def _pump(pieces: Iterator[bytes], client: subprocess.Popen[bytes]) -> None:
             client.stdin.write(piece)
         client.stdin.close()
     except BrokenPipeError:
-        pass  # the client has stopped at an error, which it has told
+        pass  # the client has stopped at an error, and has reported it

@@ -85,7 +85,7 @@ class Lexer:
     and the text of each comment between two statements. `escapes` is whether a backslash escapes in strings
     (``NO_BACKSLASH_ESCAPES`` of sql_mode turns that off). `by_lines` is whether no value holds a line end, as the rows
     of mysqldump and mariadb-dump; they are passed ten times as fast. Of statements with rows that follow one another
-    only the first is told.
+    only the first is reported.
     """
 
     def __init__(self, on_statement: Callable[[int, bytes], None], on_comment: Callable[[int, bytes], None]) -> None:

@@ -65,7 +65,7 @@ class CommandWalker:
 
 
 @dataclass(frozen=True)
-class CommandResult:
+class CommandRun:
     """How a command ended: `exit` is None when the worker ended it."""
 
     exit: int | None
@@ -93,7 +93,7 @@ class CommandResult:
 
 def run_command(
     settings: Mapping[str, Any], context: WalkerContext, words: Iterable[str], version: str, time_limit: float
-) -> CommandResult:
+) -> CommandRun:
     """Run one command of the profile, for at most `time_limit` seconds. Raises what `on_tick` raises."""
     values = {**context.templates(settings), "version": version}
     # env looks the command up on the PATH of the environment, not on the worker's
@@ -126,10 +126,10 @@ def run_command(
             if start_up is None and connected():  # it connected after the last check, and has ended since
                 start_up = looked - begun
     except OSError as error:
-        return CommandResult(None, "", None, time_limit, f"the command cannot be run: {error}")
+        return CommandRun(None, "", None, time_limit, f"the command cannot be run: {error}")
     exceeded = contained.limit_behind_failure() if status else contained.exceeded()
     contained.last_line(0)  # once the output has ended
-    return CommandResult(status, last_error(tuple(contained.tail)), start_up, time_limit, exceeded=exceeded)
+    return CommandRun(status, last_error(tuple(contained.tail)), start_up, time_limit, exceeded=exceeded)
 
 
 def run_data_migration(settings: Mapping[str, Any], context: WalkerContext, time_limit: float) -> StepResult:
