@@ -46,18 +46,21 @@ benchmarks: $(VENV)/installed host
 host: $(VENV)/installed
 	$(BIN)/ansible-playbook playbooks/prepare-host.yaml
 
-host-development: $(VENV)/installed
+host-development: $(VENV)/installed-test
 	$(BIN)/ansible-playbook playbooks/prepare-host.yaml -e prepare_host_development=true
 
-$(VENV)/installed: setup.cfg setup.py constraints.txt
+$(VENV)/bin/pip:
 	$(PYTHON) -c 'import ensurepip' || $(ROOT) apt-get install --yes python3-venv
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg setup.py constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) .
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+# all in one go: on top of the other it would be resolved and built once more
+$(VENV)/installed-test: setup.cfg setup.py constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) '.[test]'
-	touch $@
+	touch $(VENV)/installed $@
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make what the test playbooks work on: ``python -m tests.playbooks.arrange FOLDER``.
+"""Make what the test playbooks work on: ``python -m tests.playbooks.arrange FOLDER [ROLE]``.
 
 FOLDER gets a served git repository, a profile for it, and ``job.yaml`` for ``ansible-playbook -e @job.yaml``.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,12 @@ PROFILE = {
 }
 
 
-def main(folder: Path) -> None:
+FILES = Path(__file__).parent / "files"
+"""What is put into FOLDER for the playbook of a role: a folder each."""
+
+
+def main(folder: Path, role: str = "") -> None:
+    """Make it all; `role` is the one whose files are put over it."""
     repository = Repository(folder / "served" / "org" / "thing")
     repository.commit({**project(), f"{VERSIONS}/a.py": script("a", None)})
     repository.git("branch", "stable/1")
@@ -55,7 +61,9 @@ def main(folder: Path) -> None:
         "th_publish_url": "https://logs.example.org/",
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    if role and (FILES / role).is_dir():
+        shutil.copytree(FILES / role, folder, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

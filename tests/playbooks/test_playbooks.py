@@ -89,7 +89,7 @@ def error(role: str) -> str:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_twice_in_the_same_place(role: str, tmp_path: Path) -> None:
     """The second run leads to the same, and leaves nothing of the first: no process, file or error."""
-    arrange.main(tmp_path)
+    arrange.main(tmp_path, role)
     errors = tmp_path / "job" / "artifacts" / "errors.jsonl"
     errors.parent.mkdir(0o700, parents=True)
     errors.write_text(error("worker"))

@@ -1,0 +1,2 @@
+CREATE TABLE alembic_version (version_num varchar(32));
+INSERT INTO alembic_version VALUES ('a');
