@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people type: `th-worker` and `th`, one module a command of `th`.
+"""The command line: `th-worker` and `th`, with one module for each command of `th`.
 
 Imports everything; nothing imports it.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options that describe a job, and the arguments that Zuul would make of them."""
+"""The command-line options that describe a job, and the Zuul arguments built from them."""
 
 import argparse
 import json
@@ -34,8 +34,9 @@ def add_options(parser: argparse.ArgumentParser, job_required: bool) -> None:
 
 
 def zuul_arguments(args: argparse.Namespace, job_name: str) -> dict[str, Any]:
-    """The job's arguments as Zuul 2.x would send them: those of --params, the options over them, and the derived.
+    """Build the job's arguments as Zuul 2.x would send them.
 
+    Options override the values from --params; fields that Zuul derives from others are added where they are missing.
     Raises UsageError when --params cannot be read.
     """
     given: dict[str, Any] = _read(args.params) if args.params else {}
@@ -63,7 +64,7 @@ def zuul_arguments(args: argparse.Namespace, job_name: str) -> dict[str, Any]:
 
 
 def named(error: RequestError) -> UsageError:
-    """The error in terms of the option that sets the field."""
+    """Convert the error into one that names the option that sets the field."""
     option = next((f"--{option} ({field})" for option, (field, _) in _OPTIONS.items() if field == error.field), "")
     return UsageError(f"{option or error.field}: {error.problem}")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th check`: what of the installation works, and how to fix what does not, one line each."""
+"""`th check`: check the installation; prints one line for each check, with a remedy if it failed."""
 
 import argparse
 import contextlib
@@ -22,10 +22,10 @@ from worker.errors import ConfigError, DatasetError, UsageError
 from worker.inputs import documents, git_url
 
 FREE_BYTES = 2 * 1024**3
-"""Less free space than this is too little for a job's checkout, environment and server."""
+"""The minimum free disk space, in bytes, for a job's checkout, environment and server."""
 
 READY = "ready"
-"""The name of what comes last, when all is well."""
+"""The name of the final check, which is emitted only if all the others passed."""
 
 _NAMED = 3
 _SERVER_SECONDS = 3.0
@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns 0 when all is well, else 2."""
+    """Run the command; returns 0 if all checks passed, 2 otherwise."""
     if args.url and (problem := git_url.problem(args.url)):
         raise UsageError(f"--url: {git_url.mask(args.url)!r} {problem}")
     checks = []
@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(path: Path, alone: bool = False, quick: bool = False, url: str = "") -> Iterator[Check]:
-    """All checks of the installation that the configuration at `path` describes, or of that file alone.
+    """Check the installation that the configuration at `path` describes; with `alone`, only that file.
 
-    `quick` leaves out what takes long; `url` is where the repositories are, where the configuration does not say so.
-    When all is well, the last one says what to try.
+    `quick` skips slow checks; `url` is the base URL of the repositories, needed if the configuration does not set one.
+    If all checks passed, the last one suggests a command to try.
     """
     settings = None
     try:
@@ -107,7 +107,7 @@ def _whole(settings: Config, trials: Trial) -> Iterator[Check]:
 
 
 def _command(settings: Config, url: str) -> str:
-    """The command that tries a job, of the first project that there is a dataset for."""
+    """The command that tries a job, for the first project with a dataset."""
     for job in settings.jobs:
         for path in datasets.find(job.datasets_dir) if job.datasets_dir else ():
             with contextlib.suppress(DatasetError):
@@ -148,7 +148,7 @@ def _playbooks(settings: Config) -> Iterator[Check]:
 
 
 def _copy(folder: Path) -> Iterator[Check]:
-    """Whether an operator's own copy of the playbooks has what this version has brought."""
+    """Check whether an operator's own copy of the playbooks is up to date with this version."""
     ours = default_ansible_dir()
     if folder.resolve() == ours.resolve():
         return
@@ -217,11 +217,11 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
 
 
 def _profile_names(settings: Config, project: str) -> list[str] | None:
-    """The names of a profile's databases, as the dataset must have them; None when it cannot be read."""
+    """The database names in a profile, which the dataset's parts must match; None if the profile cannot be read."""
     try:
         profile = documents.read_mapping(settings.projects_dir / f"{project}.yaml")
     except ConfigError:
-        return None  # `_profile` says so
+        return None  # reported by `Trial.project`
     several = profile.get("databases", {"": None})
     return [str(name) for name in several] if isinstance(several, dict) else None
 
@@ -250,7 +250,7 @@ def _unreachable(server: datasets.ExternalServer) -> str:
 
 
 def _chosen(settings: Config) -> Iterator[Check]:
-    """Whether the names and tags that jobs ask for are there."""
+    """Check that the dataset names and tags that jobs select exist."""
     for job in settings.jobs:
         if not job.datasets_dir:
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is shown of long work, a bar on a terminal and lines elsewhere, on stderr; and tables of results, on stdout."""
+"""Progress on stderr (a bar on a terminal, lines otherwise), and tables of results on stdout."""
 
 import sys
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ class Display(Protocol):
     """A context manager that shows progress while it is open."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start showing progress."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the terminal clean."""
+        """Stop showing progress, and leave the terminal clean."""
 
     def show(self, percent: int, text: str) -> None:
-        """It is that far (0 to 100), and this is what is being done."""
+        """Show the progress in percent (0 to 100), and the current activity."""
 
 
 def display() -> Display:
-    """The display that suits where stderr goes."""
+    """The display for stderr: a bar if it is a terminal, lines otherwise."""
     return _Bar() if sys.stderr.isatty() else _Lines()
 
 
@@ -48,7 +48,7 @@ class _Lines:
 
 class _Bar:
     def __enter__(self) -> Self:
-        # Imported here: the plain way, and the commands without progress, do without it.
+        # Imported here, because plain output and commands without progress do not need it.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -72,7 +72,7 @@ class _Bar:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout: drawn on a terminal, else columns of plain text."""
+    """Print a table on stdout: formatted on a terminal, columns of plain text otherwise."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -80,7 +80,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
         drawn = Table(*headers, box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            drawn.add_row(*map(Text, row))  # text: a change's names are no markup
+            drawn.add_row(*map(Text, row))  # as Text: names from a change must not be parsed as markup
         Console().print(drawn)
         return
     lines = [headers, *rows]

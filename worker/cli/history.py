@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th history import`: old text logs, read again as the artifacts that a verdict and a report are made of."""
+"""`th history import`: convert old text logs into the artifacts that a verdict and a report are computed from."""
 
 import argparse
 import contextlib
@@ -27,7 +27,7 @@ _SHOW_EACH = 20_000  # lines
 
 @dataclass
 class _Dataset:
-    """One walk, as a dataset. `parts` are those of the log's walks that it is put together from."""
+    """One walk, imported as a dataset. `parts` are the pieces of it found in the log, in order."""
 
     name: str
     parts: list[Walk]
@@ -45,7 +45,7 @@ class _Dataset:
 
 @dataclass
 class _Log:
-    """A log that was read."""
+    """A log that has been read."""
 
     path: str
     name: str
@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; 0 when all logs could be read, whatever is in them."""
+    """Run the command; returns 0 if all logs could be read, whatever their content."""
     names = _names(args.logs, args.dataset)
     limits = _limits(args.limits)
     folder: Path = args.out
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _names(logs: list[str], wanted: str | None) -> list[str]:
-    """The dataset of each log. Raises UsageError for a name that cannot be one, or that two logs would have."""
+    """The dataset name for each log. Raises UsageError for an invalid name, or if two logs would get the same one."""
     if wanted is not None:
         if len(logs) > 1:
             raise UsageError("--dataset: names the dataset of one log; give the others a call of their own")
@@ -124,7 +124,7 @@ def _limits(path: Path | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder beside the artifacts to be; whatever is still in it at the end is removed."""
+    """A temporary folder next to the future `artifacts`; it is removed with its files unless it was renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".artifacts-{os.getpid()}"
     temporary.mkdir()
@@ -193,7 +193,7 @@ def _write(artifacts: Path, logs: list[_Log], limits: dict[str, Any]) -> None:
             _part(artifacts, log.name, number).unlink()
     if stages and not any(kind == "change" for kind, _ in stages.values()):
         last = next(reversed(stages))
-        stages[last] = ("change", stages[last][1])  # a log that does not tell which stage was the change's
+        stages[last] = ("change", stages[last][1])  # the log does not say which stage was the change's
     entries = [
         {"name": name, "slug": "change" if kind == "change" else name, "kind": kind, "commit": commit, "heads": []}
         for name, (kind, commit) in stages.items()

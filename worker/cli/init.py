@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th init DIR`: a copy of the playbooks, roles and inventory, for editing; how one differs from this version's."""
+"""`th init DIR`: copy the playbooks, roles and inventory for editing, or compare such a copy with this version."""
 
 import argparse
 import os

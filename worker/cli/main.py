@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two console scripts. An error that a user can cause is one line on stderr, and an exit status."""
+"""The two console scripts. An error that a user can cause is reported as one line on stderr and an exit status."""
 
 import argparse
 import os
@@ -76,6 +76,6 @@ def _guarded(name: str, command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has had enough. What is still buffered must not raise at exit.
+        # The reader of stdout has closed the pipe. Output that is still buffered must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

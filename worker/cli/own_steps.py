@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that looks at the steps of one project: whether each file has a name that is ever run."""
+"""The part of `th check` for a project's own steps: warns about files whose name means that they never run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _FILES = (".yaml", ".yml")
 
 
 def own_steps(settings: Config, project: str) -> Iterator[Check]:
-    """What is wrong with the files of a project's own steps, and which there are; nothing where there are none."""
+    """Check the files with a project's own steps, and list the usable ones; yields nothing if there are none."""
     folder = settings.projects_dir / project
     found = []
     for name in untrusted.names(folder):
         stem, dot, ending = name.rpartition(".")
         if not name.startswith(_BEGINNINGS) or dot + ending not in _FILES:
-            continue  # an operator's own, which one of the steps may read; a project below this one
+            continue  # a file that one of the steps may read, or a project below this one
         if stem not in PLACES or ending != "yaml":
             near = difflib.get_close_matches(stem, PLACES, 1, 0.5)
             remedy = f"call it {near[0]}.yaml" if near else f"there are: {', '.join(PLACES)}"
@@ -40,7 +40,7 @@ def own_steps(settings: Config, project: str) -> Iterator[Check]:
 
 
 def _problem(file: Path) -> str:
-    """Why Ansible cannot take a file for a list of tasks; "" for no reason that can be seen without running it."""
+    """Why the file is not a list of tasks; "" if no problem can be found without running it."""
     try:
         document = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator's copy of the playbooks: which version it was made from, and what of it is older than this worker's.
+"""An operator's copy of the playbooks: which version it was made from, and which files in it are out of date.
 
-`th init` leaves a stamp in the copy: the version, and a digest of each file as it was. By it, what an operator has
-edited is known from what a later version has changed.
+`th init` writes a stamp into the copy: the version, and a digest of each original file. It distinguishes the
+operator's edits from the changes in a later version.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PARTS = ("playbooks", "roles", "inventory", "ansible.cfg")
-"""What a copy is made of."""
+"""The folders and files that are copied."""
 STAMP = ".turbo-hipster.json"
-"""The file in a copy that says what it was made from."""
+"""The file in a copy that records what it was made from."""
 
 
 class State(enum.Enum):
-    """How a file of a copy compares with the worker's own, and with what was copied."""
+    """How a file in a copy compares with the worker's own file, and with the original that was copied."""
 
     OLDER = "changed in this version; not edited in the copy"
     CONFLICT = "changed in this version, and edited in the copy"
@@ -34,12 +34,12 @@ class State(enum.Enum):
 
 
 BEHIND = {State.OLDER, State.CONFLICT, State.NEW, State.OBSOLETE, State.DIFFERENT}
-"""Differences that may be due to this version: the copy does not have what it has brought."""
+"""States of files that may lack changes made in this version."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One file of a copy that is not the worker's own: its path below both folders, and why."""
+    """A file that differs between a copy and the worker's own: its path relative to both folders, and its state."""
 
     path: str
     state: State
@@ -47,14 +47,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a copy was made from: the version, and the SHA-256 of each file; both are empty where there is no stamp."""
+    """What a copy was made from: the version, and the SHA-256 of each file by path; both are empty without a stamp."""
 
     version: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Stamp:
-        """The stamp of a copy; an empty one where there is none that can be used. Raises nothing."""
+        """Read the stamp of a copy; returns an empty one if it is missing or unusable. Never raises."""
         try:
             document = json.loads((folder / STAMP).read_text("utf-8"))
             files = {str(path): str(digest) for path, digest in document["files"].items()}
@@ -63,13 +63,13 @@ class Stamp:
             return cls()
 
     def write(self, folder: Path) -> None:
-        """Leave it in a copy. Raises OSError."""
+        """Write the stamp into a copy. Raises OSError."""
         document = {"version": self.version, "files": dict(self.files)}
         (folder / STAMP).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of the parts, by its path below the folder. Raises OSError."""
+    """The SHA-256 of each file in PARTS, by its path relative to the folder. Raises OSError."""
     found = {}
     for part in PARTS:
         top = folder / part
@@ -80,8 +80,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def compare(ours: Path, copy: Path) -> list[Difference]:
-    """Which files of a copy are not the worker's own, by path. Files that only the copy has, and never came from a
-    worker, are the operator's own and no difference. Raises OSError."""
+    """The files in a copy that differ from the worker's own, sorted by path. Files that the operator has added are not
+    differences. Raises OSError."""
     here, there, copied = digests(ours), digests(copy), Stamp.read(copy).files
     states = {path: _state(here.get(path), there.get(path), copied.get(path), bool(copied)) for path in {*here, *there}}
     return [Difference(path, state) for path, state in sorted(states.items()) if state]
@@ -102,7 +102,7 @@ def _state(here: str | None, there: str | None, copied: str | None, stamped: boo
 
 
 def lines(ours: Path, copy: Path, path: str, version: str) -> Iterator[str]:
-    """What would have to change in a file of the copy for it to be the worker's own, as a unified diff."""
+    """The unified diff from a file in the copy to the worker's own."""
     before, after = (_text(folder / path) for folder in (copy, ours))
     if before is None or after is None:
         yield f"Binary files {copy / path} and {ours / path} differ\n"
@@ -113,7 +113,7 @@ def lines(ours: Path, copy: Path, path: str, version: str) -> Iterator[str]:
 
 
 def _text(path: Path) -> str | None:
-    """A file's text, "" for a file that is not there; None for one that is not text. Raises OSError."""
+    """The text of a file; "" if it does not exist, None if it is not text. Raises OSError."""
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:

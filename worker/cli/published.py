@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that follows the link of a job: whether people can read there what is published."""
+"""The part of `th check` that tests the URL of published results: whether they can be read there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEDY = "let a web server serve the folder there (docs/deployment.md), or corr
 
 
 def published(settings: Config) -> Iterator[Check]:
-    """Whether `prepend_url` leads to what is put below `publish_logs.path`."""
+    """Check that `prepend_url` serves the files in `publish_logs.path`."""
     url, folder = settings.publish_logs.prepend_url, settings.publish_logs.path
     if folder is None:
         tasks = f"publish_{settings.publish_logs.type}.yaml of the role upload_logs"
@@ -40,7 +40,8 @@ def published(settings: Config) -> Iterator[Check]:
 
 
 def _followed(url: str, folder: Path) -> str:
-    """What is wrong with a link; "" when it leads to the folder, or answers and the folder is not there to compare."""
+    """What is wrong with the URL; "" if it serves the folder, or if it answers but this user cannot write to the folder
+    to compare."""
     name, content = f"th-check-{secrets.token_hex(8)}.txt", secrets.token_hex(16)
     file = folder / name
     made = False

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, factory: JobFactory = make_job) -> int:
     settings = config.load(Path(args.c))
     entry = _entry(settings, args.job)
     given = arguments.zuul_arguments(args, entry.name)
-    # where branches and tags are, a commit that is merged is as well
+    # a merged commit is in the repository that has the branches and tags
     given["ZUUL_URL"] = given.get("ZUUL_URL") or settings.zuul_server.origin
     try:
         request = Request.parse(entry.name, "", given)
@@ -65,7 +65,7 @@ def _entry(settings: Config, name: str | None) -> JobEntry:
 
 
 def _run(job: Runnable) -> "tuple[JobResult, bool]":
-    # In a thread, as in the service, so that this one is free for signals.
+    # In a thread, as in the service, so that this one can handle signals.
     results: list[JobResult] = []
     signals = process.Signals()
     thread = threading.Thread(target=lambda: results.append(job.run()))
@@ -79,7 +79,7 @@ def _run(job: Runnable) -> "tuple[JobResult, bool]":
 
 
 def _document(result: "JobResult", request: Request) -> dict[str, Any]:
-    """What `result.json` holds, and where the job's folder is, if it is kept."""
+    """The content of `result.json`, plus the path of the job's folder if it is kept."""
     job = {**dataclasses.asdict(request), "name": request.job_name}
     header = render.Header(job, result.url, result.started, result.seconds)
     return {**render.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}

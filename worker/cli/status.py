@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th status`: what the worker on this machine is doing, as it says itself."""
+"""`th status`: show the status that the worker on this machine reports."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; 0 when a worker has answered. Raises NoWorkerError (1) when there is none."""
+    """Run the command; returns 0 if a worker has answered. Raises NoWorkerError (exit status 1) if none does."""
     path = args.socket or config.load(Path(args.c)).status_socket
     data = status_socket.ask(path)
     try:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """The worker itself, the most important first."""
+    """The lines about the worker itself, the most important first."""
     value, name = document.get, untrusted.name
     state = name(value("state"))
     process = f"process {_number(value('pid'))}, version {name(value('version'))}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th submit`: one job through Gearman, as Zuul would launch it, followed to its end."""
+"""`th submit`: submit one job through Gearman, as Zuul would, and follow it to its end."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from worker.inputs import untrusted
 
 NO_RESULT = 3
 QUEUED_SECONDS = 3.0
-"""Seconds after which it is said that a job is still queued, and again after so many."""
+"""Interval, in seconds, of the message that a job is still queued."""
 
 _SSL = {"key": "our private key", "cert": "our certificate", "ca": "the CA that the server's certificate is from"}
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.job.removeprefix("build:")
     files = _files(args)
     given = arguments.zuul_arguments(args, name)
-    # gear logs each try with a traceback; whether it succeeded in the end is reported below
+    # gear logs each attempt to connect with a traceback; a final failure is reported below
     logging.getLogger("gear").setLevel(logging.CRITICAL)
     submitter = Submitter(host, port, args.timeout, files)
     try:
@@ -98,7 +98,7 @@ def _follow(submitter: Submitter, progress: Display, function: str) -> tuple[Map
         event: Event | None = submitter.next_event(0.2)
         if signals.stop and not stopped:
             if data:
-                # The first packet has said who runs the build.
+                # The first data packet named the worker that runs the build.
                 submitter.stop(str(data.get("manager")), str(data.get("name")), str(data.get("number")))
                 stopped = True
             elif submitter.cancel():
@@ -117,7 +117,7 @@ def _follow(submitter: Submitter, progress: Display, function: str) -> tuple[Map
 
 
 def _queued(submitter: Submitter, function: str) -> str:
-    """Why nothing happens: a job that no worker has taken."""
+    """The message that explains why no worker has taken the job yet."""
     text = "queued: no worker has taken the job yet"
     if queue := submitter.queue(function):
         waiting, running, workers = queue

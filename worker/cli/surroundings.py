@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that is about what is around the worker: its user, how much it takes on, the sandbox and its
-limits, the Gearman server; and how it runs a playbook."""
+"""The part of `th check` about the worker's environment: its user, slots and sensors, the sandbox and its limits, the
+Gearman server and the metrics; and a helper to run a playbook."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from worker.inputs import documents
 from worker.observe import sensors
 
 EXPIRY_DAYS = 30
-"""A certificate that has fewer days left is warned of."""
+"""A certificate that expires in fewer days than this causes a warning."""
 
-# First what is installed beside us, as jobs have it; last the servers, which Debian keeps out of a user's PATH.
+# Programs of this environment come first, as in jobs. The sbin folders come last: they hold the database servers, and
+# Debian does not put them in a user's PATH.
 PATH = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
 )
-"""Where programs are looked for."""
+"""The search path for programs."""
 
 _GEARMAN_SECONDS = 3.0
 _METRICS_SECONDS = 3.0
@@ -44,9 +45,9 @@ _DELEGATE = "give the worker a control group of its own (docs/security.md, 'Limi
 
 @dataclass(frozen=True)
 class Check:
-    """One line: whether it is `ok`, what was looked at, what was found, and how to fix it.
+    """The result of one check: whether it is `ok`, what was checked, what was found, and how to fix it.
 
-    What is `ok` with a `warning` works, but should not stay as it is.
+    `ok` with `warning` means that it works, but should be changed.
     """
 
     ok: bool
@@ -62,7 +63,7 @@ class Check:
 
 
 def user() -> Check:
-    """Who runs this command, as who should run the worker."""
+    """Check which user runs this command; it should be the user that runs the worker."""
     uid = os.geteuid()
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -75,7 +76,7 @@ def user() -> Check:
 
 
 def capacity(settings: Config) -> Iterator[Check]:
-    """How many jobs run at once, and what keeps the worker from taking one now."""
+    """Check how many jobs run at once, and whether a sensor keeps the worker from taking a job now."""
     fitting = default_slots()
     text = f"{settings.slots} jobs at once" if settings.slots > 1 else "one job at once"
     if settings.slots <= fitting:
@@ -84,7 +85,7 @@ def capacity(settings: Config) -> Iterator[Check]:
         remedy = "what is measured may suffer, and memory run out: fewer slots"
         yield Check(True, "slots", f"{text}; this machine is good for {fitting}", remedy, warning=True)
     for sensor in sensors.of(settings):
-        reported = isinstance(sensor, sensors.Sandbox)  # by `isolation`
+        reported = isinstance(sensor, sensors.Sandbox)  # reported by `isolation`
         will_be_made = isinstance(sensor, sensors.DiskFree) and sensor.missing
         if not reported and not will_be_made:
             state = sensors.ask(sensor)
@@ -93,7 +94,7 @@ def capacity(settings: Config) -> Iterator[Check]:
 
 
 def sandboxed(settings: Config) -> Iterator[Check]:
-    """What keeps the code of a change in its box, with a box that is made as a job has it."""
+    """Check the sandbox and its limits, with a box set up as for a job."""
     isolated, made = isolation(settings), list(limits(settings))
     if all(one.ok for one in made):
         yield isolated
@@ -101,7 +102,7 @@ def sandboxed(settings: Config) -> Iterator[Check]:
 
 
 def isolation(settings: Config) -> Check:
-    """What keeps the code of a change in its box."""
+    """Check how the code of a change is isolated."""
     if not settings.confined:
         text = f"none: the code of every change under test runs unconfined, as uid {os.geteuid()}"
         return Check(True, "sandbox", text, "set sandbox: bubblewrap", warning=True)
@@ -114,21 +115,21 @@ def isolation(settings: Config) -> Check:
 
 
 def limits(settings: Config) -> Iterator[Check]:
-    """What holds the code of a change to its limits, as the playbooks say from inside a box."""
+    """Check which limits apply to the code of a change, as a playbook reports them from inside a box."""
     playbook = settings.ansible_dir / _SANDBOX_PLAYBOOK
     if not os.path.isfile(playbook):
         text = f"{playbook} is not there: these playbooks are of an older version"
         yield Check(True, "limits", text, "'th init DIR' makes a whole copy", warning=True)
         return
     if settings.confined and sandbox.problem():
-        return  # `isolation` says so
+        return  # reported by `isolation`
     with tempfile.TemporaryDirectory(prefix="th-check-") as made:
         file = Path(made) / "sandbox.json"
         jobs_dir = nearest(settings.jobs_working_dir)
         program = settings.ansible_dir / "roles" / "run_migrations" / "files"
         variables = {
             "th_sandbox_report": str(file),
-            # where it cannot be written to at all, the check of that folder says so
+            # a folder that cannot be written to is reported by the check of that folder
             "th_jobs_dir": str(jobs_dir) if os.access(jobs_dir, os.W_OK | os.X_OK) else "",
             "th_read_only": [str(settings.environments_dir), str(program)],
             **({} if settings.confined else {"sandbox": "none"}),
@@ -152,14 +153,14 @@ def limits(settings: Config) -> Iterator[Check]:
 
 
 def nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that this user can see is there."""
+    """The folder itself, or its nearest parent that exists, as far as this user can see."""
     while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
 def _inside(report: Mapping[str, Any]) -> Check:
-    """What the kernel says of a process in a box."""
+    """Check what the kernel reports about a process in a box."""
     facts = {
         "no new privileges": report["no_new_privileges"],
         "no capability": not int(report["capabilities"], 16),
@@ -192,7 +193,7 @@ def _limits(report: Mapping[str, Any]) -> Check:
 def play(
     settings: Config, playbook: Path, variables: Mapping[str, Any], folder: Path, seconds: float = _PLAY_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    """Run a playbook with some variables, which are left in `folder`. Raises OSError, subprocess.SubprocessError."""
+    """Run a playbook with variables, which are written to `folder`. Raises OSError, subprocess.SubprocessError."""
     job = folder / "job.yaml"
     job.write_text(documents.ansible_variables(variables), "utf-8")
     inventory = settings.ansible_dir / "inventory" / "hosts.yaml"
@@ -210,7 +211,7 @@ def play(
 
 
 def gearman(settings: Config) -> Iterator[Check]:
-    """Whether the server is there, and takes us."""
+    """Check that the Gearman server can be reached and accepts this worker."""
     server = settings.zuul_server
     if server.embedded:
         yield Check(True, "gearman", "embedded: the worker is its own server, reachable from this machine only")
@@ -238,7 +239,7 @@ def gearman(settings: Config) -> Iterator[Check]:
 
 
 def metrics(settings: Config) -> Iterator[Check]:
-    """Whether Prometheus can ask at the port that is for it, or could if a worker ran."""
+    """Check that Prometheus can fetch metrics at their port, or could if a worker were running."""
     host, port = settings.monitoring.metrics_host, settings.monitoring.metrics_port
     if not port:
         return

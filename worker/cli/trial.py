@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of `th check` that tries what a job of each project will need: its profile, its repository, its dumps."""
+"""The part of `th check` that tests what a job of each project needs: its profile, its repository and its dumps."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _FETCH_SECONDS = 120
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried. `url` is where repositories are, "" when it is not known; `quick` leaves out what is slow."""
+    """Checks of projects. `url` is the base URL of the repositories, "" if unknown; `quick` skips slow checks."""
 
     settings: Config
     url: str
     quick: bool
 
     def project(self, name: str, tested: Sequence[datasets.Dataset]) -> Iterator[Check]:
-        """The profile of a project, its repository, and the dumps of the datasets that can be read."""
+        """Check a project's profile, its repository, and the dumps of its readable datasets."""
         playbook = self.settings.ansible_dir / _PROJECT_PLAYBOOK
         if self.quick or not os.path.isfile(playbook):
             yield self._profile(name)
@@ -82,7 +82,8 @@ class Trial:
         yield from _lent(_read(folder / "servers.json").get("servers", []))
 
     def _mirrors(self, folder: Path) -> Path:
-        """The worker's own mirrors, which the first job then need not make; or others, where this user has no part."""
+        """The folder for mirrors: the worker's own if this user owns it, which saves the first job the clone; otherwise
+        a temporary one."""
         own = self.settings.git_working_dir
         try:
             if own.stat().st_uid == os.geteuid() and os.access(own, os.W_OK | os.X_OK):
@@ -92,7 +93,7 @@ class Trial:
         return folder / "git"
 
     def _profile(self, name: str) -> Check:
-        """Have the profile read as a job has it read, by the role `project`: what is wrong is in its artifacts."""
+        """Check the profile with the role `project`, as a job does; its artifacts contain any errors."""
         playbook = self.settings.ansible_dir / _PROFILE_PLAYBOOK
         with tempfile.TemporaryDirectory(prefix="th-check-") as made:
             folder = Path(made)
@@ -104,7 +105,7 @@ class Trial:
 
 
 def command(settings: Config, job: str, project: str, url: str) -> str:
-    """The command that tries a job of a project, as a shell takes it; `url` is where its repository is, if known."""
+    """The shell command that tries a job of a project; `url` is the base URL of its repository, "" if unknown."""
     words = [program(), "run", "-c", str(settings.path), "--job", job, "--project", project]
     if settings.zuul_server.origin and not url:
         return shlex.join(words)
@@ -112,7 +113,7 @@ def command(settings: Config, job: str, project: str, url: str) -> str:
 
 
 def program() -> str:
-    """How this user calls `th`: by its name where PATH has it, else by the path of the one that runs."""
+    """How this user can call `th`: by name if it is in PATH, otherwise by the path of the running program."""
     beside = Path(sys.executable).parent / "th"
     return "th" if shutil.which("th") or not beside.is_file() else str(beside)
 
@@ -176,7 +177,7 @@ def _repository(name: str, report: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _lent(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
-    """What a preloaded database that a command resets would let a change do: each job with it would be refused."""
+    """Report preloaded databases with a reset command that would let a change do harm: their jobs are refused."""
     for dataset in found:
         for problem in dataset["problems"]:
             text = untrusted.name(f"{dataset['path']}: {problem}")

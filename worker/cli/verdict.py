@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`th verdict`: compute a verdict again, from a job's folder or from a published one."""
+"""`th verdict`: recompute a verdict from a job's folder or from its published results."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; the exit status is the outcome's."""
+    """Run the command; returns the exit status for the outcome."""
     folder: Path = args.folder
     try:
         os.listdir(folder / "artifacts")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(path: Path) -> tuple[dict[str, Any], list[str] | None]:
-    """What job.yaml says of the job, without its secrets, and the names of its datasets; None when it tests none."""
+    """The job from job.yaml, without secrets, and the names of its datasets; None instead of names if it tests none."""
     try:
         document = documents.read_mapping(path)
     except ConfigError as error:
@@ -66,7 +66,7 @@ def _job(path: Path) -> tuple[dict[str, Any], list[str] | None]:
 
 
 def _header(job: dict[str, Any], former: Path) -> render.Header:
-    """What the former report says of the job's time and place still holds."""
+    """The header of the new report; the job's times and location are taken from the former report."""
     document = untrusted.document(former)
     return render.Header(
         job=job,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `th history` reads: text logs of earlier walks, as the events that today's walks write.
+"""Readers for `th history`: convert text logs of earlier walks into the events that current walks write.
 
 Imports `inputs`; only the command imports it.
 """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one line of a walk's text log says: its instant, and the few things that a walk is made of.
+"""Parses one line of a walk's text log: its timestamp, and what it says about the walk.
 
-The line form is that of the first turbo-hipster, and of our own `<dataset>.log`:
+The format is that of the first turbo-hipster, and of this version's `<dataset>.log`:
 
     2013-11-22 21:42:45,908 [output] 141 -> 142...
 
-`[output]` is what the migrations' process has printed, `[sqlerr]`, `[sqlslo]` and `[syslog]` are lines of other logs,
-`[heartbeat]` is a sign of life. A line of the worker itself has no tag.
+`[output]` is output of the process that runs the migrations; `[sqlerr]`, `[sqlslo]` and `[syslog]` are lines from other
+logs; `[heartbeat]` shows that the worker is alive. Lines of the worker itself have no tag.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _SYSLOG_STAMP = re.compile(rb"([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d) ")
 _MAX_TEXT = 4000
 _HOUR = 3600.0
 _YEAR = 366 * 86400.0
-_BEAT = 100.0  # more than what lies between two signs of life
+_BEAT = 100.0  # seconds; more than the interval between two heartbeats
 _MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _TAG = re.compile(rb" *\[([A-Za-z][\w.-]{0,40})\](?: |$)")
-# Two writers of one file: a line begins in the middle of another.
+# A line that begins in the middle of another, as two processes wrote to the file.
 _TORN = re.compile(rb"(?<!^)(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[[a-z]{3,10}[\] ])")
-# What is in all lines that say something: most lines are sorted out by this, quickly.
+# Every relevant line contains one of these; a quick test that skips most lines.
 _TELLING = (
     b" -> ", b"done", b"Innodb_rows_", b"Innodb_os_log_w", b"Number of rows", b"returned exit code", b"chema version",
     b"*****", b"commit ", b".py", b"Error", b"Exception", b"Migrations present", b"Test will", b"Restarting mysql",
     b"counters before", b"ERROR 10", b"Version: ",
 )  # fmt: skip
-# Loggers of the project put their own stamp, level and name before what they say.
+# The project's loggers put their own timestamp, level and name before the message.
 _LOGGER = re.compile(
     r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d{3} )?(?:\d+ )?"
     r"(?:DEBUG|INFO|AUDIT|WARNING|ERROR|CRITICAL|TRACE)(?: +[A-Za-z\[][\w.\[\]-]*(?: \[[^\]]*\])? |:[\w.-]+:)"
 )
-# No character that has been replaced: two revisions that differ must not look alike.
+# No replacement character: different revisions must not look the same.
 _REVISION = r"([^\s:>\ufffd](?:[^\s>\ufffd]{0,398}[^\s>.\ufffd])?)"
 _ROWS = re.compile(r"Number of rows inserted (\d{1,18}), updated (\d{1,18}), deleted (\d{1,18}), read (\d{1,18})$")
 _OUTPUT = tuple(
@@ -82,12 +82,11 @@ _OURS = tuple(
 class LogLine(NamedTuple):
     """A parsed line. `kind` is the name of a rule above, with its groups as `words`, or one of
 
-    * ``nothing``: a line of the right form that is not about the walk
+    * ``nothing``: a line in the right format that is not about the walk
     * ``heartbeat``, ``timeout``
-    * ``more``: a line without a timestamp, `words` being its text; it may continue the previous one
+    * ``more``: a line without a timestamp, with its text in `words`; it may continue the previous one
 
-    `at` is the timestamp in seconds, as if the clock that wrote it were UTC; None without one. `dated` is whether the
-    line has a year.
+    `at` is the timestamp in seconds, read as UTC; None without one. `dated` is whether the timestamp has a year.
     """
 
     kind: str
@@ -97,9 +96,9 @@ class LogLine(NamedTuple):
 
 
 class Clock:
-    """Converts timestamps of a log, whose clock may be a local one, to times that can be subtracted.
+    """Converts the timestamps of a log, which may be in local time, to times that can be subtracted.
 
-    `changes` counts how often consecutive lines showed that the clock was set by an hour.
+    `changes` counts how often the clock was set forward or back by an hour between two lines.
     """
 
     def __init__(self) -> None:
@@ -127,14 +126,14 @@ class Clock:
 
 
 class LineReader:
-    """Parses lines one by one; it remembers only the last minute that it has read."""
+    """Parses lines one by one; caches the last minute that it has parsed, as consecutive lines often share it."""
 
     def __init__(self) -> None:
         self._minute = b""
         self._at = 0.0
 
     def read(self, line: bytes) -> Iterable[LogLine]:
-        """What a line says; more than one thing when lines were torn into each other."""
+        """Parse a line; yields several results if other lines were written into it."""
         if line.find(b" [", 28) < 0:
             return (self._one(line),)
         return map(self._one, _TORN.split(line))
@@ -171,7 +170,7 @@ class LineReader:
         return _rule(_OUTPUT, text, at, dated) or LogLine("nothing", (), at, dated)
 
     def _stamp(self, line: bytes) -> tuple[float, bool, int] | None:
-        """The instant at the beginning of a line, whether it has a year, and where what follows begins."""
+        """The timestamp at the beginning of a line in seconds, whether it has a year, and the offset of the rest."""
         if found := _STAMP.match(line):
             year, *parts = (int(part) if part else None for part in found.groups()[:6])
             month, day, hour, minute, second = (part or 0 for part in parts)
@@ -182,7 +181,7 @@ class LineReader:
         else:
             return None
         try:
-            # a leap year, so that each day of a log without years is there
+            # 2000 is a leap year, so that February 29 is valid in a log without years
             moment = datetime.datetime(year or 2000, month, day, hour, minute, min(second, 59), tzinfo=datetime.UTC)
         except ValueError:
             return None
@@ -202,5 +201,5 @@ def _rule(rules: tuple[tuple[str, re.Pattern[str]], ...], text: str, at: float, 
 
 def _text(data: bytes) -> str:
     text = data.decode("utf-8", "replace")
-    # most lines are plain, and a log has many
+    # a shortcut for plain text, as logs are long and most of their lines are plain
     return text if len(text) <= _MAX_TEXT and text.isascii() and text.isprintable() else untrusted.text(text, _MAX_TEXT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a text log's walk is made of: stages, migrations, and the counters that were read around them."""
+"""The parts of a walk in a text log: stages, migrations, and the counters that were read before and after them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from worker.counters import COUNTERS
 
-_DIGITS = 18  # of a version that is a number
+_DIGITS = 18  # at most, of a numeric version
 NOT_OF_THE_TREE = ("data", "around")
-"""Where steps come from that are no migrations of a tree: commands that move data, and what is outside of all steps."""
+"""The `from` of steps that are not migrations of a tree: commands that move data, and code outside of all steps."""
 NAMES = tuple(counter.name for counter in COUNTERS)
 
 READINGS = {
@@ -17,14 +17,14 @@ READINGS = {
     "rows_read": ("Innodb_rows_read",),
     "redo_bytes": ("Innodb_os_log_written",),
 }
-"""Which of the server's counters, that go up since its start, a counter of a migration is the difference of, in logs of
-the first turbo-hipster. Our own logs name each counter as it is."""
+"""For logs of the first turbo-hipster: the server's cumulative counters whose increases make up a migration's counter.
+Logs of this version have a migration's counters by name."""
 
 
 @dataclass
 class Stage:
-    """A stage as the log has it. `kind` is release, tip or change; the rest is empty where the log does not tell.
-    `begun` counts its migrations.
+    """A stage in the log. `kind` is release, tip or change; other fields are empty if the log does not have them.
+    `begun` counts the migrations that have begun.
     """
 
     name: str
@@ -37,14 +37,17 @@ class Stage:
 
     @property
     def over(self) -> bool:
-        """Whether all of its migrations have begun, as far as it is known how many there are."""
+        """Whether all of its migrations have begun; False if their number is unknown."""
         return self.steps is not None and self.begun >= self.steps
 
 
 @dataclass
 class Step:
-    """A migration that has begun. `period` is that of its begin, then that of its end; -1 is one that says nothing.
-    `at` is the instant of its end as an event has it; `alike` is whether it cannot be told from another's.
+    """A migration that has begun.
+
+    `period` (see `Walks`) is the one after its beginning, then the one after its end; -1 if the counters read then may
+    include another migration. `at` is the time of its end, in the format of events. `alike` is whether another running
+    migration leads to the same version, so that their ends cannot be distinguished.
     """
 
     from_: str
@@ -64,13 +67,13 @@ class Step:
 
 @dataclass
 class Walk:
-    """What is known of one walk of a log.
+    """What is known of one walk in a log.
 
-    `first` and `last` are versions, "" before anything is known; `final` is "" where the log does not come to an end.
-    `seconds` is the sum over those migrations whose time is known, `untimed` counts those that ended without one.
-    `stages` are (name, kind, commit). `follows` is the number of the walk that this one turned out to go on with: a
-    piece of the log is missing between them. `since` and `touched` are numbers of lines. `ended` is the
-    last migration that has ended well.
+    `first` and `last` are versions, "" while unknown; `final` is "" if the walk's end is not in the log.
+    `seconds` is the total of all migrations whose duration is known; `untimed` counts those that ended without one.
+    `stages` are (name, kind, commit). `follows` is the number of the walk that this one continues, with a part of the
+    log missing in between. `since` and `touched` are line numbers, of its beginning and of its last event. `ended` is
+    the last migration (from, to) that succeeded.
     """
 
     number: int
@@ -96,23 +99,23 @@ class Walk:
 
 
 def delta(step: Step, name: str) -> int | None:
-    """What a migration has added to a counter; None when it was not read right before and right after it."""
+    """How much a migration has increased a counter; None unless it was read directly before and after the migration."""
     deltas = []
     for reading in READINGS.get(name, ()):
         if reading not in step.before or reading not in step.after:
             return None
         deltas.append(step.after[reading] - step.before[reading])
-    # a counter that goes down is another server's, or that of one that was restarted
+    # a counter that decreases is from another server, or from one that was restarted
     return sum(deltas) if deltas and min(deltas) >= 0 else None
 
 
 def seconds(begun: float | None, ended: float | None) -> float | None:
-    """What lies between two instants; None when one is not known, or they are the wrong way round."""
+    """The seconds between two times, to the millisecond; None if one is unknown, or the end is before the beginning."""
     return None if begun is None or ended is None or ended < begun else round(ended - begun, 3)
 
 
 def is_down(from_: str, to: str) -> bool:
-    """Whether a migration goes back, as far as its versions show."""
+    """Whether a migration is a downgrade, judging by its versions."""
     (before, _, start), (after, _, end) = from_.rpartition(":"), to.rpartition(":")
     numbers = all(number.isdecimal() and len(number) <= _DIGITS for number in (start, end))
     return to == "base" or (before == after and numbers and int(end) < int(start))

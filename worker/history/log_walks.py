@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walks of a text log, put together from what its lines say; what is certain is given as events, in order.
+"""Reconstructs the walks in a text log from its parsed lines, and emits events, in order, as soon as they are certain.
 
-A log can hold several walks at once, when two workers wrote to it. A `done` does not say whose it is, so where several
-migrations run, it is kept until that is known; a time that cannot be known is None.
+A log can contain several concurrent walks, if two workers wrote to it. A `done` line does not say which walk it belongs
+to, so while several migrations run, it is kept until that is known. A duration that cannot be known is None.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from typing import Any
 from worker.history.log_steps import NAMES, NOT_OF_THE_TREE, Stage, Step, Walk, delta, is_down, seconds
 
 MAX_WALKS = 8
-"""Walks that are told apart in one log."""
+"""The maximum number of walks distinguished in one log."""
 
 MAX_EVENTS = 80_000
 MAX_BYTES = 40 << 20
-"""What one log gives at most, well within what `worker.untrusted` reads. What is over it is left out, and an error
-event says so."""
+"""The maximum number and total size (bytes) of the events from one log, well within what `worker.inputs.untrusted`
+reads. Further events are left out, and an error event says so."""
 
 Event = dict[str, Any]
 
 _MAX_STAGES = 100
-_UNTOLD = "log"  # the stage of a log that names none
+_UNTOLD = "log"  # the stage's name, if the log does not name any
 
 
 class Walks:
-    """All walks of a log. `line`, `at` and `now` are to be set before each call: the line's number, its instant as
-    an event has it, and as seconds that go on evenly.
+    """All walks in a log. Before each call, set `line`, `at` and `now`: the line's number, its time in the format of
+    events, and its time in steadily increasing seconds.
 
-    `events` are (number of the walk, event); who takes them empties the list. `full` is whether events are left out.
+    `events` are (number of the walk, event); the caller takes them and empties the list. `full` is whether events were
+    left out.
     """
 
     def __init__(self) -> None:
@@ -43,17 +44,17 @@ class Walks:
         self.at = ""
         self.now: float | None = None
         self._given = self._bytes = 0
-        self._period = 0  # one lies between two starts or ends of migrations: what is read in it belongs together
+        self._period = 0  # counts starts and ends of migrations: counters read in the same period belong together
         self._readings: dict[str, tuple[int, int]] = {}
-        self._ends: list[float | None] = []  # ends of which it is not clear yet whose they are
+        self._ends: list[float | None] = []  # times of ends that are not assigned to a walk yet
 
     @property
     def running(self) -> list[Walk]:
-        """The walks in which a migration runs."""
+        """The walks in which a migration is running."""
         return [walk for walk in self.all if walk.runs]
 
     def begin(self, from_: str, to: str, alone: bool = False) -> None:
-        """A migration begins; `alone` is that of the only walk there can be."""
+        """A migration begins; `alone` means that the log has only one walk."""
         walk = self.recent = self.recent if alone else self._walk_of(from_)
         self.settle(walk)
         self.tell_stage(walk)
@@ -69,7 +70,7 @@ class Walks:
         self.emit(walk, "begin", self.place(walk, kind=True))
 
     def done(self) -> None:
-        """A migration has ended well: the one that runs, or one of them."""
+        """A migration has succeeded: the one that is running, or one of several."""
         running = self.running
         if not running:
             return
@@ -80,7 +81,7 @@ class Walks:
                 self._end(walk)
 
     def measured(self, from_: str, to: str, took: float, counters: dict[str, int | None]) -> None:
-        """A migration has ended well, and this is what the worker has measured: one worker, hence one walk."""
+        """A migration has succeeded, with the worker's measurements. Only one worker writes such a log: one walk."""
         walk = self.recent
         if not walk.open or (walk.open.from_, walk.open.to) != (from_, to):
             self.begin(from_, to, alone=True)
@@ -92,18 +93,18 @@ class Walks:
         self.settle(walk)
 
     def reading(self, name: str, value: int) -> None:
-        """One of the server's counters has been read."""
+        """One of the server's counters was read."""
         self._readings[name] = (self._period, value)
         for walk in self.all:
             if walk.open and walk.open.ended and walk.open.period == self._period:
                 walk.open.after.setdefault(name, value)
 
     def gap(self) -> None:
-        """What is read from here on has nothing to do with what was read before."""
+        """Counters read from here on are not comparable with earlier ones: the server restarted, or lines are lost."""
         self._period += 1
 
     def pause(self, stage: Stage | None = None) -> None:
-        """A stage is over: what has not ended in it never will. With `stage`, that one begins."""
+        """A stage is over: its migrations that have not ended never will. `stage` is the one that begins, if any."""
         running = self.running
         for walk in self.all:
             if not walk.runs or len(running) == 1:
@@ -112,18 +113,18 @@ class Walks:
             self.stage = stage
 
     def cut(self) -> None:
-        """A piece of the log is missing: no migration of before it can be told to have ended behind it."""
+        """A part of the log is missing: later ends cannot be assigned to migrations that began before it."""
         self.gap()
         self._ends = []
         for walk in self.all:
             self.settle(walk)
 
     def left_behind(self, walk: Walk) -> bool:
-        """Whether nothing was heard of a walk since another began beside it."""
+        """Whether a walk has no lines since another one, which may continue it, began."""
         return any(other.follows == walk.number and walk.touched <= other.since for other in self.all)
 
     def at_version(self, version: str) -> Walk:
-        """The walk whose database is at a version, as it was asked."""
+        """The walk whose database is at this version, which the log reports."""
         if self._ends:
             for walk in self.running:
                 if walk.open and walk.open.to == version:
@@ -141,7 +142,7 @@ class Walks:
         source: tuple[str, int] = ("", 0),
         stage_known: bool = True,
     ) -> None:
-        """Something went wrong: with the migration that runs, or beside it. `source` is a file and a line in it."""
+        """Something has failed: the running migration, or something outside of one. `source` is (file, line)."""
         place = self.place(walk)
         if walk.open and walk.runs:
             passed = seconds(walk.open.begun, self.now)
@@ -157,12 +158,12 @@ class Walks:
         else:
             self.settle(walk)
             place = {"stage": self.stage.name} if stage_known and self.stage.name != _UNTOLD else {}
-            if code.startswith("version_") and walk.ended:  # found out behind a migration that had ended well
+            if code.startswith("version_") and walk.ended:  # found after a migration that had succeeded
                 place = {"stage": self.stage.name, "from": walk.ended[0], "to": walk.ended[1]}
         self.emit(walk, "error", {"code": code, "detail": detail, **place})
 
     def settle(self, walk: Walk) -> None:
-        """Nothing more can come of a walk's migration: give its end, when it has one."""
+        """Nothing more will be known of a walk's migration: emit its end, if it has ended."""
         step = walk.open
         if step is None:
             return
@@ -179,7 +180,7 @@ class Walks:
         walk.open = None
 
     def place(self, walk: Walk, kind: bool = False) -> Event:
-        """Where a walk is, in the words of an event; with the kind of its migration where that is asked for."""
+        """Where a walk is, as fields of an event: stage, from and to; with `kind`, the kind of its migration, too."""
         place: Event = {"stage": walk.stage.name if walk.stage else self.stage.name}
         if walk.open:
             place |= {"kind": walk.open.kind} if kind and walk.open.kind else {}
@@ -187,7 +188,7 @@ class Walks:
         return place
 
     def tell_stage(self, walk: Walk) -> None:
-        """Give the stage of what comes next in a walk, once."""
+        """Emit the current stage for a walk, unless that was done already."""
         stage = self.stage
         if walk.stage is stage:
             return
@@ -207,12 +208,12 @@ class Walks:
         if not any(walk.stages for walk in self.all):
             self.tell_stage(self.recent)
         for walk in self.all:
-            # the other one has gone on, so they ran side by side
+            # the other walk has gone on, so the two ran concurrently
             if walk.follows is not None and not self.left_behind(self.all[walk.follows]):
                 walk.follows = None
 
     def emit(self, walk: Walk, event: str, facts: Event, at: str = "") -> None:
-        """Give an event, as long as there is room for it; `at` is its instant when that is not now."""
+        """Emit an event, unless the limits are reached; `at` is its time, by default the current line's."""
         walk.touched = self.line
         if self.full:
             return
@@ -226,7 +227,7 @@ class Walks:
         self.events.append((walk.number, whole))
 
     def _walk_of(self, from_: str) -> Walk:
-        """The walk that a migration belongs to which begins from a version."""
+        """The walk that a migration from this version belongs to."""
         by_age = sorted(self.all, key=lambda walk: walk.touched, reverse=True)
         running = [walk for walk in by_age if walk.runs]
         before = [walk.open for walk in running if walk.open and walk.open.to == from_]
@@ -248,7 +249,7 @@ class Walks:
         return self.all[-1]
 
     def _end(self, walk: Walk) -> None:
-        """A walk's migration has ended, at one of the ends that have been seen and belong to none yet."""
+        """End a walk's migration, at one of the ends that are not assigned yet."""
         step, running = walk.open, len(self.running)
         assert step
         moment = self._ends[0] if len(self._ends) == 1 and not step.alike else None
@@ -256,5 +257,5 @@ class Walks:
         step.ended, step.seconds, step.at = True, seconds(step.begun, moment), self.at
         if step.kind not in NOT_OF_THE_TREE:
             walk.last = step.to
-        # readings are this migration's when nothing else has begun or ended since it began
+        # the counters are this migration's alone if nothing else has begun or ended since it began
         step.period = self._period if self._period == step.period + 1 else -1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of a log file, however it was compressed or encoded, in constant memory."""
+"""Reads the lines of a log file, in any supported compression and encoding, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from typing import IO, Protocol
 from worker.errors import UsageError
 
 MAX_LINE = 16 * 1024
-"""Bytes that are kept of one line; the rest of it is dropped."""
+"""The maximum length of a line, in bytes; the rest of the line is dropped."""
 
 MAX_LOG = 16 << 30
-"""Bytes that are read of one log, after unpacking: so that a small file that unpacks to anything comes to an end."""
+"""The maximum number of uncompressed bytes read from one log, as a guard against decompression bombs."""
 
 _CHUNK = 256 * 1024
-_MEMORY = 256 << 20  # what unpacking may take
+_MEMORY = 256 << 20  # bytes that a decompressor may use
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 @dataclass
 class Condition:
-    """What is to say of a log as a file. `cut` is why not all of it could be read, or ""; `bytes` are unpacked."""
+    """How reading a log file went. `cut` is why it could not be read to its end, or ""; `bytes` counts uncompressed
+    bytes."""
 
     bytes: int = 0
     cut: str = ""
@@ -47,12 +48,12 @@ class _Unpacker(Protocol):
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[IO[bytes]]:
-    """The log of that name; ``-`` is stdin. Raises UsageError when it cannot be opened."""
+    """Open the log of that name; ``-`` is stdin. Raises UsageError if it cannot be opened."""
     if name == "-":
         yield sys.stdin.buffer
         return
     try:
-        stream = open(name, "rb")  # noqa: SIM115 - what is raised while it is used is not about opening it
+        stream = open(name, "rb")  # noqa: SIM115 - errors while it is used must not be caught here
     except OSError as error:
         raise UsageError(f"{name}: cannot be read ({error.strerror})") from error
     with stream:
@@ -60,10 +61,10 @@ def opened(name: str) -> Iterator[IO[bytes]]:
 
 
 def lines(stream: IO[bytes], condition: Condition) -> Iterator[bytes]:
-    """The lines of a log in UTF-8, without their ends. A compressed log is known by its content, not by its name.
+    """The lines of a log in UTF-8, without line ends. Compression is detected by content, not by name.
 
-    A log that breaks off or is damaged gives what comes before; `condition` says so. Raises UsageError for one that
-    cannot be unpacked here at all.
+    If a log is truncated or damaged, yields the lines before that, and `condition` says so. Raises UsageError if it
+    cannot be decompressed on this machine.
     """
     rest, dropping = b"", False
     for chunk in _decoded(_unpacked(stream, condition), condition):
@@ -119,7 +120,7 @@ def _chained(first: bytes, stream: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Gunzip:
-    """zlib's decompressor with the interface of bz2's and lzma's."""
+    """zlib's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
@@ -143,7 +144,7 @@ def _unpacker(kind: str) -> _Unpacker:
 
 
 def _inflated(kind: str, source: Iterator[bytes], condition: Condition) -> Iterator[bytes]:
-    """All members of a compressed file, never more than a chunk at a time."""
+    """Decompress all members of a file, at most one chunk at a time."""
     unpacker = _unpacker(kind)
     for data in source:
         while True:
@@ -163,7 +164,7 @@ def _inflated(kind: str, source: Iterator[bytes], condition: Condition) -> Itera
 
 
 def _zstd(first: bytes, stream: IO[bytes], condition: Condition) -> Iterator[bytes]:
-    """What the program zstd makes of it: the standard library cannot. It reads the file itself, hence not stdin."""
+    """Decompress with the program zstd. It reads from the open file, which must be seekable, so not from stdin."""
     try:
         stream.seek(0)
         number = stream.fileno()
@@ -182,7 +183,7 @@ def _zstd(first: bytes, stream: IO[bytes], condition: Condition) -> Iterator[byt
         assert process.stdout
         try:
             yield from _chained(process.stdout.read(_CHUNK), process.stdout)
-        except BaseException:  # who reads has had enough
+        except BaseException:  # such as GeneratorExit, when the caller stops reading
             process.kill()
             raise
     if process.returncode:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A walk's text log, of the first turbo-hipster or our own, as the events of `walk-<dataset>.jsonl` (docs/history.md).
+"""Converts a walk's text log, of the first turbo-hipster or of this version, to the events of `walk-<dataset>.jsonl`
+(docs/history.md).
 
-A log is text that anybody could have written, so what comes of it is no evidence: it tells what the log says. What it
-does not say is left out or None, never guessed. Memory does not grow with the log.
+Anybody could have written a log, so the events are no evidence: they only repeat what the log says. What it does not
+say is left out or None, never guessed. Memory use does not depend on the size of the log.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _MAX_DETAIL = 4000
 
 
 class LogReader:
-    """Takes a log line by line; gives (number of the walk, event), each as soon as it is certain.
+    """Takes a log line by line; returns (number of the walk, event) pairs, each as soon as it is certain.
 
-    Of the log as a whole: `unknown` lines were not understood, `cuts` are places where it says that something is left
-    out; `server` is the database server's version and flavour, where it is told.
+    For the whole log: `unknown` counts lines that were not understood, `cuts` counts places where the log says that
+    something is left out; `server` is the database server's version and flavour, "" if the log does not have them.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class LogReader:
 
     @property
     def full(self) -> bool:
-        """Whether the log has more than is taken of it."""
+        """Whether the log has more events than the limits allow."""
         return self._walks.full
 
     def take(self, line: bytes) -> list[tuple[int, Event]]:
@@ -91,7 +92,7 @@ class LogReader:
 
     def _on_step(self, from_: str, to: str, done: str) -> None:
         if self._ours and self._walks.running and not self._lost:
-            return  # the worker says nothing while a migration runs, so the migration has
+            return  # printed by the migration: the worker logs nothing while one runs
         self._lost = False
         self._walks.begin(from_, to, alone=self._ours)
         self._begin_anew()
@@ -99,7 +100,7 @@ class LogReader:
             self._on_done(done)
 
     def _on_done(self, _: str) -> None:
-        if not self._ours:  # in ours, the worker's own line says it: the migration's process can print anything
+        if not self._ours:  # this version's logs have a line of the worker; a migration's process can print anything
             self._walks.done()
 
     def _on_measured(self, from_: str, to: str, seconds: str, counters: str) -> None:
@@ -219,7 +220,7 @@ class LogReader:
 
     def _on_cut(self, _: str) -> None:
         self.cuts += 1
-        if self._ours:  # the worker names what it has measured, behind the cut, too
+        if self._ours:  # after the cut, the worker's lines still name the migrations that it has measured
             self._lost = True
         else:
             self._walks.cut()
@@ -234,12 +235,12 @@ class LogReader:
             self.unknown += 1
 
     def _end_error(self) -> None:
-        """The worker's own error, when all of its lines have been taken."""
+        """Handle an error that the worker has logged, once all of its lines were taken."""
         if self._error is None:
             return
         (code, details, _), self._error = self._error, None
         detail = "\n".join(details).rstrip()[:_MAX_DETAIL]
-        # the worker names a stage when it has begun; before that, what fails is of a stage that is not known
+        # the worker logs a stage's name once it has begun; a failure before that is in an unknown stage
         self._walks.fail(self._walks.recent, None, code, detail, stage_known=not self._walks.stage.over)
 
 
