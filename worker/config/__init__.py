@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration and the dataset files that operators write: read once, checked completely, frozen.
+"""The configuration and the dataset files that operators write: read once, checked completely, then immutable.
 
-Imports `inputs`, `logs` and `request`; whatever comes after it may import it.
+Imports `inputs`, `logs` and `request`; all later packages may import it.
 """
 
 from worker.config.config import GATE_PLUGIN, UNCONFINED, Config, JobEntry, default_ansible_dir, load

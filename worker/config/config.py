@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: read once, checked completely, and from then on frozen.
+"""The configuration: read once, checked completely, then immutable.
 
 The keys of existing installations keep their names and meaning. docs/configuration.md describes every key.
 """
@@ -32,7 +32,7 @@ DEFAULT_PATH = Path("/etc/turbo-hipster/config.json")
 BUBBLEWRAP, UNCONFINED = "bubblewrap", "none"
 SANDBOX_CHOICES = (BUBBLEWRAP, UNCONFINED)
 KEEP_CHOICES = ("never", "failed", "always")
-_FIXED = ("jobs_working_dir", "debug_log", "status_socket")  # what a worker that runs has open
+_FIXED = ("jobs_working_dir", "debug_log", "status_socket")  # what a running worker keeps open
 _CONF_D_SUFFIXES = (".json", ".yaml", ".yml")
 _LONGEST = 7 * 24 * 3600
 
@@ -43,7 +43,7 @@ KEYS = (
     "upload_time_limit", "keep_job_dirs", "sandbox", "slots", "sensors", "status_socket", "log_format", "log_max_bytes",
     "metrics",
 )  # fmt: skip
-"""The keys of a configuration."""
+"""The top-level keys of a configuration."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Config:
         return self.sandbox != UNCONFINED
 
     def job(self, name: str) -> JobEntry | None:
-        """The entry of the job, or None."""
+        """The entry of the job, or None if there is no such job."""
         return next((entry for entry in self.jobs if entry.name == name), None)
 
     def writable_dirs(self) -> dict[str, tuple[Path, int]]:
-        """The folders that the worker writes to and may make: key of the configuration -> (folder, mode)."""
+        """The folders that the worker writes to and may create: key of the configuration -> (folder, mode)."""
         dirs = {
             "jobs_working_dir": (self.jobs_working_dir, 0o700),
             "git_working_dir": (self.git_working_dir, 0o755),
@@ -97,7 +97,8 @@ class Config:
         return dirs
 
     def while_running(self, old: "Config") -> tuple["Config", list[str]]:
-        """This one as a worker that runs with `old` can use it, and the keys that only a restart changes."""
+        """This configuration, for a worker running with `old`: keys that need a restart keep their old values. Also
+        returns the names of those keys whose values differ."""
         fixed: dict[str, Any] = {name: getattr(old, name) for name in _FIXED}
         waiting = [name for name, value in fixed.items() if getattr(self, name) != value]
         server = replace(old.zuul_server, origin=self.zuul_server.origin)
@@ -107,13 +108,13 @@ class Config:
         return replace(self, zuul_server=server, monitoring=old.monitoring, **fixed), waiting
 
     def prepare(self) -> None:
-        """Make the folders of `writable_dirs()` that are missing; ConfigError for one that cannot be used."""
+        """Create the missing folders of `writable_dirs()`. Raises ConfigError for one that cannot be used."""
         for key, (folder, mode) in self.writable_dirs().items():
             prepare_dir(self.path, key, folder, mode)
 
 
 def prepare_dir(path: Path, key: str, folder: Path, mode: int) -> None:
-    """Make one folder when it is missing, and write to it once; ConfigError(path, key) when that fails."""
+    """Create one folder if it is missing, and test that it is writable. Raises ConfigError(path, key)."""
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -124,7 +125,7 @@ def prepare_dir(path: Path, key: str, folder: Path, mode: int) -> None:
 
 
 def default_ansible_dir() -> Path:
-    """The folder with playbooks, roles and inventory: this source checkout, else where the wheel put them."""
+    """The folder with playbooks, roles and inventory: this source checkout, or where the wheel has installed them."""
     checkout = Path(__file__).resolve().parent.parent.parent
     if (checkout / "playbooks").is_dir():
         return checkout
@@ -134,8 +135,7 @@ def default_ansible_dir() -> Path:
 def load(path: Path) -> Config:
     """Read and check the configuration at `path` and the files of its `conf_d`.
 
-    Makes no folder: that is what `Config.prepare()` is for. Raises ConfigError, which names the file and
-    the key.
+    Creates no folders; `Config.prepare()` does. Raises ConfigError, which names the file and the key.
     """
     path = path.absolute()
     merged = MergedDocument(path, frozenset({"plugins", "jobs"}))
@@ -164,12 +164,12 @@ def _conf_d_files(merged: MergedDocument) -> list[Path]:
 
 
 def _absolute(base: Path, text: str) -> Path:
-    # No resolve(): a symbolic link that the operator will point elsewhere later must stay one.
+    # No resolve(): the operator may change the target of a symbolic link later.
     return Path(base, os.path.expanduser(text))
 
 
 def _socket_name(path: Path) -> str:
-    # of its own for each configuration, also for those that share their folders
+    # unique for each configuration, even if several share their folders
     return f"{path.stem}-{hashlib.sha256(bytes(path)).hexdigest()[:8]}.sock"
 
 
@@ -178,7 +178,7 @@ def _readable_dir(folder: Path) -> bool:
 
 
 class _Reader:
-    """Takes the keys out of the merged document, in the order in which they depend on each other."""
+    """Takes the keys out of the merged document, in the order of their dependencies."""
 
     def __init__(self, path: Path, top: Section) -> None:
         self.path = path
@@ -192,7 +192,7 @@ class _Reader:
         config = Config(
             path=self.path,
             zuul_server=zuul_server.read(self.top.section("zuul_server"), self._optional_path),
-            monitoring=monitoring.read(self.top),  # looks for debug_log, which the next one takes
+            monitoring=monitoring.read(self.top),  # before debug_log is taken, as it tests for that key
             debug_log=self._optional_path(self.top, "debug_log"),
             jobs_working_dir=jobs_dir,
             git_working_dir=self._path(self.top, "git_working_dir", jobs_dir.parent / "git"),

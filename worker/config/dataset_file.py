@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one dataset's file may say (docs/datasets.md), read and checked completely."""
+"""The file that describes one dataset (docs/datasets.md), read and checked completely."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LIMITS = tuple(counter.limit for counter in MEASURED)
 """The limits that a dataset can set."""
 
 WARN_ONLY = "warn_only"
-"""The key of a limit that says that going over it is reported, and does not fail the job."""
+"""The key in a limit's table: exceeding the limit is reported, but does not fail the job."""
 SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
 PART = ("database", "seed_data", "character_set", "collation", "expect")
 SERVER = ("host", "port", "socket", "user", "password_file")
 EXPECT = ("tables", "rows", "size", "sha256")
-"""What can be said of a dump, to know whether it is whole."""
+"""The keys of `expect`: the properties by which a complete dump is recognised."""
 WAIVER = ("migration", "limit", "reason", "bug")
 KNOWN = (
     "project", "type", "db_user", "db_pass", *PART, "databases", "tags", "server", "preloaded", "reset",
@@ -46,9 +46,9 @@ _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset. `name` is the profile's, "" for the only one; `seed` its dump, None without one.
+    """One database of a dataset. `name` is its name in the profile, "" for the only one; `seed` is its dump, or None.
 
-    `character_set` and `collation` are what the database is made with, "" for the dump's own.
+    The database is created with `character_set` and `collation`; "" means those of the dump.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ExternalServer:
-    """An external database server, and the account that jobs are prepared with on it."""
+    """An external database server, and the account used to prepare jobs on it."""
 
     host: str
     port: int
@@ -70,7 +70,7 @@ class ExternalServer:
 
     @property
     def place(self) -> str:
-        """Its address, for messages."""
+        """The server's address, for messages."""
         return self.socket or f"{self.host}:{self.port}"
 
 
@@ -78,9 +78,9 @@ class ExternalServer:
 class Dataset:
     """A dataset.
 
-    `parts` are its databases. `limits` maps a name of LIMITS to its table: ``default``, ``<database>:default`` and
-    ``from->to`` with numbers, and WARN_ONLY. `server` is None for private servers; with `preloaded` its databases
-    are on the server for good, and `reset` is the operator's command that makes them the seed's again.
+    `parts` are its databases. `limits` maps a name in LIMITS to its table: ``default``, ``<database>:default`` and
+    ``from->to`` with numbers, and WARN_ONLY. `server` is None for private servers. With `preloaded`, the databases are
+    on the server permanently, and the operator's command `reset` restores their seed after each job.
     """
 
     name: str
@@ -175,7 +175,7 @@ def _preloaded(top: Section, server: ExternalServer | None) -> tuple[bool, tuple
 
 
 def _account(top: Section, server: ExternalServer | None) -> tuple[str, str]:
-    """The user and password of jobs on a private server."""
+    """The user name and password that jobs use on a private server."""
     if server:
         for key in ("db_user", "db_pass"):
             if top.has(key):
@@ -239,7 +239,7 @@ def _charset(given: Section, key: str) -> str:
 
 
 def _check_expected(expected: Section) -> None:
-    """Check what is said of a dump, to know whether it is whole."""
+    """Check the section `expect`, the properties of a complete dump."""
     expected.expect(*EXPECT)
     if not expected.names():
         raise expected.error("", f"must have some of {', '.join(EXPECT)}", "say what the dump brings, or take it out")

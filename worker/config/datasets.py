@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The datasets that an operator has put beside their dumps (docs/datasets.md), and which of them a job tests."""
+"""Finds the datasets that an operator has set up (docs/datasets.md), and selects those that a job tests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["LIMITS", "SUFFIXES", "Dataset", "ExternalServer", "find", "load", "n
 
 
 def find(datasets_dir: Path) -> list[Path]:
-    """The files of all datasets below a folder: `<name>.json` and `<name>/config.json`, by name.
+    """The files of all datasets in a folder: `<name>.json` and `<name>/config.json`, sorted by name.
 
-    Raises DatasetError when the folder cannot be read.
+    Raises DatasetError if the folder cannot be read.
     """
     try:
         entries = sorted(datasets_dir.iterdir())
@@ -28,7 +28,7 @@ def find(datasets_dir: Path) -> list[Path]:
         if entry.name.startswith("."):
             continue
         file = entry if entry.suffix == ".json" and os.path.isfile(entry) else entry / "config.json"
-        # one that this user may not see is found all the same: reading it says what is wrong
+        # include a folder that this user may not enter: reading its dataset reports the reason
         if os.path.isfile(file) or (os.path.isdir(entry) and not os.access(entry, os.X_OK)):
             files.append(file)
     return files
@@ -37,11 +37,11 @@ def find(datasets_dir: Path) -> list[Path]:
 def select(
     datasets_dir: Path, project: str, wanted: Collection[str] | None = None
 ) -> tuple[list[Dataset], list[DatasetError]]:
-    """The datasets of a project, by name, and what is wrong with those of its that cannot be read.
+    """The datasets of a project, sorted by name, and the errors of those that cannot be read.
 
-    With `wanted` only those that have one of these names or tags. A file so broken that its project cannot be known
-    counts only when nothing else is there: one draft must not stop every project. `th check` names it. Raises
-    DatasetError when the folder cannot be read.
+    `wanted` limits them to datasets with one of these names or tags. If a file is so broken that its project is
+    unknown, its error is returned only if no dataset was found: one draft must not stop every project. `th check`
+    reports it in any case. Raises DatasetError if the folder cannot be read.
     """
     chosen: dict[str, Dataset] = {}
     errors: list[DatasetError] = []
@@ -65,13 +65,13 @@ def select(
 
 
 def unknown(datasets_dir: Path, wanted: Collection[str] | None) -> list[str]:
-    """Those of the wanted that are neither a name nor a tag of any dataset in the folder. Raises DatasetError."""
+    """The wanted words that are neither a name nor a tag of any dataset in the folder. Raises DatasetError."""
     known = set().union(*(_words(path) for path in find(datasets_dir)))
     return [word for word in wanted or () if word not in known]
 
 
 def _words(path: Path) -> set[str]:
-    """What a dataset can be chosen by, also when it is broken: its name and its tags."""
+    """The words that select a dataset, its name and its tags, even if its file has errors."""
     tags = _raw(path).get("tags")
     return {name_of(path), *(tag for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, str))}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datasets a job tests, and what is in the way."""
+"""Selects the datasets that a job tests, and reports problems with them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from worker.errors import DatasetError
 from worker.request import Request
 
 Report = Callable[[str, str, str], None]
-"""Takes what is in the way: a code, what it is, and the dataset that it is about ("" for none)."""
+"""Called with each problem: its code, its detail, and the name of the dataset ("" for none)."""
 
 
 def choose(
     config: Config, entry: JobEntry, request: Request, report: Report
 ) -> list[datasets.Dataset] | None:
-    """The datasets that the job has to test, without those that cannot be read; None when it tests none."""
+    """The readable datasets that the job has to test; problems are reported. None if the job does not test datasets."""
     if entry.datasets_dir is None:
         return None
     profile = config.projects_dir / f"{request.project}.yaml"

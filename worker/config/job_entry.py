@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entry of `plugins` or `jobs` in the configuration: a job that the worker takes, and what it tests."""
+"""An entry of `plugins` or `jobs` in the configuration: a job that the worker takes, and the datasets that it tests."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from worker.config import plugin_options
 from worker.inputs.documents import Section
 
 ALL = "all"
-"""The value of `datasets`, and of a pipeline, that stands for every dataset of the project."""
+"""The value of `datasets`, and of a pipeline, that selects all datasets of the project."""
 
 GATE_PLUGIN = "gate_real_db_upgrade"
 _PLUGIN_NAME = re.compile(r"[a-z0-9_]{1,64}")
@@ -23,8 +23,8 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}")
 class JobEntry:
     """A job that the worker takes as `build:<name>`. `options` are the plugin's own keys, unchanged.
 
-    `datasets` are the names and tags of the datasets that it tests, None for all; `pipelines` says the same for
-    jobs of these pipelines.
+    `datasets` are the names and tags of the datasets that it tests, None for all; `pipelines` overrides that for
+    single pipelines.
     """
 
     name: str
@@ -41,8 +41,8 @@ class JobEntry:
 
 @dataclass(frozen=True)
 class EntryContext:
-    """What reading an entry needs: the folder with the plugins, a function that makes the path of a key absolute, and
-    the names of the jobs that were read before."""
+    """What is needed to read an entry: the folder with the plugins, a function that returns the absolute path in a key,
+    and the names of the jobs read so far."""
 
     playbooks: Path
     path_of: Callable[[Section, str], Path]
@@ -50,7 +50,7 @@ class EntryContext:
 
 
 def read_plugin(section: Section, context: EntryContext) -> JobEntry:
-    """An entry of `plugins`, where the job stands under `function` or `job`. Raises ConfigError."""
+    """Read an entry of `plugins`, which has the job's name in `function` or `job`. Raises ConfigError."""
     function, job = section.has("function"), section.has("job")
     if function and job:
         raise section.error("job", "says the same as function", "keep one of the two")
@@ -58,7 +58,7 @@ def read_plugin(section: Section, context: EntryContext) -> JobEntry:
 
 
 def read_entry(section: Section, context: EntryContext, job_key: str = "name", plugin_key: str = "plugin") -> JobEntry:
-    """An entry of `jobs`, or of `plugins` with its own names of the keys. Raises ConfigError."""
+    """Read an entry of `jobs`, or of `plugins`, where the keys have other names. Raises ConfigError."""
     plugin = _plugin_name(section, context.playbooks, plugin_key)
     name = section.text(job_key).removeprefix("build:")
     if not _JOB_NAME.fullmatch(name):
@@ -72,7 +72,7 @@ def read_entry(section: Section, context: EntryContext, job_key: str = "name", p
         raise section.error("datasets_dir", problem, "make it, or correct the path")
     datasets: tuple[str, ...] | None = None
     pipelines: dict[str, tuple[str, ...] | None] = {}
-    if datasets_dir:  # otherwise these are keys of the plugin, like any other
+    if datasets_dir:  # otherwise these keys are options of the plugin
         datasets = _words(section, "datasets", ALL)
         chosen = section.section("pipelines", {})
         pipelines = {pipeline: _words(chosen, pipeline) for pipeline in chosen.names()}
@@ -93,7 +93,7 @@ def _plugin_name(section: Section, playbooks: Path, key: str) -> str:
 
 
 def _words(section: Section, name: str, default: str | None = None) -> tuple[str, ...] | None:
-    """A list of names and tags of datasets; None for ALL."""
+    """Read a list of dataset names and tags; None stands for ALL."""
     words = section.value(name, default)
     if words == ALL:
         return None

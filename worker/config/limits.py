@@ -11,17 +11,17 @@ from worker.counters import MEASURED
 from worker.inputs import untrusted as safe
 
 SCHEMA, DATA, DOWNGRADE, AROUND = "schema", "data", "downgrade", "around"
-"""The kinds of migrations: an upgrade, a command that moves data, a downgrade; and what a stage's code does outside of
-its migrations."""
+"""The kinds of migrations: an upgrade, a command that moves data, a downgrade, and changes that a stage's code makes
+outside of its migrations."""
 
 _KINDS = (SCHEMA, DATA, DOWNGRADE, AROUND)
 _NAMED = (DATA, AROUND)
-"""The kinds without a revision that they lead from: the kind takes its place."""
+"""The kinds that have no `from` revision; their `from` is the name of the kind."""
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """An accepted excess of one migration (see `keys_of`), for one limit's key or "" for all."""
+    """Excuses one migration (a key as in `keys_of`) for exceeding one limit, or any if `limit` is ""."""
 
     migration: str
     limit: str
@@ -30,15 +30,15 @@ class Waiver:
 
     @property
     def why(self) -> str:
-        """The reason and the bug, in one line."""
+        """The reason and the bug, on one line."""
         return f"{self.reason} ({self.bug})" if self.bug else self.reason
 
 
 def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
     """The keys that apply to a migration, the most specific first.
 
-    ``schema a->b`` applies to that kind alone. Without a kind, ``data->…`` and ``around->…`` apply to those kinds, even
-    if a change names revisions like that, and all other keys to upgrades and downgrades.
+    ``schema a->b`` applies to that kind only. Without a kind, ``data->…`` and ``around->…`` apply to those kinds only,
+    even if a change has revisions of that name; all other keys apply to upgrades and downgrades.
     """
     step = f"{from_}->{to}"
     if not kind:
@@ -50,16 +50,16 @@ def keys_of(from_: str, to: str, kind: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DatasetLimits:
-    """All limits of a dataset: `tables` by key; those in `warn_only` are reported but fail nothing."""
+    """All limits of a dataset: `tables` by key of the limit; exceeding one in `warn_only` does not fail the job."""
 
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     warn_only: frozenset[str] = frozenset()
     waivers: tuple[Waiver, ...] = ()
 
     def allowed(self, key: str, from_: str, to: str, kind: str = "") -> float | None:
-        """A migration's limit; None when there is none.
+        """A migration's limit; None if there is none.
 
-        Its own limit applies, else that of its database (``api:default``), else ``default``.
+        The migration's own limit takes precedence, then that of its database (``api:default``), then ``default``.
         """
         table = self.tables.get(key, {})
         database, colon, _ = (from_ if to == "base" else to).partition(":")
@@ -70,24 +70,24 @@ class DatasetLimits:
         return None
 
     def of_databases(self, key: str) -> dict[str, float]:
-        """The defaults of single databases, by their name."""
+        """The defaults for single databases, by database name."""
         end = ":default"
         return {name.removesuffix(end): limit for name, limit in self._table(key) if name.endswith(end)}
 
     def of_migrations(self, key: str) -> dict[str, float]:
-        """The limits of single migrations, by ``from->to``."""
+        """The limits for single migrations, by ``from->to``."""
         return {name: limit for name, limit in self._table(key) if "->" in name}
 
     def _table(self, key: str) -> list[tuple[str, float]]:
         return list(self.tables.get(key, {}).items())
 
     def waivers_of(self, from_: str, to: str, kind: str = "") -> tuple[Waiver, ...]:
-        """The waivers for a migration."""
+        """The waivers that apply to a migration."""
         keys = keys_of(from_, to, kind)
         return tuple(waiver for waiver in self.waivers if waiver.migration in keys)
 
     def excuse(self, key: str, from_: str, to: str, kind: str = "") -> str:
-        """Why a migration's excess over a limit does not count; "" when it does."""
+        """Why it does not count that a migration exceeds a limit; "" if it does."""
         for waiver in self.waivers_of(from_, to, kind):
             if waiver.limit in ("", key):
                 return f"waived: {waiver.why}"
@@ -95,7 +95,7 @@ class DatasetLimits:
 
 
 def read(limits: object, waivers: object) -> tuple[DatasetLimits, int]:
-    """The limits and waivers of `dataset-<name>.json`, and how many of its entries cannot be understood."""
+    """The limits and waivers in `dataset-<name>.json`, and the number of invalid entries."""
     tables: dict[str, dict[str, float]] = {}
     warn_only: set[str] = set()
     unusable = int(limits is not None and not isinstance(limits, dict))
@@ -116,7 +116,7 @@ def read(limits: object, waivers: object) -> tuple[DatasetLimits, int]:
 
 
 def _waiver(item: Mapping[str, Any]) -> Waiver | None:
-    """A waiver; None without its migration or its reason, or for a limit that there is not: it must not waive all."""
+    """Read a waiver; None if it has no migration or reason, or if its limit is unknown (which must not waive all)."""
     migration, limit = safe.version(item.get("migration")), item.get("limit", "")
     reason = safe.text(item.get("reason"), safe.MAX_NAME)
     if not migration or not reason or limit not in ("", *(counter.limit for counter in MEASURED)):
@@ -125,5 +125,5 @@ def _waiver(item: Mapping[str, Any]) -> Waiver | None:
 
 
 def plain(value: float) -> str:
-    """A number as people write it: ``1,234,567``, ``61.25``."""
+    """A number formatted for people: ``1,234,567``, ``61.25``."""
     return f"{value:,.3f}".rstrip("0").rstrip(".")

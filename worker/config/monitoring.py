@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of the configuration that say how the worker is seen from outside: the form of its log, its metrics."""
+"""The keys of the configuration for the log and the metrics."""
 
 import contextlib
 import socket
@@ -16,9 +16,9 @@ _LEAST_BYTES, _MOST_BYTES = 64 * 1024, 1 << 40
 
 @dataclass(frozen=True)
 class Monitoring:
-    """`log_format` is one of `logs.FORMS`. `log_max_bytes` 0: the log is rotated by another program.
+    """`log_format` is one of `logs.FORMS`. `log_max_bytes` 0 means that another program rotates the log.
 
-    `metrics_port` 0: there are no metrics; `metrics_host` is the address that they are served at.
+    `metrics_host` and `metrics_port` are the address of the metrics; port 0 means none.
     """
 
     log_format: str
@@ -27,14 +27,14 @@ class Monitoring:
     metrics_port: int
 
     def changed(self, old: "Monitoring") -> list[str]:
-        """The keys that are not as in `old`; all of them need a restart."""
+        """The keys whose values differ from `old`; all of them need a restart."""
         keys = {"log_format": "log_format", "log_max_bytes": "log_max_bytes", "metrics_host": "metrics.host",
                 "metrics_port": "metrics.port"}  # fmt: skip
         return [key for name, key in keys.items() if getattr(self, name) != getattr(old, name)]
 
 
 def read(top: Section) -> Monitoring:
-    """Take the keys out of the document. Raises ConfigError."""
+    """Read the keys from the document. Raises ConfigError."""
     section = top.section("metrics", {})
     host = section.text("host", "127.0.0.1")
     if not zuul_server.HOST.fullmatch(host):
@@ -51,14 +51,14 @@ def read(top: Section) -> Monitoring:
 
 
 def url(host: str, port: int) -> str:
-    """Where the metrics of a worker are."""
+    """The URL of a worker's metrics."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
 
 
 def demand(path: Path, keys: Monitoring) -> None:
-    """ConfigError, about the file at `path`, when the metrics cannot be served where the configuration wants them.
+    """Raise ConfigError, about the file at `path`, if the metrics cannot be served at the configured address.
 
-    For a worker that goes to the background: afterwards, nobody would see it.
+    A worker calls it before it goes to the background, where nobody would see the error.
     """
     host, port = keys.metrics_host, keys.metrics_port
     if not port:
@@ -74,6 +74,6 @@ def demand(path: Path, keys: Monitoring) -> None:
 
 
 def taken(path: Path, host: str, port: int, error: Exception) -> ConfigError:
-    """The error of an address that cannot be listened to."""
+    """The error for an address that cannot be listened on."""
     problem = f"{host}:{port} cannot be listened to ({getattr(error, 'strerror', '') or error})"
     return ConfigError(path, "metrics", problem, "use another port or host, or port 0 for no metrics")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of a plugin's jobs, where the plugin says which they are: its `options.yaml`, beside its `run.yaml`."""
+"""A plugin's own keys of a job, as declared in the plugin's `options.yaml`, next to its `run.yaml`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 2**53
 
 
 def read(section: Section, plugin: Path) -> dict[str, Any]:
-    """The plugin's own keys of a job, checked; of a plugin in `plugin` that does not name any, all that are left.
+    """Check the plugin's own keys of a job; if the plugin in the folder `plugin` declares none, return all other keys.
 
     Raises ConfigError, about the job or about the plugin's file.
     """
@@ -69,7 +69,7 @@ def _value(section: Section, name: str, about: Mapping[str, Any]) -> Any:
 
 
 def _program(section: Section, name: str, text: str) -> str:
-    """A path in the checkout, or an absolute one of a program that can be run here."""
+    """A path in the checkout, or the absolute path of a program that is executable on this machine."""
     path = PurePosixPath(text)
     if path.is_absolute():
         if not (os.path.isfile(text) and os.access(text, os.X_OK)):

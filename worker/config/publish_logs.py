@@ -14,16 +14,16 @@ from worker.inputs.documents import Section
 
 LOCAL = "local"
 TASKS = Path("roles") / "upload_logs" / "tasks"
-"""Where the role has one task file for each type, below `ansible_dir`."""
+"""The role's folder with one task file for each type, relative to `ansible_dir`."""
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True)
 class PublishLogs:
-    """Where results go. The task file of its `type` puts them there.
+    """Where results are published, by the task file for `type`.
 
-    `path` is a folder of this machine, None where there is none. `prepend_url` is what people read below it, and ends
-    with a slash; "" where only the task file knows it. `options` are the type's own keys, unchanged.
+    `path` is a folder on this machine, or None. `prepend_url` is the base URL of the results, with a slash at the end;
+    "" if only the task file knows it. `options` are the type's own keys, unchanged.
     """
 
     type: str
@@ -33,10 +33,10 @@ class PublishLogs:
 
 
 def read(section: Section, ansible_dir: Path, path_of: Callable[[Section, str], Path]) -> PublishLogs:
-    """The checked section; `path_of` makes an absolute path of a key. Raises ConfigError."""
+    """Read and check the section; `path_of` returns the absolute path in a key. Raises ConfigError."""
     kind = section.text("type", LOCAL)
     _check_type(section, kind, ansible_dir / TASKS)
-    if kind == LOCAL:  # the role's own, so its keys are known
+    if kind == LOCAL:  # part of the role, so its keys are known
         section.expect("type", "path", "prepend_url")
     path = path_of(section, "path") if kind == LOCAL or section.has("path") else None
     url = section.text("prepend_url", f"file://{path}/" if path else "")
@@ -52,7 +52,7 @@ def _check_type(section: Section, kind: str, tasks: Path) -> None:
     if kind in there and _NAME.fullmatch(kind):
         return
     if kind == LOCAL and not there and not os.path.isfile(tasks / "publish_local.yaml"):
-        return  # an older copy of the role, which knows no types
+        return  # an older copy of the role, without types
     files = ", ".join(f"publish_{name}.yaml" for name in there) or "none"
     name = f"publish_{kind if _NAME.fullmatch(kind) else '<type>'}.yaml"
     raise section.error("type", f"{kind!r} is not available", f"{tasks} has {files}; write {name}, or use one of them")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a worker takes on: the keys `slots` and `sensors` of the configuration."""
+"""The load that a worker accepts: the keys `slots` and `sensors` of the configuration."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from worker.inputs.documents import Section
 
 MOST_SLOTS = 64
-"""How many jobs may run at once."""
+"""The maximum number of slots, and so of concurrent jobs."""
 
 _CORES_EACH, _BYTES_EACH = 2, 4 * 1024**3
 _SIZE = re.compile(r"(\d{1,9})([KMGT]?)")
@@ -18,7 +18,7 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 @dataclass(frozen=True)
 class SensorLimits:
-    """When no job is taken: below so many bytes free (disk, memory), above so much load a core. 0: never."""
+    """No job is taken below these free bytes (disk, memory) or above this load per core. 0 turns a limit off."""
 
     disk_free: int
     memory_free: int
@@ -26,14 +26,14 @@ class SensorLimits:
 
 
 def default_slots() -> int:
-    """A job for every two cores and every 4 GiB of memory, whichever are fewer: what one job's limits let it use."""
+    """One slot for every two cores or 4 GiB of memory, whichever gives fewer: one job's limits allow it that much."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = min(len(os.sched_getaffinity(0)) // _CORES_EACH, memory // _BYTES_EACH)
     return max(1, min(fitting, MOST_SLOTS))
 
 
 def read_sensors(section: Section) -> SensorLimits:
-    """The section `sensors`. Raises ConfigError."""
+    """Read the section `sensors`. Raises ConfigError."""
     limits = SensorLimits(_size(section, "disk_free", "2G"), _size(section, "memory_free", "512M"), _load(section))
     section.done()
     return limits

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a database server that a dataset may name: a checked list, with the values that each may have.
+"""The database server settings that a dataset may have, with the valid values of each.
 
-The playbooks read a dataset's file by themselves: `th_dataset.settings` of the role restore_datasets is a link to this
-module, so that there is one list. It uses the standard library only.
+The playbooks read a dataset's file themselves: `th_dataset.settings` of the role restore_datasets is a link to this
+module, so that both use the same list. It needs the standard library only.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KEYS = ("server_settings", "server_settings_file")
-"""The keys of a dataset that name settings."""
+"""The keys of a dataset that contain settings."""
 
 PRINTED_LIMIT = 256 << 10
-"""Characters of what a client has printed."""
+"""The maximum length of a client's output, in characters."""
 
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -46,7 +46,7 @@ _OLD_MODES = (
 
 
 class SettingError(ValueError):
-    """A setting that cannot be used: `key` of the dataset's file, what is wrong, and what to do."""
+    """A setting that cannot be used: its `key` in the dataset's file, the problem and the remedy."""
 
     def __init__(self, key: str, problem: str, remedy: str = "") -> None:
         super().__init__(f"{key} {problem}" + (f": {remedy}" if remedy else ""))
@@ -55,11 +55,11 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. `check` returns a value as it is compared; it raises ValueError with what the value must be.
+    """One setting. `check` returns a value in its normal form; it raises ValueError that says what it must be.
 
-    `option` is whether the server takes it on its command line, else it is set once it runs. Those that are not for
-    `imports` hold in the walk alone: a dump must load whatever they are. `absent` is the value that a server which
-    does not know the setting behaves like.
+    `option` is whether it is given on the server's command line; otherwise it is set once the server runs. Without
+    `imports`, it applies to the walk only, not to the import of a dump, which must succeed with any value. `absent` is
+    the value that equals the behaviour of a server that does not have the setting.
     """
 
     check: Callable[[object], str]
@@ -70,7 +70,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Given:
-    """A dataset's settings: `values` by name, and which of them come from what a server has printed."""
+    """A dataset's settings: `values` by name; `printed` are the names of those copied from a server's output."""
 
     values: Mapping[str, str]
     printed: frozenset[str] = frozenset()
@@ -181,10 +181,10 @@ SETTINGS: dict[str, Setting] = {
     "transaction_isolation": Setting(_one_of(*_ISOLATION)),
     "unique_checks": Setting(_switch, option=False),
 }
-"""All settings that a dataset may name."""
+"""All settings that a dataset may have."""
 
 ALIASES = {"default_time_zone": "time_zone", "tx_isolation": "transaction_isolation"}
-"""Other names of settings, which older servers and command lines have."""
+"""Other names of settings, as in older servers and on command lines."""
 
 _WEAKENS = (
     "admin_* allow_suspicious_udfs automatic_sp_privileges basedir bind_address character_sets_dir chroot datadir "
@@ -202,7 +202,7 @@ _MACHINES = (
 
 
 def refused(name: str) -> str:
-    """Why a setting is not for a dataset; "" for one that may be, or that nobody knows."""
+    """Why a dataset may not have this setting; "" if it may, or if the setting is unknown."""
     if name in SETTINGS:
         return ""
     if any(fnmatch.fnmatchcase(name, pattern) for pattern in _WEAKENS):
@@ -212,15 +212,15 @@ def refused(name: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """A name as it is in the list: servers take dashes, capitals and older names as well."""
+    """The name used in SETTINGS; servers also accept dashes, capitals and older names."""
     name = name.strip().lower().replace("-", "_")
     return ALIASES.get(name, name)
 
 
 def read(document: Mapping[str, object], folder: Path) -> Given:
-    """The settings of a dataset's file in `folder`. Raises SettingError.
+    """The settings in a dataset's file in `folder`. Raises SettingError.
 
-    What is named in a mapping outranks what a server has printed; null there leaves a printed setting out.
+    Settings in a mapping override those in a server's output; null removes one.
     """
     found: dict[str, str] = {}
     given = document.get("server_settings", {})
@@ -245,7 +245,7 @@ def read(document: Mapping[str, object], folder: Path) -> Given:
 
 
 def printed(key: str, text: str) -> dict[str, str]:
-    """The settings in what a client has printed: with tabs, or as a table. Raises SettingError, which names `key`."""
+    """The settings in a client's output, separated by tabs or as a table. Raises SettingError, which names `key`."""
     if len(text) > PRINTED_LIMIT:
         raise SettingError(key, f"is longer than {PRINTED_LIMIT} characters", "keep what the query prints")
     rows: dict[str, str] = {}
@@ -256,7 +256,7 @@ def printed(key: str, text: str) -> dict[str, str]:
     found = {name: _checked(name, value, key) for name, value in rows.items() if name in SETTINGS and value != "NULL"}
     if not found:
         raise SettingError(key, "has no setting", "docs/datasets.md has the query: give what the client prints")
-    if found.get("time_zone") == "SYSTEM":  # an abbreviation such as CEST names no zone, these two do
+    if found.get("time_zone") == "SYSTEM":  # of system_time_zone, only these two are unambiguous; CEST is not
         zone = rows.get("system_time_zone", "").upper()
         found |= {"time_zone": "+00:00"} if zone in ("UTC", "GMT") else {}
     return found

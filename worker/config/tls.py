@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS to the Gearman server: our key and certificate, and the CA that the server's certificate must be from.
+"""TLS to the Gearman server: the worker's key and certificate, and the CA that must have issued the server's.
 
-The server's certificate is checked against that CA alone (never against those of the machine), for its dates and for
-its name. TLS 1.2, no older and no newer: gear waits with poll() on the socket, and with TLS 1.3 what arrives there need
-not be data (https://bugs.python.org/issue43622).
+The server's certificate must be valid, match the name, and be issued by that CA; the machine's CAs are not trusted.
+Only TLS 1.2 is used: gear calls poll() on the socket, and with TLS 1.3, a readable socket need not have application
+data (https://bugs.python.org/issue43622).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # imported late: most commands need none of it
+    # imported late, because most commands do not need it
     import ssl
 
 PARTS = ("key", "cert", "ca")
-"""The files of a `Files`: they go together."""
+"""The file fields of `Files`; all of them are required."""
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
 @dataclass(frozen=True)
 class Files:
-    """The PEM files for one server. `name` is what its certificate must be for; "": the host that is connected to."""
+    """The PEM files for one server. `name` is the name that its certificate must have; "" means the host's name."""
 
     key: Path
     cert: Path
@@ -35,7 +35,7 @@ class Files:
     name: str = ""
 
     def check(self) -> None:
-        """Raise FileError when they cannot be used as they are."""
+        """Raise FileError if one of the files cannot be used."""
         for part in PARTS:
             path: Path = getattr(self, part)
             try:
@@ -50,7 +50,7 @@ class Files:
 
 
 class FileError(Exception):
-    """A file that cannot be used: `part` is one of PARTS; and how to fix it."""
+    """A file that cannot be used: `part` (one of PARTS), the problem and the remedy."""
 
     def __init__(self, part: str, problem: str, remedy: str) -> None:
         super().__init__(f"{part}: {problem}; {remedy}")
@@ -58,13 +58,13 @@ class FileError(Exception):
 
 
 class RefusedError(OSError):
-    """There is a server, but one of the two does not take the other. The text says "it" for the server."""
+    """The server answers, but the TLS handshake with it fails. The text calls the server "it"."""
 
 
 def connect(host: str, port: int, files: Files | None, seconds: float) -> socket.socket:
-    """A connection, with TLS where there are files for it; each step may take so many seconds.
+    """Connect to the server, with TLS if `files` is given; `seconds` is the timeout of each step.
 
-    Raises RefusedError for what goes wrong once the server has answered, any other OSError before that.
+    Raises RefusedError if TLS fails after the server has accepted the connection, other OSErrors before that.
     """
     channel = socket.create_connection((host, port), seconds)
     if files is None:
@@ -81,14 +81,14 @@ def connect(host: str, port: int, files: Files | None, seconds: float) -> socket
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate: whom it is for, and until when."""
+    """A server's certificate: its name and its expiry date."""
 
     name: str
     until: datetime.datetime
 
 
 def certificate(host: str, port: int, files: Files, seconds: float) -> Certificate:
-    """Shake hands with the server; its certificate. Raises as `connect` does."""
+    """Connect to the server and return its certificate. Raises the same errors as `connect`."""
     import ssl
 
     with connect(host, port, files, seconds) as channel:
@@ -101,10 +101,10 @@ def certificate(host: str, port: int, files: Files, seconds: float) -> Certifica
 
 
 def _context(files: Files) -> ssl.SSLContext:
-    """What `files` make; read again for each connection, so that renewed ones are used from the next on."""
+    """The TLS context for `files`. They are read for each connection, so that renewed files take effect."""
     import ssl
 
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificate and name
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
     made.minimum_version = made.maximum_version = ssl.TLSVersion.TLSv1_2
     scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for part, path, taker in (("ca", files.ca, made), ("cert", files.cert, scratch)):
@@ -115,7 +115,7 @@ def _context(files: Files) -> ssl.SSLContext:
     asked: list[bool] = []
 
     def passphrase() -> str:
-        # else OpenSSL asks on the terminal, and waits
+        # without this callback, OpenSSL would prompt on the terminal
         asked.append(True)
         return ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section `zuul_server` of the configuration: where jobs come from."""
+"""The section `zuul_server` of the configuration: the Gearman server, and the base URL of the repositories."""
 
 import re
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from worker.inputs import git_url
 from worker.inputs.documents import Section
 
 EMBEDDED = "embedded"
-"""The gearman_host that stands for a Gearman server inside the worker's own process."""
+"""The value of gearman_host for a Gearman server inside the worker's own process."""
 
 HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
-"""A host's name, or an address of either family."""
+"""A host name, or an IPv4 or IPv6 address."""
 
 
 KEYS = (
@@ -28,9 +28,9 @@ PathOf = Callable[[Section, str], Path | None]
 
 @dataclass(frozen=True)
 class ZuulServer:
-    """Where jobs come from. `origin` is the base URL of branches and tags; "": they are at ZUUL_URL too.
+    """Where jobs come from. `origin` is the base URL of the repositories with branches and tags; "" means ZUUL_URL.
 
-    `ssl` is what Gearman is spoken to with, None without TLS.
+    `ssl` are the files for TLS to the Gearman server, None without TLS.
     """
 
     origin: str = field(repr=False)
@@ -45,7 +45,7 @@ class ZuulServer:
 
 
 def read(section: Section, path_of: PathOf) -> ZuulServer:
-    """The section `zuul_server`; `path_of` makes an absolute path of a key. Raises ConfigError."""
+    """Read the section `zuul_server`; `path_of` returns the absolute path in a key, or None. Raises ConfigError."""
     section.expect(*KEYS)
     host = section.text("gearman_host")
     if not HOST.fullmatch(host):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what comes from outside: addresses, JSON and YAML, and values that a hostile change may have written.
+"""Reads input from outside: addresses, JSON and YAML, and values that a hostile change may have written.
 
-Imports nothing of the worker but its errors; every other package may import it.
+Imports only the worker's errors; every other package may import it.
 """
 
 from worker.inputs.untrusted import brief, text

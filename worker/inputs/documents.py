@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration files: reading them strictly, merging them, taking keys out with errors that say where.
+"""Configuration files: reads them strictly, merges them, and takes out keys, with errors that name the file and key.
 
-Content decides the form: what starts with `{` is JSON and gets JSON's error messages; all else is YAML.
+The content decides the format: a text that starts with `{` is JSON and gets JSON's error messages; all else is YAML.
 """
 
 import copy
@@ -26,18 +26,18 @@ MAX_BYTES = 4 * 1024 * 1024
 
 
 class _Unsafe(str):
-    """A text that Ansible must take as it is, whatever braces are in it."""
+    """A text that Ansible must not evaluate as a template, even if it has braces."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's safe dumper, which can also mark a text `!unsafe`: Ansible evaluates no template in it."""
+    """YAML's safe dumper, which also marks `_Unsafe` texts `!unsafe`: Ansible evaluates no template in them."""
 
 
 _Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
 
 
 def write_anew(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put a file at a path, whatever is there: what is a symbolic link, is replaced and not followed."""
+    """Write a file atomically, replacing anything at its path; a symbolic link is replaced, not followed."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(handle, "w", encoding="utf-8") as stream:
@@ -52,16 +52,16 @@ def write_anew(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def ansible_variables(variables: Mapping[str, Any]) -> str:
-    """Variables as a file for `ansible-playbook -e @FILE`; no text in it is a template.
+    """The content of a variables file for `ansible-playbook -e @FILE`; no text in it is evaluated as a template.
 
-    A job's arguments come from outside, and Ansible would run `{{ lookup('pipe', ...) }}` in one of them.
+    A job's arguments come from outside, and Ansible would run a `{{ lookup('pipe', ...) }}` in them.
     """
     return yaml.dump(_unsafe(dict(variables)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _unsafe(value: Any) -> Any:
     if isinstance(value, str):
-        # only what could be a template: of any other text, Ansible would make a number out of !unsafe "13"
+        # mark possible templates only, as Ansible would turn !unsafe "13" into a number
         return _Unsafe(value) if "{" in value else value
     if isinstance(value, Mapping):
         return {key: _unsafe(item) for key, item in value.items()}
@@ -71,9 +71,9 @@ def _unsafe(value: Any) -> Any:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that the JSON or YAML file at `path` holds; an empty YAML file is an empty mapping.
+    """The mapping in the JSON or YAML file at `path`; an empty YAML file is an empty mapping.
 
-    Raises ConfigError when it cannot be read, is not JSON or YAML, has a key twice, or is not a mapping
+    Raises ConfigError if the file cannot be read, is not valid JSON or YAML, has a duplicate key, or is not a mapping
     with text keys.
     """
     try:
@@ -103,11 +103,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 _ALIKE = 0.7
-"""How much of a misspelled key must be right, so that one is suggested."""
+"""The minimum similarity (0 to 1) of a misspelled key to the key that is suggested."""
 
 
 def dotted(key: Key) -> str:
-    """`("plugins", 1, "name")` as people write it: `plugins[1].name`."""
+    """A key in the usual notation: `plugins[1].name` for `("plugins", 1, "name")`."""
     text = ""
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -115,9 +115,9 @@ def dotted(key: Key) -> str:
 
 
 class MergedDocument:
-    """Documents merged into one, which keeps track of the file and the key that each part came from.
+    """Several documents merged into one; records the file and the key that each part came from.
 
-    Mappings merge, the lists named in `appended` (keys of the first level) grow, everything else is replaced.
+    Mappings are merged, the lists named in `appended` (top-level keys) are concatenated, all else is replaced.
     """
 
     def __init__(self, path: Path, appended: frozenset[str]) -> None:
@@ -127,7 +127,7 @@ class MergedDocument:
         self._origins: dict[Key, tuple[Path, Key]] = {}
 
     def add(self, path: Path, document: Mapping[str, Any]) -> None:
-        """Merge `document`, read from `path`, over what is here."""
+        """Merge `document`, read from `path`; its values take precedence."""
         self._merge(self.value, document, path, (), ())
 
     def _merge(
@@ -152,7 +152,7 @@ class MergedDocument:
             del self._origins[known]
 
     def error(self, key: Key, problem: str, remedy: str = "") -> ConfigError:
-        """The ConfigError about the key of the merged document that names the file it really stands in."""
+        """The ConfigError about a key of the merged document; it names the file that the key came from."""
         for length in range(len(key), 0, -1):
             if key[:length] in self._origins:
                 path, origin = self._origins[key[:length]]
@@ -161,7 +161,7 @@ class MergedDocument:
 
 
 class Section:
-    """One mapping of a merged document. Keys are taken out one by one; `done()` refuses what is left."""
+    """One mapping in a merged document. Keys are taken out one by one; `done()` refuses any that are left."""
 
     def __init__(self, merged: MergedDocument, key: Key, value: Any) -> None:
         if not isinstance(value, dict):
@@ -172,16 +172,16 @@ class Section:
         self._known: list[str] = []
 
     def error(self, name: str, problem: str, remedy: str = "") -> ConfigError:
-        """The ConfigError about the key `name` of this mapping; "" is the mapping itself."""
+        """The ConfigError about the key `name` of this mapping, or about the mapping itself if it is ""."""
         return self._merged.error((*self._key, name) if name else self._key, problem, remedy)
 
     def has(self, name: str) -> bool:
-        """Whether the key is given and was not taken yet."""
+        """Whether the key is present and was not taken yet."""
         self._known.append(name)
         return name in self._left
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A text of one line, without control characters and not empty; required when there is no default."""
+        """A non-empty text on one line, without control characters; required if there is no default."""
         value = self._take(name, default)
         if not isinstance(value, str):
             raise self.error(name, "must be text")
@@ -198,7 +198,7 @@ class Section:
         return value
 
     def integer(self, name: str, default: int, low: int, high: int | None = None) -> int:
-        """A whole number from `low` to `high`, both included; without `high`, to any."""
+        """An integer from `low` to `high`, both included; without `high`, there is no maximum."""
         value = self._take(name, default)
         whole = isinstance(value, int) and not isinstance(value, bool)
         if high is None and not (whole and low <= value):
@@ -208,7 +208,7 @@ class Section:
         return int(value)
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number, 0 or more; required when there is no default."""
+        """A number, 0 or more; required if there is no default."""
         value = self._take(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise self.error(name, "must be a number, 0 or more")
@@ -222,7 +222,7 @@ class Section:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """A list of texts, none of them empty; without the key an empty one."""
+        """A list of non-empty texts; an empty list if the key is missing."""
         value = self._take(name, [])
         if not isinstance(value, list):
             raise self.error(name, "must be a list")
@@ -232,51 +232,51 @@ class Section:
         return value
 
     def section(self, name: str, default: dict[str, Any] | None = None) -> "Section":
-        """The mapping under the key; required when there is no default."""
+        """The mapping under the key; required if there is no default."""
         return Section(self._merged, (*self._key, name), self._take(name, default))
 
     def sections(self, name: str) -> list["Section"]:
-        """The list of mappings under the key; empty when it is not given."""
+        """The list of mappings under the key; an empty list if the key is missing."""
         value = self._take(name, [])
         if not isinstance(value, list):
             raise self.error(name, "must be a list")
         return [Section(self._merged, (*self._key, name, index), item) for index, item in enumerate(value)]
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Whatever is under the key; required when there is no default."""
+        """The value under the key, of any type; required if there is no default."""
         return self._take(name, default)
 
     def names(self) -> list[str]:
-        """The keys that were not taken yet. Raises ConfigError for one that is not text."""
+        """The keys that were not taken yet. Raises ConfigError if one is not text."""
         for name in self._left:
             if not isinstance(name, str):
                 raise self.error(str(name), "is a key that is not text", "put it in quotes")
         return list(self._left)
 
     def rest(self) -> dict[str, Any]:
-        """All keys that were not taken yet."""
+        """Take all remaining keys, with their values."""
         self.names()
         left, self._left = self._left, {}
         return left
 
     def expect(self, *known: str) -> None:
-        """Refuse every key but these, before one is found missing because another is misspelled."""
+        """Refuse all other keys. Call it first, so that a misspelled key is not reported as a missing one."""
         for name in self._left:
             if name not in known:
                 raise self._unknown(name, known)
 
     def done(self) -> None:
-        """Refuse the keys that were not taken, and name those that there are."""
+        """Refuse keys that were not taken; the error names the known keys."""
         for name in self._left:
             raise self._unknown(name, tuple(dict.fromkeys(self._known)))
 
     @property
     def known(self) -> frozenset[str]:
-        """The keys that were asked for."""
+        """The keys that were asked for so far."""
         return frozenset(self._known)
 
     def missing(self, name: str, remedy: str) -> ConfigError:
-        """The ConfigError for a key that is not there, or only misspelled."""
+        """The ConfigError for a key that is missing or misspelled."""
         near = difflib.get_close_matches(name, [key for key in self._left if isinstance(key, str)], 1, _ALIKE)
         if near and near[0] not in self._known:
             return self.error(near[0], "is not a known key", f"did you mean {name}?")

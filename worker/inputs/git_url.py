@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which addresses of git repositories are accepted, and how they are shown without their secrets.
+"""Checks the addresses of git repositories, and masks secrets in them.
 
-Git takes some addresses for more than an address: `ext::command` runs it, `--upload-pack=command` is
-an option, and `ssh://-oProxyCommand=...` becomes an option of ssh. See gitremote-helpers(7) and git's
-CVE-2017-1000117.
+Some addresses make git do more than connect: `ext::command` runs the command, `--upload-pack=command` is an option, and
+`ssh://-oProxyCommand=...` becomes an option of ssh. See gitremote-helpers(7) and CVE-2017-1000117.
 """
 
 import re
@@ -14,12 +13,12 @@ MAX_LENGTH = 1024
 
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z0-9._~/+-][^:]*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
-# up to the last "@": a password may have one as it is
+# up to the last "@", as a password may contain an unescaped one
 _USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^/\s@:\"'<>]*)(:[^/\s\"'<>]*)?@", re.IGNORECASE)
 
 
 def problem(url: str) -> str:
-    """What is wrong with `url` as the address of a repository, or of a folder of them; "" when it is fine."""
+    """Why `url` is not accepted as the address of a repository, or as a base address of several; "" if it is."""
     found = _characters(url)
     if found:
         return found
@@ -69,7 +68,7 @@ def _with_scheme(url: str) -> str:
 def mask(text: str) -> str:
     """`text` with the passwords and tokens of all URLs in it replaced by `***`.
 
-    A name without a password is a token on http(s), and just a name with ssh.
+    A user name without a password counts as a token in http(s) URLs, but not in ssh URLs.
     """
 
     def hidden(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict parsing of JSON and YAML: data only, no duplicate keys, and no aliases that expand to something huge.
 
-The content decides the format: what starts with `{` is JSON and gets JSON's error messages; all else is YAML.
+The content decides the format: a text that starts with `{` is JSON and gets JSON's error messages; all else is YAML.
 """
 
 import json
@@ -15,7 +15,7 @@ _DIGITS = 300
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which in addition refuses duplicate keys."""
+    """YAML's safe loader, which also refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -35,7 +35,7 @@ _Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
 
 
 def parse(text: str) -> Any:
-    """The value of a text. Raises ValueError; for a text that begins like JSON, json.JSONDecodeError."""
+    """Parse a text. Raises ValueError, or json.JSONDecodeError if the text begins like JSON."""
     try:
         if text.lstrip().startswith("{"):
             value = json.loads(
@@ -45,7 +45,7 @@ def parse(text: str) -> Any:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         if _size(value, {}) > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES} values, with aliases expanded")
-    # the last ones are what PyYAML raises for a value that does not fit its tag, such as !!timestamp x
+    # PyYAML also raises TypeError and the like, for a value that does not fit its tag, such as !!timestamp x
     except (yaml.YAMLError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return value
@@ -71,9 +71,9 @@ def _integer(digits: str, make: Callable[[Any], int] = int, given: Any = None) -
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values a value consists of, with YAML's aliases expanded.
+    """The number of values in a value, with YAML's aliases expanded.
 
-    Raises RecursionError for one that contains itself, ValueError for a text that cannot be encoded.
+    Raises RecursionError for a value that contains itself, and ValueError for a text that cannot be encoded.
     """
     if isinstance(value, str):
         value.encode()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values from files that a change under test can have a hand in: bounded, of the right type, and safe to show.
+"""Reads values from files that a change under test may have written: bounded, of the right type, and safe to show.
 
-Every function gives something usable for whatever it is handed, and raises nothing.
+Every function returns something usable for any input, and never raises.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 64 * 1024 * 1024
-"""What is read of a file at most."""
+"""The maximum number of bytes read from a file."""
 
 MAX_LINE = 256 * 1024
 MAX_LINES = 100_000
 MAX_TEXT = 4_000
 MAX_NAME = 400
 MAX_VERSION = 20_000
-"""Characters of a version; a django project has a head for each of its apps."""
+"""The maximum length of a version, in characters; in a Django project, a version has a head for each app."""
 
-# Unicode's Default_Ignorable_Code_Point, as far as it is printable to Python, and the blank of Braille: two texts that
-# differ in these alone look alike. Controls, bidi and zero-width characters and line separators are not printable.
-# The same as th_contain.printable has.
+# Unicode's Default_Ignorable_Code_Point characters that Python considers printable, and the Braille blank: texts that
+# differ only in these look the same. Control, bidi and zero-width characters and line separators are not printable.
+# th_contain.printable has the same list.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -38,7 +38,7 @@ _CHANGED = "…#"
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
-    """Text of at most `limit` characters that cannot move a cursor or turn the reading direction; "" for all else."""
+    """A text, cut to `limit` characters, that cannot move the cursor or change the text direction; "" if not a str."""
     if not isinstance(value, str):
         return ""
     cut = value if len(value) <= limit else value[: limit - 1] + "…"
@@ -46,7 +46,7 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text on one line, whatever cannot be seen in it as an escape of Python's: a newline as ``\\n``."""
+    """A text on one line, with invisible characters as Python escapes: a newline as ``\\n``."""
     return "".join(
         char if char.isprintable() and not _INVISIBLE.match(char) else char.encode("unicode_escape").decode()
         for char in text
@@ -59,9 +59,9 @@ def name(value: object) -> str:
 
 
 def version(value: object) -> str:
-    """A version (a revision, or several joined by commas): like `name`, but two that differ never look alike.
+    """A version (a revision, or several joined by commas): like `name`, but different versions never look the same.
 
-    What had to be cut or cleaned bears the digest of the whole, and so does what looks as if it had been.
+    A digest of the original is appended if it had to be cut or cleaned, or if it looks as if it had such a digest.
     """
     if not isinstance(value, str):
         return ""
@@ -72,7 +72,7 @@ def version(value: object) -> str:
 
 
 def brief(version: str) -> str:
-    """A version for people: of many or long revisions the beginning, and how many there are."""
+    """A version shortened for people: the beginning of the first revision, and the number of others."""
     first, *others = version.split(",")
     shown = first if len(first) <= _BRIEF else first[: _BRIEF - 1] + "…"
     if len(version) <= _BRIEF:
@@ -92,29 +92,29 @@ def number(value: object) -> float | None:
 
 
 def integer(value: object) -> int | None:
-    """A whole number of 64 bits, or None."""
+    """An integer that fits in 64 bits, or None."""
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
         return None
     return value
 
 
 def items(value: object) -> list[tuple[str, Any]]:
-    """The pairs of a mapping, or none."""
+    """The items of a mapping; an empty list for any other value."""
     return list(value.items()) if isinstance(value, dict) else []
 
 
 def sequence(value: object) -> list[Any]:
-    """A list, or an empty one."""
+    """The value if it is a list; otherwise, an empty list."""
     return value if isinstance(value, list) else []
 
 
 def mappings(value: object) -> list[dict[str, Any]]:
-    """Those of a list that are mappings."""
+    """The items of a list that are mappings; an empty list for any other value."""
     return [item for item in sequence(value) if isinstance(item, dict)]
 
 
 def names(folder: Path) -> list[str]:
-    """The names in a folder, sorted; none when it cannot be read."""
+    """The names in a folder, sorted; an empty list if it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:
@@ -122,13 +122,13 @@ def names(folder: Path) -> list[str]:
 
 
 def document(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; {} when there is none."""
+    """The JSON object in a file; {} if there is none."""
     value = _parsed(_content(path))
     return value if isinstance(value, dict) else {}
 
 
 def events(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The JSON objects of a file, one a line; None for a line that is none, and for what is over the bounds."""
+    """The JSON objects in a file, one per line; None for a line that is not one, and where a limit is exceeded."""
     content = _content(path)
     for index, line in enumerate(content.split(b"\n", MAX_LINES)):
         if index == MAX_LINES:
@@ -141,7 +141,7 @@ def events(path: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def beyond(path: Path) -> str:
-    """Which of the bounds the events of a file are beyond, so that not all of them are read; "" for none."""
+    """Which limit the events in a file exceed, so that not all of them are read; "" if none."""
     content = _content(path)
     if len(content) == MAX_BYTES:
         return f"it is larger than {MAX_BYTES:,} bytes"
@@ -158,7 +158,7 @@ def _harmless(char: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """The beginning of a regular file; empty for all else that could be there."""
+    """The first MAX_BYTES of a regular file; empty for anything else at that path."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
