@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that speaks Gearman: connections, slots, the server's health and queue, and what Zuul is sent of a build.
+"""Everything that uses Gearman: connections, slots, the server's health and queue, and the reports to Zuul.
 
-With `client`, `connection` and `worker` it has the only modules that know the library `gear`. Imports `config`,
-`verdict` and what the worker's top level has of progress and status; the builds, the service and `th submit` import it.
+Its modules `client`, `connection` and `worker` are the only ones that use the library `gear`. Imports `config`,
+`verdict` and, of the top level, progress and status; the builds, the service and `th submit` import it.
 """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gearman: with `gearlink` and `gearworker`, the only module that knows the library `gear`.
+"""Gearman: besides `connection` and `worker`, the only module that uses the library `gear`.
 
-A `Receiver` is one connection that takes jobs, a `Task` is a job taken, a `Submitter` hands jobs in (`th submit`), and
-`EmbeddedServer` is a whole Gearman server inside this process.
+A `Receiver` is a connection that takes jobs, a `Task` is a job that was taken, a `Submitter` submits jobs
+(`th submit`), and `EmbeddedServer` is a complete Gearman server inside this process.
 
-Two facts of gear's own code shape this module. gear's Connection object outlives the socket: after a reconnect the
-same object speaks to a server that may use the same handles for other jobs. So a Task keeps the socket that it came
-in on, and speaks to nothing else. And a job goes on while the server is away, so a send that fails is no error.
+Two facts shape this module. First, gear's Connection object outlives the socket: after a reconnect, the server may use
+the same handles for other jobs. So a Task keeps the socket that it was received on, and sends on no other. Second, a
+job continues while the server is away, so a failure to send is not an error.
 """
 
 import json
@@ -32,9 +32,9 @@ _CLOSE_PATIENCE = 2.0
 
 
 class Task:
-    """A job taken from Gearman. Thread-safe; gets one final packet (`complete` or `fail`) and nothing after it.
+    """A job taken from Gearman. Thread-safe; sends one final packet (`complete` or `fail`) and nothing after it.
 
-    When the connection is lost, what is sent goes nowhere: the server has given the job up, or given it to another.
+    Packets are dropped once the connection is lost: the server has abandoned the job, or given it to another worker.
     """
 
     def __init__(self, job: AssignedJob) -> None:
@@ -48,29 +48,29 @@ class Task:
 
     @property
     def ended(self) -> bool:
-        """Whether the final packet was sent, or would have been, had the server been there."""
+        """Whether the final packet was sent, or dropped because the connection was lost."""
         return self._ended
 
     @property
     def lost(self) -> bool:
-        """Whether a packet could not be sent, so that this connection has no client of this job any more."""
+        """Whether a packet could not be sent: the job's client can no longer be reached on this connection."""
         return self._lost
 
     def data(self, payload: Mapping[str, Any]) -> None:
-        """WORK_DATA with a JSON object."""
+        """Send WORK_DATA with a JSON object."""
         self._send(gear.constants.WORK_DATA, json.dumps(payload).encode())
 
     def status(self, done: int, total: int) -> None:
-        """WORK_STATUS."""
+        """Send WORK_STATUS."""
         self._send(gear.constants.WORK_STATUS, str(done).encode(), str(total).encode())
 
     def complete(self) -> None:
-        """WORK_COMPLETE without data: the end."""
-        # An empty part, as WORK_COMPLETE has two: the handle and the data.
+        """Send the final packet, WORK_COMPLETE without data."""
+        # WORK_COMPLETE has two parts, the handle and the data; the data is empty.
         self._send(gear.constants.WORK_COMPLETE, b"", final=True)
 
     def fail(self) -> None:
-        """WORK_FAIL: the end."""
+        """Send the final packet, WORK_FAIL."""
         self._send(gear.constants.WORK_FAIL, final=True)
 
     def _send(self, kind: int, *parts: bytes, final: bool = False) -> None:
@@ -82,7 +82,7 @@ class Task:
                 return
             packet = gear.Packet(gear.constants.REQ, kind, b"\0".join((self._job.handle, *parts)))
             try:
-                # The lock is shared with gear, which sends on the same socket.
+                # gear uses the same lock to send on this socket.
                 with self._job.connection.send_lock:
                     self._job.channel.sendall(packet.toBinary())
             except (OSError, AttributeError) as error:
@@ -91,9 +91,9 @@ class Task:
 
 
 class Receiver:
-    """One connection that serves functions, the first one last. It connects, and connects again, by itself.
+    """A connection that serves functions, the first one with the lowest priority. It (re)connects automatically.
 
-    `files` are those for TLS; None is a connection without. `pace` is for those of the same server.
+    `files` are the files for TLS, None without TLS. `pace` is shared by the connections to the same server.
     """
 
     def __init__(
@@ -110,29 +110,29 @@ class Receiver:
 
     @property
     def connected(self) -> bool:
-        """Whether the server is there at the moment."""
+        """Whether the server is connected at the moment."""
         return bool(self._worker.active_connections) and not self.trouble
 
     @property
     def trouble(self) -> str:
-        """Why a server that is there does not serve us ("it" is the server); "": there is none, or all is well."""
+        """Why a reachable server does not serve this worker; "" otherwise. The text calls the server "it"."""
         return self._link.trouble
 
     def take(self) -> Task | None:
-        """Wait for a job; None when there will be no more. For one thread."""
+        """Wait for a job; returns None after `stop_taking`. Call it from one thread only."""
         job = self._worker.take()
         return Task(job) if job else None
 
     def hold(self, held: bool) -> None:
-        """Ask for no more jobs, but keep the functions; or ask again. A job that is on its way still comes."""
+        """Stop asking for jobs but keep the functions registered, or ask again. A job on its way still comes."""
         self._worker.hold(held)
 
     def offer(self, functions: Iterable[str]) -> None:
-        """Serve other functions from now on, or from the end of the job that runs."""
+        """Serve these functions instead, from now on or from the end of the running job."""
         self._worker.offer(functions)
 
     def stop_taking(self) -> None:
-        """Let every `take` end with None. Waits up to 5 s for an answer of the server that is under way."""
+        """Make every `take` return None. Waits up to 5 s for a pending answer of the server."""
         self._worker.end()
 
     def close(self) -> None:
@@ -141,19 +141,19 @@ class Receiver:
 
 
 def _shutdown(client: Any) -> None:
-    # gear waits for its own threads, and one of those may be connecting to a host that never answers.
+    # gear waits for its own threads, one of which may be connecting to a host that never answers.
     thread = threading.Thread(target=client.shutdown, daemon=True)
     thread.start()
     thread.join(_CLOSE_PATIENCE)
 
 
 class EmbeddedServer:
-    """gear's own Gearman server in this process, for demos and laptops; reachable from this machine only."""
+    """gear's Gearman server in this process, for demos and laptops; reachable from this machine only."""
 
     HOST = "127.0.0.1"
 
     def __init__(self, port: int) -> None:
-        """Listen on `port`, 0 for any free one; UsageError when it is taken."""
+        """Listen on `port`, 0 for any free one. Raises UsageError if it is taken."""
         try:
             self._server = gear.Server(port, host=self.HOST)
         except Exception as error:  # gear raises no other class
@@ -168,9 +168,9 @@ class EmbeddedServer:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a submitted job. `kind`: "data", "status", "complete", "fail" or "lost" (the server is gone).
+    """An event of a submitted job. `kind` is "data", "status", "complete", "fail" or "lost" (the server is gone).
 
-    `data` is the JSON object of a WORK_DATA, `percent` that of a WORK_STATUS.
+    `data` is the JSON object in a WORK_DATA; `percent` is computed from a WORK_STATUS.
     """
 
     kind: str
@@ -179,12 +179,12 @@ class Event:
 
     @property
     def final(self) -> bool:
-        """Whether nothing follows."""
+        """Whether this is the job's last event."""
         return self.kind in ("complete", "fail", "lost")
 
 
 class _GearClient(Returning, gear.Client):  # type: ignore[misc]
-    """gear's client, which puts what happens to the one job into a queue."""
+    """gear's client, extended to put the events of its only job into a queue."""
 
     def __init__(self, client_id: str) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
@@ -221,10 +221,10 @@ class _GearClient(Returning, gear.Client):  # type: ignore[misc]
 
 
 class Submitter:
-    """A client that hands in one job, as Zuul does, and follows it."""
+    """A client that submits one job, as Zuul does, and follows it."""
 
     def __init__(self, host: str, port: int, timeout: float, files: tls.Files | None = None) -> None:
-        """Connect within `timeout` seconds, with TLS where there are files for it; UsageError when that fails."""
+        """Connect within `timeout` seconds, with TLS if `files` is given. Raises UsageError if that fails."""
         self._client = _GearClient("th-submit")
         self._link = link(self._client, host, port, files)
         self._address = f"{host}:{port}"
@@ -237,7 +237,7 @@ class Submitter:
             time.sleep(0.02)
 
     def registered(self, function: str, timeout: float) -> bool:
-        """Whether a worker serves the function; waits up to `timeout` seconds for one."""
+        """Whether a worker has registered the function; waits up to `timeout` seconds for one."""
         deadline = time.monotonic() + timeout
         while True:
             queue = self.queue(function)
@@ -248,7 +248,7 @@ class Submitter:
             time.sleep(0.2)
 
     def queue(self, function: str) -> tuple[int, int, int] | None:
-        """How many jobs of a function wait and run, and how many workers serve it; None when it is not known."""
+        """The numbers of waiting jobs, running jobs and workers for a function; None if unknown."""
         request = gear.StatusAdminRequest()
         self._call(partial(self._ask, request))
         for line in request.response.decode("utf-8", "replace").splitlines():
@@ -259,24 +259,24 @@ class Submitter:
         return None
 
     def submit(self, function: str, unique: str, arguments: Mapping[str, str]) -> None:
-        """Hand in the job."""
+        """Submit the job."""
         self._job = gear.Job(function, json.dumps(arguments).encode(), unique=unique)
         self._call(lambda: self._client.submitJob(self._job))
 
     def cancel(self) -> bool:
-        """Take the job back that no worker has taken yet; returns whether the server agreed."""
+        """Cancel the job if no worker has taken it yet; returns whether the server has canceled it."""
         request = gear.CancelJobAdminRequest(self._job.handle)
         self._call(partial(self._ask, request))
         return bytes(request.response).startswith(b"OK")
 
     def stop(self, manager: str, name: str, number: str) -> None:
-        """Ask the worker `manager` to stop its build `number`, as Zuul does when it wants the build no more."""
+        """Ask the worker `manager` to stop its build `number`, as Zuul does when it no longer needs the build."""
         arguments = json.dumps({"name": name, "number": number}).encode()
         job = gear.Job(f"stop:{manager}", arguments, unique=f"stop-{number}")
         self._call(lambda: self._client.submitJob(job, precedence=gear.PRECEDENCE_HIGH))
 
     def next_event(self, timeout: float) -> Event | None:
-        """The next event, or None when there is none within `timeout` seconds."""
+        """Wait for the next event; returns None if there is none within `timeout` seconds."""
         try:
             return self._client.events.get(timeout=timeout)
         except queue.Empty:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A connection for gear that, unlike gear's own, verifies the host name with TLS and never runs into a busy loop.
 
-gear (0.16) connects without a timeout and does not compare the host name with the certificate. It retries every 2 s for
-ever, and without any pause if a server accepts connections and closes them at once. It never stops reading data that is
-not a packet, and lets one thread write to a TLS socket while another reads from it, which OpenSSL does not allow.
+gear (0.16) connects without a timeout and does not compare the host name with the certificate. It retries every 2 s
+forever, and without any pause if a server accepts connections and closes them at once. It never stops reading data that
+is not a packet, and lets one thread write to a TLS socket while another reads from it, which OpenSSL does not allow.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SECONDS = 10.0
 """Timeout of each step of connecting."""
 
 CALM = 2.0
-"""A connection that has lasted for so many seconds counts as accepted by the server."""
+"""Seconds after which a connection counts as accepted by the server."""
 
 FIRST, LONGEST = 1.0, 30.0
-"""Seconds between the first two attempts to connect, and at most between later ones; each is randomly shortened by up
-to a half."""
+"""Back-off: the seconds between the first two attempts to connect, and the maximum between later ones; each is randomly
+shortened by up to a half."""
 
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
 _TLS_HINT = "perhaps it wants TLS"
@@ -52,24 +52,24 @@ class Pace:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Have the waiting connections check `running` again."""
+        """Make the waiting connections check `running` again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait(self, seconds: float, seen: int | None, running: Callable[[], bool]) -> None:
-        """Wait while `running`, and while `arrivals` still is what was `seen` (None: any), at most so many seconds."""
+        """Wait until `running` is false, `arrivals` is no longer `seen` (None: ignore it), or `seconds` have passed."""
         with self._changed:
             self._changed.wait_for(lambda: not running() or seen not in (None, self.arrivals), seconds)
 
 
 class Link(gear.Connection):  # type: ignore[misc]
-    """A connection that knows why it failed, and when to retry."""
+    """A connection that records why it failed, and decides when to retry."""
 
     def __init__(
         self, host: str, port: int, client_id: str, files: tls.Files | None, pace: Pace | None = None
     ) -> None:
         self._files, self.pace = files, pace or Pace()
-        self._tries = 0  # since the last connection that has lasted
+        self._tries = 0  # attempts since the last lasting connection
         self._seen = 0
         self._trouble = ""
         self._since = -CALM
@@ -84,8 +84,8 @@ class Link(gear.Connection):  # type: ignore[misc]
     def wait(self, running: Callable[[], bool]) -> None:
         """Wait until it is time for the next attempt, or no longer `running`.
 
-        The first one after a lasting connection is due at once, the others with increasing back-off. A connection that
-        the server accepts and drops waits the full time, even if another one was answered.
+        After a lasting connection, the first attempt is made at once, and further ones with increasing back-off. A
+        connection that the server has accepted and dropped waits the full time, even if another one was answered.
         """
         taken = bool(self.connected)  # gear does not reset it before it disconnects
         if taken and time.monotonic() - self._since >= CALM:
@@ -115,7 +115,7 @@ class Link(gear.Connection):  # type: ignore[misc]
         self._since, self._answered = time.monotonic(), False
 
     def sendRaw(self, data: bytes) -> None:  # noqa: N802
-        """Send all of `data`. Before anything was received on a connection, a failure is left to the reader."""
+        """Send all of `data`. Errors are ignored until something was received: the reading thread finds the reason."""
         try:
             with self.send_lock:
                 self.conn.sendall(data)
@@ -124,7 +124,7 @@ class Link(gear.Connection):  # type: ignore[misc]
                 raise
 
     def sendAdminRequest(self, request: Any, timeout: float = 90) -> None:  # noqa: N802
-        """Send it and wait for the answer. Raises gear.TimeoutError if there is none in time, or cannot be one."""
+        """Send the request and wait for the answer. Raises gear.TimeoutError on a timeout or a broken connection."""
         deadline = time.monotonic() + timeout
         self.admin_requests.append(request)
         self.sendRaw(request.getCommand())
@@ -133,7 +133,7 @@ class Link(gear.Connection):  # type: ignore[misc]
                 raise gear.TimeoutError
 
     def readPacket(self) -> Any:  # noqa: N802
-        """The next packet; None, by which gear takes the connection for lost, also for data that is not a packet."""
+        """Read a packet. Returns None, which makes gear drop the connection, if it is lost or the data is no packet."""
         packet = None
         problem = "it closed the connection without an answer"
         try:
@@ -152,7 +152,7 @@ class Link(gear.Connection):  # type: ignore[misc]
         return packet
 
     def hasPendingData(self) -> bool:  # noqa: N802
-        """Whether there is more to read although poll() knows of nothing."""
+        """Whether there is buffered data that poll() does not see."""
         return bool(super().hasPendingData() or (isinstance(self.conn, ssl.SSLSocket) and self.conn.pending()))
 
     def _readRawBytes(self, bytes_to_read: int) -> bytes:  # noqa: N802
@@ -160,7 +160,7 @@ class Link(gear.Connection):  # type: ignore[misc]
         if not isinstance(channel, ssl.SSLSocket):
             return bytes(super()._readRawBytes(bytes_to_read))
         while True:
-            # never while another thread sends, hence without blocking in here
+            # not while another thread sends; non-blocking, so that the lock is not held for long
             with self.send_lock:
                 channel.setblocking(False)
                 with contextlib.suppress(ssl.SSLWantReadError):
@@ -172,7 +172,7 @@ class Link(gear.Connection):  # type: ignore[misc]
 
 
 class Returning:
-    """Makes gear's clients retry at the pace of their `Link`, and end at once even while they wait."""
+    """Mixin for gear's clients: they reconnect when their `Link` allows it, and shut down at once while they wait."""
 
     running: bool
     active_connections: list[Link]
@@ -199,7 +199,7 @@ class Returning:
 
 
 def link(client: Any, host: str, port: int, files: tls.Files | None, pace: Pace | None = None) -> Link:
-    """Give gear's `client`, which is `Returning`, its only connection; it connects and reconnects automatically."""
+    """Add its only connection to gear's `client`, a `Returning`; it connects and reconnects automatically."""
     made = Link(host, port, client.client_id.decode(), files, pace)
     with client.connections_condition:
         client.inactive_connections.append(made)

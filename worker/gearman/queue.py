@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many jobs wait at the Gearman server: its `status`, asked on a connection of its own."""
+"""The number of jobs waiting at the Gearman server, from its `status` command on a separate connection."""
 
 import time
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 
 def ask(host: str, port: int, files: tls.Files | None, seconds: float) -> Mapping[str, int]:
-    """The jobs that no worker has taken yet, by function. Raises OSError when there is no answer within `seconds`.
+    """The number of jobs that no worker has taken yet, by function.
 
-    `files` are those for TLS; None is a connection without.
+    `files` are the files for TLS, None without TLS. Raises OSError if there is no answer within `seconds`.
     """
     deadline = time.monotonic() + seconds
     with tls.connect(host, port, files, seconds) as channel:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Zuul is sent of one build (docs/zuul.md says what it demands, and why).
+"""Reports one build to Zuul (docs/zuul.md says what Zuul requires, and why).
 
-WORK_DATA with what identifies it, WORK_STATUS, both again as something changes, at the end WORK_DATA with the result
-and then exactly one WORK_COMPLETE or WORK_FAIL, whatever happens.
+It sends WORK_DATA that identifies the build, then WORK_STATUS; both again after changes; and at the end WORK_DATA with
+the result and, whatever happens, exactly one WORK_COMPLETE or WORK_FAIL.
 """
 
 import contextvars
@@ -17,14 +17,14 @@ from worker.verdict import result_text
 from worker.version import version
 
 SEND_SECONDS = 1.0
-"""Changes of a build are reported at most this often, so that a job with many short steps floods no client."""
+"""The minimum seconds between two reports of changes, so that a job with many short steps does not flood the client."""
 
 _MOST_MESSAGES = 100
 _SUCCESS = "SUCCESS"
 
 
 def worker_facts(manager: str) -> dict[str, str]:
-    """What Zuul shows of a worker. `manager` is the name under which its stop function is registered."""
+    """The fields that Zuul shows about a worker. `manager` is the name in its stop function."""
     host = socket.gethostname()
     return {
         "manager": manager,
@@ -36,7 +36,7 @@ def worker_facts(manager: str) -> dict[str, str]:
 
 
 class Account:
-    """What is reported of one build. A thread of its own sends it, so that a slow server never holds up the job."""
+    """The reports of one build. A separate thread sends them, so that a slow server never delays the job."""
 
     def __init__(self, task: Task, facts: Mapping[str, str]) -> None:
         self._task = task
@@ -47,10 +47,10 @@ class Account:
         self._ended = threading.Event()
 
     def begin(self, url: str = "") -> None:
-        """Send the first packets, and keep sending changes. `url` is where the results will be, "" for nowhere."""
+        """Send the first packets, and keep sending changes. `url` is where the results will be, "" if nowhere."""
         self._data["url"] = result_text.url(url)
         self._send_changes()
-        context = contextvars.copy_context()  # the context of log messages is this build
+        context = contextvars.copy_context()  # so that the thread's log messages name this build
         threading.Thread(target=context.run, args=(self._keep_sending,), name="account", daemon=True).start()
 
     def progress(self, progress: Progress) -> None:
@@ -82,8 +82,8 @@ class Account:
         with self._lock:
             sent, now = self._sent, (dict(self._data), self._percent)
             self._sent = now
-            # Sent with the lock held, so that an older packet never overtakes a newer one. Data comes first:
-            # a build whose first packet is WORK_STATUS is started twice by Zuul.
+            # The lock is held while sending, so that packets stay in order. WORK_DATA must come first: Zuul would
+            # start a build twice if its first packet were WORK_STATUS.
             if sent is None or sent[0] != now[0]:
                 self._task.data(now[0])
             if sent is None or sent[1] != now[1]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the Gearman server serves all connections of the worker; changes are logged."""
+"""Checks whether the Gearman server serves all connections of the worker, and logs changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.status import GearmanState
 log = logging.getLogger(__name__)
 
 ABSENT_SECONDS = 3.0
-"""A shorter absence of the server, such as a restart, is not logged."""
+"""Seconds; a shorter absence of the server, such as a restart, is not logged."""
 
 
 class Presence:
@@ -25,7 +25,7 @@ class Presence:
         self._connected = False
         self._since = time.time()
         self._absent_since = time.monotonic()
-        self._reported: str | None = None  # the reason that was logged for its absence
+        self._reported: str | None = None  # the logged reason for its absence
 
     def state(self, receivers: Sequence[Receiver]) -> GearmanState:
         """The current state."""

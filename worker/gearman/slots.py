@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The places where jobs run: each has a thread and a Gearman connection of its own, so losing one loses one job."""
+"""The slots that run jobs. Each has its own thread and Gearman connection, so losing one connection loses one job."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from worker.status import SlotState
 log = logging.getLogger(__name__)
 
 Connect = Callable[[int, Sequence[str]], Receiver]
-"""Makes the connection of the slot of that number, for these functions."""
+"""Creates the connection of the slot with this number, for these functions."""
 
 
 class _Slot:
-    """One of them."""
+    """One slot."""
 
     def __init__(self, number: int, receiver: Receiver) -> None:
         self.number, self.receiver = number, receiver
@@ -27,7 +27,7 @@ class _Slot:
 
 
 class Slots:
-    """All of them. The methods are for one thread, the properties for any."""
+    """All slots. The methods may be called from one thread only, the properties from any thread."""
 
     def __init__(self, connect: Connect, run: Callable[[Task, int], None]) -> None:
         self._connect, self._run = connect, run
@@ -38,20 +38,20 @@ class Slots:
 
     @property
     def receivers(self) -> list[Receiver]:
-        """Their connections."""
+        """The connections of all slots."""
         return [slot.receiver for slot in self._slots]
 
     @property
     def alive(self) -> bool:
-        """Whether the thread of each that should take jobs is still there. For the thread of the methods."""
+        """Whether the threads of all slots that should take jobs are alive. Call it from the methods' thread only."""
         return all(slot.thread.is_alive() for slot in self._slots if not slot.ending)
 
     def states(self) -> tuple[SlotState, ...]:
-        """What each does."""
+        """The state of each slot."""
         return tuple(SlotState(slot.number, slot.busy, slot.receiver.connected, slot.ending) for slot in self._slots)
 
     def serve(self, count: int, functions: Sequence[str]) -> None:
-        """Have so many, which serve these functions; those that are too many end once their jobs have ended."""
+        """Run `count` slots that serve these functions; surplus slots end after their current job."""
         if tuple(functions) != self._functions:
             self._functions = tuple(functions)
             for slot in self._slots:
@@ -67,7 +67,7 @@ class Slots:
             self._begin(number)
 
     def hold(self, held: bool) -> None:
-        """Take no job any more, with the functions kept; or take jobs again."""
+        """Stop taking jobs but keep the functions registered, or take jobs again."""
         with self._lock:
             self._held = held
             slots = self._slots
@@ -75,14 +75,14 @@ class Slots:
             slot.receiver.hold(held or slot.ending)
 
     def stop_taking(self) -> None:
-        """Let all end once their jobs have ended. Does not wait."""
+        """Let each slot end after its current job. Does not wait."""
         self.hold(True)
         for slot in self._slots:
-            # one waits up to 5 s for a server that does not answer
+            # in parallel, as each may wait up to 5 s for a server that does not answer
             threading.Thread(target=slot.receiver.stop_taking, daemon=True).start()
 
     def join(self, seconds: float) -> None:
-        """Wait until all have ended, at most so long."""
+        """Wait until all slots have ended, at most this many seconds."""
         deadline = time.monotonic() + seconds
         for slot in self._slots:
             slot.thread.join(max(0.0, deadline - time.monotonic()))
@@ -96,7 +96,7 @@ class Slots:
         slot.thread.start()
 
     def _turned(self, number: int) -> tuple[str, ...]:
-        # each begins with another function, so that a few jobs of one do not keep all of them
+        # each slot begins with a different function, so that jobs of one function do not occupy all slots
         first = number % max(len(self._functions), 1)
         return self._functions[first:] + self._functions[:first]
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gear's worker, as one slot has it: one connection, one job at a time, no function before another for ever.
+"""gear's worker, adapted for a slot: one connection, one job at a time, and no function starves another.
 
-gearmand hands out the jobs of that function first which a connection has registered last, however long others wait
-(gear's own server: the job that has waited longest). So the functions are registered again before each job, what was
-just served first, and so last in turn. Never while a job runs or may be on its way: gearmand (1.1.20) takes it away
-from a connection that resets its functions, and hands it out once more.
+gearmand prefers jobs of the function that a connection has registered last, however long others wait (gear's own server
+prefers the job that has waited longest). So the functions are registered again before each job, with the function just
+served first, which gives it the lowest priority. This must not happen while a job is running or may be on its way:
+gearmand (1.1.20) takes the job away from a connection that resets its functions, and hands it out again.
 
-A worker that is held keeps its functions and asks for no job: jobs wait in their queue, as for one that is busy.
+A held worker keeps its functions registered but asks for no jobs; they stay in the queue, as if the worker were busy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker.gearman.connection import Returning
 
 
 class AssignedJob(gear.WorkerJob):  # type: ignore[misc]
-    """gear's job, which remembers the socket that it came in on (gear sets `connection` as it reads the job)."""
+    """gear's job, which remembers the socket that it was received on (gear sets `connection` as it reads the job)."""
 
     channel: socket.socket
 
@@ -32,7 +32,8 @@ class AssignedJob(gear.WorkerJob):  # type: ignore[misc]
 
 
 class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
-    """A worker that serves `functions`, the first one last. `take` is for one thread, all else for any."""
+    """A worker that serves `functions`, the first one with the lowest priority. Thread-safe, except for `take`, which
+    may be called from one thread only."""
 
     job_class = AssignedJob
 
@@ -43,7 +44,7 @@ class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
         self.functions = _records(self._wanted)
 
     def take(self) -> AssignedJob | None:
-        """Wait for a job; None once there will be no more."""
+        """Wait for a job; returns None after `end`."""
         with self.job_lock:
             if self._ended or not self.running:
                 return None
@@ -56,30 +57,30 @@ class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
         return job
 
     def hold(self, held: bool) -> None:
-        """Ask for no job any more, or for jobs again. One that is on its way still comes."""
+        """Stop asking for jobs, or ask again. A job that is already on its way still comes."""
         with self.job_lock:
             self._held = held
             self._look_again()
 
     def offer(self, functions: Iterable[str]) -> None:
-        """Serve these functions and no others, the first one last; after the job that runs, if one does."""
+        """Serve these functions only, the first one with the lowest priority; takes effect after the running job."""
         with self.job_lock:
             self._wanted = tuple(name.encode() for name in functions)
             self._look_again()
 
     def end(self) -> None:
-        """Let `take` end with None. Waits up to 5 s for an answer of the server that is on its way."""
+        """Make `take` return None. Waits up to 5 s for a pending answer of the server."""
         with self.job_lock:
             self._held = self._ended = True
         self.stopWaitingForJobs()
 
     def handleNoop(self, packet: Any) -> None:  # noqa: N802
-        """There may be a job."""
+        """The server says that there may be a job."""
         if not self._held:
             super().handleNoop(packet)
 
     def handleNoJob(self, packet: Any) -> None:  # noqa: N802
-        """There is no job. Now, before it sleeps, is the time to register what was offered meanwhile."""
+        """The server has no job. Register functions offered meanwhile, before the connection goes to sleep."""
         with self.job_lock:
             if self.waiting_for_jobs:
                 self._register()
@@ -92,7 +93,7 @@ class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
         self._updateStateMachines()
 
     def _updateStateMachines(self) -> None:  # noqa: N802
-        """gear asks for a job in here, when a thread waits for one; with `job_lock` held."""
+        """Called by gear, with `job_lock` held, to ask for a job if a thread waits for one."""
         asked = any(connection.state == "GRAB_WAIT" for connection in self.active_connections[:])
         if self.waiting_for_jobs and not asked:
             self._register()
@@ -113,5 +114,5 @@ class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
 
 
 def _records(names: Iterable[bytes]) -> dict[bytes, Any]:
-    # Without a timeout: Zuul's server does not know CAN_DO_TIMEOUT.
+    # Without a timeout, because Zuul's Gearman server does not support CAN_DO_TIMEOUT.
     return {name: gear.FunctionRecord(name) for name in names}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the worker is seen from outside: metrics, sensors, the status socket and systemd.
+"""Monitoring of the worker: metrics, sensors, the status socket and notifications to systemd.
 
 Imports `builds`, `config` and `verdict`; the service and the commands import it.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus can ask the worker for (docs/metrics.md has every metric).
+"""The worker's metrics for Prometheus (docs/metrics.md describes every metric).
 
-A label's value comes from the configuration, from our own tables, or is a dataset's name: never from a change, so that
-no change can make up series. What counts comes from the artifacts and the verdict, after a job has ended.
+Label values come from the configuration, from fixed lists, or are dataset names. They never come from a change, so that
+no change can create time series. What is counted comes from the artifacts and the verdict, after a job has ended.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ METHODS = ("reflink", "copy", "import", "reload", "reset")
 SNAPSHOTS = ("hit", "made", "none")
 RESULTS = ("ok", "warning", "failure", "unfinished")
 OTHER = "other"
-"""What stands for a value that is none of those that are known."""
+"""The label value for unknown values."""
 
 _LONG = (1, 3, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
 _SHORT = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -38,9 +38,10 @@ _SHORT = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the values of this moment come from. `waiting` are the jobs at the Gearman server, by function.
+    """Functions that return current values.
 
-    `waiting` raises OSError when that does not answer; `folders` are those of the worker, by their key.
+    `waiting` returns the number of jobs waiting at the Gearman server, by function; it raises OSError if the server
+    does not answer. `folders` returns the worker's folders, by configuration key.
     """
 
     snapshot: Callable[[], WorkerStatus]
@@ -49,7 +50,7 @@ class Sources:
 
 
 class Metrics:
-    """The metrics of one worker: those that are counted here as builds end, and those of the moment."""
+    """The metrics of one worker: those that are counted as builds end, and those that are computed on request."""
 
     def __init__(self, sources: Sources) -> None:
         self.registry = CollectorRegistry()
@@ -69,7 +70,7 @@ class Metrics:
             self._canceled.labels(reason)
 
     def ended(self, end: BuildEnd) -> None:
-        """Count a build that has ended. Called by the thread of the build."""
+        """Count a build that has ended. Called in the thread of the build."""
         self._jobs.labels(end.name, _known(end.outcome, OUTCOMES)).observe(end.seconds)
         if end.canceled:
             self._canceled.labels(_known(end.canceled, ("stop", "shutdown"))).inc()
@@ -86,7 +87,7 @@ class Metrics:
             self._dataset(result)
 
     def serve(self, path: Path, host: str, port: int) -> Callable[[], None]:
-        """Serve them; returns what ends that. ConfigError, about the file at `path`, when that cannot be done."""
+        """Serve the metrics; returns a function that stops this. Raises ConfigError, about the file at `path`."""
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
@@ -137,17 +138,17 @@ class Metrics:
 
 
 class _Now:
-    """The metrics of the moment at which they are asked for."""
+    """The metrics that are computed on request."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand: a worker that is just starting has no state to report."""
+        """Nothing, because a worker that is still starting has no state to report."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """All current metrics."""
         now = self._sources.snapshot()
         names = [function.removeprefix("build:") for function in now.functions]
         yield _info(now)
@@ -174,7 +175,7 @@ class _Now:
             try:
                 free[key] = shutil.disk_usage(folder).free
             except OSError:
-                pass  # the folder is not there: nothing is said of it, and an alert on `absent` finds that
+                pass  # the folder is missing: it has no metric, which an alert on `absent` detects
         return free
 
     def _waiting(self, now: WorkerStatus, names: Iterable[str]) -> dict[str, float]:

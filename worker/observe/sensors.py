@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sensors, which may find reasons to take no job at the moment, and the thread that polls them.
 
-After a sensor has objected, it needs a tenth more room than its limit before it agrees again, so that it does not
-flap.
+After a sensor has objected, it agrees again only with a margin of 10 % over its limit, so that it does not flap.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from worker.status import SensorState
 log = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""How often the sensors are asked."""
+"""Seconds between two polls of the sensors."""
 
-_NO_RESULTS = ("status_socket", "debug_log")  # folders that a job writes nothing of size to
+_NO_RESULTS = ("status_socket", "debug_log")  # folders that jobs do not write large files to
 _ROOM = 1.1
 
 
 class Sensor(ABC):
-    """One reason. `name` says what is looked at."""
+    """Checks for one reason to take no job. `name` says what is checked."""
 
     name: str
 
@@ -38,18 +37,18 @@ class Sensor(ABC):
         self._no = False
 
     def check(self) -> str:
-        """ "" when it is ok, else why not, with figures and what changes the limit. Raises OSError."""
+        """The reason to take no job, with figures and the key of the limit; "" if there is none. Raises OSError."""
         reason = self.look(_ROOM if self._no else 1.0)
         self._no = bool(reason)
         return reason
 
     @abstractmethod
     def look(self, room: float) -> str:
-        """What `check` gives, asked for so many times the room."""
+        """The reason as in `check`, with the limit made stricter by the factor `room`."""
 
 
 class DiskFree(Sensor):
-    """Free space, for this user, of the file system with a folder of the worker's."""
+    """Free space, for this user, in the file system with one of the worker's folders."""
 
     def __init__(self, key: str, folder: Path, least: int) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class DiskFree(Sensor):
 
     @property
     def missing(self) -> bool:
-        """Whether the folder is not there, as far as this user can see."""
+        """Whether the folder does not exist, as far as this user can see."""
         return not os.path.isdir(self._folder)
 
     def look(self, room: float) -> str:
@@ -70,7 +69,7 @@ class DiskFree(Sensor):
 
 
 class MemoryFree(Sensor):
-    """Memory that programs can have without swapping (MemAvailable)."""
+    """Memory that programs can use without swapping (MemAvailable)."""
 
     name = "memory"
 
@@ -87,7 +86,7 @@ class MemoryFree(Sensor):
 
 
 class Load(Sensor):
-    """The load average of the last minute: where it is high, what is measured says nothing of the migration."""
+    """The load average of the last minute, per core: under high load, measurements say little about a migration."""
 
     name = "load"
 
@@ -104,7 +103,7 @@ class Load(Sensor):
 
 
 class Sandbox(Sensor):
-    """Whether the box for the code of changes can be made."""
+    """Whether the sandbox for the code of changes can be set up."""
 
     name = "sandbox"
 
@@ -115,7 +114,7 @@ class Sandbox(Sensor):
 
 
 def of(config: Config) -> list[Sensor]:
-    """The sensors that a configuration wants: one for each file system, and those that are not off."""
+    """The sensors enabled by a configuration; there is one disk sensor for each file system."""
     wanted: list[Sensor] = []
     limits = config.sensors
     systems: set[int] = set()
@@ -133,7 +132,7 @@ def of(config: Config) -> list[Sensor]:
 
 
 def ask(sensor: Sensor) -> SensorState:
-    """What a sensor says now."""
+    """The current state of a sensor."""
     try:
         reason = sensor.check()
     except OSError as error:
@@ -142,7 +141,7 @@ def ask(sensor: Sensor) -> SensorState:
 
 
 class SensorWatch:
-    """Polls the sensors in a thread of its own, so that a disk that hangs blocks nothing else.
+    """Polls the sensors in a separate thread, so that a hanging disk blocks nothing else.
 
     `on_result` is called after each poll with the reasons to take no job, if any.
     """
@@ -159,7 +158,7 @@ class SensorWatch:
         threading.Thread(target=self._poll, name="sensors", daemon=True).start()
 
     def replace(self, sensors: Sequence[Sensor]) -> None:
-        """Poll these sensors from now on, and at once."""
+        """Poll these sensors instead, starting at once."""
         self._sensors = sensors
         self._again.set()
 

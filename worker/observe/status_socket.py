@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unix socket that reports what a worker is doing: one JSON document a connection, then it is closed.
+"""The Unix socket that reports what a worker is doing: each connection gets one JSON document and is then closed.
 
-It is for the worker's user alone (0600). A lock beside it says whose it is, so that what a dead worker has left is
-replaced, and what a living one has is not.
+Only the worker's user may connect (0600). A lock file next to it shows whether its worker is alive: a dead worker's
+socket is replaced, a living one's is not.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from worker.status import WorkerStatus
 log = logging.getLogger(__name__)
 
 READ_SECONDS = 1.0
-"""How long a client may take to read the document; the others wait for it."""
+"""Seconds that a client may take to read the document; other clients wait for it."""
 
 ASK_SECONDS = 5.0
-"""How long a worker may take to answer."""
+"""Seconds that a worker may take to answer."""
 
 MAX_BYTES = 4 * 1024 * 1024
-"""What a client reads at most."""
+"""The maximum number of bytes that a client reads."""
 
 
 class NoWorkerError(TurboHipsterError):
@@ -42,14 +42,14 @@ class NoWorkerError(TurboHipsterError):
 
 
 class StatusSocket:
-    """The worker's end. It is there from the start, but answers only once `serve` was called."""
+    """The worker's end of the socket. It listens from the start, but answers only after `serve` was called."""
 
     def __init__(self, config: Path, path: Path) -> None:
-        """Listen at `path`; ConfigError when a living worker does, or when it cannot be made."""
+        """Listen at `path`. Raises ConfigError if a living worker does already, or if the socket cannot be created."""
         self.path = path
         remedy = "change the key"
         try:
-            self._lock = open(f"{path}.lock", "a+", encoding="ascii")  # noqa: SIM115 - locked to the end
+            self._lock = open(f"{path}.lock", "a+", encoding="ascii")  # noqa: SIM115 - stays open, and so locked
         except OSError as error:
             problem = f"{path}.lock cannot be written ({error.strerror})"
             raise ConfigError(config, "status_socket", problem, remedy) from error
@@ -69,11 +69,11 @@ class StatusSocket:
 
     @property
     def files(self) -> list[IO[Any] | socket.socket]:
-        """What must stay open when the process goes to the background."""
+        """The files that must stay open when the process goes to the background."""
         return [self._lock, self._socket]
 
     def serve(self, snapshot: Callable[[], WorkerStatus]) -> None:
-        """Answer with what `snapshot` gives, in a thread of its own."""
+        """Answer with the result of `snapshot`, in a separate thread."""
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()}\n")
         self._lock.flush()
@@ -94,20 +94,20 @@ class StatusSocket:
             except OSError as error:
                 if error.errno in (errno.EINVAL, errno.EBADF):  # closed
                     return
-                time.sleep(0.1)  # such as no more open files
+                time.sleep(0.1)  # a passing error, such as too many open files
                 continue
             with client:
                 try:
                     client.settimeout(READ_SECONDS)
                     client.sendall(json.dumps(snapshot().document()).encode() + b"\n")
                 except OSError:
-                    pass  # it has gone away, or does not read
+                    pass  # the client has closed the connection, or does not read
                 except Exception:
                     log.exception("what the worker is doing could not be reported")
 
 
 def ask(path: Path) -> bytes:
-    """What the worker at the socket says. Raises NoWorkerError, in a sentence for a person."""
+    """The answer of the worker at the socket. Raises NoWorkerError, with a message for the user."""
     data = b""
     try:
         with socket.socket(socket.AF_UNIX) as client, _short(path) as address:
@@ -130,7 +130,7 @@ def ask(path: Path) -> bytes:
 
 
 def _listening(path: Path) -> socket.socket:
-    # we have the lock: whatever is there is of a worker that has died
+    # this worker has the lock, so an existing socket was left by a dead one
     if path.is_socket():
         path.unlink()
     listener = socket.socket(socket.AF_UNIX)
@@ -149,7 +149,7 @@ def _listening(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """An address for a path that may be longer than the 107 bytes of one."""
+    """An address for a socket's path, which may be longer than the 107 bytes that an address can have."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

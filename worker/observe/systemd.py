@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd is notified of, as sd_notify(3) says; nothing, where it is not systemd that has started us."""
+"""Notifications to systemd, as in sd_notify(3); none are sent if systemd has not started this process."""
 
 import logging
 import math
@@ -14,9 +14,9 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Manager:
-    """The service's manager.
+    """The service manager, usually systemd.
 
-    The variables that tell of it are taken out of `environment`: no process of a job should speak for the worker.
+    Its variables are removed from `environment`, so that no process of a job can send notifications for the worker.
     """
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -31,29 +31,29 @@ class Manager:
 
     @property
     def interval(self) -> float:
-        """The seconds after which it wants to hear that all is well: half of its patience; infinite, if it does not."""
+        """Seconds between two watchdog messages, half of the watchdog's timeout; infinite without a watchdog."""
         return self._patience / 2 if self._watched else math.inf
 
     def ready(self) -> None:
-        """The worker has started, or has read again what it was told to."""
+        """Notify that the worker has started, or has reloaded its configuration."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """It reads something again; `ready` says when that is over."""
+        """Notify that the worker is reloading its configuration; `ready` marks the end."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """It ends, and has the whole of the manager's patience for that."""
+        """Notify that the worker is stopping; this restarts the watchdog's timeout."""
         self._send("STOPPING=1\nWATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """What it is doing, in one line, for `systemctl status`; sent when it has changed."""
+        """Send a one-line status for `systemctl status`, if it has changed."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={' '.join(text.split())}")
 
     def alive(self) -> None:
-        """All is well. Call it as often as you like: it is sent when half of the patience is over."""
+        """Tell the watchdog that the worker is alive. May be called often: a message is sent once per `interval`."""
         now = time.monotonic()
         if now - self._fed >= self.interval * 0.9:
             self._fed = now
@@ -66,6 +66,6 @@ class Manager:
                     channel.settimeout(1.0)
                     channel.sendto(text.encode(), self._address)
             except OSError as error:
-                # it must not end the worker, and once is enough to find it
+                # this must not end the worker; only the first failure is a warning
                 log.log(logging.DEBUG if self._failed else logging.WARNING, "systemd cannot be notified: %s", error)
                 self._failed = True
