@@ -40,7 +40,7 @@ class Runnable(Protocol):
         """Run to the end; must not raise."""
 
     def cancel(self, reason: str) -> None:
-        """End soon; `reason` is "stop" or "shutdown". From any thread."""
+        """End soon; `reason` is "stop" or "shutdown". May be called from any thread."""
 
 
 JobFactory = Callable[[Config, JobEntry, Request, Callable[[Progress], None]], Runnable]
@@ -57,7 +57,7 @@ def make_job(
 
 
 class _Build:
-    """A running build: what is known so far, its job if there is one yet, and whether it was canceled."""
+    """A running build: its progress, its job once that was created, and whether it was canceled."""
 
     def __init__(self, task: Task, number: str, name: str, slot: int) -> None:
         self.unique, self.number, self.name, self.slot = task.unique, number, name, slot
@@ -86,7 +86,7 @@ class _Build:
 
 
 class _End(NamedTuple):
-    """How a build ends: an outcome for the totals; the result (None: none), the URL of its logs, the messages."""
+    """How a build ends: its outcome for the totals, its result or None, the URL of its logs, and its messages."""
 
     outcome: str
     result: str | None = None
@@ -97,9 +97,9 @@ class _End(NamedTuple):
 
 @dataclass(frozen=True)
 class BuildEnd:
-    """A build that has ended, for who counts. `seconds` are since it was taken; `verdict` is None without a job.
+    """A build that has ended, for metrics. `seconds` is the time since it was taken; `verdict` is None without a job.
 
-    `outcome` is as in the totals; `canceled` is "", "stop" or "shutdown".
+    `outcome` is the same as in the totals; `canceled` is "", "stop" or "shutdown".
     """
 
     name: str
@@ -133,7 +133,7 @@ class Builds:
         return len(self._running)
 
     def states(self) -> tuple[JobState, ...]:
-        """The running builds, in the order in which they began."""
+        """The running builds, in the order of their start."""
         with self._lock:
             return tuple(build.state() for build in self._running.values())
 
@@ -187,7 +187,7 @@ class Builds:
             log.exception("the end of a build could not be counted")
 
     def _request(self, task: Task, name: str) -> Request | RequestError | None:
-        """The request of a build, or what is wrong with it; None if its job does not exist."""
+        """The request of a build, or the error in it; None if its job does not exist."""
         if self._config.job(name) is None:
             return None
         try:
@@ -196,8 +196,8 @@ class Builds:
             return error
 
     def _url(self, asked: Request | RequestError | None) -> str:
-        """The URL at which results will be published. It is reported at once: a build that is given back has no
-        other."""
+        """The URL at which results will be published. It is reported at the start, because a build that is given back
+        never gets another."""
         prepend = self._config.publish_logs.prepend_url
         return publish.url_of(prepend, asked.log_path) if isinstance(asked, Request) else ""
 
@@ -206,7 +206,7 @@ class Builds:
         config = self._config
         entry = config.job(build.name)
         if asked is None or entry is None:
-            # it was taken out of the configuration while the server was handing the build out
+            # the job was removed from the configuration while the server assigned the build
             log.warning("there is no job %s any more: given back", build.name)
             return _End("INFRASTRUCTURE")
         if isinstance(asked, RequestError):
@@ -243,14 +243,14 @@ class Builds:
         return _End(outcome, result.verdict.gearman_result(), result.url, result.summary_lines, result.verdict)
 
     def stop(self, task: Task) -> None:
-        """Answer a `stop:` job, and cancel the build that it names, if that runs. Never raises."""
+        """Answer a `stop:` job, and cancel the build that it names, if it is running. Never raises."""
         try:
             arguments = json.loads(task.arguments)
             number = str(arguments["number"])
         except (ValueError, KeyError, TypeError, RecursionError):
             log.warning("a stop without a usable number is ignored: %.200r", task.arguments)
             number = ""
-        # At once and without data, known or not: what Zuul waits for is the end of the build itself.
+        # At once and without data, even if the build is unknown: Zuul waits for the end of the build itself.
         task.complete()
         if number:
             with self._lock:
@@ -261,7 +261,7 @@ class Builds:
                 log.info("stop of build %s: not running here", number)
 
     def close(self) -> None:
-        """Cancel all builds, because the worker ends; those that would begin later are given back."""
+        """Cancel all builds, because the worker ends; builds that arrive later are given back."""
         with self._lock:
             self._closing = True
             builds = list(self._running.values())

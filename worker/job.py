@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job, from the request to the verdict and its link. Each job is a new object; `run` never raises."""
+"""One job, from the request to the verdict and the published results. Each job is a new object; `run` never raises."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from worker.verdict.artifacts import Artifacts
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 5.0
-"""Seconds between a first try that ended with an infrastructure failure and the second: a restart takes a moment."""
+"""Seconds between a first try that ended with an infrastructure failure and the second: a service may be restarting."""
 
 UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """The end of a job: its verdict, the URL of its results ("" for none), its folder if it is kept, and its times."""
+    """The result of a job: its verdict, the URL of its results ("" for none), its folder if kept, and its times."""
 
     verdict: Verdict
     url: str
@@ -118,7 +118,7 @@ class Job:
         return self._variables(folder), decide.of_messages([message])
 
     def _answer(self, found: Verdict, url: str) -> None:
-        """Answer before the results are published, because nobody waits for those of a canceled job."""
+        """Answer before the results are published, because nobody waits for the results of a canceled job."""
         self._answered = True
         try:
             self.on_answer(JobResult(found, url, None))
@@ -191,7 +191,7 @@ class Job:
         }
 
     def _report(self, folder: JobDir, code: str, detail: str, dataset: str = "") -> None:
-        """Add an error that only the worker knows to the artifacts, and remember it if that fails."""
+        """Add an error that only the worker knows to the artifacts; if that fails, keep it in memory."""
         try:
             folder.report(code, detail, dataset)
         except OSError as error:
@@ -209,7 +209,7 @@ class Job:
         try:
             end = self._run(folder, playbook, time_limit, self._canceled.is_set, reader)
         except OSError as error:
-            # results until then are in the artifacts
+            # the artifacts have the results up to then
             end = runner.PlaybookRun("broken", 1)
             self._report(folder, (message := job_end.failure_of(error)).code, message.detail)
         folder.end_processes()

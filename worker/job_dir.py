@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job's folder: what is in it, whose it is, and how nothing of it is left behind.
+"""One job's folder: its content, its owner, and its complete removal.
 
     <jobs_working_dir>/<id>/
       .owner       locked by the worker while it lives
-      job.yaml     what the playbooks are given
+      job.yaml     the playbooks' variables
       src/ venv/ home/ db/<dataset>/
       tmp/         temporary files of the playbooks
-      artifacts/   what the playbooks found out
-      results/     what gets published
-      runner/      ansible-runner's own folders, one an invocation
+      artifacts/   the results of the steps, for later steps and the verdict
+      results/     the files to publish
+      runner/      ansible-runner's own folders, one per invocation
 
-Every process that a job starts has `MARKER` with the folder's path in its environment; that is how the processes
-of a job are found, also those of a worker that has died. What a job has to put elsewhere, a socket whose path would be
-too long and results on their way to be published, has `mark_of` the folder in its name.
+Every process that a job starts has `MARKER` with the folder's path in its environment. This is how the processes of a
+job are found, even if its worker has died. Files that a job has to put elsewhere, such as a socket whose path would be
+too long, or results while they are being published, have `mark_of` the folder in their names.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ log = logging.getLogger(__name__)
 MARKER = "TH_JOB_DIR"
 OWNER = ".owner"
 FIRST_TRY = "first-try"
-DETAIL_LIMIT = 4000  # characters; more is not read
-_SHOWN = 100  # as th_place shortens the name of a place
+DETAIL_LIMIT = 4000  # characters; readers ignore the rest
+_SHOWN = 100  # characters; th_place cuts names to the same length
 _LARGE = ("db", "src", "venv", "home")
 TERM_PATIENCE = 3.0
 KILL_PATIENCE = 4.0
 
 
 class JobDir:
-    """The folder of one job, made 0700. A context manager that ends the job's processes and removes it.
+    """The folder of one job (0700). A context manager that ends the job's processes and removes the folder.
 
-    `keep` leaves the folder (not the processes); it may be set until the context is left.
+    With `keep`, the folder (not the processes) is left; it may be set until the context is left.
     """
 
     def __init__(self, jobs_working_dir: Path, job_id: str, keep: bool = False) -> None:
@@ -65,44 +65,44 @@ class JobDir:
 
     @property
     def job_yaml(self) -> Path:
-        """What the playbooks are given (0600)."""
+        """The file with the playbooks' variables (0600)."""
         return self.root / "job.yaml"
 
     @property
     def artifacts(self) -> Path:
-        """What the playbooks have found out."""
+        """The folder for artifacts."""
         return self.root / "artifacts"
 
     @property
     def results(self) -> Path:
-        """What gets published."""
+        """The folder with the files to publish."""
         return self.root / "results"
 
     @property
     def temporary(self) -> Path:
-        """Where temporary files of the playbooks go."""
+        """The folder for the playbooks' temporary files."""
         return self.root / "tmp"
 
     def runner(self) -> Path:
-        """A fresh folder for one invocation of ansible-runner: in a used one, the first call's settings win."""
+        """Create a folder for one invocation of ansible-runner; in a used one, the settings of the first would apply."""
         self._invocations += 1
         folder = self.root / "runner" / str(self._invocations)
         folder.mkdir(mode=0o700)
         return folder
 
     def write_job_yaml(self, variables: dict[str, Any]) -> None:
-        """Write what the playbooks are given."""
+        """Write the playbooks' variables."""
         with open(os.open(self.job_yaml, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             stream.write(documents.ansible_variables(variables))
 
     def report(self, code: str, detail: str, dataset: str = "") -> None:
-        """Put what only the worker knows to the artifacts (docs/artifacts.md, errors.jsonl)."""
+        """Add an error that only the worker knows to the artifacts (docs/artifacts.md, errors.jsonl)."""
         event = {"event": "error", "role": "worker", "code": code, "detail": detail[:DETAIL_LIMIT], "dataset": dataset}
         with open(self.artifacts / "errors.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(event, ensure_ascii=False) + "\n")
 
     def make_room(self) -> bool:
-        """Remove what is large and neither published nor kept, when the disk is full; returns whether it was."""
+        """Remove large folders that are not published, because the disk is full; returns False if they must be kept."""
         if self.keep:
             return False
         for name in _LARGE:
@@ -110,13 +110,13 @@ class JobDir:
         return True
 
     def end_processes(self) -> None:
-        """End every process of the job: SIGTERM, and SIGKILL a little later."""
+        """End every process of the job: with SIGTERM, and with SIGKILL a few seconds later."""
         _end_processes(self.root)
 
     def begin_again(self) -> Path:
-        """Make the folder what it was at the beginning, for a second try; returns where the first one's results are.
+        """Reset the folder for a second try; returns the folder with the results of the first one.
 
-        They and its artifacts are kept in `results`, to be published. Raises InfrastructureError.
+        They are kept in `results` together with its artifacts, to be published. Raises InfrastructureError.
         """
         self.end_processes()
         first = self.root / FIRST_TRY
@@ -137,11 +137,11 @@ class JobDir:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # what goes wrong here is logged; it never changes a verdict
+        # errors here are only logged, and never change a verdict
         try:
             self.end_processes()
             if self.keep:
-                (self.root / OWNER).unlink()  # what is kept is no leftover
+                (self.root / OWNER).unlink()  # so that `remove_leftovers` leaves the folder
                 log.info("the job's folder is kept: %s", self.root)
             else:
                 _remove(self.root)
@@ -152,22 +152,22 @@ class JobDir:
 
 
 def remove_leftovers(jobs_working_dir: Path) -> list[str]:
-    """Remove the folders, and end the processes, of jobs whose worker is no longer there; returns their names."""
+    """Remove the folders and end the processes of jobs whose worker no longer runs; returns the folders' names."""
     removed = []
     for owner in sorted(jobs_working_dir.glob(f"*/{OWNER}")):
         try:
             handle = os.open(owner, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # its own worker, or another that starts, was faster
+            continue  # already removed, by its own worker or by another one that is starting
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # what was removed while we waited may be another job's by now
+            # the folder may have been removed meanwhile, and created by another job
             if os.path.samestat(os.fstat(handle), owner.stat()):
                 _end_processes(owner.parent)
                 _remove(owner.parent)
                 removed.append(owner.parent.name)
         except (BlockingIOError, FileNotFoundError):
-            pass  # its worker lives, or has removed it
+            pass  # its worker is alive, or has removed it
         except Exception:
             log.exception("%s: what a dead worker has left could not be removed", owner.parent)
         finally:
@@ -179,7 +179,7 @@ def _create(jobs_working_dir: Path, job_id: str) -> Path:
     jobs_working_dir.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
-        # the same build can be handed out twice, when its server has lost sight of the first
+        # Gearman may hand out the same build twice, after it has lost the connection of the first
         root = jobs_working_dir / (job_id if number == 1 else f"{job_id}.{number}")
         try:
             root.mkdir(mode=0o700)
@@ -189,7 +189,7 @@ def _create(jobs_working_dir: Path, job_id: str) -> Path:
 
 
 def _lock(root: Path) -> int:
-    # locked before it has its name, so that no other worker's `remove_leftovers` can come between
+    # locked before it is renamed, so that another worker's `remove_leftovers` never sees it unlocked
     unnamed = root / f"{OWNER}.new"
     handle = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -226,7 +226,7 @@ def _processes(root: Path) -> list[psutil.Process]:
                 marked[process.pid] = process
                 marked.update({child.pid: child for child in process.children(recursive=True)})
         except psutil.Error:
-            pass  # gone, or not ours to look at
+            pass  # it has ended, or is another user's
     return [process for process in marked.values() if _alive(process)]
 
 
@@ -238,7 +238,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def mark_of(root: Path) -> str:
-    """What the names of a job's files outside of its folder have in them; the roles' `th_core.mark` is the same."""
+    """The mark in the names of a job's files outside of its folder; the roles' `th_core.mark` computes the same."""
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
@@ -248,7 +248,7 @@ def _remove(root: Path) -> None:
 
 
 def _remove_tree(root: Path) -> None:
-    # by rm and not by shutil, which recurses: a change can make its folders as deep as it likes
+    # with rm, because shutil recurses, and a change can nest folders arbitrarily deep
     remove, repair = ["rm", "-rf", "--", str(root)], ["chmod", "-R", "u+rwX", "--", str(root)]
     for command in (remove, repair, remove):
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -258,15 +258,15 @@ def _remove_tree(root: Path) -> None:
 
 
 def _remove_elsewhere(root: Path) -> None:
-    """Remove what a job has outside of its folder."""
+    """Remove a job's files outside of its folder."""
     mark = mark_of(root)
-    found = list(Path("/tmp").glob(f"th-{mark}-*"))  # noqa: S108 - the name is ours, and nobody can guess the rest
+    found = list(Path("/tmp").glob(f"th-{mark}-*"))  # noqa: S108 - names have the job's mark, and the owner is checked
     try:
         variables = documents.read_mapping(root / "job.yaml")
         place = Path(variables["th_publish_path"] or root, variables["th_job"]["log_path"])
         found += place.parent.glob(f".{glob.escape(place.name[:_SHOWN])}.publishing-{mark}-*")
     except (ConfigError, KeyError, TypeError):
-        pass  # it never came so far
+        pass  # the job did not get as far as publishing
     for path in found:
         if path.lstat().st_uid == os.geteuid():
             _remove_tree(path)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows the verdict of a job: the report, and publishing it.
+"""The steps after the verdict of a job: writing the report and publishing it.
 
-A failure here never loses or changes the verdict: it adds a message that does not count.
+A failure here never changes the verdict; it only adds a message that does not count.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def failure_of(error: Exception) -> Message:
 
 
 def late(message: Message) -> Message:
-    """The message, as one about a failure after the verdict: it is reported but does not count."""
+    """A copy of a message about a failure after the verdict, marked so that it is reported but does not count."""
     return replace(message, excuse=AFTERWARDS)
 
 
@@ -60,7 +60,7 @@ def add(found: Verdict, messages: Sequence[Message]) -> Verdict:
 def write(
     folder: JobDir, variables: Mapping[str, Any], plugin: str, found: Verdict, header: Callable[[], render.Header]
 ) -> Verdict:
-    """Write the report, and what is published with it, to the folder of results. Never raises.
+    """Write the report, and the other files to publish, to the folder of results. Never raises.
 
     Returns the verdict, with messages about what could not be written.
     """
@@ -102,8 +102,8 @@ def upload_failed(end: PlaybookRun, limit: int) -> Message | None:
 def published(folder: JobDir, end: PlaybookRun, limit: int, expected: str) -> tuple[list[Message], str]:
     """The messages about a finished upload, and the URL of the results ("" for none).
 
-    The role returns the URL; one that returns none, and has not failed, has published at the `expected` one. A step
-    that fails after the results were published does not remove the link.
+    The role returns the URL. If it returns none and has not failed, the results are at the `expected` URL. A step that
+    fails after the results were published does not remove the link.
     """
     failed = upload_failed(end, limit)
     try:
@@ -148,7 +148,7 @@ class Cancellation:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the job is canceled, at most so many seconds; returns whether it is."""
+        """Wait until the job is canceled, at most this many seconds; returns whether it is."""
         return self._event.wait(seconds)
 
     @property
@@ -158,5 +158,5 @@ class Cancellation:
 
     @property
     def too_late(self) -> bool:
-        """Whether it is too late to publish, because the worker ends."""
+        """Whether it is too late to publish, because the worker is ending."""
         return time.monotonic() > self._publish_until

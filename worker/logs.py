@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's log: one line an event, with the build that it is about; to a file, to stderr, or to the journal.
+"""The worker's log: one line per event, with the id of its build; written to a file, to stderr, or to the journal.
 
-What comes from outside can be in any event, so no line has a character that is not printable: such a one is written as
-an escape, as Python's and JSON's texts have them.
+Any event may contain text from outside, so characters that are not printable are written as escapes, as in Python or
+JSON strings.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ TEXT, JSON = "text", "json"
 FORMS = (TEXT, JSON)
 
 KEPT_FILES = 5
-"""How many files of `max_bytes` are kept beside the one that is written."""
+"""The number of rotated files that are kept, besides the current one."""
 
-_LONGEST = 4_000  # of a message, and of a traceback: less than journald and syslog cut a line at
+_LONGEST = 4_000  # characters, of a message and of a traceback; journald and syslog cut longer lines
 _NO_BUILD = "-"
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
@@ -38,9 +38,9 @@ _build: ContextVar[str] = ContextVar("build", default=_NO_BUILD)
 
 @contextlib.contextmanager
 def about(build: str) -> Iterator[None]:
-    """Whatever this thread logs meanwhile is about the build of this id.
+    """A context manager in which the events that this thread logs have the id of this build.
 
-    A thread that is started meanwhile has to be handed the context (`contextvars.copy_context`).
+    A thread that is started meanwhile must be run in a copy of the context (`contextvars.copy_context`).
     """
     token = _build.set(build)
     try:
@@ -50,7 +50,7 @@ def about(build: str) -> Iterator[None]:
 
 
 class Formatter(logging.Formatter):
-    """An event as a line. `journal`: with the event's priority in front, as sd-daemon(3) has it, and no time."""
+    """Formats an event as one line. For the `journal`, it has a priority prefix (see sd-daemon(3)), and no time."""
 
     def __init__(self, form: str, journal: bool) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Formatter(logging.Formatter):
         }
         if traceback := self._traceback(record):
             event["exception"] = _cut(traceback)
-        # DEL is the one character that is neither printable nor escaped by this
+        # DEL is the only non-printable character that json.dumps does not escape
         return json.dumps(event).replace("\x7f", "\\u007f")
 
     def _traceback(self, record: logging.LogRecord) -> str:
@@ -95,7 +95,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 class _ToStderr:
-    """Lets no event get lost, and raise nothing, when the log's file cannot be written: it is reported on stderr."""
+    """Mixin for handlers: if the log's file cannot be written, print the event to stderr instead of raising."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         with contextlib.suppress(Exception):
@@ -103,22 +103,22 @@ class _ToStderr:
 
 
 class _MovedFile(_ToStderr, logging.handlers.WatchedFileHandler):
-    """A file that may be moved away at any time, as logrotate does."""
+    """Writes to a file that another program, such as logrotate, may move away at any time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the event, to a new file where the old one is gone."""
+        """Write the event, to a new file if the old one was moved away."""
         try:
             super().emit(record)
-        except OSError:  # reopening the file is outside of what the library guards
+        except OSError:  # the library does not catch errors when it reopens the file
             self.handleError(record)
 
 
 class _OwnFile(_ToStderr, logging.handlers.RotatingFileHandler):
-    """A file that is put aside by ourselves, as soon as it is large."""
+    """Writes to a file that the worker rotates itself when it reaches its maximum size."""
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    # gear logs a traceback each time that it cannot reach its server, and tries every 2 s
+    # gear logs a traceback after each failed attempt to connect, and there may be many
     if record.name.startswith("gear") and record.exc_info and record.exc_info[1]:
         record.msg, record.args = f"{record.getMessage()} {record.exc_info[1]!r}", ()
         record.exc_info = record.exc_text = None
@@ -126,10 +126,10 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 
 def set_up(path: Path | None, form: str = TEXT, max_bytes: int = 0) -> IO[str]:
-    """Log to the file at `path`, or to stderr, in one of FORMS; returns the open file.
+    """Log to the file at `path`, or to stderr if it is None, in one of FORMS; returns the open file.
 
-    A file that was moved away (logrotate) is reopened by itself; one of `max_bytes`, where that is not 0, is put
-    aside, and KEPT_FILES such files are kept. Raises UsageError when it cannot be written.
+    If `max_bytes` is not 0, the file is rotated at that size, and KEPT_FILES old ones are kept; otherwise, it is
+    reopened after another program (logrotate) has moved it away. Raises UsageError if it cannot be written.
     """
     handler = _handler(path, max_bytes)
     handler.setFormatter(Formatter(form, journal=path is None and to_journal()))
@@ -155,7 +155,7 @@ def _handler(path: Path | None, max_bytes: int) -> logging.StreamHandler[Any]:
 
 
 def of_threads() -> None:
-    """Log what a thread dies of: Python writes it to stderr alone, which a worker in the background does not have."""
+    """Log uncaught exceptions of threads; Python prints them to stderr only, which a background worker lacks."""
 
     def log_uncaught(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
@@ -166,7 +166,7 @@ def of_threads() -> None:
 
 
 def to_journal() -> bool:
-    """Whether stderr goes to the journal: then systemd says which device and inode that is (systemd.exec(5))."""
+    """Whether stderr goes to the journal: JOURNAL_STREAM has its device and inode then (systemd.exec(5))."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         found = os.fstat(sys.stderr.fileno())
@@ -176,7 +176,7 @@ def to_journal() -> bool:
 
 
 def reopen() -> None:
-    """Reopen the log's file, where it was moved away: at once, not with the next event. For SIGHUP."""
+    """Reopen the log's file if it was moved away, now instead of at the next event. Called on SIGHUP."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _MovedFile):
             with handler.lock or contextlib.nullcontext():

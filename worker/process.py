@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker as a process: its pid file, running in the background, signals, and orphans."""
+"""The worker as a process: pid file, running in the background, signals, and orphans."""
 
 import contextlib
 import ctypes
@@ -32,7 +32,7 @@ class PidFile:
         self.path = path
         while True:
             try:
-                self.file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - open, and so locked, to the end
+                self.file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - stays open, and so locked
             except OSError as error:
                 raise UsageError(f"-p: {path} cannot be written ({error.strerror}); use another path") from error
             try:
@@ -47,7 +47,7 @@ class PidFile:
             self.file.close()
 
     def _is_still_there(self) -> bool:
-        # its last owner may have removed it after it was opened and before it was locked
+        # its previous owner may have removed the file after it was opened here and before it was locked
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class PidFile:
 
 
 class Starter:
-    """The process of `th-worker -b`, which waits for the outcome of the start, prints it, and ends."""
+    """The process that ran `th-worker -b`. It waits for the outcome of the start, prints it, and exits."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -74,7 +74,7 @@ class Starter:
     def report(self, status: int = 0, reason: str = "") -> None:
         """Send the outcome of the start: the exit status, and what to print on stderr. Only the first call counts."""
         if self._handle >= 0:
-            with contextlib.suppress(OSError):  # it was killed meanwhile
+            with contextlib.suppress(OSError):  # that process was killed
                 os.write(self._handle, json.dumps([status, reason[:_LONGEST_REASON]]).encode())
             os.close(self._handle)
             self._handle = -1
@@ -85,7 +85,7 @@ def go_to_background(keep_open: Sequence[Any]) -> Starter:
     report, handle = os.pipe()
     if os.fork():
         os.close(handle)
-        # not sys.exit, which would clean up what now belongs to the other process
+        # not sys.exit, which would clean up resources that now belong to the child process
         os._exit(_wait_for_start(report))
     os.close(report)
     keep = [*keep_open, handle]
@@ -112,15 +112,15 @@ def adopt_orphans() -> None:
 
 
 class OrphanReaper:
-    """Reaps the dead children that no code waits for: orphans of a job's processes."""
+    """Reaps dead children that no code waits for: adopted orphans of a job's processes."""
 
     def __init__(self) -> None:
         self._dead: set[psutil.Process] = set()
 
     def reap(self) -> None:
-        """Reap the children that were dead already at the last call.
+        """Reap the children that were already dead at the last call.
 
-        To be called rarely enough that code which waits for a child of its own gets its status first.
+        Do not call it too often, so that code that waits for its own child gets the exit status first.
         """
         dead = set(filter(_is_dead, psutil.Process().children()))
         for child in dead & self._dead:
@@ -137,9 +137,9 @@ def _is_dead(child: psutil.Process) -> bool:
 
 
 class Signals:
-    """SIGTERM and SIGINT as a flag (`stop`); the second one ends the process at once.
+    """Turns SIGTERM and SIGINT into a flag (`stop`); a second one ends the process at once.
 
-    For the service also SIGUSR1 (`drain`), and SIGHUP (`take_reload`).
+    For the service, also SIGUSR1 (`drain`) and SIGHUP (`take_reload`).
     """
 
     def __init__(self, service: bool = False) -> None:
@@ -172,6 +172,6 @@ class Signals:
         return came
 
     def wait(self, seconds: float) -> None:
-        """Wait for a signal, at most so many seconds."""
+        """Wait for a signal, at most this many seconds."""
         if not self.stop and select.select([self._wake_read], [], [], seconds)[0]:
             os.read(self._wake_read, 4096)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress of a job, from the tasks that begin and from the artifacts as they grow."""
+"""The progress of a job, computed from the tasks that have begun and from growing artifacts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Progress:
 
 
 class ProgressReader:
-    """Turns tasks and walk events into progress; `report` gets each change, and the percentage never decreases.
+    """Converts tasks and walk events to progress. `report` is called with each change; the percentage never decreases.
 
     `tasks` counts the tasks that have begun.
     """
@@ -46,13 +46,13 @@ class ProgressReader:
         self._steps: dict[str, tuple[int, int]] = {}
 
     def task(self, role: str, name: str) -> None:
-        """Note that a task of Ansible begins; one without a name is counted but not reported."""
+        """Note that an Ansible task begins; one without a name is counted but not reported."""
         self.tasks += 1
         if name:
             self._update(role, _BEGIN.get(role, 0), name)
 
     def poll(self) -> None:
-        """Read what the walks have written since the last call."""
+        """Read the events that walks have written since the last call."""
         for dataset in self._datasets:
             for line in self._new_lines(dataset):
                 self._take(dataset, line)
@@ -61,7 +61,7 @@ class ProgressReader:
         stream = self._streams.get(dataset)
         if stream is None:
             try:
-                stream = open(  # noqa: SIM115 - read again and again, closed with the job
+                stream = open(  # noqa: SIM115 - read repeatedly, closed at the end of the job
                     self._artifacts / f"walk-{dataset}.jsonl", encoding="utf-8", errors="replace"
                 )
             except OSError:
@@ -85,7 +85,7 @@ class ProgressReader:
                 self._passed[dataset] += 1
                 self._stage[dataset] = f"{event['name']}{', down' if down else ''}"
                 self._steps[dataset] = (0, int(event.get("steps", 0)))
-            elif kind in ("begin", "end") and event.get("kind") != "around":  # it is over when it is reported
+            elif kind in ("begin", "end") and event.get("kind") != "around":  # "around" is reported when it is over
                 self._step(dataset, kind, event)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return  # the events are validated at the end of the job

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is published of a job, and how a reader can reproduce it."""
+"""Collects the files to publish for a job, and makes the program that reproduces it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from worker.errors import ConfigError
 from worker.inputs import documents, git_url, untrusted
 from worker.job_dir import JobDir
 
-# This worker's own folders: whoever reproduces the job has others (inventory/group_vars/all/paths.yaml).
+# Variables with this worker's own folders; people who reproduce the job have others (see
+# inventory/group_vars/all/paths.yaml).
 _OURS = (
     "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
     "th_publish_type", "th_publish_path", "th_publish_url", "th_publish_options", "sandbox",
@@ -33,7 +34,7 @@ _SECRET_NAME = re.compile(
 
 PUBLISHED = "published.json"
 """The file in which the role upload_logs leaves the URL of the results."""
-# One line of printable ASCII, with no user and no password. The role has the same rule (`hand_back_url`).
+# One line of printable ASCII, without a user name or password. The role has the same rule (`hand_back_url`).
 _URL = re.compile(r"(https?://[^\s\"'<>\\`/?#@]{1,255}|file://)/[^\s\"'<>\\`]{0,2000}")
 
 
@@ -76,7 +77,7 @@ def url_of(prepend_url: str, log_path: str) -> str:
 
 
 def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
-    """Add what is needed to examine and to reproduce the job to the results."""
+    """Add the files needed to examine and reproduce the job to the results."""
     copy = folder.results / "artifacts"
     if copy.is_symlink():
         copy.unlink()
@@ -88,7 +89,7 @@ def collect(folder: JobDir, variables: Mapping[str, Any], plugin: str) -> None:
 
 
 def _odd(folder: str, names: list[str]) -> list[str]:
-    """Entries that are not results of a job: what is neither a file nor a folder, and nested folders."""
+    """Entries that cannot be results of a job: anything but files and folders, and nested folders."""
     kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
     deep = Path(folder).name != "artifacts"
     return [name for name, mode in kinds.items() if not stat.S_ISREG(mode) and (deep or not stat.S_ISDIR(mode))]
@@ -129,14 +130,15 @@ def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
         "DATASETS": None if datasets is None else [item["name"] for item in datasets],
     }
     text = (Path(__file__).parent / "templates" / "reproduce.sh").read_text("utf-8")
-    # JSON in JSON is a Python literal on one line in ASCII; in one pass, because a name may look like a placeholder
+    # JSON encoded twice is a Python literal on one line in ASCII. All placeholders are replaced in one pass, because a
+    # name may look like a placeholder.
     return re.sub(r"@([A-Z]+)@", lambda place: json.dumps(json.dumps(facts[place[1]])), text)
 
 
 def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:
-    """Add the project's profile to the results, because whoever reproduces the job may not have it."""
+    """Add the project's profile to the results, because people who reproduce the job may not have it."""
     try:
         profile = documents.read_mapping(Path(variables["th_projects_dir"], f"{variables['th_job']['project']}.yaml"))
     except (ConfigError, KeyError):
-        return  # the job has reported what was wrong with it
+        return  # the job has already reported the error
     documents.write_anew(results / "profile.yaml", yaml.safe_dump(_masked(profile), sort_keys=False))

@@ -18,14 +18,14 @@ MAX_TEXT = 64 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~=,:-]*")
-# a part of a log path, with the characters of job and pipeline names; the role upload_logs has the same rule
+# a component of a log path, with the characters allowed in job and pipeline names; upload_logs has the same rule
 _PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
 _LONGEST_PATH = 1000
 _COMPONENT = re.compile(r"[A-Za-z0-9_.+~][A-Za-z0-9_.+@~=,:-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VARIABLE = re.compile(r"ZUUL_[A-Z0-9_]{1,59}")
 _SECRETS = "ZUUL_EXTRA_SWIFT_"  # signatures that allow uploads (older Zuul)
-# what moves a cursor, ends a line or changes the text direction; and lone surrogates, which are legal in JSON only
+# characters that move the cursor, end a line or change the text direction; and lone surrogates, legal only in JSON
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\{[{%#]")
 
@@ -34,8 +34,8 @@ _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\{[{%#]")
 class Request:
     """The checked arguments of a job. A missing field is "".
 
-    `id` is the build's unique name and safe as the name of a folder. `url` and `zuul` may hold a password:
-    they are not in `repr()`, and `public_url` is safe to show.
+    `id` is the build's unique name, and safe as a folder's name. `url` and `zuul` may contain a password, so `repr()`
+    leaves them out; `public_url` is safe to show.
     """
 
     id: str
@@ -61,8 +61,8 @@ class Request:
     def parse(cls, job_name: str, unique: str, arguments: bytes | str | Mapping[str, Any]) -> "Request":
         """Check the `arguments` of the job `job_name`.
 
-        `unique` is Gearman's own name of the job, used when there is no ZUUL_UUID. Raises RequestError,
-        which names the field.
+        `unique` is Gearman's identifier of the job, used if there is no ZUUL_UUID. Raises RequestError, which names the
+        field.
         """
         fields = _Fields(_decoded(arguments))
         job_id = fields.matching("ZUUL_UUID", _ID, "letters, digits, _ and -, at most 64", default=unique)
@@ -76,7 +76,7 @@ class Request:
         fields.ref("ZUUL_REFNAME")
         base = fields.folders("BASE_LOG_PATH") or base_log_path(change, patchset, newrev)
         place = fields.folders("LOG_PATH") or log_path(base, pipeline, job_name, job_id)
-        # a derived path need not be valid either: the last two characters of a change may be ".."
+        # a derived path may be invalid, too: the last two characters of a change may be ".."
         _check_folders("LOG_PATH", place)
         return cls(
             id=job_id,
@@ -122,7 +122,7 @@ def _decoded(arguments: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_folders(field_name: str, value: str) -> None:
-    """Raise RequestError for a path that cannot be published at."""
+    """Raise RequestError if the path is not valid for publishing."""
     if value.startswith("/"):
         raise RequestError(field_name, f"{value[:80]!r} is an absolute path")
     for part in value.split("/"):
@@ -140,7 +140,7 @@ def _unfit(text: str) -> bool:
 
 
 class _Fields:
-    """The arguments, with a method for each kind of field that checks its form."""
+    """The arguments, with a method for each kind of field, which checks its format."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments

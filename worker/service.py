@@ -29,7 +29,7 @@ from worker.version import version
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE = 25.0
-"""Seconds that canceled jobs have to answer before the worker ends without them."""
+"""Seconds that canceled jobs have to send their answers before the worker exits without them."""
 
 _CHECK_SECONDS = 2.0
 _STATUS_SECONDS = 2.0
@@ -38,11 +38,11 @@ _ORPHAN_SECONDS = 30.0
 
 
 class Service:
-    """Everything of the process that runs: Gearman connections and the threads that serve them."""
+    """The running service: its Gearman connections, and the threads that serve them."""
 
     def __init__(self, config: Config, factory: JobFactory = make_job) -> None:
         self._config = config
-        # Unique, because `stop:` and a restarted worker must never be taken for another's.
+        # Unique, so that a `stop:` job never reaches another worker, or this one after a restart.
         self.manager = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.builds = Builds(config, self.manager, factory)
         self._since = time.time()
@@ -55,19 +55,19 @@ class Service:
         self._watch = sensors.SensorWatch(sensors.of(config), self._admit)
         self._reasons: list[str] = []
         self._close_metrics: Callable[[], None] = lambda: None
-        self._gate = threading.Lock()  # sensors and signals open and close it, from two threads
+        self._gate = threading.Lock()  # the threads of the sensors and of the signals both start and stop taking jobs
         self._orphans, self._orphans_at = process.OrphanReaper(), time.monotonic()
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of the Gearman server; of the embedded one, the port that it has got."""
+        """Host and port of the Gearman server; for the embedded one, the port that it actually listens on."""
         if self._server:
             return EmbeddedServer.HOST, self._server.port
         return self._config.zuul_server.gearman_host, self._config.zuul_server.gearman_port
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The Gearman functions that it serves, in addition to its own `stop:`."""
+        """The Gearman functions that it serves, except for its own `stop:`."""
         return tuple(f"build:{entry.name}" for entry in self._config.jobs)
 
     @property
@@ -83,10 +83,10 @@ class Service:
         files = self._config.zuul_server.ssl
         self._presence = Presence(*self.address, tls=files is not None)
         self._serve_metrics()
-        # The sensors before the jobs, so that none begins on a full disk.
+        # Sensors come before jobs, so that no job begins on a full disk.
         self._watch.start()
-        # `stop:` before the jobs, so that whatever has begun can be stopped; and on a connection of its own,
-        # as one that runs jobs answers late.
+        # `stop:` comes before jobs, so that every job can be stopped; it has a separate connection, because one that
+        # runs jobs would answer late.
         stop = f"stop:{self.manager}"
         self._control = Receiver(f"{self.manager}-stop", *self.address, [stop], files, self._pace)
         threading.Thread(target=self._serve_stops, args=(self._control,), name="stop", daemon=True).start()
@@ -97,20 +97,20 @@ class Service:
     def run(self, signals: process.Signals, manager: Manager) -> None:
         """Serve until a signal ends it, and report to `manager`. What each signal does, in order of precedence:"""
         manager.ready()
-        # 1. SIGTERM, SIGINT: end. Before all else, as its sender waits for it; `stop` cancels what runs. The second
-        #    one is none of ours: `process.Signals` ends the process with it, whatever this thread is doing.
+        # 1. SIGTERM, SIGINT: end. It comes first, because its sender waits for it; `stop` cancels running jobs. A
+        #    second one is not handled here: `process.Signals` ends the process, whatever this thread is doing.
         while not signals.stop:
             manager.status(self.snapshot().summary)
             if self._slots.alive:
                 manager.alive()
             signals.wait(min(_DRAIN_SECONDS if self._state == DRAINING else _CHECK_SECONDS, manager.interval))
-            # 2. SIGUSR1: take no more, and end once nothing runs; `stop:` is served until then. There is no way
-            #    back: its sender waits for the end.
+            # 2. SIGUSR1: take no more jobs, and end once none is running; `stop:` is served until then. It cannot be
+            #    undone, because its sender waits for the end.
             if signals.drain and self._state == RUNNING:
                 self.drain()
             if self.drained:
                 break
-            # 3. SIGHUP: the configuration again. Last, as one that ends needs none.
+            # 3. SIGHUP: reload the configuration. It comes last, because a worker that ends does not need it.
             if signals.take_reload():
                 manager.reloading()
                 self.reload()
@@ -120,7 +120,7 @@ class Service:
         self.stop()
 
     def drain(self) -> None:
-        """Take no more jobs, and let those end that run. The functions stay: jobs that come wait in their queue."""
+        """Take no more jobs, and let running ones finish. The functions stay registered: new jobs wait in the queue."""
         with self._gate:
             self._state = DRAINING
             self._slots.hold(True)
@@ -142,7 +142,7 @@ class Service:
             return
         self._config = config
         _warn(config)
-        # Before the functions, so that a job of a new one finds what it is.
+        # Before the functions, so that jobs of new functions find their configuration.
         self.builds.reconfigure(config)
         self._slots.serve(config.slots, self.functions)
         self._watch.replace(sensors.of(config))
@@ -151,20 +151,20 @@ class Service:
             log.warning("not changed before the worker is restarted: %s", ", ".join(at_restart))
 
     def stop(self) -> None:
-        """Stop taking jobs, cancel those that run, and wait for their answers."""
-        # 1. No new work. This comes first, else a job could begin while the others are being ended.
+        """Stop taking jobs, cancel running ones, and wait for their answers."""
+        # 1. Take no more jobs. Otherwise, one could begin while the others are being canceled.
         self._watch.stop()
         with self._gate:
             self._state = STOPPING
             self._slots.stop_taking()
-        # 2. End what runs. It is not the change's fault, so these builds get no result and Zuul launches them again.
+        # 2. Cancel running jobs. It is not the change's fault, so they get no result, and Zuul launches them again.
         self.builds.close()
-        # 3. Their threads answer while the connections are still there.
+        # 3. Wait for their threads, which send the answers while the connections are still open.
         self._slots.join(STOP_PATIENCE)
         if self.builds.count:
             log.error("%d jobs did not end in time; they are cleaned up at the next start", self.builds.count)
-        # 4. Gearman last: closing earlier would lose the answers. Stops were answered until here, also those for
-        #    builds that were ending anyway.
+        # 4. Close the connections last, because closing them earlier would lose the answers. `stop:` jobs were answered
+        #    until here, even for builds that were ending anyway.
         self._close([receiver for receiver in (*self._slots.receivers, self._control) if receiver])
         if self._server:
             self._server.close()
@@ -201,7 +201,7 @@ class Service:
     def _serve_metrics(self) -> None:
         keys = self._config.monitoring
         if keys.metrics_port:
-            # Not for a worker without metrics: the library takes some megabytes.
+            # Not imported by a worker without metrics, because the library needs some megabytes.
             from worker.observe.metrics import Metrics, Sources
 
             metrics = Metrics(Sources(self.snapshot, self._waiting, self._folders))
@@ -226,7 +226,7 @@ class Service:
             self.builds.stop(task)
 
     def _admit(self, reasons: list[str]) -> None:
-        """Take jobs, or none while the sensors have reasons against it."""
+        """Take jobs, or none while the sensors have `reasons` not to."""
         if reasons and not self._reasons:
             log.warning("no job is taken for now: %s", "; ".join(reasons))
         elif self._reasons and not reasons:
@@ -236,7 +236,7 @@ class Service:
             self._slots.hold(self._state != RUNNING or bool(reasons))
 
     def _close(self, receivers: Sequence[Receiver]) -> None:
-        # at the same time: one whose server is away takes a moment
+        # in parallel, because closing takes a moment if the server is away
         threads = [threading.Thread(target=receiver.close, daemon=True) for receiver in receivers]
         for thread in threads:
             thread.start()
@@ -258,11 +258,11 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
     with contextlib.ExitStack() as owned:
         pid_file = process.PidFile(pid_path) if pid_path else None
         if pid_file:
-            # the very last: its removal may be what starts the next worker
+            # removed last, because another program may then start the next worker
             owned.callback(pid_file.remove)
         status = StatusSocket(config.path, config.status_socket)
         owned.callback(status.close)
-        # after that: of a worker that runs already, the port is taken as well
+        # after the pid file and the socket: if a worker is already running, their error is clearer than a taken port
         monitoring.demand(config.path, config.monitoring)
         log_file = logs.set_up(config.debug_log, config.monitoring.log_format, config.monitoring.log_max_bytes)
         logs.of_threads()
@@ -283,7 +283,7 @@ def serve(config: Config, pid_path: Path | None, background: bool, factory: JobF
 def _run(
     config: Config, factory: JobFactory, state: StatusSocket, pid_file: process.PidFile | None, starter: process.Starter
 ) -> None:
-    """Start, report that, and serve."""
+    """Start, report that to `starter`, and serve."""
     signals, manager = process.Signals(service=True), Manager()
     if pid_file:
         pid_file.write()
