@@ -84,7 +84,7 @@ class JobDir:
         return self.root / "tmp"
 
     def runner(self) -> Path:
-        """Create a folder for one invocation of ansible-runner; in a used one, the settings of the first would apply."""
+        """Create a folder for one invocation of ansible-runner; in a used one, the first settings would still apply."""
         self._invocations += 1
         folder = self.root / "runner" / str(self._invocations)
         folder.mkdir(mode=0o700)

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def check(path: Path, alone: bool = False, quick: bool = False, url: str = "") -> Iterator[Check]:
     """Check the installation that the configuration at `path` describes; with `alone`, only that file.
 
-    `quick` skips slow checks; `url` is the base URL of the repositories, needed if the configuration does not set one.
+    `quick` skips slow checks; `url` is the base URL of the repositories, by default the configured one.
     If all checks passed, the last one suggests a command to try.
     """
     settings = None

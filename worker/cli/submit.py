@@ -87,7 +87,7 @@ def _files(args: argparse.Namespace) -> tls.Files | None:
 
 
 def _follow(submitter: Submitter, progress: Display, function: str) -> tuple[Mapping[str, Any], str, bool]:
-    """Wait for the end; returns the last data, the kind of the last event, and whether we were interrupted."""
+    """Wait for the end; returns the last data, the kind of the last event, and whether the user has interrupted it."""
     signals = process.Signals()
     data: Mapping[str, Any] = {}
     percent = 0

@@ -82,8 +82,8 @@ class Trial:
         yield from _lent(_read(folder / "servers.json").get("servers", []))
 
     def _mirrors(self, folder: Path) -> Path:
-        """The folder for mirrors: the worker's own if this user owns it, which saves the first job the clone; otherwise
-        a temporary one."""
+        """The folder for mirrors: the worker's own if this user owns it, so that the first job need not clone the
+        repository again; otherwise a temporary one."""
         own = self.settings.git_working_dir
         try:
             if own.stat().st_uid == os.geteuid() and os.access(own, os.W_OK | os.X_OK):

@@ -63,7 +63,7 @@ class GearWorker(Returning, gear.Worker):  # type: ignore[misc]
             self._look_again()
 
     def offer(self, functions: Iterable[str]) -> None:
-        """Serve these functions only, the first one with the lowest priority; takes effect after the running job."""
+        """Serve these functions only, the first one with the lowest priority, from the end of any running job."""
         with self.job_lock:
             self._wanted = tuple(name.encode() for name in functions)
             self._look_again()
