@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare to build without the change what could not be built with it."""
+"""Prepare to build without the change the environment that could not be built with it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: begin_build_control
-short_description: Prepare to build without the change what could not be built with it
+short_description: Prepare to build without the change the environment that could not be built with it
 description:
-  - Makes the folder C(control) in the job's, as a job that builds nothing but the commit which the change is based on,
-    where the failure is one that may be merged already.
-  - An environment for all jobs that is not built after all is removed.
+  - Makes the folder C(control) in the job's, like that of a job that only builds the commit which the change is based
+    on, if merged code may fail in the same way.
+  - Removes the unfinished environment, if it was to be kept for other jobs.
 options:
   job_dir:
     description: The job's folder.
     type: path
     required: true
   failed:
-    description: How the task that has failed ended.
+    description: The result of the task that failed.
     type: dict
     required: true
   task:
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 commit:
-  description: What is to be built; nothing when it is empty.
+  description: The commit to build; nothing is to be built when it is empty.
   type: str
   returned: always
 job_dir:
@@ -50,11 +50,11 @@ job_dir:
   type: str
   returned: always
 begun:
-  description: When it began.
+  description: When the control began.
   type: float
   returned: always
 failure:
-  description: What has failed, for C(end_build_control).
+  description: The failure, for C(end_build_control).
   type: dict
   returned: always
 """
@@ -71,7 +71,7 @@ from ansible.module_utils.th_environment.build_step import ROLE
 from ansible.module_utils.th_environment.without_change import may_be_merged
 
 KEPT = ("code", "censored", "stdout", "stderr", "module_stdout", "module_stderr")
-"""What is kept of how a task ended, for the report."""
+"""Keys of a failed task's result that are kept for the report."""
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def main() -> None:
     state = read_json(job_dir / FILE)
     known = state.get("failure") or {}
     message = str(ended.get("msg", ""))
-    if not known and not ended.get("code") and module.params["task"]:  # a step of an operator's own
+    if not known and not ended.get("code") and module.params["task"]:  # a step that an operator wrote
         message = f"{module.params['task']}: {message}"
     if not known and "given" in state:
         with suppress(StepError):

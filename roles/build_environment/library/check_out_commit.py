@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check out the commit that an environment is of."""
+"""Check out the commit that an environment is for."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_out_commit
-short_description: Check out the commit that an environment is of
+short_description: Check out the commit that an environment is for
 description:
   - Does nothing for the change, which is in the job's folder already.
-  - The project's mirror is locked while it is read; submodules come with their commit.
+  - Locks the project's mirror while reading it, and also checks out the commit's submodules.
 options:
   build:
     description: What C(find_environment) returns as C(build).
@@ -18,14 +18,14 @@ author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Check out the commit that the environment is of
+- name: Check out the commit that the environment is for
   check_out_commit:
     build: "{{ __build_environment_found.build }}"
 """
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:

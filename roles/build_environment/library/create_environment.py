@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: create_environment
 short_description: Create the virtual environment
 description:
-  - Whatever is in its place is removed first.
+  - Removes anything that is in its place first.
 options:
   build:
     description: What C(find_environment) returns as C(build).
@@ -24,7 +24,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: end_build_control
 short_description: Record the result of the build without the change, and fail as the build with it did
 description:
-  - Appends the event C(control) to C(artifacts/errors.jsonl), and removes the folder.
-  - Fails in any case, with what C(begin_build_control) was given.
+  - Appends the event C(control) to C(artifacts/errors.jsonl), and removes the folder of the control.
+  - Always fails, with the failure that C(begin_build_control) was given.
 options:
   job_dir:
     description: The job's folder.

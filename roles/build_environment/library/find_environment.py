@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look for an environment that is kept, or for where it is to be built."""
+"""Find a kept environment, or the place to build one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: find_environment
-short_description: Look for an environment that is kept, or for where it is to be built
+short_description: Find a kept environment, or the place to build one
 description:
-  - Those of releases and of the target branch's tip, which are merged code, are kept for later jobs; so is that of a
-    change which asks for the same packages as the code that it is based on, and for nothing else.
-  - One that is kept is written to C(artifacts/environment.json), and there is nothing else to do.
-  - Else the other steps build it, in the job's folder, or in a new one of those that are kept. While another run builds
-    the same, it is waited for.
-  - What an earlier run has left of this environment is forgotten.
+  - Environments of releases and of the target branch's tip, which are merged code, are kept for later jobs. So is that
+    of a change which requires the same packages as the code that it is based on, and nothing else.
+  - A kept environment is recorded in C(artifacts/environment.json), and nothing has to be built.
+  - Otherwise the other steps build the environment, in the job's folder or, if it is to be kept, in a new folder of
+    O(environments_dir). If another run is building the same environment, this one waits for it.
+  - What an earlier run has recorded of this environment is discarded.
 options:
   stage:
     description: The slug of the stage.
     type: str
     required: true
   kind:
-    description: Whose code it is.
+    description: The kind of the stage.
     type: str
     choices: [change, release, tip, base]
     required: true
   commit:
-    description: The commit, of all but the change.
+    description: The stage's commit; not needed for the change.
     type: str
     default: ""
   job:
@@ -44,11 +44,11 @@ options:
     type: path
     required: true
   environments_dir:
-    description: The folder of the environments that are kept.
+    description: The folder of the kept environments.
     type: path
     required: true
   cache_dir:
-    description: The folder of the caches of packages.
+    description: The folder of the package caches.
     type: path
     required: true
   origin:
@@ -56,10 +56,10 @@ options:
     type: str
     default: ""
   steps:
-    description: A file that says how environments are built. When it changes, no kept environment fits any more.
+    description: A file that says how environments are built. When it changes, kept environments are no longer used.
     type: path
   time_limit:
-    description: How long all steps of one environment may take, in seconds.
+    description: Seconds that all steps of one environment may take together.
     type: float
     default: 1800
   cache_keep:
@@ -67,7 +67,7 @@ options:
     type: int
     default: 20
   sandbox:
-    description: What builds run in, C(th_sandbox) of the role C(project).
+    description: The sandbox that builds run in; C(th_sandbox) of the role C(project).
     type: dict
     required: true
   programs:
@@ -75,7 +75,7 @@ options:
     type: path
     required: true
   pass_environment:
-    description: Names of environment variables of the worker that the builds get.
+    description: Names of the worker's environment variables that builds get.
     type: list
     elements: str
     default: []
@@ -83,14 +83,14 @@ options:
     description: The log of the builds; C(results/environment.log) of the job's folder when not given.
     type: path
   log_limit:
-    description: How long the log may become, in bytes.
+    description: The maximum size of the log, in bytes.
     type: int
     default: 10485760
 author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Look for an environment that is kept
+- name: Look for a kept environment
   find_environment:
     stage: stable-3.4
     kind: release
@@ -108,15 +108,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kept:
-  description: Whether the environment is there already, and written down.
+  description: Whether a kept environment was found and recorded.
   type: bool
   returned: success
 build:
-  description: The file that the steps of the build leave to each other.
+  description: The file that passes the state of the build from step to step.
   type: str
   returned: success
 install:
-  description: What is to be installed, C(install) of the profile, of the release where it has its own.
+  description: What to install; C(install) of the profile, or of the release if it has its own.
   type: dict
   returned: success
 venv:

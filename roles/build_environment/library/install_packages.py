@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install packages of an index by their names."""
+"""Install packages of an index by name."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: install_packages
-short_description: Install packages of an index by their names
+short_description: Install packages of an index by name
 description:
-  - Installs their wheels together with all that earlier steps have asked for, within the same constraints.
-  - A package that has no wheel, or is more than a name, is left to C(install_project).
+  - Installs their wheels together with everything that earlier steps have asked for, under the same constraints.
+  - A package that has no wheel, or is given by more than its name and version, is left to C(install_project).
 options:
   build:
     description: What C(find_environment) returns as C(build).
     type: path
     required: true
   packages:
-    description: Requirements, as C(install.packages) of a profile has them.
+    description: Requirements, as in C(install.packages) of a profile.
     type: list
     elements: str
     default: []
@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:

@@ -8,8 +8,8 @@ module: install_project
 short_description: Build what has no wheel, and install the project itself
 description:
   - Runs code of the project, in the box, with a cache of its own.
-  - Where wheels alone will not do, installs all that earlier steps have asked for, by one command of uv.
-  - A project that says in its build that it is not to be installed is left out; what it needs is installed.
+  - If wheels alone are not enough, installs everything that earlier steps have asked for with one uv command.
+  - Leaves out a project whose build says that it is not to be installed, but installs its dependencies.
 options:
   build:
     description: What C(find_environment) returns as C(build).
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:

@@ -7,27 +7,27 @@ DOCUMENTATION = r"""
 module: install_requirements
 short_description: Install the requirements, with their constraints
 description:
-  - Installs the wheels of what the files name, and of what the project declares in C(pyproject.toml), through the
-    cache that all jobs share.
-  - That runs no code of anyone. What is more than a name, or has no wheel, is left to C(install_project), which then
-    installs all of it.
+  - Installs the wheels of the packages that the files name and that the project declares in C(pyproject.toml), through
+    the cache that all jobs share.
+  - This runs no code of the project or of a package. If a requirement is more than a name and version, or has no wheel,
+    all of them are left to C(install_project).
 options:
   build:
     description: What C(find_environment) returns as C(build).
     type: path
     required: true
   requirements:
-    description: Files of the checkout; those that are not there are left out.
+    description: Files of the checkout; missing ones are skipped.
     type: list
     elements: str
     default: []
   constraints:
-    description: Files of the checkout, or URLs, that the versions of all later steps are bound by as well.
+    description: Files of the checkout, or URLs. They also constrain the versions in all later steps.
     type: list
     elements: str
     default: []
   project:
-    description: Whether, and how, the project is to be installed by C(install_project).
+    description: Whether and how C(install_project) will install the project.
     type: str
     choices: [editable, regular, none]
     default: none
@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:

@@ -8,8 +8,9 @@ module: keep_environment
 short_description: Record what is installed, and keep the environment
 description:
   - Writes the environment's entry of C(artifacts/environment.json). The packages are read from the names of their
-    folders.
-  - An environment for other jobs is found by them from then on; those that nobody has used for long are removed.
+    metadata folders.
+  - From then on, other jobs find the environment if it is a kept one. Kept environments that were not used for a long
+    time are removed.
 options:
   build:
     description: What C(find_environment) returns as C(build).
@@ -26,7 +27,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 venv:
-  description: The environment. It is another one from the step on that finds that something has to be built.
+  description: The virtual environment. It is a different one once a step finds that something has to be built.
   type: str
   returned: success
 src:
@@ -38,7 +39,7 @@ environment:
   type: dict
   returned: success
 prune_due:
-  description: Whether the caches of packages were not pruned for a day.
+  description: Whether the package caches have not been pruned for a day.
   type: bool
   returned: success
 """

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: check_out_change
 short_description: Check the change out, with its submodules
 description:
-  - What is too much, or cannot be merged with its branch, is refused.
-  - Submodules that cannot be checked out are tried without the change as well, for the verdict to compare.
+  - Refuses a change that is too large, or that cannot be merged with its branch.
+  - If submodules cannot be checked out, also tries those of the code without the change, for the verdict to compare.
 options:
   state:
     description: What C(update_mirror) returns as C(state).
@@ -25,23 +25,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: success
 commit:
-  description: The commit that is under test.
+  description: The commit under test.
   type: str
   returned: success
 branch:
-  description: Its target branch; nothing where it has none, such as a tag.
+  description: The target branch; empty for a commit without one, such as a tag.
   type: str
   returned: success
 tip:
-  description: The commit that the branch has now.
+  description: The commit at the branch's tip.
   type: str
   returned: success
 base:
-  description: The commit that the change and the branch have in common.
+  description: The merge base of change and branch.
   type: str
   returned: success
 """

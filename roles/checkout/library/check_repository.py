@@ -1,27 +1,27 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Look whether a project's repository is what its profile says, before there is a job."""
+"""Check whether a project's repository matches its profile, without a job."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_repository
-short_description: Look whether a project's repository is what its profile says, before there is a job
+short_description: Check whether a project's repository matches its profile, without a job
 description:
-  - Brings the project's mirror up to date as a job does, with the same git, keys and time limits, once.
-  - Looks for the releases of the profile, and for the migrations of each database in them and in the default branch.
-  - What is wrong is in the report and fails nothing, so that all of it is found at once.
+  - Updates the project's mirror as a job does, with the same git, keys and time limits, but tries only once.
+  - Looks for the profile's releases, and for the migrations of each database in them and in the default branch.
+  - Problems are reported and do not fail the task, so that all of them are found at once.
 options:
   profile:
     description: The project's profile, as C(project_profile) returns it.
     type: dict
     required: true
   url:
-    description: Base URL of the branches and tags; the repository is this, a slash and the project.
+    description: Base URL of the repositories; a slash and the project are appended.
     type: str
     required: true
   job_dir:
-    description: A folder for the log of git.
+    description: A folder for git's log.
     type: path
     required: true
   mirrors_dir:
@@ -29,22 +29,22 @@ options:
     type: path
     required: true
   fetch_time_limit:
-    description: How long the one try may take, in seconds.
+    description: Seconds that the one attempt may take.
     type: float
     default: 300
   log_limit:
-    description: How long the log may become, in bytes.
+    description: The maximum size of the log, in bytes.
     type: int
     default: 10485760
   dest:
-    description: A file to write the report to, as JSON; none when empty.
+    description: A file to write the report to, as JSON; no file when empty.
     type: path
     default: ""
 author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Look at the repository
+- name: Check the repository
   check_repository:
     profile: "{{ th_profile }}"
     url: https://git.example.org
@@ -55,8 +55,9 @@ EXAMPLES = r"""
 RETURN = r"""
 report:
   description:
-    - C(url), C(branch) and C(commit) of the default branch, C(releases) that were found, C(migrations) in the branch.
-    - C(problems) is a list of C(code), C(detail) and C(remedy); with C(warning) a job can do without.
+    - C(url); C(branch) and C(commit) of the default branch; the C(releases) that were found; the number of
+      C(migrations) in the branch.
+    - C(problems), each with C(code), C(detail), C(remedy) and C(warning), which is true if a job can run nevertheless.
   type: dict
   returned: success
 """
@@ -78,11 +79,11 @@ from ansible.module_utils.th_tools.tools import tool_of
 
 
 def look(params: Mapping[str, Any], log: CappedLog) -> dict[str, Any]:
-    """The report. Raises StepError, GitError."""
+    """Check the repository; returns the report. Raises StepError, GitError."""
     profile = params["profile"]
     request = CheckoutRequest.of({"project": profile["name"], "url": params["url"]}, "")
     url = join_url(request.origin, request.project)
-    # no limits: nothing is fetched but what is merged
+    # no limits: only merged code is fetched
     git = Git(log, (request.origin,), RetryPolicy(1, params["fetch_time_limit"], 0))
     mirror = Mirror(git, Path(params["mirrors_dir"]), request.project, url)
     with mirror.locked():
@@ -115,7 +116,7 @@ def look(params: Mapping[str, Any], log: CappedLog) -> dict[str, Any]:
 def _migrations(
     git: Git, repository: Path, profile: Mapping[str, Any], name: str, commit: str
 ) -> tuple[int, list[dict[str, Any]]]:
-    """How many migrations a commit has, and what is wrong with where they should be."""
+    """The number of migrations in a commit, and the problems with the places where they should be."""
     count, problems = 0, []
     for database in profile["databases"]:
         reader = TreeReader(git, repository, database)
@@ -153,7 +154,7 @@ def _problem(code: str, detail: str, remedy: str, warning: bool = False) -> dict
 
 
 def report_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The report, whatever happens."""
+    """The report, also when the check itself fails."""
     log = CappedLog(Path(params["job_dir"]) / "results" / "git_prep.log", params["log_limit"], stamp=True)
     try:
         return look(params, log)

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: fetch_change
 short_description: Fetch the change into a clone of the project's mirror
 description:
-  - Clones the mirror to C(src) of the job's folder, without sharing a file, and fetches what is under test there.
-  - The commit that was named must be in what the ref holds.
+  - Clones the mirror to C(src) in the job's folder, without sharing files with it, and fetches the change there.
+  - The commit of the job must be reachable from its ref.
 options:
   state:
     description: What C(update_mirror) returns as C(state).
@@ -25,11 +25,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: success
 commit:
-  description: The commit that is under test.
+  description: The commit under test.
   type: str
   returned: success
 """

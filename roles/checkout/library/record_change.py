@@ -7,14 +7,14 @@ DOCUMENTATION = r"""
 module: record_change
 short_description: Record which change was checked out, for a job that tests no migrations
 description:
-  - Writes C(artifacts/checkout.json), with the change as the only stage. It needs no profile of the project.
+  - Writes C(artifacts/checkout.json), with the change as the only stage. It does not need the project's profile.
 options:
   state:
     description: What C(update_mirror) returns as C(state).
     type: path
     required: true
   path:
-    description: A file that the job needs, to find out whether merged code has it.
+    description: A file that the job needs, relative to the checkout. RV(merged) says whether merged code has it.
     type: str
     default: ""
 author: turbo-hipster

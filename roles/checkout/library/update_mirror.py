@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring the local copy of a project's branches and tags up to date."""
+"""Update the local mirror of a project's branches and tags."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: update_mirror
-short_description: Bring the local copy of a project's branches and tags up to date
+short_description: Update the local mirror of a project's branches and tags
 description:
-  - Fetches all that is merged into the project's mirror, which all jobs share, under a lock. One that git cannot use is
-    created again.
-  - What an earlier run has left in the job's folder is forgotten.
+  - Fetches branches and tags into the project's mirror, which all jobs share, under a lock. A mirror that git cannot
+    use is recreated.
+  - What an earlier run has left in the job's folder is discarded.
   - Every git command of this and the following steps is logged to C(results/git_prep.log).
 options:
   job:
@@ -29,15 +29,15 @@ options:
     type: str
     default: ""
   fetch_attempts:
-    description: How often a server is tried.
+    description: How many times a fetch is tried.
     type: int
     default: 3
   fetch_time_limit:
-    description: How long one try may take, in seconds.
+    description: Seconds that one attempt may take.
     type: float
     default: 300
   fetch_backoff:
-    description: How long to wait after the first failed try, in seconds; longer after each further one.
+    description: Seconds to wait after the first failed attempt; longer after each further one.
     type: float
     default: 1
   files_limit:
@@ -45,19 +45,19 @@ options:
     type: int
     default: 500000
   bytes_limit:
-    description: How much the checkout may take on the disk, with git's own files and the submodules, in bytes.
+    description: Bytes that the checkout may take on the disk, including git's own files and the submodules.
     type: int
     default: 8589934592
   memory_limit:
-    description: How much memory one process of git may take for what is not merged yet, in bytes.
+    description: Bytes of memory that one git process may use for code that is not merged yet.
     type: int
     default: 2147483648
   cpu_limit:
-    description: How much processor time one process of git may take for what is not merged yet, in seconds.
+    description: Seconds of processor time that one git process may use for code that is not merged yet.
     type: int
     default: 120
   log_limit:
-    description: How long the log may become, in bytes.
+    description: The maximum size of the log, in bytes.
     type: int
     default: 10485760
 author: turbo-hipster
@@ -74,7 +74,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: success
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Pack a release of the worker into one archive, and give it a name of its own."""
+"""Pack a release of the worker into one archive, named after its contents."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ DOCUMENTATION = r"""
 module: build_release
 short_description: Pack a release of the worker into one archive
 description:
-  - Puts the package, the versions of what it needs, and the playbooks, where they are others than the package's, into
-    one archive. What they are makes the name of the release, so that the same things always have the same name.
+  - Puts the package, the versions of its dependencies, and edited playbooks, if there are any, into one archive. The
+    name of the release contains a hash of them, so that the same contents always get the same name.
   - Runs on the control machine.
 options:
   source:
-    description: The checkout that a package is built from, where O(package) is empty.
+    description: The checkout that the package is built from when O(package) is empty.
     type: path
     required: true
   package:
-    description: A wheel, or a version from an index, as in C(turbo-hipster==0.1.0). Built from O(source) when empty.
+    description: A wheel, or a version from an index such as C(turbo-hipster==0.1.0). Built from O(source) when empty.
     type: str
     default: ""
   constraints:
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: The release's name, a version and the beginning of a hash.
+  description: The release's name; a version and the beginning of a hash.
   type: str
   returned: success
 archive:
@@ -53,7 +53,7 @@ archive:
   type: str
   returned: success
 package:
-  description: What pip has to install, seen from the unpacked archive.
+  description: The argument for pip install, relative to the unpacked archive.
   type: str
   returned: success
 """
@@ -74,16 +74,16 @@ PARTS = ("ansible.cfg", "inventory", "playbooks", "roles")
 _PINNED = re.compile(r"turbo[-_.]hipster *== *([A-Za-z0-9.!+_-]+)")
 _WHEEL = re.compile(r"turbo_hipster-([^-]+)-[^/]*\.whl")
 _LEFT_OUT = {"__pycache__", ".git"}
-# The oldest day that a zip file knows: the same files make the same wheel, whenever it is built.
+# The earliest date in a zip file, so that the same files always make the same wheel.
 _EPOCH = "315532800"
 
 
 class BuildError(Exception):
-    """The release cannot be packed; the text says why, and what to do."""
+    """The release cannot be packed; the text says why and what to do."""
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """Build the package of a checkout; by way of a source archive, so that nothing old in `build` gets into it."""
+    """Build the wheel of a checkout, from a source archive, so that no old files in `build` get into it."""
     if not (source / "setup.py").is_file():
         raise BuildError(f"deploy_worker_source: {source} is no checkout; name one, or set deploy_worker_package")
     command = [sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", str(folder), str(source)]
@@ -103,7 +103,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def named(package: str) -> tuple[Path | None, str]:
-    """A package that is given: the file, if it is one, and the version."""
+    """The option `package`: the wheel, or None for a version from an index, and the version."""
     if pinned := _PINNED.fullmatch(package):
         return None, pinned[1]
     path = Path(package)
@@ -121,7 +121,7 @@ def version_of(wheel: Path) -> str:
 
 
 def contents(params: dict[str, Any], wheel: Path | None) -> dict[str, Path]:
-    """What is packed: name in the archive -> file."""
+    """The contents of the archive: by name in it, the file."""
     found = {f"package/{wheel.name}": wheel} if wheel else {}
     if params["constraints"]:
         found["package/constraints.txt"] = Path(params["constraints"])
@@ -138,7 +138,7 @@ def contents(params: dict[str, Any], wheel: Path | None) -> dict[str, Path]:
 
 
 def digest(package: str, files: dict[str, Path]) -> str:
-    """A hash of all that makes the release."""
+    """A hash of everything in the release."""
     whole = hashlib.sha256(f"{package}\n".encode())
     for name, path in files.items():
         executable = os.access(path, os.X_OK)
@@ -147,7 +147,7 @@ def digest(package: str, files: dict[str, Path]) -> str:
 
 
 def pack(archive: Path, files: dict[str, Path]) -> None:
-    """Write the archive; it is whole or absent."""
+    """Write the archive, whole or not at all."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0
@@ -163,7 +163,7 @@ def pack(archive: Path, files: dict[str, Path]) -> None:
 
 
 def build(params: dict[str, Any]) -> dict[str, Any]:
-    """Build and pack the release; what the module returns."""
+    """Build and pack the release; returns the module's result."""
     folder = Path(params["folder"])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as made:

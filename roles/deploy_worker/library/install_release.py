@@ -8,10 +8,10 @@ DOCUMENTATION = r"""
 module: install_release
 short_description: Make a packed release of the worker usable on a host
 description:
-  - Makes a virtual environment beside those of other releases, installs the package with what it needs, and puts the
-    playbooks of the archive in the place of the package's.
-  - Makes the link C(bin) to C(current/bin) beside them.
-  - The file C(.complete) comes last. An environment without it is made anew, one with it is left as it is.
+  - Creates a virtual environment beside those of other releases, installs the package and its dependencies, and
+    replaces the package's playbooks by those of the archive, if it has any.
+  - Creates the link C(bin) to C(current/bin) beside the releases.
+  - The file C(.complete) is written last. An environment without it is recreated, one with it is left unchanged.
 options:
   home:
     description: The folder of all releases.
@@ -22,19 +22,19 @@ options:
     type: str
     required: true
   package:
-    description: What is installed, as C(build_release) returns it. Empty when the release has to be there already.
+    description: What to install, as C(build_release) returns it. Empty when the release must be installed already.
     type: str
     default: ""
   python:
-    description: The interpreter.
+    description: The Python interpreter.
     type: path
     required: true
   uv:
-    description: The program uv; venv and pip are used when empty.
+    description: The path of uv; venv and pip are used when empty.
     type: str
     default: ""
   arguments:
-    description: More arguments of the installation.
+    description: Further arguments of C(pip install) or C(uv pip install).
     type: list
     elements: str
     default: []
@@ -67,7 +67,7 @@ _COMPLETE = ".complete"
 
 
 def install(module: AnsibleModule, folder: Path, archive: Path) -> None:
-    """Make the release from nothing."""
+    """Install the release into a new environment."""
     params = module.params
     python, uv = params["python"], params["uv"]
     shutil.rmtree(folder, ignore_errors=True)
@@ -84,17 +84,17 @@ def install(module: AnsibleModule, folder: Path, archive: Path) -> None:
     module.run_command(command, cwd=str(folder), check_rc=True)
     packaged = folder / "share" / "turbo-hipster"
     replace(folder / "playbooks", packaged)
-    # the worker cannot keep what it has compiled beside what it may only read
+    # compile them now: the worker cannot write bytecode into this folder
     modules = [str(path) for part in ("library", "module_utils") for path in packaged.glob(f"roles/*/{part}")]
     module.run_command([str(folder / "bin" / "python"), "-m", "compileall", "-q", *modules], check_rc=True)
     if not (folder.parent / "bin").is_symlink():
-        # what the unit and the init script start
+        # the unit and the init script start programs from here
         (folder.parent / "bin").symlink_to("current/bin")
     (folder / _COMPLETE).touch()
 
 
 def replace(edited: Path, packaged: Path) -> None:
-    """Put edited playbooks, where there are some, in the place of the package's."""
+    """Replace the package's playbooks by edited ones, if there are any."""
     if not edited.is_dir():
         return
     for part in edited.iterdir():

@@ -1,15 +1,15 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Report which worker a host has, and whether it is the one that is wanted."""
+"""Report which worker runs on a host, and whether it is the wanted one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: worker_state
-short_description: Report which worker a host has
+short_description: Report which worker runs on a host
 description:
-  - Reads what was started last, which process that is, whether the configuration is the one that is wanted, and which
-    releases are there.
+  - Reads what was started last, its process, whether the configuration is the wanted one, and which releases are
+    installed.
   - Changes nothing.
 options:
   home:
@@ -17,11 +17,11 @@ options:
     type: path
     required: true
   config_file:
-    description: The configuration in force. Beside it is the one that is wanted, with the ending C(.next).
+    description: The configuration in force. The wanted one is beside it, with the suffix C(.next).
     type: path
     required: true
   pid_file:
-    description: The file with the worker's process, where the host has no systemd.
+    description: The worker's PID file, used if the host has no systemd.
     type: path
     required: true
   release:
@@ -29,14 +29,14 @@ options:
     type: str
     required: true
   wanted:
-    description: What the worker should have been started with.
+    description: A hash of everything that the worker should have been started with.
     type: str
     required: true
 author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: See which worker is here
+- name: Read which worker runs on the host
   worker_state:
     home: /opt/turbo-hipster
     config_file: /etc/turbo-hipster/config.json
@@ -47,11 +47,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 as_wanted:
-  description: Whether the worker that is wanted runs.
+  description: Whether the wanted worker is running.
   type: bool
   returned: success
 pid:
-  description: The worker's process; 0 when none runs.
+  description: The worker's process ID; 0 when none is running.
   type: int
   returned: success
 release:
@@ -59,12 +59,12 @@ release:
   type: str
   returned: success
 releases:
-  description: All releases, the last that was installed first.
+  description: All installed releases, the newest first.
   type: list
   elements: str
   returned: success
 systemd:
-  description: Whether systemd runs here.
+  description: Whether the host runs systemd.
   type: bool
   returned: success
 """
@@ -80,7 +80,7 @@ _SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 
 
 def read(path: Path) -> bytes | None:
-    """What is in a file; None when it is not there."""
+    """The contents of a file; None if it does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -88,12 +88,12 @@ def read(path: Path) -> bytes | None:
 
 
 def installed(path: Path) -> float:
-    """When a release was installed."""
+    """The time at which a release was installed."""
     return path.stat().st_mtime
 
 
 def process(module: AnsibleModule, systemd: bool) -> int:
-    """The worker's process, or 0."""
+    """The worker's process ID; 0 when none is running."""
     if systemd:
         _, said, _ = module.run_command(["systemctl", "show", "--property=MainPID", "--value", UNIT], check_rc=True)
         return int(said.strip() or 0)
@@ -102,12 +102,12 @@ def process(module: AnsibleModule, systemd: bool) -> int:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ValueError):
         return 0
-    # a number that is left over from a worker that died may be another's by now
+    # the PID of a worker that died may be another process's by now
     return pid if b"th-worker" in command else 0
 
 
 def state(module: AnsibleModule) -> dict[str, Any]:
-    """What the module returns."""
+    """The module's result."""
     home, config = Path(module.params["home"]), Path(module.params["config_file"])
     started = (read(home / "started") or b"").decode().strip()
     systemd = _SYSTEMD_RUNS.is_dir()

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: report_step
 short_description: Record which of a project's own steps has failed, and fail
 description:
-  - For the C(rescue) of tasks that an operator has written. Their failures are the operator's to fix, whatever the job
-    tests. So they are recorded in C(artifacts/errors.jsonl), with the file and the name of the task.
+  - For the C(rescue) of tasks that an operator has written. Only the operator can fix their failures, so they are
+    recorded as such in C(artifacts/errors.jsonl), with the file and the name of the task.
   - Always fails, with the same message.
 options:
   job_dir:
@@ -16,7 +16,7 @@ options:
     type: path
     required: true
   file:
-    description: The file that the task is in.
+    description: The file that contains the task.
     type: path
     required: true
   task:
@@ -24,22 +24,22 @@ options:
     type: str
     default: ""
   result:
-    description: What it has returned; nothing of a task that must not be logged.
+    description: The result of the task. Nothing of it is recorded if the task must not be logged.
     type: dict
     default: {}
   role:
-    description: The role that forgets the record when its stage is run again.
+    description: The role that the error is recorded for; it removes the error when it runs again.
     type: str
     default: project
   code:
-    description: The code of the record.
+    description: The code of the error.
     type: str
     default: playbook_failed
 author: turbo-hipster
 """
 
 EXAMPLES = r"""
-- name: Say which step has failed
+- name: Record which step has failed
   report_step:
     job_dir: /var/lib/turbo-hipster/jobs/1
     file: /etc/turbo-hipster/projects/mlflow/mlflow/before-checkout.yaml
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 code:
-  description: The code of the record.
+  description: The code of the error.
   type: str
   returned: always
 """

@@ -9,7 +9,7 @@ short_description: Read a project's profile and make the job's folders
 description:
   - Reads C(<projects_dir>/<project>.yaml), checks every key, and returns it with all defaults filled in.
   - Finds the steps that an operator has written for this project alone.
-  - Makes the job's folder, C(artifacts) and C(results) in it, for its owner alone.
+  - Makes the job's folder, with C(artifacts) and C(results) in it, accessible to its owner only.
   - A profile that is missing or wrong is recorded in C(artifacts/errors.jsonl) as C(no_profile) or
     C(profile_wrong).
 options:
@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   needed:
-    description: Whether the profile is read at all; otherwise it has only C(name).
+    description: Whether to read the profile; if not, the result has only C(name).
     type: bool
     default: true
 author: turbo-hipster
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 profile:
-  description: The profile as in C(docs/profiles.md), every key present, and C(name) and C(file).
+  description: The profile as in C(docs/profiles.md), with every key present, and C(name) and C(file).
   type: dict
   returned: success
 own_steps:

@@ -12,15 +12,15 @@ description:
   - Fails with the code C(sandbox_unavailable) if no box can be made.
 options:
   sandbox:
-    description: What code of changes runs in, C(th_sandbox) of the role C(project).
+    description: The sandbox that code of changes runs in; C(th_sandbox) of the role C(project).
     type: dict
     required: true
   jobs_dir:
-    description: The folder of the jobs' folders. The box can write to a new one in it, like the code of a job.
+    description: The folder of the jobs' folders. The box can write to a new folder in it, like the code of a job.
     type: path
     default: ""
   read_only:
-    description: Folders that the code of a job reads; those that do not exist yet are left out.
+    description: Folders that the code of a job can read; missing ones are left out.
     type: list
     elements: path
     default: []

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hold a job's locks on an external server for as long as the job lives: ``hold_locks.py FOLDER``.
 
-A lock of the server (GET_LOCK) ends with its connection, so whatever ends this process frees it: the job's end, the
-end of the worker, or of its machine. It reads from stdin, as JSON, `connect` (arguments of PyMySQL), `locks`,
-`patience` (seconds), `user` and `databases` (the job's), `modules` (the folder that `th_server` is in) and `drop`
-(statements), says ``held`` or what went wrong on stdout, and goes on until it is ended (SIGTERM), FOLDER is gone or the
-connection is. Ended by SIGTERM or for want of its folder, it drops what the job has on the server: so it is dropped
-also when the job was canceled, or its worker has died.
+A lock of the server (GET_LOCK) ends with its connection, so it is released when this process ends for any reason: the
+end of the job, of the worker or of its machine. The process reads a JSON document from stdin: `connect` (arguments of
+PyMySQL), `locks`, `patience` (seconds), `user` and `databases` (the job's), `modules` (the folder that contains
+`th_server`) and `drop` (statements). It prints ``held`` or an error to stdout, and runs until it gets SIGTERM, or until
+FOLDER or the connection is gone. After SIGTERM or without FOLDER, it drops what the job has on the server, so that this
+also happens when the job was canceled or its worker has died.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from typing import Any
 import pymysql
 
 PERIOD = 10.0
-"""Seconds between two looks at the folder and the connection."""
+"""Seconds between two checks of the folder and the connection."""
 
 
 def main() -> int:
-    """Do it; returns the exit status."""
+    """Take and hold the locks; returns the exit status."""
     folder, request = sys.argv[1], json.load(sys.stdin)
     patience = int(request["patience"])
     sys.path.append(request["modules"])
-    from th_server import prepared  # what it lies in may be gone when it is needed
+    from th_server import prepared  # import it now: its folder may be gone when it is needed
 
     try:
         connection = pymysql.connect(**request["connect"], read_timeout=patience + 30, autocommit=True)
@@ -40,7 +40,7 @@ def main() -> int:
                 if cursor.fetchone() != (1,):
                     print("busy", flush=True)
                     return 1
-    except (pymysql.Error, OSError, RuntimeError) as error:  # RuntimeError: a way to log in that it cannot do
+    except (pymysql.Error, OSError, RuntimeError) as error:  # RuntimeError: an unsupported authentication method
         print(f"failed {error}", flush=True)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -63,13 +63,13 @@ def main() -> int:
 
 
 def drop(request: dict[str, Any], roll_back: Callable[[Any], None]) -> None:
-    """Drop what the job has on the server; what remains is dropped by the next job there."""
+    """Drop what the job has on the server. What cannot be dropped is left to the next job there."""
     with contextlib.suppress(pymysql.Error, OSError):
         connection = pymysql.connect(**request["connect"], read_timeout=60, autocommit=True)
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (request["user"],))
             for (number,) in cursor.fetchall():
-                with contextlib.suppress(pymysql.Error):  # it has ended by itself, or is not ours to end
+                with contextlib.suppress(pymysql.Error):  # it has ended by itself, or may not be killed by this account
                     cursor.execute(f"KILL {int(number)}")
             with contextlib.suppress(pymysql.Error):
                 roll_back(connection)

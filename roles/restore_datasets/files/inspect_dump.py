@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say whether a dump is whole: ``python inspect_dump.py DUMP [DATABASE [SECONDS]]``.
+"""Report whether a dump is whole: ``python inspect_dump.py DUMP [DATABASE [SECONDS]]``.
 
-DUMP is a dataset's ``seed_data``, DATABASE the database that it is for, SECONDS how long it may be read. The answer is
-JSON on standard output: ``kind`` (the program that has written it), ``state`` (``whole``, ``broken`` or ``unknown``),
-``reason``, ``tables`` and ``rows``, as `th_dump.completeness.Finding` has them. Nothing in it comes from the dump's
-rows.
+DUMP is a dataset's ``seed_data``, DATABASE the database that it is for, SECONDS how long it may be read. The result
+is JSON on standard output: the fields of `th_dump.completeness.Finding`, such as ``kind`` (the program that wrote it),
+``state`` (``whole``, ``broken`` or ``unknown``), ``reason``, ``tables`` and ``rows``. It contains no data of the rows.
 """
 
 import dataclasses

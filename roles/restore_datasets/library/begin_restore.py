@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a dataset's file, and remove what an earlier restore has left of the dataset."""
+"""Read a dataset's file, and remove what an earlier restore of it has left."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: begin_restore
-short_description: Read a dataset's file, and remove what an earlier restore has left of the dataset
+short_description: Read a dataset's file, and remove what an earlier restore of it has left
 description:
-  - The other steps restore it, into a private MariaDB server of the job or on the external one that it names.
-  - A dataset that a step cannot restore is a finding, not a failure of the task; it is written to
-    C(artifacts/errors.jsonl) and returned as RV(ready=false), so that the job's other datasets are tested nevertheless.
+  - Later steps restore the dataset into a private MariaDB server of the job, or on the external server that it names.
+  - A dataset that a step cannot restore is a finding, not a failure of the task. It is recorded in
+    C(artifacts/errors.jsonl) and returned as RV(ready=false), so that the job's other datasets are still tested.
 options:
   job_dir:
     description: The job's folder.
@@ -20,18 +20,18 @@ options:
     type: str
     required: true
   config:
-    description: The dataset's file, JSON.
+    description: The dataset's JSON file.
     type: path
     required: true
   databases:
     description:
-      - The project's databases as in its profile, each with C(name), C(versions) (how they are kept) and
+      - The project's databases as in its profile, each with C(name), C(versions) (how versions are stored) and
         C(version_query) (the statement that reads them).
     type: list
     elements: dict
     required: true
   snapshots_dir:
-    description: Where imported datasets are kept.
+    description: The folder of the snapshots.
     type: path
     required: true
   lock_program:
@@ -39,7 +39,7 @@ options:
     type: path
     required: true
   sandbox:
-    description: What a private server runs in, and its limits, C(th_sandbox) of the role C(project).
+    description: The sandbox of a private server, and its limits; C(th_sandbox) of the role C(project).
     type: dict
     required: true
   server_options:
@@ -77,7 +77,7 @@ ready:
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:

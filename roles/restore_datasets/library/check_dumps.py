@@ -1,15 +1,16 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Look whether dumps are whole, without a database server."""
+"""Check whether dumps are whole, without a database server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_dumps
-short_description: Look whether dumps are whole, without a database server
+short_description: Check whether dumps are whole, without a database server
 description:
-  - Reads each dump to its end, unpacked on the way, as an import does.
-  - What is wrong is in the report and fails nothing, so that all of it is found at once. Nothing of the rows is in it.
+  - Reads each dump to its end and unpacks it on the way, as an import does.
+  - Problems are reported and do not fail the task, so that all of them are found at once. The
+    report contains no data from the rows.
 options:
   dumps:
     description: The dumps, each with C(path) and the C(database) that it is for.
@@ -17,11 +18,11 @@ options:
     elements: dict
     required: true
   time_limit:
-    description: How long one dump may take, in seconds; of a longer one it is not known whether it is whole.
+    description: Seconds that one dump may take; the state of a dump that takes longer is C(unknown).
     type: float
     default: 120
   dest:
-    description: A file to write the report to, as JSON; none when empty.
+    description: A file to write the report to, as JSON; no file when empty.
     type: path
     default: ""
 author: turbo-hipster
@@ -36,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 report:
-  description: For each dump C(path), C(state) (C(whole), C(broken) or C(unknown)) and C(reason).
+  description: For each dump its C(path), C(state) (C(whole), C(broken) or C(unknown)) and C(reason).
   type: list
   elements: dict
   returned: success
@@ -51,7 +52,7 @@ from ansible.module_utils.th_dump.completeness import BROKEN, inspect
 
 
 def report(dumps: list[dict[str, Any]], time_limit: float) -> list[dict[str, str]]:
-    """What was found of each dump."""
+    """The findings, one for each dump: `path`, `state` and `reason`."""
     found = []
     for dump in dumps:
         path = Path(str(dump["path"]))

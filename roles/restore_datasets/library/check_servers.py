@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 module: check_servers
 short_description: Check whether preloaded databases lend more rights than a job has
 description:
-  - Asks each external server, with the operator's account, in whose name the views, triggers, routines and events of a
-    dataset's databases run, and what these accounts may do.
-  - What is wrong is in the report and fails nothing, so that all of it is found at once.
+  - Asks each external server, with the operator's account, for the definers of the views, triggers, routines and events
+    in a dataset's databases, and for the rights of these accounts.
+  - Problems are reported and do not fail the task, so that all of them are found at once.
 options:
   servers:
     description: The datasets, each with its file's C(path), its C(server) as in that file, and its C(databases).
@@ -18,7 +18,7 @@ options:
     elements: dict
     required: true
   dest:
-    description: A file to write the report to, as JSON; none when empty.
+    description: A file to write the report to, as JSON; no file when empty.
     type: path
     default: ""
 author: turbo-hipster
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 report:
-  description: For each dataset C(path) and C(problems), a list of what was found.
+  description: For each dataset its C(path) and the C(problems) that were found, a list.
   type: list
   elements: dict
   returned: success
@@ -56,7 +56,7 @@ SECONDS = 30
 
 
 def report(servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was found of each dataset."""
+    """The findings, one for each dataset: `path` and `problems`."""
     return [{"path": str(one["path"]), "problems": _problems(one)} for one in servers]
 
 

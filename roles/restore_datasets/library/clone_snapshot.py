@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: clone_snapshot
 short_description: Give the job its own copy of a dataset's snapshot
 description:
-  - Clones it to C(data) in the dataset's folder, by a reflink where the file system can, else by a copy.
-  - Where another job has put one of a newer dump in its place meanwhile, that one is cloned.
+  - Clones it to C(data) in the dataset's folder, by reflink where the file system supports it, otherwise by copying.
+  - If another job has meanwhile replaced the snapshot by one of a newer dump, that one is cloned.
 options:
   restore:
     description: What C(begin_restore) returns as C(restore).
@@ -30,7 +30,7 @@ ready:
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:

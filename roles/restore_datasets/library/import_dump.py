@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import a dataset's dumps into a snapshot, where there is none of them."""
+"""Import a dataset's dumps into a snapshot, unless there is one already."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: import_dump
-short_description: Import a dataset's dumps into a snapshot, where there is none of them
+short_description: Import a dataset's dumps into a snapshot, unless there is one already
 description:
-  - A snapshot is the data directory of a stopped server. It is kept, so that the first job with a dump imports it; jobs
-    at the same time wait for the one that does.
+  - A snapshot is the data directory of a stopped server. It is kept, so that a dump is imported only once, by the first
+    job that needs it; other jobs at the same time wait for that one.
   - A snapshot of an older dump of the same dataset is removed.
 options:
   restore:
@@ -19,7 +19,7 @@ author: The turbo-hipster developers
 """
 
 EXAMPLES = r"""
-- name: Import the dump into a snapshot, where there is none
+- name: Import the dump into a snapshot, unless there is one already
   import_dump:
     restore: "{{ __restore_datasets_step.restore }}"
   register: __restore_datasets_step
@@ -31,7 +31,7 @@ ready:
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:
@@ -39,7 +39,7 @@ folder:
   type: str
   returned: when ready
 snapshot:
-  description: C(made), or C(hit) where it was there.
+  description: C(made), or C(hit) if there was one already.
   type: str
   returned: when ready
 """

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a dataset's dumps on its external server, or have the operator's command do it."""
+"""Load a dataset's dumps on its external server, or run the operator's reset command."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: load_seed
-short_description: Load a dataset's dumps on its external server, or have the operator's command do it
+short_description: Load a dataset's dumps on its external server, or run the operator's reset command
 description:
-  - Empties the databases and loads the dumps with the job's account; or has the command of the dataset's key C(reset)
-    make preloaded databases the seed's again.
+  - Empties the databases and loads the dumps with the job's account, or runs the command of the dataset's key C(reset),
+    which brings preloaded databases back to the state of the seed.
 options:
   restore:
     description: What C(begin_restore) returns as C(restore).
@@ -30,7 +30,7 @@ ready:
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:

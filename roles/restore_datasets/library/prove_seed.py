@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prove that the databases on an external server are the seed."""
+"""Prove that the databases on an external server are in the state of the seed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: prove_seed
-short_description: Prove that the databases on an external server are the seed
+short_description: Prove that the databases on an external server are in the state of the seed
 description:
-  - Compares preloaded databases with what the first job has found there, table by table.
-  - Refuses what runs in the name of an account that has more rights than the job's.
-  - Reads the versions that the databases hold, and writes C(artifacts/dataset-<name>.json).
+  - Compares preloaded databases with what the first job found there, table by table.
+  - Refuses views, triggers, routines and events whose definer has more rights than the job.
+  - Reads the versions of the databases, and writes C(artifacts/dataset-<name>.json).
 options:
   restore:
     description: What C(begin_restore) returns as C(restore).
@@ -19,7 +19,7 @@ author: The turbo-hipster developers
 """
 
 EXAMPLES = r"""
-- name: Prove that it is the seed
+- name: Prove that the databases are in the state of the seed
   prove_seed:
     restore: "{{ __restore_datasets_step.restore }}"
   register: __restore_datasets_step
@@ -27,11 +27,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ready:
-  description: Whether the dataset is there and its server answers.
+  description: Whether the dataset is restored and its server answers.
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: require_dataset
 short_description: Fail when none of a job's datasets could be restored
 description:
-  - Those that were restored have C(artifacts/dataset-<name>.json). Of the others, C(artifacts/errors.jsonl) has the
-    reason.
+  - A dataset that was restored has a file C(artifacts/dataset-<name>.json). For any other, C(artifacts/errors.jsonl)
+    has the reason.
 options:
   job_dir:
     description: The job's folder.
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def reasons_of(errors: Path, names: list[str]) -> list[str]:
-    """What the role has recorded of datasets, each with its name, in the order of `names`."""
+    """The errors that the role has recorded for datasets, each with the name, in the order of `names`."""
     lines = errors.read_text("utf-8").splitlines() if errors.exists() else []
     events = [event for event in map(json.loads, lines) if event["role"] == ROLE]
     return [f"{name}: {event['detail']}" for name in names for event in events if event["dataset"] == name]

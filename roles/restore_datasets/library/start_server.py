@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: start_server
 short_description: Start a private server on a dataset's data directory
 description:
-  - Starts it on C(data) in the dataset's folder, on a unix socket and without network, and leaves it running.
-  - Reads the versions that the databases hold, and writes C(artifacts/dataset-<name>.json).
+  - Starts it on C(data) in the dataset's folder, with a unix socket and without a network, and leaves it running.
+  - Reads the versions of the databases, and writes C(artifacts/dataset-<name>.json).
 options:
   restore:
     description: What C(begin_restore) returns as C(restore).
@@ -26,11 +26,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ready:
-  description: Whether the dataset is there and its server answers.
+  description: Whether the dataset is restored and its server answers.
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:

@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: take_locks
 short_description: Take a job's locks on a dataset's external server
 description:
-  - Preloaded databases that another job has are waited for. A process holds the locks until the job has ended.
-  - Drops what dead jobs have left there, and makes an account for this one, and databases where it has its own.
+  - Waits for preloaded databases that another job uses. A process holds the locks until the job has ended.
+  - Drops what dead jobs have left on the server, and creates an account for this job, and databases unless they are
+    preloaded.
 options:
   restore:
     description: What C(begin_restore) returns as C(restore).
@@ -30,7 +31,7 @@ ready:
   type: bool
   returned: always
 restore:
-  description: The file that the steps leave to each other.
+  description: The file that passes the state from step to step.
   type: str
   returned: when ready
 folder:
@@ -38,7 +39,7 @@ folder:
   type: str
   returned: when ready
 databases:
-  description: The job's databases there, by the profile's names.
+  description: The job's databases on the server, by the profile's names.
   type: dict
   returned: when ready
 """

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: plan_control
 short_description: Prepare to repeat failed walks without the change
 description:
-  - Creates the folder C(control) in the job's, as a job that tests the merge base alone.
+  - Creates the folder C(control) in the job's, like that of a job that tests only the merge base.
 options:
   job_dir:
     description: The job's folder.
@@ -29,7 +29,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 datasets:
-  description: The datasets to walk without the change; one of those that failed in the same way.
+  description: The datasets to walk without the change; only one of those that failed in the same way.
   type: list
   returned: always
 commit:

@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def plan(artifacts: Path, datasets: Sequence[str], databases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the module answers. Raises StepError."""
+    """The module's result. Raises StepError."""
     checkout = read_json(artifacts / "checkout.json")
     if not checkout:
         missing = artifacts / "checkout.json"

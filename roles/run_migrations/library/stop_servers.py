@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: stop_servers
 short_description: Stop the private servers of a job, and drop what it has on external ones
 description:
-  - An external server that does not answer is a warning: the next job there drops what this one has left.
+  - Only warns if an external server does not answer, because the next job there drops what this one has left.
 options:
   job_dir:
     description: The job's folder.

@@ -29,7 +29,7 @@ options:
     type: path
     required: true
   sandbox:
-    description: What the project's code runs in, C(th_sandbox) of the role C(project).
+    description: The sandbox that the project's code runs in; C(th_sandbox) of the role C(project).
     type: dict
     required: true
   migration_time_limit:
@@ -87,7 +87,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 code:
-  description: What ended the walk, one of the codes in docs/verdicts.md; empty when it came to its end.
+  description: The code of the error that ended the walk (docs/verdicts.md); empty when it was completed.
   type: str
   returned: always
 detail:

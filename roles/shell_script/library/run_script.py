@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: run_script
 short_description: Run a script on the checkout of a change, in a box
 description:
-  - Runs it with the checkout as its present folder, by C(/bin/sh) where it is not executable. It may write to that and
-    to a folder of its own; it has no network.
+  - Runs it with the checkout as its working directory, with C(/bin/sh) if it is not executable. It may write to the
+    checkout and to a folder of its own, and has no network.
   - Its arguments are the checkout, that folder and the build's id, then I(arguments). Its environment has
     C(TH_JOB_NAME), C(TH_RESULT_FILE) and the job's C(ZUUL_*).
   - What it prints goes to C(results/shell_output.log). What it writes to C(TH_RESULT_FILE) is its message.
-  - With exit status 0 the message is in C(artifacts/plugin.json); any other is recorded as C(script_failed) in
+  - After exit status 0 the message is in C(artifacts/plugin.json). Any other status is recorded as C(script_failed) in
     C(artifacts/errors.jsonl), with the message.
 options:
   script:
@@ -37,15 +37,15 @@ options:
     type: path
     required: true
   sandbox:
-    description: What it runs in, C(th_sandbox) of the role C(project).
+    description: The sandbox that it runs in; C(th_sandbox) of the role C(project).
     type: dict
     required: true
   time_limit:
-    description: How long it may take, in seconds.
+    description: Seconds that it may take.
     type: float
     default: 3600
   log_limit:
-    description: How long its log may become, in bytes.
+    description: The maximum size of its log, in bytes.
     type: int
     default: 10485760
 author: turbo-hipster
@@ -83,7 +83,7 @@ from ansible.module_utils.th_script.script import RESULT, failure, find, message
 
 
 def run_script(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Run it to its end; the module's result. Raises StepError."""
+    """Run the script to its end; returns the module's result. Raises StepError."""
     job_dir = Path(params["job_dir"])
     src, work, home = job_dir / "src", job_dir / "script", job_dir / "home" / "script"
     (job_dir / "artifacts" / "plugin.json").unlink(missing_ok=True)

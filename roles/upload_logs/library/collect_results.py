@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collect what of a job's results may be published, and mask secrets in it."""
+"""Collect those results of a job that may be published, and mask secrets in them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: collect_results
-short_description: Collect what of a job's results may be published, and mask secrets in it
+short_description: Collect those results of a job that may be published, and mask secrets in them
 description:
-  - Copies regular files and folders with harmless names; symbolic links, devices, pipes, files with several
-    names (hard links), hidden files and whatever is beyond a limit are left out and listed in C(left-out.txt).
-  - Names that a web server may act on are left out, too. Secrets are masked in everything, byte for byte.
-  - The copy is a new folder beside the place I(log_path) below I(root), from where one rename puts it there.
+  - Copies regular files and folders with harmless names. Symbolic links, devices, pipes, files with several names (hard
+    links), hidden files and everything beyond a limit are left out and listed in C(left-out.txt).
+  - Files and folders with names that a web server may act on are left out, too. Secrets are masked everywhere, byte for
+    byte.
+  - The copy is a new folder beside the place I(log_path) below I(root), so that one rename can put it there.
   - When it fails, C(upload_failed) is recorded in C(artifacts/errors.jsonl) and nothing is left behind.
 options:
   source:
@@ -26,7 +27,7 @@ options:
     type: str
     required: true
   job_dir:
-    description: The job's folder, for its secrets, and for what goes wrong.
+    description: The job's folder, which its secrets are read from and errors are recorded in.
     type: path
     required: true
   file_limit:
@@ -42,26 +43,26 @@ options:
     type: int
     default: 5000
   time_limit:
-    description: For how long files are copied and secrets masked in them, in seconds; what is left then, is left out.
+    description: Seconds that copying and masking may take; what is not copied by then is left out.
     type: float
     default: 400
   refused_extensions:
-    description: Parts of a name, after a dot, that a web server may act on. No file or folder with one is published.
+    description: Parts of a name after a dot that a web server may act on. Names with one of them are not published.
     type: list
     elements: str
     default: []
   datasets:
-    description: The job's datasets, name and config of each. Their passwords are masked.
+    description: The job's datasets, each with C(name) and C(config). Their passwords are masked.
     type: list
     elements: dict
     default: []
   addresses:
-    description: URLs whose passwords and tokens are masked, beside those in the job's C(job.yaml).
+    description: URLs whose passwords and tokens are masked, in addition to those in the job's C(job.yaml).
     type: list
     elements: str
     default: []
   profile:
-    description: The project's profile, whose secrets are masked where it can be read.
+    description: The project's profile. Its secrets are masked if it can be read.
     type: path
     default: ""
   secrets:
@@ -70,7 +71,7 @@ options:
     elements: str
     default: []
   secret_files:
-    description: Files with further secrets, one a line.
+    description: Files with further secrets, one per line.
     type: list
     elements: path
     default: []
@@ -88,7 +89,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 folder:
-  description: The copy.
+  description: The folder of the copy.
   type: path
   returned: success
 left_out:
@@ -112,7 +113,7 @@ from ansible.module_utils.th_publish.place import beside, parts_of, remove
 
 
 def secrets_of(params: Mapping[str, Any]) -> list[str]:
-    """What is to be masked: a job's secrets, the worker's, and the operator's. Raises StepError ``upload_failed``."""
+    """The secrets to mask: those of the job, the worker and the operator. Raises StepError ``upload_failed``."""
     job_dir = Path(params["job_dir"])
     profile = Path(params["profile"]) if params["profile"] else None
     known = collect(job_dir, params["datasets"], read_variables(job_dir / "job.yaml"), os.environ, profile)
@@ -123,7 +124,7 @@ def secrets_of(params: Mapping[str, Any]) -> list[str]:
 
 
 def collect_results(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the copy; the module's result. Raises StepError ``upload_failed``."""
+    """Make the copy; returns the module's result. Raises StepError ``upload_failed``."""
     place = Path(params["root"], *parts_of(params["log_path"]))
     limits = CopyLimits(params["file_limit"], params["total_limit"], params["count_limit"], params["time_limit"])
     copy = Copy(limits, Masker(secrets_of(params)), frozenset(map(str.lower, params["refused_extensions"])))
@@ -156,7 +157,7 @@ def main() -> None:
             "time_limit": {"type": "float", "default": 400},
             "refused_extensions": {"type": "list", "elements": "str", "default": []},
             "datasets": {"type": "list", "elements": "dict", "default": []},
-            # what is listed here is in no log of the module's calls
+            # no_log keeps these out of the logs of module calls
             "addresses": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "profile": {"type": "path", "default": ""},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},

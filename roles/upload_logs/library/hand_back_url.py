@@ -8,10 +8,10 @@ module: hand_back_url
 short_description: Report to the worker where the results of a job can be read
 description:
   - Writes C(published.json) into the job's folder. The worker reports that URL to Zuul.
-  - When it is not the address of a page, C(upload_failed) is recorded in C(artifacts/errors.jsonl).
+  - If it is not a valid URL of a page, C(upload_failed) is recorded in C(artifacts/errors.jsonl).
 options:
   url:
-    description: The URL, http, https or file, without a password.
+    description: An http, https or file URL without a password.
     type: str
     required: true
   job_dir:
@@ -45,11 +45,11 @@ from ansible.module_utils.th_core.step import StepError, run_step
 
 FILE = "published.json"
 URL = re.compile(r"(https?://[^\s\"'<>\\`/?#@]{1,255}|file://)/[^\s\"'<>\\`]{0,2000}")
-"""The worker has the same rule (`worker.publish`): one line, of printable ASCII, with no user and no password."""
+"""One line without spaces, quotes, user and password. The worker has the same rule (`worker.publish`)."""
 
 
 def hand_back(url: str, job_dir: Path) -> dict[str, Any]:
-    """Write the file; the module's result. Raises StepError ``upload_failed``."""
+    """Write the file; returns the module's result. Raises StepError ``upload_failed``."""
     if not (url.isascii() and url.isprintable() and URL.fullmatch(url)):
         problem = f"upload_logs_url: {url[:200]!r} is not the URL of published results"
         raise StepError("upload_failed", f"{problem}: set it in the task file that publishes them.")

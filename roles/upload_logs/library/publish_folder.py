@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: publish_folder
 short_description: Put a collected folder where people read it, whole or not at all
 description:
-  - The folder, as C(collect_results) has made it, is put at its place by one rename. What was published there before is
-    replaced; where that is the same, nothing changes.
-  - Afterwards the folder is gone, also when it could not be published.
+  - Moves the folder that C(collect_results) has made to its place by one rename. What was published there before is
+    replaced; if that is identical, nothing changes.
+  - Afterwards the folder is gone, even if it could not be published.
   - When it fails, C(upload_failed) is recorded in C(artifacts/errors.jsonl).
 options:
   folder:
@@ -29,7 +29,7 @@ options:
     type: str
     required: true
   job_dir:
-    description: The job's folder, for what goes wrong.
+    description: The job's folder, in which errors are recorded.
     type: path
     required: true
 author: turbo-hipster
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 url:
-  description: Where the published folder is read.
+  description: The URL of the published folder.
   type: str
   returned: success
 """
@@ -62,7 +62,7 @@ from ansible.module_utils.th_publish.place import parts_of, put, remove, same, s
 
 
 def publish(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Put it in place; the module's result. Raises StepError ``upload_failed``."""
+    """Move the folder to its place; returns the module's result. Raises StepError ``upload_failed``."""
     made = Path(params["folder"])
     try:
         parts = parts_of(params["log_path"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restoring a dataset: snapshots of it for private servers, or its part of an external server.
+"""Restoring a dataset: from a snapshot into a private server, or on an external server.
 
 Imports `th_dump` and the shelves of the role `project`.
 """

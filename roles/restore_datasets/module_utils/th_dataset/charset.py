@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The character set and collation that a dump's database has where the dump comes from.
+"""The character set and collation of a dump's database, as on the server that it was dumped from.
 
-New tables of a migration get the database's. A foreign key on a column of another collation is an error (1005, errno
-150), and so is a comparison (1267): the database is made as the dump says.
+A migration's new tables get those of the database. A foreign key between columns of different collations is an error
+(1005, errno 150), and so is a comparison (1267). So the database is created as the dump says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ansible.module_utils.th_server.accounts import identifier
 from ansible.module_utils.th_server.mariadb import flavour, query
 
 HEAD = 16 << 20
-"""Bytes of a dump that are looked through before it is loaded; what comes later is asked of the loaded tables."""
+"""Bytes of a dump that are searched before it is loaded. What comes later is read from the loaded tables."""
 
 TABLES = "most tables in the dump"
 _DATABASE = re.compile(rb"^[ \t]{0,8}(CREATE|ALTER)\s{1,8}(?:DATABASE|SCHEMA)\b", re.IGNORECASE | re.MULTILINE)
@@ -41,7 +41,7 @@ _UNKNOWN = (1115, 1273, 1253)  # no such character set, no such collation, not o
 
 @dataclass(frozen=True)
 class Charset:
-    """What a database is made with, "" for the server's default; `source` says in words where that was found."""
+    """What a database is created with, "" for the server's default; `source` says in words where that was found."""
 
     character_set: str = ""
     collation: str = ""
@@ -55,14 +55,14 @@ class Charset:
 
 
 def of_file(part: Part) -> Charset:
-    """What the dataset's file says of a part. Raises SeedError for what is no name."""
+    """The character set and collation of a part in the dataset's file. Raises SeedError for an invalid name."""
     if not all(_WORD.fullmatch(name) for name in (part.character_set, part.collation)):
         raise SeedError("seed_broken", "character_set and collation are names of letters, digits and _")
     return Charset(part.character_set, part.collation, "the dataset's file") if _said(part) else Charset()
 
 
 def of_part(part: Part) -> Charset:
-    """What a part of a dataset has in its file, else in the head of its dump. Raises SeedError."""
+    """The character set and collation of a part: from the dataset's file, else from its dump. Raises SeedError."""
     if _said(part) or part.dump is None:
         return of_file(part)
     found = declared(head(part.dump, part.database), part.database)
@@ -77,11 +77,11 @@ def _said(part: Part) -> bool:
 
 
 def head(dump: Path, database: str = "") -> bytes:
-    """The first bytes of a dump's text; what is wrong with it is reported when it is examined."""
+    """The first bytes of a dump's text, without errors: a broken dump is reported when it is examined."""
     text = b""
     with contextlib.suppress(DumpError, OSError):
         source = source_of(dump, database)
-        if source.folder:  # in a file of its own, which is not loaded
+        if source.folder:  # CREATE DATABASE is in a file of its own, which is not loaded
             owner = source.files[0].name.partition(".")[0]
             made = sorted(dump.glob(f"{glob.escape(owner)}-schema-create.sql*"))
             source = replace(source, files=(*made, *source.files))
@@ -97,7 +97,7 @@ def head(dump: Path, database: str = "") -> bytes:
 
 
 def declared(text: bytes, database: str) -> Charset:
-    """What a dump says of a database: its own CREATE DATABASE, else ALTER DATABASE, else most of its tables."""
+    """What a dump says of a database: by its CREATE DATABASE, else by ALTER DATABASE, else by most of its tables."""
     found: dict[bytes, list[tuple[bytes, Charset]]] = {b"CREATE": [], b"ALTER": []}
     for begin in _DATABASE.finditer(text):
         statement, end, _ = text[begin.end() : begin.end() + _STATEMENT_LIMIT].partition(b";")
@@ -110,15 +110,15 @@ def declared(text: bytes, database: str) -> Charset:
     for kind, statements in found.items():
         for_it = [charset for name, charset in statements if name.lower() == own or (kind == b"ALTER" and not name)]
         if not for_it and len({name for name, _ in statements}) == 1:
-            for_it = [charset for _, charset in statements]  # the only one, of whatever name it had there
+            for_it = [charset for _, charset in statements]  # the only one, whatever its name was there
         if for_it:
-            return for_it[-1]  # around a routine of another one, the database's own comes last
+            return for_it[-1]  # it is changed and changed back around a routine: the database's own comes last
     tables = Counter(_read(line, TABLES) for line in _TABLE.findall(text) if _CHARSET.search(line))
     return tables.most_common(1)[0][0] if tables else Charset()
 
 
 def _name(statement: bytes) -> bytes:
-    """The database that a statement names; ALTER DATABASE need not name one."""
+    """The database that a statement names; ALTER DATABASE may name none."""
     name = _NAME.match(statement)
     if not name or (name[2] and name[2].lower() in _NOT_A_NAME):
         return b""
@@ -135,7 +135,7 @@ def _read(options: bytes, source: str) -> Charset:
 
 
 def make_database(connection: Any, database: str, charset: Charset, part: Part) -> str:
-    """Make a database, empty; returns its collation. Raises SeedError for what the server does not know."""
+    """Create an empty database; returns its collation. Raises SeedError for what the server does not know."""
     try:
         query(connection, f"CREATE DATABASE {identifier(database)}{charset.clause}")
     except pymysql.err.MySQLError as error:
@@ -155,9 +155,9 @@ def make_database(connection: Any, database: str, charset: Charset, part: Part) 
 
 
 def follow_tables(connection: Any, database: str, charset: Charset, made: str) -> None:
-    """Give a loaded database the collation that most of its tables have, unless somebody has said which it has.
+    """Give a loaded database the collation of most of its tables, unless the dataset's file or the dump names one.
 
-    `made` is the collation that it was made with: another one now is the dump's doing.
+    `made` is the collation that it was created with. If it has another one now, the dump has set it.
     """
     if (charset.source and charset.source != TABLES) or _collation(connection, database) != made:
         return

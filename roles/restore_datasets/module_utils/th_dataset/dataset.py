@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset's file, as far as restoring it needs it; the worker has checked it already (docs/datasets.md)."""
+"""A dataset's file, as far as a restore needs it. The worker has checked it already (docs/datasets.md)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NAME_LIMIT = 4096
 
 @dataclass(frozen=True)
 class Part:
-    """One database of a dataset: the profile's name for it, its schema's name, its dump (None: no dump), and what that
-    must bring.
+    """One database of a dataset: the profile's name for it, its schema's name, its dump (None: no dump), and what is
+    expected of the dump.
 
-    `character_set` and `collation` are what the dataset's file wants it made with, "" for the dump's own. `otherwise`
-    is both as its `server_settings` name them, for a dump that does not say.
+    `character_set` and `collation` are those that the dataset's file wants it created with, "" for the dump's own.
+    `otherwise` has both as the file's `server_settings` name them, for a dump that names none.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Part:
 class Dataset:
     """A dataset. `server` is the external one's address and account, {} for a private server.
 
-    `settings` are those of the server that the dataset names. `for_verdict` is what the verdict is judged by: limits,
-    waivers and remarks, unchanged.
+    `settings` are the server settings that it names. `for_verdict` is what the verdict needs: limits, waivers and
+    remarks, unchanged.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
 
 
 def _named(settings: Given) -> tuple[str, str]:
-    """The character set and collation of a server, where the file names them itself."""
+    """The server's character set and collation, where the file itself names them; "" otherwise."""
     named = {name: value for name, value in settings.values.items() if name not in settings.printed}
     return named.get("character_set_server", ""), named.get("collation_server", "")
 
@@ -110,7 +110,7 @@ def _parts(
     given = {"": document} if several is None else dict(several)
     missing, extra = [name for name in names if name not in given], sorted(set(given) - set(names))
     if missing or extra:
-        # no part of a project's databases can be left out, or be there for nothing
+        # a dataset has exactly the databases of the project's profile
         said = [
             *([f"has no part for {_listed(missing)}"] if missing else []),
             *([f"has a part for {_listed(extra)}"] if extra else []),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of restoring a dataset on an external server: into databases of the job's own, or into preloaded ones."""
+"""The steps of restoring a dataset on an external server: into the job's own databases, or into preloaded ones."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from ansible.module_utils.th_server import external_server, mariadb, prepared
 from ansible.module_utils.th_server.accounts import can_be_granted_alone, identifier
 
 Made = tuple[dict[str, str], str]
-"""What a database was made with: the fields of a Charset, and the collation that it has."""
+"""What a database was created with: the fields of a Charset, and its collation."""
 
 OWN_CHARSET = Charset("utf8mb4", "utf8mb4_general_ci")
-"""Of databases of the job's own whose dump does not say, as on private servers."""
+"""For the job's own databases if the dump names no character set; the same as on private servers."""
 
 
 def take_locks(restore: Restore) -> dict[str, Any]:
-    """Make sure that the job has its databases alone, for as long as it lives, and make what it needs there.
+    """Take locks, so that no other job uses the job's databases while it runs, and create its account and databases.
 
-    A preloaded database that another job has is waited for. Raises SeedError, ServerError.
+    Waits for a preloaded database that another job uses. Raises SeedError, ServerError.
     """
     leave(restore.folder)
     begun, dataset = time.monotonic(), restore.dataset()
@@ -61,7 +61,7 @@ def take_locks(restore: Restore) -> dict[str, Any]:
 
 
 def load_seed(restore: Restore) -> dict[str, Any]:
-    """Load the dumps, or have the operator's command make the databases the seed's. Raises SeedError, ServerError."""
+    """Load the dumps, or run the operator's command that resets the databases. Raises SeedError, ServerError."""
     begun, dataset, server, notes = time.monotonic(), restore.dataset(), _held(restore), list[str]()
     (restore.folder / "walked").unlink(missing_ok=True)
     time_limit = restore.given.import_time_limit
@@ -78,13 +78,13 @@ def load_seed(restore: Restore) -> dict[str, Any]:
 
 
 def prove_seed(restore: Restore) -> dict[str, Any]:
-    """Prove that preloaded databases are the seed, and that nothing in a database runs with more rights than the job
-    has; look at which version it is, and write that down.
+    """Prove that preloaded databases are in the state of the seed, and that nothing in a database runs with more rights
+    than the job has; read the versions, and write the artifact.
 
     Raises SeedError (also ``seed_changed``), StepError, ServerError.
     """
     begun, dataset, server = time.monotonic(), restore.dataset(), _held(restore)
-    if "method" not in restore.facts:  # loaded by a step of the operator's own
+    if "method" not in restore.facts:  # loaded by a step that the operator wrote
         restore.facts = {"method": "import", "snapshot": "none", "notes": []}
     if server.preloaded:
         _prove(dataset, server, restore)
@@ -97,7 +97,7 @@ def prove_seed(restore: Restore) -> dict[str, Any]:
 
 
 def _held(restore: Restore) -> mariadb.Server:
-    """The server, while the job has its locks there. Raises StepError, UnreachableError."""
+    """The server, on which the job must hold its locks. Raises StepError, UnreachableError."""
     if not (restore.folder / "server.json").exists():
         raise StepError("playbook_failed", f"{restore.folder} has no server: the step take_locks has to come first.")
     server = mariadb.load(restore.folder)
@@ -109,9 +109,9 @@ def _held(restore: Restore) -> mariadb.Server:
 
 
 def _check_alone(server: mariadb.Server) -> None:
-    """The job has its databases alone.
+    """Check that rights on the databases can be granted alone, and that no other dataset of the job has them.
 
-    A dataset that waits for a preloaded database that another one of its own job has would wait for ever.
+    Otherwise two datasets of one job with the same preloaded database would wait for each other for ever.
     """
     for database in server.databases.values():
         if not can_be_granted_alone(database):
@@ -133,7 +133,7 @@ def _check_alone(server: mariadb.Server) -> None:
 
 
 def _make_databases(connection: Any, dataset: Dataset, server: mariadb.Server) -> dict[str, Made]:
-    """Make the job's own databases; returns by part what for each was found, and the collation that it has."""
+    """Create the job's own databases; returns what each was created with, by part."""
     made: dict[str, Made] = {}
     for part in dataset.parts:
         charset = of_part(part)
@@ -143,7 +143,7 @@ def _make_databases(connection: Any, dataset: Dataset, server: mariadb.Server) -
 
 
 def _load(dataset: Dataset, server: mariadb.Server, made: Mapping[str, Made], time_limit: float) -> list[str]:
-    """Load the dumps, into databases that are empty; returns what a reader has to know of them."""
+    """Load the dumps into emptied databases; returns remarks on them for the report."""
     found = []
     for part in dataset.parts:
         assert part.dump is not None
@@ -151,10 +151,10 @@ def _load(dataset: Dataset, server: mariadb.Server, made: Mapping[str, Made], ti
     for part, dump, _ in found:
         database = server.databases[part.name]
         with external_server.administrating(server, time_limit) as connection:
-            external_server.empty_database(connection, database)  # one of the job's own, too: this may be done again
+            external_server.empty_database(connection, database)  # the job's own, too: the step may be repeated
             if server.preloaded and (clause := of_file(part).clause):
                 mariadb.query(connection, f"ALTER DATABASE {identifier(database)}{clause}")
-        # as the job's account: a dump can do nothing to anybody else's data
+        # with the job's account, so that a dump cannot touch other data
         load_dump(server, server.job_file, dump, database, time_limit, own_definers=True)
         if part.name in made:
             charset, collation = made[part.name]
@@ -170,7 +170,7 @@ def _load(dataset: Dataset, server: mariadb.Server, made: Mapping[str, Made], ti
 
 
 def _run_reset(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
-    """Run the operator's command, without a shell; what it prints is only shown when it fails.
+    """Run the operator's command, without a shell. Its output is shown only when it fails.
 
     Raises SeedError ``seed_changed`` when it fails.
     """
@@ -198,7 +198,7 @@ def _run_reset(dataset: Dataset, server: mariadb.Server, restore: Restore) -> No
 
 
 def _prove(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
-    """Compare the databases with the seal, or make it when the dataset is new. Raises SeedError ``seed_changed``."""
+    """Compare the databases with the seal, or make the seal if the seed is new. Raises SeedError ``seed_changed``."""
     given, place = restore.given, [server.socket, server.host, server.port, sorted(server.databases.values())]
     name = f"{given.name}-{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:8]}.json"
     path = Path(given.snapshots_dir) / "seals" / name
@@ -215,7 +215,7 @@ def _prove(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
         known = {}
     except (OSError, ValueError) as error:
         raise SeedError("seed_changed", f"{path}, the seed's seal, cannot be read: {error}") from error
-    new = known.get("seed") != seed  # or the operator has given it another dump
+    new = known.get("seed") != seed  # no seal yet, or it is another dump's
     if not new and (said := fingerprint.differences(known["objects"], found)):
         more = f", and {len(said) - 20} more" if len(said) > 20 else ""
         other = f" It was made on the server's version {known['server']}." if known["server"] != version else ""
@@ -225,7 +225,7 @@ def _prove(dataset: Dataset, server: mariadb.Server, restore: Restore) -> None:
             f" now.{other}",
         )
     with external_server.administrating(server, given.import_time_limit) as connection:
-        _refuse_lenders(connection, server)  # each time: an account may have been given more since
+        _refuse_lenders(connection, server)  # each time: an account may have more rights by now
     if new:
         write_text(path, json.dumps({"server": version, "seed": seed, "objects": found}, indent=1) + "\n", 0o600)
 

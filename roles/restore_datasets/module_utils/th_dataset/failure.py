@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a dataset could not be restored, and whose it is to fix."""
+"""Why a dataset could not be restored, and who has to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.module_utils.th_server import mariadb
 
 
 class RestoreError(Exception):
-    """Why a dataset could not be restored: a code of docs/verdicts.md and what to read."""
+    """Why a dataset could not be restored: a code of docs/verdicts.md and a text."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -23,9 +23,9 @@ class RestoreError(Exception):
 
 @contextlib.contextmanager
 def as_restore_errors(server_code: str) -> Iterator[None]:
-    """Turn whatever can go wrong into a RestoreError with the code that says whose it is.
+    """Turn every error of a restore into a RestoreError, whose code says who has to fix it.
 
-    `server_code` is the one for a failure of the database server.
+    `server_code` is the code for a failure of the database server.
     """
     try:
         yield

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a seed is like, so that a preloaded database can be proved to be the seed's again.
+"""A fingerprint of a seed, with which a preloaded database is proved to be in the state of the seed again.
 
-The definitions are those that the server writes itself (SHOW CREATE …), the rows of a table are its checksum
-(CHECKSUM TABLE … EXTENDED, the same for the same rows in whatever order and file).
+Definitions are compared as the server prints them (SHOW CREATE …), rows by the checksum of their table
+(CHECKSUM TABLE … EXTENDED, which does not depend on the order of the rows or their place in the file).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ansible.module_utils.th_server.external_server import RIGHTS
 from ansible.module_utils.th_server.mariadb import UnreachableError, query
 
 Seal = dict[str, dict[str, str]]
-"""By database, and in it by object (``table users``, ``trigger audit``): a digest of it, or its checksum."""
+"""By database and object (``table users``, ``rows of users``, ``trigger audit``): a digest, or the rows' checksum."""
 
 _JOBS_ACCOUNT = re.compile(r"DEFINER=`th_[0-9a-f]{12}`@`%`")
 _LISTS = (
@@ -26,24 +26,25 @@ _LISTS = (
     "SELECT 'event', event_name FROM information_schema.events WHERE event_schema = %s",
 )
 _KINDS = ("procedure", "function", "package", "package body", "trigger", "event")
-_VOLATILE = ("Created",)  # a trigger's: when it was made
+_VOLATILE = ("Created",)  # when a trigger was created
 
 
 def seal(connection: Any, databases: Iterable[str]) -> Seal:
-    """What the databases are like now. Reads every row. Raises UnreachableError for what this account may not see."""
-    query(connection, "SET SESSION sql_mode = ''")  # with some modes, definitions are written in another way
+    """The seal of the databases as they are now. Reads every row. Raises UnreachableError for what this account may not
+    see."""
+    query(connection, "SET SESSION sql_mode = ''")  # some modes change how definitions are printed
     return {database: _database(connection, database) for database in databases}
 
 
 def differences(wanted: Mapping[str, Mapping[str, str]], found: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What is not as it should be, in words."""
+    """The differences between two seals, in words."""
     said = []
     for database in sorted(wanted.keys() | found.keys()):
         before, after = wanted.get(database, {}), found.get(database, {})
         for name in sorted(before.keys() | after.keys()):
             kind = name.partition(" ")[0]
             if kind == "rows" and not {name.replace("rows of", "table", 1)} <= before.keys() & after.keys():
-                continue  # the table is missing or new, which says it all
+                continue  # the table is missing or new, which is reported already
             where = f"{name} ({database})"
             if name not in after:
                 said.append(f"{where} is missing")
@@ -77,7 +78,7 @@ def _database(connection: Any, database: str) -> dict[str, str]:
 
 
 def _rows(connection: Any, place: str, kind: str) -> str:
-    if kind == "SEQUENCE":  # its row is its state
+    if kind == "SEQUENCE":  # its only row is its state
         return _digest(query(connection, f"SELECT * FROM {place}"))  # noqa: S608 - a quoted identifier
     ((_, checksum),) = query(connection, f"CHECKSUM TABLE {place} EXTENDED")
     if checksum is None:
@@ -86,7 +87,7 @@ def _rows(connection: Any, place: str, kind: str) -> str:
 
 
 def _text(connection: Any, statement: str) -> list[tuple[str, str]]:
-    """What the server says of an object, but for what changes by itself."""
+    """The server's description of an object, without what changes by itself."""
     with connection.cursor() as cursor:
         cursor.execute(statement)
         names = [column[0] for column in cursor.description]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rights an external server's views, triggers, routines and events would lend to a job.
+"""The rights that views, triggers, routines and events of an external server would lend to a job.
 
-What such an object does, it does with the rights of its definer, and a job may alter what it uses: the table below a
-view, the function that a trigger calls, even whether a routine runs in its definer's name at all. So a definer may have
-no right that the job has not, whatever the object is now.
+Such an object runs with the rights of its definer, and a job may alter what it uses: the table below a view, the
+function that a trigger calls, even whether a routine runs with its definer's rights at all. So no definer may have a
+right that the job does not have, whatever the object does now.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _GRANT = re.compile(
 _WILDCARD = re.compile(r"(?<!\\)[_%]")
 _OPTION = "WITH GRANT OPTION"
 _NO_GRANT = ("REVOKE ", "SET DEFAULT ROLE ")
-"""Lines of SHOW GRANTS that give nothing: MySQL's partial revokes, and which role of those above is taken by itself."""
+"""Lines of SHOW GRANTS that grant nothing: MySQL's partial revokes, and which of the granted roles is the default."""
 
 
 def refuse_lenders(connection: Any, databases: Collection[str], account: str, code: str) -> None:
-    """Refuse databases in which something runs in the name of an account with more rights than the job's.
+    """Refuse databases that have an object whose definer has more rights than the job.
 
-    `connection` is the operator's account's, `account` the job's (``user@host``), "" where it has none yet. Raises
+    `connection` is one of the operator's account, `account` the job's (``user@host``), "" if it has none yet. Raises
     SeedError with `code`.
     """
     if said := lenders(connection, databases, account):
@@ -48,12 +48,12 @@ def refuse_lenders(connection: Any, databases: Collection[str], account: str, co
 
 
 def lenders(connection: Any, databases: Collection[str], account: str) -> list[str]:
-    """What would lend more than the job has, and which right that is; in words, the same account once."""
+    """The definers with more rights than the job, one text for each, with an object and such a right."""
     seen: dict[str, list[str]] = {}
     for database in databases:
         for definer, kind, name in objects(connection, database):
             seen.setdefault(definer, []).append(f"the {kind} {name} ({database})")
-    mariadb.query(connection, "SET SESSION sql_mode = ''")  # with some modes, names are quoted in another way
+    mariadb.query(connection, "SET SESSION sql_mode = ''")  # some modes change how names are quoted
     mariadb.query(connection, "SET SESSION sql_quote_show_create = 1")
     rows = mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")
     own = _Own(databases, int(rows[0][0]) != 0)
@@ -66,7 +66,7 @@ def lenders(connection: Any, databases: Collection[str], account: str) -> list[s
 
 
 class _Own:
-    """The job's databases, as GRANT may name them. `caseless` says that names are the same in whatever case."""
+    """The job's databases, as GRANT may name them. `caseless` says that the server ignores the case of names."""
 
     def __init__(self, databases: Collection[str], caseless: bool) -> None:
         self._same = str.lower if caseless else str
@@ -74,10 +74,10 @@ class _Own:
         self._scopes = {self._same(scope(name).rpartition(".")[0]) for name in databases}
 
     def holds(self, schema: str, what: str) -> bool:
-        """Whether all that a grant ON schema.what is about is theirs."""
+        """Whether a grant ON schema.what is about nothing but these databases."""
         if schema == "*":
             return False
-        if what != "*":  # of one table or routine: no wildcard there
+        if what != "*":  # one table or routine: no wildcards
             return self._same(_unquoted(schema)) in self._names
         pattern = self._same(_unquoted(schema))
         return self._same(schema) in self._scopes or (
@@ -86,7 +86,7 @@ class _Own:
 
 
 def _problem(connection: Any, definer: str, own: _Own) -> str:
-    """What the account may do that the job may not; "" for nothing."""
+    """A right that the account has and the job does not, in words; "" for none."""
     name, _, host = definer.rpartition("@")
     if not name and host and "@" not in definer:  # a role, as some versions show it
         name, host = host, ""
@@ -104,7 +104,7 @@ def _problem(connection: Any, definer: str, own: _Own) -> str:
 
 
 def _accounts(connection: Any, name: str, host: str) -> Iterator[tuple[str, str]]:
-    """The accounts whose rights a definer has: its own, and those of the same name for all hosts that its is one of."""
+    """The accounts whose rights a definer has: its own, and those of the same name whose host pattern matches."""
     rows = mariadb.query(connection, "SELECT user, host FROM mysql.user WHERE user = %s", name)
     for user, place in rows:
         if _matches(str(place), host):
@@ -112,18 +112,18 @@ def _accounts(connection: Any, name: str, host: str) -> Iterator[tuple[str, str]
 
 
 def _matches(pattern: str, host: str) -> bool:
-    if "/" in pattern or not pattern:  # a network; a role
+    if "/" in pattern or not pattern:  # a network, or a role
         return True
     written = {"%": "*", "_": "?", **{char: f"[{char}]" for char in "*?["}}
     return fnmatchcase(host.lower(), "".join(written.get(char, char) for char in pattern.lower()))
 
 
 def _more(grant: str, own: _Own) -> str:
-    """What a line of SHOW GRANTS gives beyond the job's rights, in words; "" for nothing."""
+    """What a line of SHOW GRANTS grants beyond the job's rights, in words; "" for nothing."""
     if grant.startswith(_NO_GRANT):
         return ""
     found = _GRANT.match(grant)
-    if found is None:  # of a role, which may be taken by default
+    if found is None:  # a granted role, which may be the default one
         return grant.partition(" TO ")[0][:200]
     rights, schema, what, account = found.group("rights", "schema", "what", "account")
     place = f"{schema}.{what}"

@@ -20,7 +20,7 @@ from ansible.module_utils.th_server import mariadb, private_server
 
 
 def import_dump(restore: Restore) -> dict[str, Any]:
-    """Import the dumps into a snapshot, where there is none of them: of jobs at the same time, one does it.
+    """Import the dumps into a snapshot, unless there is one already. Of several jobs at the same time, one imports.
 
     Raises what `snapshot` does.
     """
@@ -31,11 +31,11 @@ def import_dump(restore: Restore) -> dict[str, Any]:
 def clone_snapshot(restore: Restore) -> dict[str, Any]:
     """Give the job its own copy of the snapshot.
 
-    Between two steps nobody holds the snapshot. Where another job has put one of a newer dump in its place, the dump
-    that there is now is imported, or its snapshot used. Raises what `snapshot` and `clone` do.
+    Between two steps nothing locks the snapshot. If another job has replaced it by one of a newer dump, that dump is
+    imported, or its snapshot used. Raises what `snapshot` and `clone` do.
     """
     leave(restore.folder)
-    for name in ("data", "tmp", "run"):  # of a server that has run on an earlier clone
+    for name in ("data", "tmp", "run"):  # left by a server on an earlier clone
         shutil.rmtree(restore.folder / name, ignore_errors=True)
     (restore.folder / "walked").unlink(missing_ok=True)
     with _held(restore) as image:
@@ -47,7 +47,7 @@ def clone_snapshot(restore: Restore) -> dict[str, Any]:
 
 
 def start_server(restore: Restore) -> dict[str, Any]:
-    """Start a server on the dataset's data directory, look at which version it is, and write that down.
+    """Start a server on the dataset's data directory, read the versions of its databases, and write the artifact.
 
     The server outlives this process. Raises SeedError, StepError, ServerError.
     """
@@ -82,7 +82,7 @@ def start_server(restore: Restore) -> dict[str, Any]:
 
 
 def _look_into(restore: Restore, server: mariadb.Server) -> None:
-    """Find out of a data directory of the operator's own what an import knows, and make the accounts that it needs."""
+    """Find out what an import would know of a data directory provided by the operator, and create the definers."""
     names = server.databases.values()
     make_definers(server, names, [one for name in names for one in definers_of(server, name)], server.user)
     with mariadb.connect(server, server.admin_file) as connection:
@@ -91,7 +91,7 @@ def _look_into(restore: Restore, server: mariadb.Server) -> None:
 
 @contextlib.contextmanager
 def _imported(restore: Restore) -> Iterator[Snapshot]:
-    """The snapshot of the dataset, made if need be; while the context lasts nobody removes it."""
+    """The dataset's snapshot, made if there is none. It is locked against removal within the context."""
     given = restore.given
     seed = Seed(given.name, restore.dataset().parts, restore.settings)
     with snapshot(
@@ -110,7 +110,7 @@ def _imported(restore: Restore) -> Iterator[Snapshot]:
 
 @contextlib.contextmanager
 def _held(restore: Restore) -> Iterator[Snapshot]:
-    """The snapshot that was imported; the one of the dump as it is now, where that is no longer there."""
+    """The snapshot that was imported or, if it is gone, the one of the current dump; locked against removal."""
     if not restore.snapshot:
         raise StepError("playbook_failed", f"{restore.file} names no snapshot: the step import_dump has to come first.")
     with held(Path(restore.snapshot)) as image:

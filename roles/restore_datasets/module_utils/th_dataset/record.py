@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a restored dataset is like: its versions, asked as the job's user, and what is written down of it."""
+"""The artifact of a restored dataset: its versions, as the job's user reads them, its server and its size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible.module_utils.th_tools.tools import heads_of
 
 
 def record(restore: Restore, dataset: Dataset, server: mariadb.Server) -> dict[str, Any]:
-    """Write down what was restored; returns what the artifact holds. Raises SeedError, StepError, ServerError."""
+    """Write the artifact of what was restored; returns its contents. Raises SeedError, StepError, ServerError."""
     given, artifacts = restore.given, restore.job_dir / "artifacts"
     seconds = {"import": 0.0, "clone": 0.0, **restore.seconds}
     revisions = read_json(artifacts / "checkout.json").get("revisions")
@@ -42,7 +42,7 @@ def record(restore: Restore, dataset: Dataset, server: mariadb.Server) -> dict[s
 
 
 def size_of(connection: Any, databases: Collection[str]) -> dict[str, int]:
-    """How large databases are, as far as their server knows: `bytes`, and its estimate of the `rows`."""
+    """The size of databases as their server estimates it: `bytes` and `rows`."""
     ((rows, size),) = mariadb.query(
         connection,
         "SELECT COALESCE(SUM(table_rows), 0), COALESCE(SUM(data_length + index_length), 0)"  # noqa: S608
@@ -55,7 +55,7 @@ def size_of(connection: Any, databases: Collection[str]) -> dict[str, int]:
 def _look(
     server: mariadb.Server, databases: Sequence[Mapping[str, Any]], revisions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What the job's user finds: which server it is, and at which version each database is."""
+    """What the job's user finds: the server's kind and version, and the version of each database."""
     found, others = [], list[str]()
     for one in databases:
         schema = server.databases[one["name"]]
@@ -63,7 +63,7 @@ def _look(
             rows = version_table.read(connection, server, one, revisions)
             flavour, version = mariadb.flavour(connection)
             heads = heads_of(rows, one, revisions)
-            if not set(revisions or ()) >= set(heads):  # to look at all tables takes time
+            if not set(revisions or ()) >= set(heads):  # searching all tables takes time
                 others += version_table.also(connection, server, one)
         found.append({"name": one["name"], "database": schema, "version": heads})
     return {

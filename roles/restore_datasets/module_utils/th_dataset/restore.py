@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One dataset that is being restored: what one of the role's steps leaves for the next (docs/artifacts.md).
+"""The state of a dataset's restore, which each step of the role passes to the next (docs/artifacts.md).
 
-That is a file in the dataset's folder, which no box has. It holds no password: each step that needs one reads the
-dataset's file by itself.
+It is a file in the dataset's folder, outside of every box. It contains no password: a step that needs one reads the
+dataset's file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ansible.module_utils.th_server.external_server import release
 
 FILE = "restore.json"
 OF_A_WALK = ("environment", "files")
-"""What no step of a restore needs of a profile's databases, and what may have secrets."""
+"""Keys of a profile's databases that no step of a restore needs, and that may contain secrets."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class RestoreOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> RestoreOptions:
-        """What is left to later steps of the options."""
+        """The options that are passed to later steps."""
         databases = [{key: value for key, value in one.items() if key not in OF_A_WALK} for one in options["databases"]]
         return cls(**{one.name: options[one.name] for one in fields(cls)} | {"databases": databases})
 
     @property
     def names(self) -> list[str]:
-        """The profile's names of the databases."""
+        """The profile's names for the databases."""
         return [one["name"] for one in self.databases]
 
 
@@ -57,11 +57,11 @@ class RestoreOptions:
 class Restore:
     """One dataset that is being restored.
 
-    `external` is whether it is on an external server. `digest` tells the dataset's file from an edited one. `settings`
-    are those of the private server that the dataset names, `snapshot` is the folder of the one that is cloned, and
-    `definers` are the accounts in whose name its views, triggers and routines run. `made` says by part what a database
-    of the job's own was made with on an external server: the fields of a Charset, and the collation that it has.
-    `facts` and `seconds` are what the steps have found so far for the artifact.
+    `external` says whether it is on an external server. `digest` is that of the dataset's file when the restore began.
+    `settings` are the dataset's settings of a private server, `snapshot` is the folder of the snapshot to clone, and
+    `definers` are the accounts that its views, triggers and routines run as. `made` says for each part what the job's
+    own database on an external server was created with: the fields of a Charset, and its collation. `facts` and
+    `seconds` are what the steps have found so far for the artifact.
     """
 
     given: RestoreOptions
@@ -86,7 +86,7 @@ class Restore:
 
     @property
     def file(self) -> Path:
-        """The file that the steps leave to each other."""
+        """The file that the steps pass on."""
         return self.folder / FILE
 
     @property
@@ -96,16 +96,16 @@ class Restore:
 
     @property
     def server_code(self) -> str:
-        """The code of a failure of the dataset's server."""
+        """The code for a failure of the dataset's server."""
         return "server_unreachable" if self.external else "server_failed"
 
     def save(self) -> None:
-        """Leave it for the next step."""
+        """Write the file for the next step."""
         write_text(self.file, as_text(asdict(self)), 0o600)
 
     @classmethod
     def read(cls, file: Path) -> Restore:
-        """What the step before has left. Raises StepError."""
+        """Read what the previous step has written. Raises StepError."""
         document = read_json(file)
         if not document:
             raise StepError("playbook_failed", f"there is no {file}: the step begin_restore has to come first.")
@@ -113,7 +113,7 @@ class Restore:
         return cls(**{**values, "given": RestoreOptions(**values["given"])})
 
     def dataset(self) -> Dataset:
-        """What the dataset's file says, with its passwords. Raises SeedError; ServerError for one that was edited."""
+        """Read the dataset's file, with its passwords. Raises SeedError; ServerError if it was edited since."""
         config = Path(self.given.config)
         dataset = read_dataset(config, self.given.names)
         if digest_of(config) != self.digest:
@@ -122,23 +122,23 @@ class Restore:
 
 
 def leave(folder: Path, time_limit: float = 15) -> None:
-    """Stop the private server in a dataset's folder, cleanly within `time_limit` seconds; drop what the job has on the
-    external one. Raises ServerError for a folder that cannot be read."""
+    """Stop the private server of a dataset's folder, cleanly if it takes less than `time_limit` seconds, or drop what
+    the job has on the external one. Raises ServerError for a folder that cannot be read."""
     if not (folder / "server.json").exists():
         return
     server = mariadb.load(folder)
     if server.private:
         mariadb.stop(server, time_limit)
     elif server.pid:
-        with contextlib.suppress(mariadb.ServerError):  # the next job there does it
+        with contextlib.suppress(mariadb.ServerError):  # the next job on that server does it
             release(server)
 
 
 def folder_of(given: RestoreOptions) -> Path:
-    """The folder of a dataset's server in the job's."""
+    """The folder of a dataset's server, within the job's."""
     return Path(given.job_dir) / "db" / given.name
 
 
 def digest_of(config: Path) -> str:
-    """What tells a dataset's file from an edited one."""
+    """A digest of a dataset's file, to notice when it is edited."""
     return hashlib.sha256(config.read_bytes()).hexdigest()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step of a restore begins and ends as a module: from the file that the step before has left, to that file.
+"""Running a step of a restore as a module: it reads the file of the previous step, and writes it for the next one.
 
-A dataset that cannot be restored is a finding and fails no task, so that the job's other datasets are tested. Whatever
-ends a step leaves neither a server of the dataset running nor a lock held.
+A dataset that cannot be restored is a finding and fails no task, so that the job's other datasets are tested. However
+a step ends early, it leaves neither a server of the dataset running nor a lock held.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 ROLE = "restore_datasets"
 RESTORE = {"type": "path", "required": True}
-"""The option `restore` of each step but the first: what `begin_restore` returns as such."""
+"""The option `restore` of every step but the first: the file that `begin_restore` returns."""
 
 Step = Callable[[Restore], Mapping[str, Any]]
 
 
 def begin(given: RestoreOptions) -> Restore:
-    """Forget and remove what an earlier restore has left of a dataset, and read its file. Raises RestoreError."""
+    """Discard what an earlier restore has left of a dataset, and read the dataset's file. Raises RestoreError."""
     folder, config = folder_of(given), Path(given.config)
     with as_restore_errors("server_failed"):
         forget(given)
@@ -50,7 +50,7 @@ def begin(given: RestoreOptions) -> Restore:
 
 
 def carry_on(restore: Restore, step: Step) -> Mapping[str, Any]:
-    """Take a step, and leave the dataset as it is then for the next one. Raises RestoreError."""
+    """Run a step, and save the state for the next one. Raises RestoreError."""
     with as_restore_errors(restore.server_code):
         forget(restore.given)
         try:
@@ -64,7 +64,7 @@ def carry_on(restore: Restore, step: Step) -> Mapping[str, Any]:
 
 
 def forget(given: RestoreOptions) -> None:
-    """Forget what an earlier run has reported of a dataset, and what it has found: it is not restored any more."""
+    """Remove the errors and artifacts of an earlier restore: the dataset no longer counts as restored."""
     job_dir = Path(given.job_dir)
     forget_errors(job_dir, ROLE, given.name)
     for former in (f"dataset-{given.name}.json", f"walk-{given.name}.jsonl"):
@@ -72,7 +72,7 @@ def forget(given: RestoreOptions) -> None:
 
 
 def run_first_step(module: AnsibleModule) -> None:
-    """Run `begin` as a module, whose options are those of RestoreOptions."""
+    """Run `begin` as a module, which has the options of RestoreOptions."""
     given = RestoreOptions.of(module.params)
 
     def do() -> dict[str, Any]:
@@ -83,7 +83,7 @@ def run_first_step(module: AnsibleModule) -> None:
 
 
 def run_restore_step(module: AnsibleModule, step: Step) -> None:
-    """Run a step as a module. It answers where the dataset is, and whether it is `ready` for the next step."""
+    """Run a step as a module. It returns where the dataset is, and whether it is `ready` for the next step."""
     file = Path(module.params["restore"]).absolute()
 
     def run() -> dict[str, Any]:
@@ -94,13 +94,13 @@ def run_restore_step(module: AnsibleModule, step: Step) -> None:
 
 
 def _run(module: AnsibleModule, job_dir: str, run: Callable[[], dict[str, Any]]) -> None:
-    # what is begun is undone on the way out
+    # raises SystemExit, so what was begun is undone
     signal.signal(signal.SIGTERM, lambda *_: module.exit_json(failed=True, msg="terminated"))
     run_step(module, ROLE, job_dir, run)
 
 
 def _answer(module: AnsibleModule, given: RestoreOptions, do: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """What a step answers; of a dataset that cannot be restored the reason, once that is written down."""
+    """The result of a step; for a dataset that cannot be restored the reason, which is recorded first."""
     try:
         return {"changed": True, "ready": True, **do()}
     except RestoreError as trouble:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset's server settings on a server: options to start a private one with, and whether they are in effect."""
+"""Applying a dataset's server settings: the options of a private server, and a check whether they are in effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Applied:
-    """How a private server gets a dataset's settings, `values`: its `options`, and `statements` once it runs."""
+    """How a private server gets a dataset's settings (`values`): by `options`, and by `statements` once it runs."""
 
     options: tuple[str, ...]
     statements: tuple[str, ...]
@@ -38,10 +38,10 @@ class Applied:
 
 
 def fitting(given: Given) -> dict[str, str]:
-    """The settings that the installed server has. Raises SeedError for one that it does not have.
+    """The settings that the installed server knows. Raises SeedError for one that it does not know.
 
-    What a server of another kind has printed need not be there when it changes nothing, nor need an optimizer's
-    flags of its own.
+    A setting whose value makes no difference may be unknown, and so may flags of the optimizer that a server of
+    another kind has printed.
     """
     values = dict(given.values)
     if not values:
@@ -67,20 +67,20 @@ def fitting(given: Given) -> dict[str, str]:
             del values["optimizer_switch"]
         else:
             values["optimizer_switch"] = ",".join(f"{name}={flags[name]}" for name in flags if name in here)
-    if "sql_mode" in values:  # MySQL's name for what MariaDB does without it
+    if "sql_mode" in values:  # MySQL's name for what MariaDB does anyway
         modes = [mode for mode in values["sql_mode"].split(",") if mode not in ("", "TIME_TRUNCATE_FRACTIONAL")]
         values["sql_mode"] = ",".join(modes)
     return values
 
 
 def apply(values: Mapping[str, str], options: Sequence[str], binary_log: str, importing: bool) -> Applied:
-    """What to start a private server with. `options` are the operator's, which the dataset's outrank.
+    """What to start a private server with. `options` are the operator's; the dataset's settings take precedence.
 
-    `binary_log` is where a binary log is written. A server for the import has only what a dump needs.
+    `binary_log` is the path of a binary log. A server for the import gets only the settings that a dump needs.
     """
     wanted = {name: value for name, value in values.items() if SETTINGS[name].imports or not importing}
     if {"character_set_server", "collation_server"} & wanted.keys():
-        # one of them alone would contradict the other one of the operator's
+        # one of them alone could contradict the operator's other one
         options = [option for option in options if not option.startswith(_CHARSET)]
         if "character_set_server" not in wanted:
             wanted["character_set_server"] = wanted["collation_server"].split("_")[0]
@@ -97,14 +97,14 @@ def apply(values: Mapping[str, str], options: Sequence[str], binary_log: str, im
 
 
 def demand(connection: Any, values: Mapping[str, str], whose: str = "the server") -> None:
-    """Raises SeedError when one of the settings is not in effect."""
+    """Check that the settings are in effect. Raises SeedError."""
     said = list(_differences(connection, values))
     if said:
         raise SeedError("seed_broken", f"{whose} is not as {WHERE} says: {'; '.join(said)}")
 
 
 def blamed(error: mariadb.ServerError, values: Mapping[str, str]) -> SeedError | None:
-    """What a server that does not start with a dataset's settings says of one of them."""
+    """The error of a server that does not start, if it is about one of the dataset's settings; None otherwise."""
     for line in str(error).splitlines():
         words = line.lower().replace("-", "_")
         for name, value in values.items():
@@ -120,7 +120,7 @@ def _about(name: str, words: str) -> bool:
 
 
 def _quotes(words: str, value: str) -> bool:
-    """Whether an error is about this value, as the one of an engine that is not there."""
+    """Whether an error is about this value, such as the name of a missing storage engine."""
     return len(value) > 3 and not value.isdigit() and value.lower().replace("-", "_") in words
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to loaded tables before anybody measures on them."""
+"""Preparing loaded tables for measurements."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ansible.module_utils.th_server.accounts import identifier
 from ansible.module_utils.th_server.mariadb import query
 
 ENGINES = ("InnoDB", "Aria", "MyISAM")
-"""Those that keep statistics for the optimizer."""
+"""The storage engines that keep statistics for the optimizer."""
 
 
 def settle(connection: Any, databases: Iterable[str]) -> None:
-    """Count the statistics of every table, whole.
+    """Recalculate the optimizer's statistics of every table, now that it is loaded.
 
-    While rows are loaded, InnoDB counts in the background, once a tenth of a table has changed and ten seconds have
-    gone by: what it keeps is what it saw in the middle of the import, and a join may read a thousand times the rows
-    that it has to. After this nothing is left to count in the background until a migration changes a tenth of a table.
-    Raises SeedError for a table that cannot be counted.
+    While rows are loaded, InnoDB recalculates them in the background, once a tenth of a table has changed and ten
+    seconds have gone by. They stay as they were in the middle of the import, and a join may read a thousand times the
+    rows that it has to. After this, InnoDB does not recalculate them until a migration changes a tenth of a table.
+    Raises SeedError for a table that cannot be analyzed.
     """
     for database in databases:
         rows = query(

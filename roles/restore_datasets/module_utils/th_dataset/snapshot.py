@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots: a dump imported once, kept as the data directory of a stopped server.
 
-A snapshot is keyed by the identity of the dump and of the server. It is made beside its final name and
-renamed, so it is whole or absent; a lock file a dataset lets one process make it while the others wait.
+A snapshot is keyed by the identity of the dump and of the server. It is made under a temporary name and renamed, so it
+is whole or absent. With one lock file per dataset, one process makes it while the others wait.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 
 _IMPORT = "import"
-FORMAT = 4  # part of the key: raised when a snapshot is made in another way
+FORMAT = 4  # part of the key: increase it when snapshots are made in another way
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Seed:
 class Snapshot:
     """An imported dataset: `folder`/data is the data directory, of `bytes` bytes.
 
-    `rows` is the server's estimate, `seconds` what the import took, 0 when it was there (`made` is False).
-    `definers` are the accounts (``user@host``) in whose name its views, triggers and routines run. `notes` are what a
-    reader has to know of the dumps.
+    `rows` is the server's estimate, `seconds` the duration of the import, 0 for an existing snapshot (`made` is False).
+    `definers` are the accounts (``user@host``) that its views, triggers and routines run as. `notes` are remarks on the
+    dumps for the report.
     """
 
     folder: Path
@@ -75,10 +75,10 @@ class Snapshot:
 def snapshot(
     root: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> Iterator[Snapshot]:
-    """The snapshot of a dataset, made if need be; while the context lasts nobody removes it.
+    """The snapshot of a dataset, made if there is none. It is locked against removal within the context.
 
-    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk, StepError for want
-    of a box.
+    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk, StepError if no box can
+    be made.
     """
     family = f"{seed.name}-{_digest([[str(dump.resolve()), part.database] for part, dump in seed.dumps])[:8]}"
     final = root / f"{family}-{_key(seed, options)}"
@@ -98,7 +98,7 @@ def snapshot(
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[Snapshot | None]:
-    """A snapshot that `snapshot` has found or made, while nobody removes it; None where a newer one is in its place."""
+    """A snapshot that `snapshot` has returned, locked against removal within the context; None if it was replaced."""
     with _lock_of(folder.parent, folder.name.rpartition("-")[0]) as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield _read(folder, made=False) if _whole(folder) else None
@@ -146,7 +146,7 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
 
 
 def identity_of(dump: Path) -> list[object]:
-    """What tells a dump from another: its path, size and time of change."""
+    """What identifies a dump: its path, and the size and modification time of its files."""
     files = sorted(dump.iterdir()) if dump.is_dir() else [dump]
     states = [(path.name, path.stat()) for path in files]
     each = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
@@ -174,7 +174,7 @@ def _read(folder: Path, made: bool) -> Snapshot:
 
 
 def _remove_old(root: Path, family: str) -> None:
-    # the lock is ours: what lies here of this dataset is half made, or of an older dump or server
+    # under the exclusive lock: what is here of this dataset is half made, or of an older dump or server
     for old in (*root.glob(f".{family}.making-*"), *root.glob(f"{family}-*")):
         shutil.rmtree(old, ignore_errors=True)
 
@@ -183,7 +183,7 @@ def _make(
     root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> None:
     begun = time.monotonic()
-    # before a server is made for them
+    # before a server is started for them
     examined = [(part, dump, examine(dump, part.database, part.expected)) for part, dump in seed.dumps]
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
@@ -203,7 +203,7 @@ def _make(
                 notes += there.notes
                 definers.update(definers_of(server, part.database))
             with mariadb.connect(server, server.admin_file) as connection:
-                # purge and merge everything now, so that no clone does it within a measured migration
+                # purge and merge everything now, so that no clone does it during a measured migration
                 mariadb.query(connection, "SET GLOBAL innodb_fast_shutdown = 0")
         finally:
             mariadb.stop(server, time_limit)
@@ -231,12 +231,12 @@ def _make(
 def _start(
     making: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
 ) -> mariadb.Server:
-    """A new server with the dataset's settings, as far as a dump needs them, and with the names of time zones."""
+    """Start a new server with the dataset's settings, as far as a dump needs them, and with named time zones."""
     applied = server_settings.apply(seed.settings, options, "", importing=True)
-    zone = [one for one in applied.statements if "time_zone" in one]  # can be set once there are zones
+    zone = [one for one in applied.statements if "time_zone" in one]  # can be set only once the zones are loaded
     private_server.install(making, applied.options, time_limit, sandbox)
     try:
-        # the accounts are created again at each start: these two are gone with the first clone
+        # each start recreates the accounts, so the first clone no longer has these two
         server = private_server.start(
             making,
             databases={},
@@ -267,7 +267,7 @@ def _start(
 def _make_databases(
     server: mariadb.Server, seed: Seed, charsets: Sequence[Charset]
 ) -> dict[str, tuple[Charset, str]]:
-    """Make all databases before the first dump, which may look into another; by name, what each is made with."""
+    """Create all databases before the first dump, which may refer to others; returns what each is created with."""
     made = {}
     with mariadb.connect(server, server.admin_file) as connection:
         for part, charset in zip(seed.parts, charsets, strict=True):
@@ -276,7 +276,7 @@ def _make_databases(
 
 
 def _finish(server: mariadb.Server, part: Part, charset: Charset, made: str, time_limit: float) -> None:
-    """What a loaded database is, and what the optimizer has to know of its tables, are part of the snapshot."""
+    """Set the collation of a loaded database, and calculate its statistics: both are part of the snapshot."""
     with mariadb.connect(server, server.admin_file, time_limit=time_limit) as connection:
         follow_tables(connection, part.database, charset, made)
         settle(connection, [part.database])

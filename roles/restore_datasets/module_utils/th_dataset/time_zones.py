@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time zones of this machine, for the tables in which a database server looks their names up."""
+"""Loading this machine's time zones into the tables that a database server looks their names up in."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def load(server: Server, time_limit: float, zones: Path = ZONES) -> None:
 def _entries(zones: Path) -> list[Path]:
     if not zones.is_dir():
         raise ServerError(f"{zones} is not there: playbooks/prepare-host.yaml installs tzdata")
-    # the names of zones and of their folders begin with a capital; the others are all zones a second and a third time
-    # (posix, right), this machine's own (localtime), and tables
+    # the names of zones and of their folders begin with a capital letter; other entries are further copies of all zones
+    # (posix, right), this machine's own zone (localtime), and tables
     return [entry for entry in sorted(zones.iterdir()) if entry.name[0].isupper()]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what a restored database says of its version can be right, before a walk begins with it.
+"""Checks whether the version in a restored database can be right, before a walk begins at it.
 
 A walk from a wrong version fails in a migration, which looks like the change's fault. So tables without a version, and
-rows that the migration tool refuses, are found here, and whether the dump or the profile has to be corrected.
+versions that the migration tool refuses, are reported here, with what to correct: the dump or the profile.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _DENIED = (1044, 1142, 1143, 1049, 1370)
 
 _OTHERS = ("schema_migrations", "flyway_schema_history", "databasechangelog", "south_migrationhistory", "aerich",
            "doctrine_migration_versions", "phinxlog", "_yoyo_migration", "goose_db_version", "migrations")  # fmt: skip
-"""Tables of tools that no profile can name."""
+"""Version tables of tools that profiles do not support."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What the job's databases hold: of each schema the tables with their columns."""
+    """The tables and columns of the job's databases, by schema."""
 
     tables: Mapping[tuple[str, str], frozenset[str]]
     own: str
 
     def like(self, versions: Versions, but: tuple[str, str]) -> list[str]:
-        """The tables that have the columns of a tool's, as a profile names them."""
+        """The tables that have the columns of a tool's version table, named as in a profile."""
         return [
             table if schema == self.own else f"{schema}.{table}"
             for (schema, table), columns in sorted(self.tables.items())
@@ -50,10 +50,10 @@ class _Found:
 def read(
     connection: Any, server: mariadb.Server, database: Mapping[str, Any], revisions: Revisions | None
 ) -> list[str]:
-    """The rows of a database's version table. `database` is the profile's; `revisions` are those of the checkout, None
-    when there is none.
+    """The rows of a database's version table. `database` is the profile's entry; `revisions` are those of the checkout,
+    None without one.
 
-    Raises SeedError ``seed_broken`` and StepError ``profile_wrong`` for what cannot be walked from.
+    Raises SeedError ``seed_broken`` or StepError ``profile_wrong`` if no walk can begin there.
     """
     where = f"databases.{database['name']}" if database["name"] else "migrations"
     try:
@@ -104,7 +104,7 @@ def _check_rows(rows: list[str], database: Mapping[str, Any], revisions: Revisio
 def _check_known(
     connection: Any, server: mariadb.Server, database: Mapping[str, Any], revisions: Revisions, where: str
 ) -> None:
-    """A version that no stage knows, beside another table whose version is known: the profile names the wrong one."""
+    """Refuse a version that no stage knows if another table has a known one: the profile names the wrong table."""
     versions = versions_of(database)
     if not versions.distinctive:
         return
@@ -120,14 +120,14 @@ def _check_known(
 
 
 def _check_empty(connection: Any, server: mariadb.Server, database: Mapping[str, Any], where: str) -> None:
-    """A database without a version must be one without tables."""
+    """Refuse a database that has tables but no version."""
     own, found = _own(server, database), _look(connection, server, database)
     others = [table for schema, table in found.tables if schema == found.own and (schema, table) != own]
     if not others:
         return
     table, versions = _name(database), versions_of(database)
     key = f"{where}.version_table"
-    if table.rpartition(".")[2] not in database["version_query"]:  # a statement of the profile's own
+    if table.rpartition(".")[2] not in database["version_query"]:  # the profile has its own statement
         raise SeedError(
             "seed_broken",
             f"the version_query of the profile finds no version, and the dump has {_some(others)}: nobody knows which"
@@ -184,7 +184,7 @@ def _look(connection: Any, server: mariadb.Server, database: Mapping[str, Any]) 
         f" WHERE t.table_type = 'BASE TABLE' AND c.table_schema IN ({', '.join(['%s'] * len(schemas))})",
         *schemas,
     )
-    # a server that knows no case shows all names in lower case
+    # a server that ignores case shows all names in lower case
     known = {name.lower(): name for name in schemas}
     own_table = _own(server, database)[1]
     caseless = mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")[0][0] != 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dump has brought into a server: whether all is there that has to be, and what production would not have."""
+"""Check a loaded dump: whether everything expected is there, and what a production database would not contain."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import identifier
 
 ORPHAN_SECONDS, ORPHAN_SECONDS_IN_ALL = 10, 60
-"""How long one foreign key, and all together, may be searched for rows without a parent; with more it stays unknown."""
+"""Time limits, in seconds, of the search for rows without a parent: for one foreign key, and for all of them. A foreign
+key that is not searched in time is not reported."""
 _LOCKED_OUT = (1044, 1045, 1142, 1143, 1227, 1698, 1524)
 _MOST = 10
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """What has come of a dump: the server's estimate of its rows, and what a reader has to know of it."""
+    """A loaded dump: the server's estimate of its rows, and notes on it for the report."""
 
     rows: int
     notes: tuple[str, ...] = ()
@@ -33,7 +34,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the dataset's file says that must be there (key ``expect``); -1 and "" say nothing."""
+    """What the dataset's file expects of the dump (key ``expect``); -1 and "" where it does not say."""
 
     tables: int = -1
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -54,13 +55,13 @@ class Expected:
 
     @property
     def says_something(self) -> bool:
-        """Whether a dump without an end mark can be held to it."""
+        """Whether anything is expected, so that a dump without an end mark can be checked."""
         return self != Expected()
 
 
 @dataclass(frozen=True)
 class _Key:
-    """A foreign key: its table and columns, and those that it points to."""
+    """A foreign key: its table and columns, and the ones that it references."""
 
     name: str
     table: str
@@ -72,7 +73,7 @@ class _Key:
 def arrived(
     server: mariadb.Server, option_file: Path, dump: Path, database: str, finding: Finding, expected: Expected
 ) -> Arrived:
-    """Look at what a dump has brought, when all of the dataset's are loaded. Raises SeedError for what is missing."""
+    """Check what a dump has brought, once all dumps of the dataset are loaded. Raises SeedError for what is missing."""
     try:
         with mariadb.connect(server, option_file, time_limit=3600) as connection:
             return _look(connection, server.private, dump, database, finding, expected)
@@ -164,7 +165,7 @@ def _as_expected(
     wrong = []
     for table, number, who in wanted:
         if table not in tables:
-            if number or who != "its metadata":  # views are in metadata, too
+            if number or who != "its metadata":  # metadata lists views, too
                 wrong.append(f"the table {table} is missing, {who} says that it has {number} rows")
             continue
         place = f"{identifier(database)}.{identifier(table)}"
@@ -176,7 +177,7 @@ def _as_expected(
 
 
 def _orphans(connection: Any, database: str, keys: list[_Key]) -> list[str]:
-    """The foreign keys of rows without a parent, as far as they are found in time."""
+    """The foreign keys that have rows without a parent, as far as they are found in time."""
     found, ends = [], time.monotonic() + ORPHAN_SECONDS_IN_ALL
     for key in keys:
         if time.monotonic() > ends:
@@ -190,7 +191,7 @@ def _orphans(connection: Any, database: str, keys: list[_Key]) -> list[str]:
             f"SET STATEMENT max_statement_time = {ORPHAN_SECONDS} FOR"  # noqa: S608 - quoted identifiers
             f" SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {on}) LIMIT 1"
         )
-        with contextlib.suppress(pymysql.Error):  # it takes too long, or an index is missing: nobody knows
+        with contextlib.suppress(pymysql.Error):  # it takes too long, or an index is missing: unknown
             if mariadb.query(connection, statement):
                 found.append(f"{key.table}.{key.name} (to {key.to[1]})")
     return found

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a dump is whole, found without a server: each program's dumps by its own sign.
+"""Whether a dump is whole, found out without a server. Each dumping program leaves its own signs:
 
 | written by | recognised by | whole when |
 |---|---|---|
 | mysqldump, mariadb-dump | ``-- MySQL dump``, ``-- MariaDB dump`` | it has the comment ``-- Dump completed`` |
 | mysqlpump | ``-- Dump created by MySQL pump utility`` | it has the comment ``-- Dump end time:`` |
-| Adminer | ``-- Adminer 4.8.1 MySQL … dump`` | its last comment is an instant |
-| phpMyAdmin | ``-- phpMyAdmin SQL Dump`` | START TRANSACTION has its COMMIT, saved settings are given back |
+| Adminer | ``-- Adminer 4.8.1 MySQL … dump`` | its last comment is a time stamp |
+| phpMyAdmin | ``-- phpMyAdmin SQL Dump`` | START TRANSACTION has its COMMIT, saved settings are restored |
 | HeidiSQL, Sequel Pro and Ace, TablePlus, SQLyog, Workbench, dbForge, mysqldump --skip-comments | a header, or none; \
-``SET @OLD_…=@@…`` | it gives back what it has saved: ``SET …=@OLD_…``, after the last row |
+``SET @OLD_…=@@…`` | it restores what it has saved: ``SET …=@OLD_…``, after the last row |
 | Navicat | ``Navicat … Data Transfer`` | it ends with ``SET FOREIGN_KEY_CHECKS = 1`` |
 | mydumper | a folder with ``metadata`` | that says "Finished dump at" |
-| any other (DBeaver, mysqldump --compact, by hand) | | cannot be seen: only what is open at the end tells a cut |
+| any other (DBeaver, mysqldump --compact, by hand) | | unknown: only something open at the end shows a cut |
 
 (mysqldump: ``write_header`` and ``write_footer`` in client/mysqldump.cc; phpMyAdmin: ``exportHeader`` and
 ``exportFooter`` of its plugin ExportSql; Adminer: ``dumpFooter``; HeidiSQL: source/tabletools.pas.)
@@ -45,7 +45,7 @@ _LABEL = re.compile(
 )
 _NAMED = ("INTO", "TABLE", "TABLES", "VIEW", "FROM", "DATABASE", "USE", "EXISTS", "TRIGGER", "FUNCTION", "PROCEDURE")
 _PLAIN_NAME = re.compile(rb"\s+([A-Za-z_$][\w$]{0,63})\b(?=\s|\(|;|\Z)")
-# what other programs write, by the first bytes
+# files of other kinds, by their first bytes
 _OTHERS = (
     (b"\x1f\x8b", "it is packed with gzip: its name must end with .gz"),
     (b"\x28\xb5\x2f\xfd", "it is packed with zstd: its name must end with .zst"),
@@ -70,9 +70,10 @@ class Finding:
     """What is known of a dump before it is loaded.
 
     `kind` is the program that has written it, as far as it can be recognised. `state` is WHOLE; or BROKEN, when it
-    cannot be used, and `reason` says why and what to do; or UNKNOWN, when nothing in it says that it is whole, and
-    `reason` says what that means. `tables` is how many it makes, `rows` what it says of its tables, `definers` the
-    accounts (``user@host``) that its views, triggers and routines run as. No text here holds anything of the rows.
+    cannot be used, and `reason` says why and what to do; or UNKNOWN, when nothing in it shows whether it is whole, and
+    `reason` says what that means. `tables` is how many tables it creates, `rows` the number of rows by table, where it
+    states them, `definers` the accounts (``user@host``) that its views, triggers and routines run as. No text here
+    contains data from the rows.
     """
 
     kind: str
@@ -91,8 +92,8 @@ class Finding:
 def inspect(path: Path, database: str = "", time_limit: float = 0) -> Finding:
     """Read a dump to its end, without a server. Raises OSError when it cannot be read.
 
-    `database` is the one that it is meant for, "" when that does not matter. After `time_limit` seconds, unless it is
-    0, the rest is not read, and the state is UNKNOWN.
+    `database` is the one that it is to be loaded into, "" when that does not matter. After `time_limit` seconds
+    (0: no limit) the rest is not read, and the state is UNKNOWN.
     """
     ends = time.monotonic() + time_limit if time_limit else float("inf")
     try:
@@ -221,7 +222,7 @@ def _is_sql(statement: bytes) -> bool:
 
 
 def _elsewhere(facts: Facts, database: str) -> str:
-    """What is wrong with where a dump goes: other databases than the dataset's, or accounts."""
+    """What is wrong with the target of a dump: databases other than the dataset's, or accounts; "" for nothing."""
     named = [*facts.databases, *facts.uses]
     own = f" {printable(database)}" if database else ""
     one = f"dump the one database, without --databases and --all-databases: mysqldump [options]{own or ' NAME'}"
@@ -251,7 +252,7 @@ def _elsewhere(facts: Facts, database: str) -> str:
 
 
 def label(statement: bytes) -> str:
-    """What a statement is and which table it is about, and nothing of its values."""
+    """The kind of a statement and the table it is about, without its values."""
     statement = statement.lstrip()
     found = _LABEL.match(statement)
     if not found:

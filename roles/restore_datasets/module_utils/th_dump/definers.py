@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accounts in whose name views, triggers, routines and events run: a dump names them and does not bring them."""
+"""The definers of views, triggers, routines and events: accounts that a dump names but does not create."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ _OBJECTS = (
 
 
 def make_definers(server: mariadb.Server, databases: Iterable[str], definers: Iterable[str], user: str) -> None:
-    """Make the accounts that a dump names, before it is loaded by `user`, with all rights on the `databases`.
+    """Create the accounts that a dump names, with all rights on the `databases`, before `user` loads it.
 
-    A view of another view, and a trigger that a later INSERT sets off, need them while the dump is loaded. Nobody can
-    log in with them. Each start of a private server makes its accounts anew, so they are gone with the first clone.
+    A view on another view, and a trigger that a later INSERT fires, need them while the dump is loaded. Nobody can
+    log in with them. Each start of a private server recreates its accounts, so the first clone no longer has these.
     """
     with mariadb.connect(server, server.admin_file) as connection:
-        mariadb.query(connection, "SET SESSION sql_mode = ''")  # else a mode could give the texts another meaning
+        mariadb.query(connection, "SET SESSION sql_mode = ''")  # other modes could change what the quoted names mean
         for definer in sorted(definers):
-            # a name that no account can have is left to the statement that needs it, which has a line
+            # a name that no account can have fails in the statement that uses it, with its line number
             with contextlib.suppress(pymysql.err.MySQLError):
                 for statement in locked(definer, databases, user):
                     mariadb.query(connection, statement)
 
 
 def definers_of(server: mariadb.Server, database: str) -> list[str]:
-    """The accounts (``user@host``) in whose name what is in a database runs."""
+    """The definers (``user@host``) of the objects in a database."""
     with mariadb.connect(server, server.admin_file) as connection:
         return sorted({definer for definer, _, _ in objects(connection, database)})
 
 
 def objects(connection: Any, database: str) -> Iterator[tuple[str, str, str]]:
-    """What is in a database and has a definer: that (``user@host``), its kind (``view``) and its name."""
+    """The objects of a database that have a definer: the definer (``user@host``), the kind (``view``) and the name."""
     for statement in _OBJECTS:
         for definer, kind, name in mariadb.query(connection, statement, database):
             yield str(definer), str(kind), str(name)
 
 
 def drop_former(connection: Any, database: str) -> None:
-    """Drop all that could run and that earlier jobs have made in a preloaded database.
+    """Drop all that earlier jobs have created in a preloaded database and that could run.
 
-    An operator's command that resets it would use what they left in place of a table or on it, with all its own rights.
+    Otherwise the operator's reset command could run a trigger or a view that a job has left there, with its own rights.
     """
     for definer, kind, name in objects(connection, database):
         if _OF_A_JOB.fullmatch(definer) and kind in _KINDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the statements and comments of a dump tell of it: which program has written it, and what it leaves open."""
+"""Facts read from the statements and comments of a dump: which program wrote it, and what is left open at its end."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ _MARKED = frozenset(kind for _, kind in _MARKS)
 
 @dataclass
 class Facts:
-    """What is known of a dump when it has been read to its end.
+    """What is known of a dump once it has been read to its end.
 
-    `commands` are those for the client, which is not one here that runs them: their lines and words.
-    `kind` is the program whose header it has, "" for none. `headers` and `marks` count the headers and end marks, and
-    `cut_before` is the line of a header before which a mark is missing. `saved` and `restored` are the settings that it
-    keeps in ``@OLD_…`` and gives back, `transaction` and `locked` what is open at the end. `uses`, `databases` and
-    `accounts` are lines with what stands there, `definers` the accounts (``user@host``) of views,
-    triggers and routines.
+    `commands` are commands of the mariadb client, which are not run here: line numbers and words. `kind` is the program
+    whose header it has, "" for none. `headers` and `marks` count the headers and end marks, and `cut_before` is the
+    line of a header that has no end mark before it. `saved` and `restored` are the settings that it saves in
+    ``@OLD_…`` and restores; `transaction` and `locked` say whether a transaction or LOCK TABLES is open at the end.
+    `uses`, `databases` and `accounts` are line numbers with the name or statement found there, `definers` the accounts
+    (``user@host``) of views, triggers and routines.
     """
 
     kind: str = ""
@@ -90,18 +90,18 @@ class Facts:
 
 
 class FactsReader:
-    """Reads a dump piece by piece, and says in the end what it has found."""
+    """Reads a dump piece by piece and collects the facts."""
 
     def __init__(self) -> None:
         self.facts = Facts()
         self._lexer = Lexer(self._statement, self._comment)
 
     def feed(self, piece: bytes) -> None:
-        """Read on."""
+        """Read the next piece."""
         self._lexer.feed(piece)
 
     def close(self) -> Facts:
-        """The dump ends here."""
+        """End of the dump; returns the facts."""
         self.facts.open = self._lexer.close()
         if self.facts.open:
             self._command(self.facts.open.line, self.facts.open.head)
@@ -188,7 +188,7 @@ class FactsReader:
 
 
 _COMMAND = re.compile(rb"(?:source|system|tee|pager|edit|connect)(?=[ \t\r\n]|$)|\\[.!a-z]", re.IGNORECASE)
-"""What the client takes for a command of its own, where a statement begins."""
+"""What the client takes for one of its own commands at the beginning of a statement."""
 
 _READERS = {
     b"INSERT": FactsReader._rows, b"REPLACE": FactsReader._rows, b"CREATE": FactsReader._create,
@@ -205,7 +205,7 @@ def _note(where: list[tuple[int, str]], line: int, text: str) -> None:
 
 
 def _text_of(forms: Sequence[bytes | None]) -> str:
-    """A name that is quoted in one of several ways, or not at all."""
+    """A name from the alternatives of a pattern: one for each way of quoting, and one without quotes."""
     backticks, single, double, bare = forms
     if backticks is not None:
         return _text(backticks)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading a dump into a database: unpacked on the way, whole or an error that says why not.
+"""Loading a dump into a database: it is unpacked on the way, and either loaded whole or refused with the reason.
 
 A dump is read to its end before any of it is loaded (`th_dump.completeness`): one that is cut off, of another kind or
-meant for something else than this database never reaches the server.
+meant for another database never reaches the server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DEFINER = re.compile(
     rb"((?:/\*!\d+ )?(?:CREATE (?:OR REPLACE )?(?:ALGORITHM=\w+ )?(?:AGGREGATE )?)?(?:CREATE\*/ /\*!\d+ )?)"
     rb"DEFINER=" + _NAME + rb"@" + _NAME
 )
-# a server that crashes writes the statement that it was at, with all its rows, and may write records
+# a server that crashes logs the statement that it was executing, with all its rows, and possibly records
 _STATEMENT = re.compile(r"^Query \(0x[0-9a-f]+\):.*", re.MULTILINE | re.DOTALL)
 _RECORD = re.compile(r"^.*\bhex [0-9a-f]+; asc .*$", re.MULTILINE)
 
@@ -42,7 +42,7 @@ _RECORD = re.compile(r"^.*\bhex [0-9a-f]+; asc .*$", re.MULTILINE)
 def examine(dump: Path, database: str, expected: Expected | None = None) -> Finding:
     """Read a dump to its end, before a server is made for it. Raises SeedError when it cannot be used.
 
-    `database` is where it will be loaded, `expected` what the dataset's file says of it.
+    `database` is the one it will be loaded into, `expected` what the dataset's file expects of it.
     """
     try:
         if expected:
@@ -64,11 +64,10 @@ def load_dump(
     *,
     own_definers: bool = False,
 ) -> None:
-    """Load a dump that was examined into a database that is there, with the account of an option file.
+    """Load an examined dump into an existing database, with the account of an option file.
 
-    With `own_definers`, its views, triggers and routines become that account's, whatever account had them before.
-    Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Nothing of the dump's
-    rows is in their texts.
+    With `own_definers`, that account becomes the definer of its views, triggers and routines. Raises SeedError for
+    the dump, ServerError for the server, OSError (ENOSPC) for a full disk. Their texts contain no data from the rows.
     """
     try:
         source = source_of(dump, database)
@@ -104,7 +103,7 @@ def load_dump(
             raise SeedError("seed_broken", f"{dump}: {error}") from error
         finally:
             clock.cancel()
-            client.kill()  # where nobody waits for it any more
+            client.kill()  # if an exception ended the wait
         errors.seek(max(0, os.fstat(errors.fileno()).st_size - _SAID))
         said = errors.read().decode("utf-8", "replace").strip()
     if late.is_set():
@@ -114,7 +113,7 @@ def load_dump(
 
 
 def _explain(server: mariadb.Server, source: Source, said: str) -> None:
-    """Raise what the client's words mean."""
+    """Raise the error behind the client's output: SeedError, ServerError, or OSError (ENOSPC) for a full disk."""
     error = read_error(said)
     if server.private and DISK_FULL.search(error.text) and mariadb.free_bytes(server.datadir) < 64 << 20:
         raise OSError(errno.ENOSPC, error.said, str(server.datadir))
@@ -142,7 +141,7 @@ def _last_words(server: mariadb.Server) -> str:
 
 
 def _check_file(dump: Path, expected: Expected) -> None:
-    """Hold the file to what the dataset says of it. Raises SeedError."""
+    """Compare the file with what the dataset expects of it. Raises SeedError."""
     if (expected.size >= 0 or expected.sha256) and dump.is_dir():
         raise SeedError(
             "seed_broken", f"{dump} is a folder: expect.size and expect.sha256 of the dataset are for a file"
@@ -180,7 +179,7 @@ def _without_definers(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _pump(pieces: Iterator[bytes], client: subprocess.Popen[bytes]) -> None:
-    """Feed the client."""
+    """Write the pieces to the client's standard input."""
     assert client.stdin is not None
     try:
         for piece in pieces:

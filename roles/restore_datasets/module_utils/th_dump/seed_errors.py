@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client says of a dump that does not load: without the rows, and with what cures it.
+"""The client's error for a dump that does not load, without the rows, and with a remedy.
 
-The client shows the statement that failed, which may be thousands of rows, and the server quotes values. Datasets are
-private: of all that, the line with the error's number stays, with its values masked.
+The client prints the statement that failed, which may be thousands of rows, and the server quotes values. Datasets are
+private: only the line with the error's number is kept, with its values masked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ansible.module_utils.th_core.text import printable
 
 MOST = 300
 SHORT = 3
-"""Values of so many characters are no secret."""
+"""Values of up to this many characters are not treated as secret."""
 
 _ERROR = re.compile(
     r"^ERROR(?: (?P<number>\d{1,5}) \((?P<state>\w{1,10})\))?(?: at line (?P<line>\d{1,12}))?[^:\n]{0,80}: "
@@ -23,7 +23,7 @@ _ERROR = re.compile(
 )
 _DASHES = "\n--------------\n\nERROR"
 _LONGEST_TEXT = 4096
-# errors whose quotes hold names of tables, columns, settings and the like, as the dump's own statements have them
+# errors that quote names of tables, columns, settings and the like, not values
 _ABOUT_NAMES = frozenset((
     1005, 1007, 1008, 1044, 1045, 1046, 1048, 1049, 1050, 1051, 1059, 1060, 1061, 1065, 1067, 1068, 1069, 1071,
     1072, 1074, 1075, 1089, 1091, 1101, 1102, 1103, 1109, 1110, 1113, 1115, 1118, 1125, 1128, 1142, 1143, 1146,
@@ -54,8 +54,8 @@ class SeedError(Exception):
 
 @dataclass(frozen=True)
 class ClientError:
-    """An error as the client tells it: the server's `number` (0: the client's own), the `line`, and a `text` without
-    values."""
+    """An error as the client reports it: the server's `number` (0: an error of the client itself), the `line` of the
+    dump, and a `text` without values."""
 
     number: int
     line: int
@@ -68,19 +68,19 @@ class ClientError:
 
 
 def read_error(said: str) -> ClientError:
-    """The error among all that a client has said, which may hold the dump's rows."""
-    # before it comes the statement, between two lines of dashes: there, rows may look like an error
+    """The error in a client's output, which may contain rows of the dump."""
+    # the statement precedes it, between two lines of dashes; rows in it may look like an error
     found = _ERROR.search(said, said.rfind(_DASHES) + 1) or _ERROR.search(said)
     if found is None:
         return ClientError(0, 0, "the client has ended without an error of the server's")
     number, line = int(found["number"] or 0), int(found["line"] or 0)
     if number in _SIGNALED or (found["state"] or "").startswith(_OWN_STATES):
-        return ClientError(number, line, "a trigger or routine of the dump refuses it (SIGNAL)")  # in words of its own
+        return ClientError(number, line, "a trigger or routine of the dump refuses it (SIGNAL)")  # in its own words
     return ClientError(number, line, masked(number, said[found.start("text") :].strip()[:_LONGEST_TEXT]))
 
 
 def masked(number: int, text: str) -> str:
-    """An error's text of the server's, shortened and without values of more than SHORT characters."""
+    """The server's text of an error, shortened, and without values of more than SHORT characters."""
     text = text.partition(" Query: '")[0]
     if number == 1064 or " near '" in text:
         text = text.partition(" near '")[0].partition("; check the manual")[0]
@@ -91,7 +91,7 @@ def masked(number: int, text: str) -> str:
     elif value := _VALUE.fullmatch(text):
         text = f"{value['what']} '…'{value['where']}"
     elif number not in _ABOUT_NAMES:
-        # a value may hold quotes itself: all between the first and the last one goes
+        # a value may itself contain quotes: drop everything between the first and the last one
         opens, ends = _OPENS.search(text), text.rfind("'")
         begins = opens.start() if opens else -1
         if begins >= 0 and not 0 < ends - begins <= SHORT + 1:
@@ -119,7 +119,7 @@ _FUNCTIONAL = (
     f" on a generated column; {_EXTERNAL}"
 )
 
-# error's number, what its text or the statement has, and what cures it: the first that fits holds
+# error numbers, a pattern for the text or the statement, and the remedy; the first match applies
 _CURES: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ((1193, 1227, 1238, 3546), r"GTID_PURGED", "dump with --set-gtid-purged=OFF"),
     ((1193, 1227, 1238), r"SQL_LOG_BIN", "dump with --set-gtid-purged=OFF, which leaves SET SQL_LOG_BIN out"),
@@ -227,9 +227,9 @@ _STATEMENT = 64 << 10
 
 
 def cure_of(error: ClientError, statement: bytes) -> str:
-    """What cures an error: an option of the dumping program, or a key of the dataset; "" when nobody knows.
+    """The remedy for an error: an option of the dumping program, or a key of the dataset; "" for an unknown error.
 
-    `statement` is the text of the dump from the statement on; nothing of it is in the answer.
+    `statement` is the text of the dump from the failed statement on; the remedy contains none of it.
     """
     text = f"{error.text}\n{_schema_of(statement[:_STATEMENT]).decode('utf-8', 'replace')}"
     for numbers, words, cure in _PATTERNS:
@@ -239,7 +239,7 @@ def cure_of(error: ClientError, statement: bytes) -> str:
 
 
 def _schema_of(statement: bytes) -> bytes:
-    """A statement without its rows, which could look like anything; of what comes after it nothing."""
+    """A statement without its rows, which could look like anything, and without the text that follows it."""
     if re.match(rb"\s*(?:INSERT|REPLACE)\b", statement, re.I):
         return statement[:40].partition(b"VALUES")[0]
     if re.match(

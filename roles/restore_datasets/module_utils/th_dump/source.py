@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of a dump: of a file, packed or not, or of all files of a folder that mydumper has written, in their order.
+"""The text of a dump: of a file, packed or not, or of all files in a folder written by mydumper, in loading order.
 
 What mydumper writes (https://mydumper.github.io/mydumper/docs/html/files.html): ``metadata``, which is called
 ``metadata.partial`` until the dump is whole and then says "Finished dump at"; ``<database>-schema-create.sql``,
@@ -25,7 +25,7 @@ READERS = {".sql": None, ".gz": ("gzip", "-dc"), ".zst": ("zstd", "-dcq"), ".xz"
 METADATA_BYTES = 16 << 20
 
 _SAID_BY = re.compile(r"^(?:gzip|zstd|xz): |(?:/\*stdin\*\\ ?|\(stdin\)|stdin): ")
-# in the order in which they are loaded; what has none of these ends are the rows
+# loading order by the end of the name; files with none of these ends hold rows
 _ORDER = (
     ("-schema-create", None), ("-schema-create-tablespace", None), ("-schema-sequence", 0), ("-schema", 1), ("", 2),
     ("-schema-indexes", 3), ("-schema-constraints", 3), ("-schema-post", 4), ("-schema-triggers", 5),
@@ -38,12 +38,13 @@ _REAL_NAME = re.compile(r"real_table_name *= *(.{1,64})")
 
 
 class DumpError(Exception):
-    """Why a dump cannot be loaded, or is not whole: one sentence with the remedy, and nothing of its rows."""
+    """Why a dump cannot be loaded, or is not whole: one sentence with the remedy, without data from its rows."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The files that a dump consists of, in their order. `rows` is what it says of its tables, exactly."""
+    """The files that a dump consists of, in loading order. `rows` is the exact number of rows by table, where it is
+    stated."""
 
     path: Path
     files: tuple[Path, ...]
@@ -61,7 +62,7 @@ class Source:
                 yield file, b"\n"
 
     def place(self, line: int) -> str:
-        """Where a line of the whole text is: ``line 7``, with the file's name in a folder."""
+        """The place of a line of the whole text: ``line 7``, with the name of the file for a folder."""
         if not self.folder:
             return f"line {line}"
         before = 0
@@ -74,7 +75,7 @@ class Source:
         return f"line {line}"
 
     def text_at(self, line: int, most: int) -> bytes:
-        """The beginning of what stands from a line on, `most` bytes of it."""
+        """The text from a line on, at most `most` bytes of it."""
         before, found = 1, b""
         with contextlib.suppress(DumpError, OSError):
             for _, piece in self.pieces():
@@ -92,7 +93,7 @@ class Source:
 
 
 def source_of(path: Path, database: str = "") -> Source:
-    """What a dataset's `seed_data` consists of; of a folder, the part of `database`. Raises DumpError, OSError."""
+    """The files of a dataset's `seed_data`; of a folder, those of `database`. Raises DumpError, OSError."""
     if path.is_dir():
         return _folder(path, database)
     if path.suffix not in READERS:
@@ -152,7 +153,7 @@ def _folder(path: Path, database: str) -> Source:
 
 
 def _other_folder(names: set[str]) -> str:
-    """What is wrong with a folder that another program has written; "" when it may be mydumper's."""
+    """What is wrong with a folder that another program wrote; "" when it may be mydumper's."""
     again = "load it there, and make a dump with mysqldump or mariadb-dump"
     if "@.json" in names:
         whole = "whole" if "@.done.json" in names else "not finished, @.done.json is not there"
@@ -166,7 +167,7 @@ def _other_folder(names: set[str]) -> str:
 
 
 def _part(name: str) -> tuple[str, int] | None:
-    """The database that a file of mydumper's is about and its place in the order; None when it is not to be loaded."""
+    """The database of one of mydumper's files, and its place in the loading order; None when it is not to be loaded."""
     stem = name
     for suffix in (".gz", ".zst", ".xz"):
         stem = stem.removesuffix(suffix)
@@ -200,7 +201,7 @@ def _text(path: Path) -> str:
 
 
 def _rows_of_tables(path: Path, names: Sequence[str] | set[str], database: str) -> dict[str, int]:
-    """What older ones say of a table's rows: a number, in a file ``<database>.<table>-metadata``."""
+    """Rows by table as older mydumpers state them: a number in a file ``<database>.<table>-metadata``."""
     rows = {}
     for name in names:
         if name.startswith(f"{database}.") and name.endswith("-metadata"):
@@ -211,7 +212,7 @@ def _rows_of_tables(path: Path, names: Sequence[str] | set[str], database: str) 
 
 
 def _rows_of_metadata(metadata: str, database: str) -> dict[str, int]:
-    """What newer ones say of the tables' rows: sections of ``metadata``."""
+    """Rows by table as newer mydumpers state them: in sections of ``metadata``."""
     rows: dict[str, int] = {}
     table = ""
     real: dict[str, str] = {}

@@ -2,8 +2,8 @@
 """Where the statements of a dump begin and end, read as the mariadb client reads them, at the speed of a disk.
 
 The client splits a dump at its delimiter, outside of strings, quoted names and comments (``add_line`` in MariaDB's
-``client/mysql.cc``). What is read here in the same way says whether a dump ends in the middle of a statement, and which
-statement is on which line, without a server. Nothing here keeps more than the beginning of a statement.
+``client/mysql.cc``). This reader does the same, without a server, to find out whether a dump ends in the middle of a
+statement, and which statement is on which line. It keeps no more than the beginning of a statement.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LONGEST_DELIMITER = 15
 
 _BLANK = re.compile(rb"[\s\x00]*+")
 _COMMAND = re.compile(rb"delimiter[ \t]+([^\s'\"`]+)[^\n]*+(?:\n|\Z)", re.IGNORECASE)
-# all that a command of the client's, or a comment, could still become
+# the end of a piece that could still become a command of the client, or a comment
 _COMMAND_BEGINS = re.compile(rb"(?:d[^\n]*+|[^\n;]{1,3}|/\*M?(?:!9*+(?:\\[^\n*]*+)?)?)\Z", re.IGNORECASE)
 _LINE_COMMENT = re.compile(rb"#|--(?=[\s\x00]|\Z)")
-# the first line of mariadb-dump: a command of the client's, in what others take for a comment
+# the first line of mariadb-dump: a command of the client, which others take for a comment
 _SANDBOX = re.compile(rb"/\*M?!999999\\- enable the sandbox mode \*/[^\n]{0,80}")
 _CONDITIONAL = re.compile(rb"/\*M?!")
-# as mysqldump and mariadb-dump write rows: a line, or a line for each row; a line end in a value is written as \\n
+# as mysqldump and mariadb-dump write rows: one line for all, or one for each; a line end in a value is written as \\n
 _END_OF_ROW = rb"(?:(?<=\),\n)|(?<=\),\r\n))"
 _END_OF_ROWS = rb"(?:(?<=\);\n)|(?<=\);\r\n))"
 _ROWS = re.compile(
@@ -49,7 +49,7 @@ class Open:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """What of a statement's text can be passed in one go, several INSERT in one go, and the rest of what is quoted."""
+    """Patterns for text that is skipped in one go: within a statement, several INSERTs, and the rest of a quotation."""
 
     text: re.Pattern[bytes]
     rows: re.Pattern[bytes]
@@ -62,7 +62,7 @@ def _patterns(delimiter: bytes, escapes: bool) -> _Patterns:
     inside = {b"'": text % b"'", b'"': text % b'"', b"`": rb"[^`]*+"}
     first = re.escape(delimiter[:1])
     whole = b"|".join(quote + rest + quote for quote, rest in inside.items())
-    # a sign that begins a comment, or the delimiter, is passed where it does not
+    # a character that could begin a comment or the delimiter is skipped where it does not
     alone = {b"/": b"/(?=[^*])", b"*": rb"\*(?=[^/])", b"-": rb"-(?=[^\-])"}
     if len(delimiter) > 1:
         sign, others = delimiter[:1], re.escape(delimiter[1:])
@@ -82,10 +82,10 @@ class Lexer:
     """Reads a dump piece by piece.
 
     `on_statement` is called with the line that a statement begins in and its first bytes, `on_comment` with the line
-    and the text of each comment between two statements. `escapes` is whether a backslash escapes in strings
-    (``NO_BACKSLASH_ESCAPES`` of sql_mode turns that off). `by_lines` is whether no value holds a line end, as the rows
-    of mysqldump and mariadb-dump; they are passed ten times as fast. Of statements with rows that follow one another
-    only the first is reported.
+    and the text of each comment between two statements. `escapes` says whether a backslash escapes in strings
+    (``NO_BACKSLASH_ESCAPES`` of sql_mode turns that off). `by_lines` says that no value contains a line end, which
+    holds for the rows of mysqldump and mariadb-dump; they are then skipped ten times as fast. Of successive statements
+    with rows only the first is reported.
     """
 
     def __init__(self, on_statement: Callable[[int, bytes], None], on_comment: Callable[[int, bytes], None]) -> None:
@@ -101,13 +101,13 @@ class Lexer:
         self._rest = b""
 
     def feed(self, piece: bytes, last: bool = False) -> None:
-        """Read on. `last` says that nothing comes after the piece."""
+        """Read the next piece. `last` says that no other follows."""
         data = self._rest + piece
         at = self._read(data, last)
         self._rest = data[at:]
 
     def close(self) -> Open | None:
-        """Say that the dump ends here; returns what is open."""
+        """End of the dump; returns what is still open."""
         self.feed(b"", last=True)
         if self._within == b"-":
             self._end_comment()
@@ -118,7 +118,7 @@ class Lexer:
         return Open(self.line, b"", within) if within else None
 
     def _pass(self, data: bytes, start: int, end: int) -> None:
-        """Go past a part of the text."""
+        """Skip a part of the text."""
         if self._comment is not None:
             if len(self._comment[1]) < HEAD:
                 self._comment[1].extend(data[start : min(end, start + HEAD)])
@@ -137,7 +137,7 @@ class Lexer:
             else:
                 here = self._in_statement(data, at, last)
             if here == at and within == self._within:
-                break  # what comes next has to be seen first
+                break  # more text is needed to decide
             at = here
         return at
 
@@ -202,13 +202,13 @@ class Lexer:
         if self.by_lines and data.startswith(_ROWS_BEGIN, stop):
             if not last and len(data) - stop < _LONGEST_ROWS:
                 return stop
-            self.by_lines = False  # it is written in some other way
+            self.by_lines = False  # its rows are written in another way
         self._begun = self.line
         self._head.clear()
         return self._in_statement(data, stop, last)
 
     def _rows(self, data: bytes, at: int) -> int:
-        """Where the statements with rows that begin here and are whole end; 0 for none."""
+        """The end of the complete statements with rows that begin here; 0 for none."""
         pattern = _ROWS if self.by_lines and self._delimiter == b";" else _patterns(self._delimiter, self.escapes).rows
         found = pattern.match(data, at)
         return found.end() if found else 0

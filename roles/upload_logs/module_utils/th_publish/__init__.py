@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is published of a job: regular files with harmless names, within limits, masked.
+"""Publishing a job's results: regular files with harmless names, within limits, and with secrets masked.
 
 Imports the shelves of the role `project`.
 """

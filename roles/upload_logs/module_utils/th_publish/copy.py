@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying untrusted files: regular ones with harmless names, within limits, masked; the rest is left out and listed.
+"""Copying untrusted files: regular ones with harmless names, within limits, with secrets masked; others are listed.
 
 Every folder and file is opened relative to its open parent folder, and never through a symbolic link, so that nothing
-that is swapped meanwhile leads elsewhere. Folders are walked without recursion, however deep they are, and no more
-names of a folder are held in memory than may be copied. """
+that is swapped meanwhile leads elsewhere. Folders are walked without recursion, however deep they are, and the names of
+a folder are read into memory only as far as they may be copied.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +34,12 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LeftOutError(Exception):
-    """Something is not copied; the text says why."""
+    """A file or folder is not copied; the text says why."""
 
 
 @dataclass
 class CopyLimits:
-    """What may be copied: bytes of one file and of all, number of files and folders, and the time (seconds)."""
+    """Limits of a copy: bytes of one file and of all, number of files and folders, and time in seconds."""
 
     file: int
     total: int
@@ -62,7 +63,7 @@ class _Folder:
 
 @dataclass
 class Copy:
-    """A copy in progress: what is left of the limits, and what had to be left out."""
+    """A copy in progress: the remaining limits, and what was left out."""
 
     limits: CopyLimits
     masker: Masker
@@ -70,7 +71,7 @@ class Copy:
     left_out: list[str] = field(default_factory=list)
 
     def run(self, source: Path, target: Path) -> None:
-        """Copy everything into an empty folder, and the list of what was left out. Raises OSError."""
+        """Copy everything into an empty folder, and write the list of what was left out. Raises OSError."""
         self._room, self._count = self.limits.total, self.limits.count
         self._deadline = time.monotonic() + self.limits.seconds
         flags = _READ | os.O_DIRECTORY
@@ -94,7 +95,7 @@ class Copy:
         folder = _Folder(source, target, path, [])
         stack.append(folder)
         os.fchmod(target, 0o755)
-        # one more than can be copied or listed, which then leads to "... and more"
+        # one more than can be copied or listed, so that the list ends with "... and more"
         most = max(self._count, 0) + LEFT_OUT_LINES + 1
         with os.scandir(source) as entries:
             keys = heapq.nsmallest(most, (self._order(entry) for entry in entries))
@@ -135,12 +136,12 @@ class Copy:
                 os.close(handle)
 
     def _problem(self, name: str, path: str) -> str:
-        """Why nothing of this name is published; "" for no reason."""
+        """Why nothing with this name is published; "" if it may be."""
         if not NAME.fullmatch(name) or path == LEFT_OUT:
             return "its name"
         if path not in PAGES:
             for part in name.lower().split(".")[1:]:
-                # a version of PHP may follow
+                # a version number may follow, as in php8
                 if part in self.refused or part.rstrip("0123456789") in self.refused:
                     return f"its name: a web server may act on .{part}"
         return "its name holds a secret" if self.masker.text(name) != name else ""
@@ -160,7 +161,7 @@ class Copy:
         try:
             os.fchmod(target, 0o644)
             stream = Stream(self.masker)
-            left = about.st_size  # what is appended meanwhile is not part of the copy
+            left = about.st_size  # what is appended later is not part of the copy
             while left and (block := _read(source, min(BLOCK, left))):
                 left -= len(block)
                 _write(target, stream.feed(block))
@@ -203,9 +204,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _open(name: str, folder: int) -> int:
-    """Open a file or a folder. Raises LeftOutError for all else."""
+    """Open a file or a folder. Raises LeftOutError for anything else."""
     try:
-        # a pipe must not block, a device must not be touched: looked at before, and again when it is open
+        # a pipe must not block and a device must not be opened: checked here, and again once it is open
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise LeftOutError("neither a file nor a folder")

@@ -21,19 +21,19 @@ STALE = 3600
 """Seconds after which leftovers of an interrupted upload are removed by the next upload of the same build."""
 
 PART = re.compile(r"[A-Za-z0-9_+~][A-Za-z0-9_.+@~=,:-]{0,254}")
-"""A part of a place. The worker checks requests with the same rule, so that every job that runs can be published."""
+"""One component of a place. The worker checks requests with the same rule, so that every job can be published."""
 
 PLACE_LENGTH = 1000
 
 SHOWN = 100
-"""Characters of a place's name in that of the folder in which the copy is made, which must not become too long."""
+"""Characters of a place's name that are part of the name of the folder for the copy, which must not get too long."""
 
 AT_FDCWD = -100  # fcntl.h
 RENAME_EXCHANGE = 2  # renameat2(2)
 
 
 def parts_of(log_path: str) -> list[str]:
-    """The parts of a place to publish at. Raises StepError ``upload_failed``."""
+    """The components of a place to publish at. Raises StepError ``upload_failed`` for an invalid one."""
     parts = log_path.split("/")
     if len(log_path) > PLACE_LENGTH or not all(PART.fullmatch(part) for part in parts):
         problem = f"th_job.log_path: {log_path[:80]!r} is not a place to publish at"
@@ -42,7 +42,7 @@ def parts_of(log_path: str) -> list[str]:
 
 
 def url_of(url: str, parts: list[str]) -> str:
-    """The URL of a place, below that of its root."""
+    """The URL of a place, from the URL of the root."""
     return f"{url.rstrip('/')}/{quote('/'.join(parts))}/"
 
 
@@ -76,7 +76,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def put(made: Path, place: Path) -> None:
-    """Move a folder to its place atomically; what was there takes the folder's former path."""
+    """Move a folder to its place atomically; what was there before is moved to the folder's former path."""
     try:
         os.rename(made, place)
         return
@@ -93,7 +93,7 @@ def put(made: Path, place: Path) -> None:
     if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(place))
-    # for a file system that cannot exchange two names
+    # the file system cannot exchange two names
     aside = made.with_name(made.name + ".before")
     os.rename(place, aside)
     os.rename(made, place)
@@ -109,13 +109,13 @@ def remove(path: Path) -> None:
 
 
 def make_parents(folder: Path) -> None:
-    """Make the folders above a place, readable for everyone whatever the umask is."""
+    """Create the folders above a place, readable for everyone regardless of the umask."""
     for path in (*reversed(folder.parents), folder):
         if not path.is_dir():
             try:
                 path.mkdir(0o755)
                 path.chmod(0o755)
-            except FileExistsError:  # another job's upload was faster; when it is a file, what follows says so
+            except FileExistsError:  # another upload was faster; if it is a file, the next operation fails
                 pass
 
 
