@@ -161,6 +161,10 @@ def test_a_job_without_a_dataset(again: Again) -> None:
     answer = again.run("restore_datasets", "require_dataset", names=["first", "second"])
     wanted = f"None of the job's datasets could be restored. {begun['msg']}"
     assert answer["failed"] and answer["msg"] == wanted
+    with (again.artifacts / "errors.jsonl").open("a") as errors:
+        errors.write('nonsense\n[]\n{"event": "error"}\n')  # by a step of the operator's
+    answer = again.run("restore_datasets", "require_dataset", names=["first", "second"])
+    assert answer["failed"] and answer["msg"] == wanted
     again.write("dataset-second.json", "{}")
     assert again.run("restore_datasets", "require_dataset", names=["first", "second"])["restored"] == ["second"]
 

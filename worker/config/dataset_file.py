@@ -166,7 +166,7 @@ def _server(folder: Path, given: Section) -> ExternalServer:
 
 
 def _preloaded(top: Section, server: ExternalServer | None) -> tuple[bool, tuple[str, ...]]:
-    preloaded, reset = top.flag("preloaded"), top.texts("reset")
+    preloaded, reset = top.flag("preloaded", False), top.texts("reset")
     if preloaded and not server:
         raise top.error("preloaded", "is for databases on an external server", "name it with the key server")
     if reset and not preloaded:

@@ -58,11 +58,11 @@ def _value(section: Section, name: str, about: Mapping[str, Any]) -> Any:
         return text if kind == "text" else _program(section, name, text)
     if kind == "integer":
         return section.integer(name, 0, about.get("minimum", -_LARGEST), about.get("maximum", _LARGEST))
+    if kind == "boolean":
+        return section.flag(name)
     value = section.value(name)
     if kind == "list" and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
         raise section.error(name, "must be a list of texts")
-    if kind == "boolean" and not isinstance(value, bool):
-        raise section.error(name, "must be true or false")
     if kind == "mapping" and not isinstance(value, dict):
         raise section.error(name, "must be a mapping of keys")
     return value

@@ -214,8 +214,8 @@ class Section:
             raise self.error(name, "must be a number, 0 or more")
         return value
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """True or false."""
+    def flag(self, name: str, default: bool | None = None) -> bool:
+        """True or false; required if there is no default."""
         value = self._take(name, default)
         if not isinstance(value, bool):
             raise self.error(name, "must be true or false")
@@ -223,9 +223,7 @@ class Section:
 
     def texts(self, name: str) -> list[str]:
         """A list of non-empty texts; an empty list if the key is missing."""
-        value = self._take(name, [])
-        if not isinstance(value, list):
-            raise self.error(name, "must be a list")
+        value = self._list(name)
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item or "\0" in item:
                 raise self.error(f"{name}[{index}]", "must be text")
@@ -237,10 +235,8 @@ class Section:
 
     def sections(self, name: str) -> list["Section"]:
         """The list of mappings under the key; an empty list if the key is missing."""
-        value = self._take(name, [])
-        if not isinstance(value, list):
-            raise self.error(name, "must be a list")
-        return [Section(self._merged, (*self._key, name, index), item) for index, item in enumerate(value)]
+        items = enumerate(self._list(name))
+        return [Section(self._merged, (*self._key, name, index), item) for index, item in items]
 
     def value(self, name: str, default: Any = None) -> Any:
         """The value under the key, of any type; required if there is no default."""
@@ -286,6 +282,12 @@ class Section:
         near = difflib.get_close_matches(str(name), known, 1, _ALIKE)
         hint = f"did you mean {near[0]}? " if near else ""
         return self.error(str(name), "is not a known key", f"{hint}there are: {', '.join(known)}")
+
+    def _list(self, name: str) -> list[Any]:
+        value = self._take(name, [])
+        if not isinstance(value, list):
+            raise self.error(name, "must be a list")
+        return value
 
     def _take(self, name: str, default: Any) -> Any:
         if self.has(name):

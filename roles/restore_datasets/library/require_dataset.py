@@ -36,10 +36,10 @@ restored:
   returned: success
 """
 
-import json
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.th_core.artifacts import reported_errors
 from ansible.module_utils.th_dataset.restore_step import ROLE
 
 
@@ -54,16 +54,15 @@ def main() -> None:
     artifacts, names = Path(module.params["job_dir"]) / "artifacts", module.params["names"]
     restored = [name for name in names if (artifacts / f"dataset-{name}.json").exists()]
     if not restored:
-        reasons = " ".join(reasons_of(artifacts / "errors.jsonl", names))
+        reasons = " ".join(reasons_of(module.params["job_dir"], names))
         module.fail_json(msg=f"None of the job's datasets could be restored. {reasons}")
     module.exit_json(restored=restored)
 
 
-def reasons_of(errors: Path, names: list[str]) -> list[str]:
+def reasons_of(job_dir: str, names: list[str]) -> list[str]:
     """The errors that the role has recorded for datasets, each with the name, in the order of `names`."""
-    lines = errors.read_text("utf-8").splitlines() if errors.exists() else []
-    events = [event for event in map(json.loads, lines) if event["role"] == ROLE]
-    return [f"{name}: {event['detail']}" for name in names for event in events if event["dataset"] == name]
+    errors = reported_errors(job_dir, ROLE)
+    return [f"{name}: {event.get('detail')}" for name in names for event in errors if event.get("dataset") == name]
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class Installer:
         root: Path,
         built: bool = False,
     ) -> StepError:
-        """The failure of a uv command, attributed to whoever caused it; `built` says that the project's code could run.
+        """The failure of a uv command, attributed to its cause; `built` says that the project's code could run.
 
         A failure is attributed to somebody else only if that is confirmed from outside: the proxy could not connect to
         an index, or the same request fails without the project, for which `home` is removed.

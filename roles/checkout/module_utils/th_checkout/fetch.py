@@ -67,7 +67,7 @@ class Fetch:
     def _with_sound_mirror(
         self, step: Callable[[ChangeUnderTest], Found], point: ChangeUnderTest, before: Callable[[], ChangeUnderTest]
     ) -> Found:
-        """The result of a step. Where the mirror lacks an object, it is created anew, and `before` repeats the earlier
+        """The result of a step. Where the mirror lacks an object, it is recreated, and `before` repeats the earlier
         steps before the step is tried again."""
         try:
             try:

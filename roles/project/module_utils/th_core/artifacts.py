@@ -200,6 +200,16 @@ def forget_errors(
         write_text(path, "".join(kept))
 
 
+def reported_errors(job_dir: Path | str, role: str) -> list[dict[str, Any]]:
+    """The errors that a role has recorded; a line that is not an event is left out."""
+    path = Path(job_dir) / "artifacts" / "errors.jsonl"
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [event for event in map(_event, lines) if event.get("role") == role]
+
+
 def forget_walks(job_dir: Path | str) -> None:
     """Drop all events of all walks except the restores: those walks were about other code."""
     for path in sorted((Path(job_dir) / "artifacts").glob("walk-*.jsonl")):
@@ -218,10 +228,19 @@ def forget_walk(events: Path) -> None:
 
 
 def _is_of(line: str, role: str, dataset: str, about: Callable[[dict[str, Any]], bool]) -> bool:
+    event = _event(line)
     try:
-        event = json.loads(line)
         if event["role"] == "worker":
             return event["code"] in ENDINGS
         return event["role"] == role and event["dataset"] == dataset and about(event)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def _event(line: str) -> dict[str, Any]:
+    """The event on a line; {} if there is none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}

@@ -119,8 +119,8 @@ class Group:
 def join_for_life(limits: BoxLimits) -> None:
     """Move this process, before it executes another program, into a group of its own that outlives its creator.
 
-    Nothing happens if none can be created. The group is removed by `remove_around` or, unless it is held, by whoever
-    creates the next one.
+    Nothing happens if none can be created. The group is removed by `remove_around` or, unless it is held, by the
+    process that creates the next one.
     """
     places = ControlGroups.find()
     if places.version:

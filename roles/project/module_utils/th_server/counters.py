@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 class Source(enum.Enum):
     """Where a server counts. A private one counts for the job alone; on an external one only what is counted for the
-    job's account can be told apart from what others do."""
+    job's account can be distinguished from the activity of others."""
 
     INNODB = "SHOW GLOBAL STATUS of a private MySQL or Percona, which count rows in InnoDB"
     HANDLERS = "SHOW GLOBAL STATUS of a private MariaDB, which counts rows in the handlers"
@@ -79,7 +79,7 @@ ROWS_READ = Counter(
 REDO_BYTES = Counter(
     "redo_bytes", "maximum_redo_bytes", 1 << 20, dict.fromkeys(PRIVATE, ("Innodb_os_log_written",))
 )
-"""Of an external server nothing can be told: one log holds what everybody writes."""
+"""Not available on an external server: its one redo log holds everybody's writes."""
 DATA_BYTES = Counter("data_bytes", "maximum_data_growth", 1 << 20, dict.fromkeys(Source, (DATA,)), shrinks=True)
 
 COUNTERS: tuple[Counter, ...] = (ROWS_CHANGED, ROWS_READ, REDO_BYTES, DATA_BYTES)
