@@ -14,7 +14,7 @@ ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
 ORDER = {
-    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove control",
+    "th_core": "mark text processes artifacts claim names strict_yaml checks step profile_values remove control",
     "th_sandbox": "usage limits seccomp cgroup_tree descendants unnamed_files capped_log cgroups disk box watch "
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
@@ -38,6 +38,7 @@ ORDER = {
     "diagnosis journal tool_query walk",
     "th_publish": "place copy",
     "th_script": "script",
+    "th_engines": "entry sources packages unpack build tried",
 }
 """The shelves, each with the order inside of it."""
 MOST_LINES = 300
