@@ -25,7 +25,7 @@ def engines(settings: Config, named: Mapping[str, Sequence[str]]) -> Iterator[Ch
     playbook = settings.ansible_dir / _PLAYBOOK
     if not os.path.isfile(playbook):
         for engine, datasets in named.items():
-            text = f"{engine} of {', '.join(datasets)}: {playbook} is not there: these playbooks are of an older version"
+            text = f"{engine} ({', '.join(datasets)}): {playbook} is not there: these playbooks are of an older version"
             yield Check(False, "engine", text, "'th init DIR' makes a whole copy")
         return
     with tempfile.TemporaryDirectory(prefix="th-check-") as made:
