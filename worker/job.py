@@ -184,6 +184,7 @@ class Job:
             "th_git_working_dir": str(config.git_working_dir),
             "th_environments_dir": str(config.environments_dir),
             "th_snapshots_dir": str(config.snapshots_dir),
+            "th_engines_dir": str(config.engines_dir),
             "th_pip_download_cache": str(config.pip_download_cache),
             "th_projects_dir": str(config.projects_dir),
             **publish.variables(config.publish_logs),

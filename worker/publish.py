@@ -24,8 +24,8 @@ from worker.job_dir import JobDir
 # Variables with this worker's own folders; people who reproduce the job have others (see
 # inventory/group_vars/all/paths.yaml).
 _OURS = (
-    "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_pip_download_cache",
-    "th_publish_type", "th_publish_path", "th_publish_url", "th_publish_options", "sandbox",
+    "th_job_dir", "th_git_working_dir", "th_environments_dir", "th_snapshots_dir", "th_engines_dir",
+    "th_pip_download_cache", "th_publish_type", "th_publish_path", "th_publish_url", "th_publish_options", "sandbox",
 )  # fmt: skip
 _SECRET_ARGUMENTS = ("ZUUL_EXTRA_SWIFT_",)  # older Zuul hands out signatures that allow uploads
 _SECRET_NAME = re.compile(

@@ -211,7 +211,7 @@ def _files(results: Path, verdict: Verdict) -> list[File]:
     for result in verdict.datasets:
         names[f"{result.name}.log"] = f"the walk of {result.name}, line by line"
         names[f"{result.name}-control.log"] = "the walk without the change, for comparison"
-        names[f"{result.name}-mariadbd.log"] = "its database server's error log"
+        names[f"{result.name}-server.log"] = "its database server's error log"
         names[f"{result.name}-slow.log"] = "its database server's log of slow statements"
         names[f"artifacts/walk-{result.name}.jsonl"] = "its walk as measured, for scripts"
     found = []

@@ -182,7 +182,7 @@ _DOWNGRADE_CODES = ("migration_raised", "migration_ended", "version_unchanged", 
 _AGAIN = "The job may be run again as it is."
 _DETAIL = "The detail below the message"
 _LOG = "the dataset's log, <dataset>.log"
-_SERVERS_LOG = "<dataset>-mariadbd.log"
+_SERVERS_LOG = "<dataset>-server.log"
 
 
 def _of_limit(counter: Counter) -> Code:

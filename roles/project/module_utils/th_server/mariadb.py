@@ -56,6 +56,8 @@ class Server:
     A server that is not `private` is external and shared with others; it is reached at `host` and `port` unless it has
     a `socket`. Then `pid` is the process that holds the job's locks on it, `preloaded` says that the databases stay
     when the job has ended, and `prepared` are the transactions that others had prepared before the job.
+
+    `engine` is the name of a private server's engine (engines.yaml), `family` that of its family (`families`).
     """
 
     folder: str
@@ -68,6 +70,8 @@ class Server:
     private: bool = True
     preloaded: bool = False
     prepared: Sequence[str] = ()
+    engine: str = ""
+    family: str = "mariadb"
 
     @property
     def database(self) -> str:
@@ -93,7 +97,7 @@ class Server:
     @property
     def error_log(self) -> Path:
         """The server's error log; for an external one, the stderr of the process that holds the locks."""
-        return Path(self.folder) / "mariadbd.log"
+        return Path(self.folder) / "server.log"
 
     @property
     def admin_file(self) -> Path:

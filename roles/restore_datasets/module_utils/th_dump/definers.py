@@ -11,6 +11,7 @@ from typing import Any
 import pymysql
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import identifier, locked
+from ansible.module_utils.th_server.families import FAMILIES
 
 _OF_A_JOB = re.compile(r"th_[0-9a-f]{12}@%")
 _KINDS = ("view", "trigger", "procedure", "function", "package", "package body", "event")
@@ -33,7 +34,7 @@ def make_definers(server: mariadb.Server, databases: Iterable[str], definers: It
         for definer in sorted(definers):
             # a name that no account can have fails in the statement that uses it, with its line number
             with contextlib.suppress(pymysql.err.MySQLError):
-                for statement in locked(definer, databases, user):
+                for statement in locked(FAMILIES[server.family], definer, databases, user):
                     mariadb.query(connection, statement)
 
 
