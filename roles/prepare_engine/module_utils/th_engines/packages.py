@@ -139,5 +139,5 @@ def _problem(said: str, *, name: str, suite: str, source: str, folder: Path) -> 
 def _told(said: str) -> Iterator[str]:
     """The errors and warnings that apt has printed, without the user and password in a URL."""
     for line in said.splitlines():
-        if line.startswith(("E: ", "W: ", "Err:")):
+        if line.startswith(("E: ", "W: ")) and "Some index files" not in line:
             yield re.sub(r"//[^/@\s]*@", "//", line[3:].strip()).rstrip(".") + "."

@@ -30,12 +30,14 @@ def source(given: str, suite: str, codename: str, folder: Path = APT) -> str:
     if given:
         found = list(_read(given, ".list" if given.lstrip().startswith("deb ") else ".sources"))
         if not found:
-            raise StepError("playbook_failed", f"prepare_engine_source: {given!r} is no source of packages.")
+            problem = "prepare_engine_source is no source of packages, such as 'deb [signed-by=KEYRING] MIRROR SUITE main'."
+            raise StepError("playbook_failed", problem)
         fields = found[0]
     else:
         fields = _own(codename, folder)
     words = {name: value for name, value in fields.items() if name.lower() not in _OTHERS}
     # Targets: only the lists of packages, not what desktops need
+    words["URIs"] = re.sub(r"(^|\s)file:", r"\1copy:", words["URIs"])  # else apt would leave the packages where they are
     words = {"Types": "deb", **words, "Suites": suite, "Components": COMPONENT, "Targets": "Packages"}
     return "".join(f"{name}: {value}\n" for name, value in words.items())
 

@@ -75,7 +75,7 @@ def _compare(stream: BinaryIO, path: Path, sha256: str) -> None:
     while block := stream.read(_BLOCK):
         digest.update(block)
     if digest.hexdigest() != sha256.lower():
-        problem = f"its SHA-256 digest is {digest.hexdigest()}, but {sha256} in engines.yaml: fetch it again, or correct it."
+        problem = f"its SHA-256 digest is {digest.hexdigest()}, and not {sha256} (engines.yaml): fetch it again."
         raise UnpackError(path, problem)
 
 
