@@ -322,12 +322,12 @@ class TestCounters:
     def test_an_account_that_may_see_nothing_measures_nothing(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
-            jobs.external.ask(f"REVOKE {right} FROM th@localhost")
+            jobs.external.ask(f"REVOKE {right} FROM {jobs.external.account}")
         try:
             counters = self.measured(server, "UPDATE users SET name = 'x'")
         finally:
             for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
-                jobs.external.ask(f"GRANT {right} TO th@localhost")
+                jobs.external.ask(f"GRANT {right} TO {jobs.external.account}")
         assert counters == dict.fromkeys(meter.NAMES)
 
 
@@ -531,7 +531,7 @@ class TestOperatorsReset:
         def write(then: str) -> Jobs:
             external.ask("DROP DATABASE IF EXISTS shop")
             external.ask("CREATE DATABASE shop")
-            external.ask("GRANT SELECT ON mysql.* TO th@localhost")
+            external.ask(f"GRANT SELECT ON mysql.* TO {external.account}")
             dump = DUMP.replace("`app`@`10.0.%`", "`owner`@`localhost`")
             (preloaded.root / "all.sql").write_text(dump)
             (preloaded.root / "then.sql").write_text(then)
