@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import dataset, project, services, zuul
+from demo import dataset, engines, project, services, zuul
 from demo.project import Change
 from demo.tools import DemoError, alone
 from demo.zuul import Answer
@@ -98,6 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Three changes of MLflow through a worker.")
     parser.add_argument("--work", type=Path, default=CHECKOUT / ".demo", help="folder to keep everything in")
     parser.add_argument("--scale", type=_scale, default=1.0, help="size of the dataset; 1.0 is 500,000 metrics")
+    parser.add_argument("--engine", default=engines.SYSTEM, help="database server of engines.yaml (default: system)")
     parser.add_argument("--keep-running", action="store_true", help="leave the worker running until Ctrl-C")
     return parser.parse_args(arguments)
 
@@ -116,7 +117,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         stack.enter_context(alone(work))
         with screen.task("Preparing") as task:
             repository = project.build(work / "git", work / "downloads", task.say)
-            data = dataset.build(work / "datasets", repository, work / "packages", options.scale, task.say)
+            engine = engines.get(options.engine, task.say)
+            folder = work / ("datasets" if engine.name == engines.SYSTEM else f"datasets-{engine.name}")
+            data = dataset.build(folder, repository, work / "packages", engine, options.scale, task.say)
             task.say("starting the git server and the worker")
             url = stack.enter_context(services.git_server(repository.base))
             worker = stack.enter_context(services.worker(work, data))

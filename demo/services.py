@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from demo import engines
 from demo.dataset import Dataset
 from demo.tools import DemoError, free_port, listens, run
 
@@ -95,6 +96,7 @@ def _configuration(work: Path, dataset: Dataset, published: Path, port: int) -> 
         "pip_download_cache": str(work / "packages"),
         "snapshots_dir": str(work / "snapshots"),
         "environments_dir": str(work / "environments"),
+        "engines_dir": str(engines.FOLDER),
         "jobs": [{"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(dataset.folder)}],
         "publish_logs": {"type": "local", "path": str(published), "prepend_url": f"{published.as_uri()}/"},
         "sensors": {"load": 0},  # who has started it waits for it, however busy the machine is

@@ -19,6 +19,7 @@ import pymysql
 import pytest
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -126,7 +127,7 @@ class Bench:
         self.root = root
         made = root / "made"
         made.mkdir()
-        private_server.install(made, toy.OPTIONS, 300, boxes.settings())
+        private_server.create_data(made, of_machine(), toy.OPTIONS, 300, boxes.settings())
         self.empty = made / "data"
         self.server = self.start("one", "x")
         self.tmp = Path(self.server.folder) / "tmp"
@@ -137,7 +138,8 @@ class Bench:
         folder.mkdir(parents=True)
         shutil.copytree(self.empty, folder / "data")
         return private_server.start(
-            folder, databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=300,
+            folder, of_machine(),
+            databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=300,
             sandbox=sandbox or boxes.settings(),
         )  # fmt: skip
 
@@ -389,7 +391,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
     assert [line.partition(":")[0].strip() for line in devices] == ["lo"]
     inside = process / "root"
     here = Path(bench.server.folder).relative_to("/")
-    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "mariadbd.log", "run", "tmp"]
+    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "server.log", "run", "tmp"]
     assert (inside / here / "init.sql").read_text() == "" and not (Path(bench.server.folder) / "init.sql").exists()
     secrets = [mariadb.read_account(file)["password"] for file in (bench.server.admin_file, bench.server.job_file)]
     assert secrets == [secret for secret in secrets if secret]

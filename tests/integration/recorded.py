@@ -234,7 +234,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "upload_failed": Scenario(blocked="logs"),
     "server_out_of_memory": Scenario(
         _GIVE_A_SIGN,
-        at_the_sign="echo '[ERROR] InnoDB: Out of memory' >> '{{ th_job_dir }}/db/first/mariadbd.log'; " + _KILL,
+        at_the_sign="echo '[ERROR] InnoDB: Out of memory' >> '{{ th_job_dir }}/db/first/server.log'; " + _KILL,
     ),
     # the first try ends soon and the second one never, however slow the machine is
     "retry_timed_out": Scenario(

@@ -136,7 +136,7 @@ def test_a_published_job_done_again_by_hand(world: World, duplicates: Answer, tm
     assert again.returncode == 1
     published = world.th("verdict", str(duplicates.folder))
     assert published.returncode == 1 and "1062" in published.stdout
-    assert not list(folder.rglob("mariadbd.sock"))
+    assert not list(folder.rglob("server.sock"))
 
 
 def test_an_excess_that_is_waived_or_only_warns_is_told_and_fails_nothing(world: World, worker: Worker) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 
 from . import boxes
 
@@ -41,10 +42,11 @@ class External:
     def __init__(self, folder: Path, *more: str) -> None:
         self.port = free_port()
         folder.mkdir()
-        private_server.install(folder, OPTIONS, 300, boxes.settings(kind="none"))
+        private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
         self.server = private_server.start(
             folder,
+            of_machine(),
             databases={"": "shop", "others": "others"},
             user="somebody",
             password="x",

@@ -17,6 +17,7 @@ from . import boxes
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.engine import of_machine
 
 NAME = "toy"
 
@@ -132,9 +133,10 @@ def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> mariadb.Server:
     from ansible.module_utils.th_server import private_server
 
     folder.mkdir(parents=True)
-    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
     return private_server.start(
-        folder, databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
+        folder, of_machine(),
+        databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
 

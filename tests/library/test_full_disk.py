@@ -187,7 +187,7 @@ Resource Limits (excludes unlimited resources):
 
 
 def of_log(folder: Path, text: str) -> mariadb.Server:
-    (folder / "mariadbd.log").write_text(text)
+    (folder / "server.log").write_text(text)
     return mariadb.Server(folder=str(folder), socket="", databases={"": "toy"}, user="toy")
 
 

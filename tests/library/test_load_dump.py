@@ -15,6 +15,7 @@ from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 
 from tests.kit import dumps
 from tests.kit.boxes import given
@@ -30,9 +31,10 @@ ROWS = ",".join(f"({number},'{secret}')" for number, secret in enumerate(SECRETS
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     place = tmp_path_factory.mktemp("loading")
     sandbox = Settings.of(given())
-    private_server.install(place, OPTIONS, 60, sandbox)
+    private_server.create_data(place, of_machine(), OPTIONS, 60, sandbox)
     started = private_server.start(
-        place, databases={"": "shop"}, user="shop", password="x", options=OPTIONS, time_limit=60, sandbox=sandbox
+        place, of_machine(),
+        databases={"": "shop"}, user="shop", password="x", options=OPTIONS, time_limit=60, sandbox=sandbox
     )
     yield started
     mariadb.stop(started, 0)

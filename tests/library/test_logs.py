@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_walk.logs import LINGER, LogOptions, WalkLog, excerpt, files_to_follow, slow_log
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -27,9 +28,10 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 def server(job_dir: Path) -> Iterator[mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
-    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
     running = private_server.start(
-        folder, databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=300,
+        folder, of_machine(),
+        databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=300,
         sandbox=boxes.settings())
     yield running
     mariadb.stop(running, 0)

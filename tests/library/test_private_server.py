@@ -16,6 +16,7 @@ from ansible.module_utils.th_sandbox.cgroup_tree import ControlGroups
 from ansible.module_utils.th_sandbox.cgroups import around, remove_around, remove_left
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_walk.server_limits import ServerLimits
 
 from tests.kit import boxes, toy
@@ -28,7 +29,7 @@ Start = Callable[..., mariadb.Server]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    private_server.install(folder, toy.OPTIONS, 300, boxes.settings())
+    private_server.create_data(folder, of_machine(), toy.OPTIONS, 300, boxes.settings())
     return folder / "data"
 
 
@@ -41,7 +42,8 @@ def start(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     def now(**changed: object) -> mariadb.Server:
         server = private_server.start(
-            tmp_path, databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=300,
+            tmp_path, of_machine(),
+            databases={"": "toy"}, user="toy", password="x", options=toy.OPTIONS, time_limit=300,
             sandbox=boxes.settings(**changed),
         )  # fmt: skip
         started.append(server)
@@ -129,5 +131,5 @@ def test_without_a_box_there_is_no_server(start: Start, tmp_path: Path, monkeypa
         start()
     assert caught.value.code == "sandbox_unavailable"
     with pytest.raises(StepError, match="The server's box cannot be made"):
-        private_server.install(tmp_path, toy.OPTIONS, 300, boxes.settings())
+        private_server.create_data(tmp_path, of_machine(), toy.OPTIONS, 300, boxes.settings())
     assert not (tmp_path / "init.sql").exists()

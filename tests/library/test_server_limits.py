@@ -106,7 +106,7 @@ def test_a_server_that_heeds_it_is_not(tmp_path: Path, process: Any) -> None:
     ],
 )
 def test_what_a_server_says_of_a_file_that_is_too_large(tmp_path: Path, line: str, over: bool) -> None:
-    log = tmp_path / "mariadbd.log"
+    log = tmp_path / "server.log"
     log.write_text("2026-11-30 19:42:17 9 [ERROR] before: error 27\n")
     held = limits(tmp_path)
     assert held.cause_of(WalkError("migration_raised", "(1114, \"The table 'x' is full\")")) is None

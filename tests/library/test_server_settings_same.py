@@ -6,6 +6,7 @@ from ansible.module_utils.th_dataset import server_settings
 from ansible.module_utils.th_dataset.server_settings import apply, blamed, demand, fitting
 from ansible.module_utils.th_dataset.settings import Given
 from ansible.module_utils.th_dump.seed_errors import SeedError
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_server.mariadb import ServerError
 
 from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' helpers
@@ -58,20 +59,20 @@ def test_a_setting_that_a_server_does_not_know_is_missed_where_it_changes_someth
 
 
 def test_what_another_kind_of_server_has_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_settings, "_known", lambda: KNOWN)
+    monkeypatch.setattr(server_settings, "_known", lambda engine: KNOWN)
     printed = {
         "sql_mode": "ONLY_FULL_GROUP_BY,TIME_TRUNCATE_FRACTIONAL",
         "optimizer_switch": "hash_join=on,mrr=on",
         "sql_require_primary_key": "OFF",
         "sql_auto_is_null": "OFF",
     }
-    assert fitting(Given(printed, frozenset(printed))) == {
+    assert fitting(Given(printed, frozenset(printed)), of_machine()) == {
         "sql_mode": "ONLY_FULL_GROUP_BY", "optimizer_switch": "mrr=on", "sql_auto_is_null": "OFF",
     }  # fmt: skip
-    with pytest.raises(SeedError, match="optimizer_switch: the installed server does not know hash_join: take it out"):
-        fitting(Given(printed))
+    with pytest.raises(SeedError, match="mariadbd of the engine system does not know hash_join: take it out"):
+        fitting(Given(printed), of_machine())
     with pytest.raises(SeedError, match=r"sql_require_primary_key: .*null"):
-        fitting(Given({"sql_require_primary_key": "ON"}, frozenset(["sql_require_primary_key"])))
+        fitting(Given({"sql_require_primary_key": "ON"}, frozenset(["sql_require_primary_key"])), of_machine())
 
 
 def test_how_a_server_gets_its_settings() -> None:

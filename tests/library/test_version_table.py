@@ -11,6 +11,7 @@ from ansible.module_utils.th_dataset import version_table
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_tools.alembic import overlapping
 from ansible.module_utils.th_tools.tools import VERSIONS
 
@@ -26,9 +27,10 @@ TABLE = "CREATE TABLE customers (id int PRIMARY KEY)"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("versions")
     sandbox = Settings.of(given())
-    private_server.install(folder, OPTIONS, 60, sandbox)
+    private_server.create_data(folder, of_machine(), OPTIONS, 60, sandbox)
     started = private_server.start(
         folder,
+        of_machine(),
         databases={"": "shop", "meta": "meta"},
         user="shop",
         password="x",

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -55,9 +56,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / "toy"
     folder.mkdir(parents=True)
-    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
     running = private_server.start(
-        folder, databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
+        folder, of_machine(),
+        databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -68,9 +69,10 @@ def venvs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("server") / "db" / "toy"
     folder.mkdir(parents=True)
-    private_server.install(folder, alembic_toy.OPTIONS, 60, boxes.settings())
+    private_server.create_data(folder, of_machine(), alembic_toy.OPTIONS, 60, boxes.settings())
     server = private_server.start(
         folder,
+        of_machine(),
         databases={"": "toy"},
         user="toy",
         password="secret",

@@ -19,6 +19,7 @@ from ansible.module_utils.th_environment.uv import uv_path
 from ansible.module_utils.th_git.client import Git, RetryPolicy
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -101,10 +102,11 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    private_server.install(folder, OPTIONS, 300, boxes.settings())
+    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
     password = 'it\'s "odd" %s\\'
     running = private_server.start(
-        folder, databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
+        folder, of_machine(),
+        databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running

@@ -26,7 +26,7 @@ DATASET = {"restore_datasets": "good", "run_migrations": "good"}
 """The dataset that an error of a role is about."""
 CHANGES_NOTHING = {"prepare_host", "deploy_worker", "project", "own_steps"}
 """Roles that find all that they do done already."""
-GO_ON = ("git_prep.log", "environment.log", "mariadbd.log")
+GO_ON = ("git_prep.log", "environment.log", "server.log")
 """Logs to which a later run adds, and the server's own."""
 READ = ("job/artifacts", "job/results", "published")
 """Where the files are that somebody reads."""

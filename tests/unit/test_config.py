@@ -200,6 +200,7 @@ class TestDefaults:
         assert loaded.git_working_dir == base / "git"
         assert loaded.snapshots_dir == base / "snapshots"
         assert loaded.environments_dir == base / "environments"
+        assert loaded.engines_dir == base / "engines"
         assert loaded.pip_download_cache == base / "pip"
         assert loaded.projects_dir == tmp_path / "ansible/inventory/projects"
         assert (loaded.job_time_limit, loaded.upload_time_limit) == (14400, 600)

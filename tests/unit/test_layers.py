@@ -17,12 +17,12 @@ ORDER = {
     "logs": "",
     "request": "",
     "counters": "",
-    "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry "
-    "config dataset_file datasets job_datasets",
+    "config": "tls limits engines server_settings zuul_server resources monitoring publish_logs plugin_options "
+    "job_entry config dataset_limits dataset_file datasets job_datasets",
     "job_dir": "",
     "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems artifacts excess judge "
-    "merged decide",
-    "report": "formatting summary own_files render",
+    "merged comparison decide",
+    "report": "formatting summary own_files result_json render",
     "history": "text_log log_line log_steps log_walks text_walks",
     "sandbox": "",
     "runner": "",

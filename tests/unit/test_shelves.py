@@ -14,12 +14,13 @@ ROLES = ROOT / "roles"
 TYPES = ROOT / "tests" / "types" / "ansible" / "module_utils"
 PREFIX = "ansible.module_utils."
 ORDER = {
-    "th_core": "mark text processes artifacts names strict_yaml checks step profile_values remove control",
+    "th_core": "mark text processes artifacts claim names strict_yaml checks step profile_values remove control",
     "th_sandbox": "usage limits seccomp cgroup_tree descendants unnamed_files capped_log cgroups disk box watch "
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
-    "th_server": "counters accounts prepared definers connection mariadb external_server plain_table private_server",
+    "th_server": "counters family accounts family_mariadb family_mysql families prepared definers connection mariadb "
+    "engine external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
     "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
     "sqlalchemy_migrate django_scripts django_trees django command tools profile",
@@ -28,15 +29,17 @@ ORDER = {
     "without_change build_box install build find build_step",
     "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
-    "th_dump": "sql_lexer source seed_errors facts completeness definers arrived load",
-    "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights version_table "
-    "charset snapshot restore record private_dataset external_dataset restore_step",
+    "th_dump": "sql_lexer source origin seed_errors facts completeness definers arrived load",
+    "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights "
+    "version_table charset empty_data snapshot restore choose_engine record private_dataset external_dataset "
+    "restore_step",
     "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows meter ledger",
     "th_walk": "last_output script_folders follow stages stage_boxes logs controls encryption relay walkers commands "
     "channel forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "
     "diagnosis journal tool_query walk",
     "th_publish": "place copy",
     "th_script": "script",
+    "th_engines": "entry sources packages unpack build tried",
 }
 """The shelves, each with the order inside of it."""
 MOST_LINES = 300

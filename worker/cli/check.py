@@ -215,6 +215,7 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         return Check(False, "dataset", text, "start it, or correct host, port or socket")
     seeds = [str(part.seed) for part in dataset.parts if part.seed]
     place = [f"on {dataset.server.place}{' (preloaded)' if dataset.preloaded else ''}"] if dataset.server else []
+    place += [f"on {engine}" for engine in dataset.engines]
     return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {', '.join(seeds + place)}")
 
 

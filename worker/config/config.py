@@ -39,9 +39,9 @@ _LONGEST = 7 * 24 * 3600
 
 KEYS = (
     "zuul_server", "debug_log", "jobs_working_dir", "git_working_dir", "pip_download_cache", "snapshots_dir",
-    "environments_dir", "projects_dir", "ansible_dir", "plugins", "jobs", "publish_logs", "conf_d", "job_time_limit",
-    "upload_time_limit", "keep_job_dirs", "sandbox", "slots", "sensors", "status_socket", "log_format", "log_max_bytes",
-    "metrics",
+    "environments_dir", "engines_dir", "projects_dir", "ansible_dir", "plugins", "jobs", "publish_logs", "conf_d",
+    "job_time_limit", "upload_time_limit", "keep_job_dirs", "sandbox", "slots", "sensors", "status_socket",
+    "log_format", "log_max_bytes", "metrics",
 )  # fmt: skip
 """The top-level keys of a configuration."""
 
@@ -58,6 +58,7 @@ class Config:
     pip_download_cache: Path
     snapshots_dir: Path
     environments_dir: Path
+    engines_dir: Path
     projects_dir: Path
     ansible_dir: Path
     jobs: tuple[JobEntry, ...]
@@ -199,6 +200,7 @@ class _Reader:
             pip_download_cache=self._path(self.top, "pip_download_cache", jobs_dir.parent / "pip"),
             snapshots_dir=self._path(self.top, "snapshots_dir", jobs_dir.parent / "snapshots"),
             environments_dir=self._path(self.top, "environments_dir", jobs_dir.parent / "environments"),
+            engines_dir=self._path(self.top, "engines_dir", jobs_dir.parent / "engines"),
             projects_dir=self._path(self.top, "projects_dir", self.ansible_dir / "inventory" / "projects"),
             ansible_dir=self.ansible_dir,
             jobs=(
@@ -241,6 +243,7 @@ class _Reader:
         jobs_dir = os.path.realpath(config.jobs_working_dir)
         folders = {key: folder for key, (folder, _) in config.writable_dirs().items()}
         folders |= {"ansible_dir": config.ansible_dir, "projects_dir": config.projects_dir}
+        folders["engines_dir"] = config.engines_dir
         folders |= {f"datasets_dir of {job.name}": job.datasets_dir for job in config.jobs if job.datasets_dir}
         for key, folder in folders.items():
             if key != "jobs_working_dir" and Path(os.path.realpath(folder)).is_relative_to(jobs_dir):

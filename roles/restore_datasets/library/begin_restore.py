@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: begin_restore
 short_description: Read a dataset's file, and remove what an earlier restore of it has left
 description:
-  - Later steps restore the dataset into a private MariaDB server of the job, or on the external server that it names.
+  - Later steps restore the dataset into a private server of the job, or on the external server that it names.
   - A dataset that a step cannot restore is a finding, not a failure of the task. It is recorded in
     C(artifacts/errors.jsonl) and returned as RV(ready=false), so that the job's other datasets are still tested.
 options:
@@ -42,8 +42,25 @@ options:
     description: The sandbox of a private server, and its limits; C(th_sandbox) of the role C(project).
     type: dict
     required: true
+  engine:
+    description: The name of the engine to restore the dataset on; when empty, its file or its dump decides.
+    type: str
+    default: ""
+  engines:
+    description: The engines of this machine, as in C(inventory/group_vars/all/engines.yaml).
+    type: dict
+    default: {}
+  engines_dir:
+    description: The folder of the engines' trees.
+    type: path
+    default: ""
   server_options:
-    description: Options of mariadbd.
+    description: Options of a private server of MariaDB.
+    type: list
+    elements: str
+    default: []
+  mysql_options:
+    description: Options of a private server of MySQL or Percona.
     type: list
     elements: str
     default: []
@@ -105,7 +122,11 @@ def main() -> None:
             "snapshots_dir": {"type": "path", "required": True},
             "lock_program": {"type": "path", "required": True},
             "sandbox": {"type": "dict", "required": True},
+            "engine": {"type": "str", "default": ""},
+            "engines": {"type": "dict", "default": {}},
+            "engines_dir": {"type": "path", "default": ""},
             "server_options": {"type": "list", "elements": "str", "default": []},
+            "mysql_options": {"type": "list", "elements": "str", "default": []},
             "import_time_limit": {"type": "int", "default": 7200},
             "start_time_limit": {"type": "int", "default": 120},
         }

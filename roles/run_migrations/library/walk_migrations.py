@@ -193,7 +193,7 @@ def main() -> None:
         module.fail_json(msg=detail, code=problem.code)
     results, size = job_dir / "results", limits.log_bytes
     with contextlib.suppress(OSError):  # these are for people; what the verdict needs has been written
-        logs.excerpt(server.error_log, results / f"{name}-mariadbd.log", size)
+        logs.excerpt(server.error_log, results / f"{name}-server.log", size)
         logs.excerpt(logs.slow_log(server), results / f"{name}-slow.log", size, needle="# Query_time:")
     outcome = {"code": error.code if error else "", "detail": error.detail if error else ""}
     module.exit_json(changed=True, **outcome, control=bool(error and needing_control(job_dir / "artifacts", [name])))

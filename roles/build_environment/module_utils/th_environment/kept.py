@@ -12,26 +12,24 @@ found. Finding and claiming are one step under a lock on the folder of all envir
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_core.artifacts import read_json, write_json
-from ansible.module_utils.th_core.processes import parent, start_time
+from ansible.module_utils.th_core.artifacts import write_json
+from ansible.module_utils.th_core.claim import claim, is_claimed, locked, release
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 
 FRESH = 24 * 3600
 """Seconds after its last use for which an environment is never removed: a job may still be in it."""
-COMPLETE, CLAIM = "complete.json", "claim.json"
+COMPLETE = "complete.json"
 LOOK_SECONDS = 0.2
 """Seconds between two looks whether another run's build has ended."""
-ANCESTORS = 30
 
 
 def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
@@ -41,16 +39,14 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
-        with _locked(root):
+        with locked(root):
             folders = sorted(root.glob(f"{key}.*"))
             for folder in filter(_is_complete, folders):
                 os.utime(folder / COMPLETE)
                 return folder, True
             if not any(map(_is_claimed, folders)):
                 folder = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
-                pid = _run()
-                claim = {"pid": pid, "started": start_time(pid), "until": time.time() + time_limit}
-                write_json(folder / CLAIM, claim)
+                claim(folder, time_limit)
                 return folder, False
         time.sleep(LOOK_SECONDS)
 
@@ -58,12 +54,12 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
 def keep(folder: Path, about: Mapping[str, Any]) -> None:
     """Make a finished environment available to others."""
     write_json(folder / COMPLETE, dict(about))
-    (folder / CLAIM).unlink(missing_ok=True)
+    release(folder)
 
 
 def abandon(folder: Path) -> None:
     """Remove an environment whose build has failed."""
-    (folder / CLAIM).unlink(missing_ok=True)  # waiting jobs continue at once
+    release(folder)  # waiting jobs continue at once
     with suppress(StepError):
         remove(folder)
 
@@ -75,7 +71,7 @@ def prune(root: Path, keep: int) -> None:
     def used(path: Path) -> float:
         return (path / COMPLETE).stat().st_mtime
 
-    with _locked(root):
+    with locked(root):
         folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
         left_over = [path for path in folders if path.name.startswith(".removed-")]
         others = [path for path in folders if path not in left_over]
@@ -97,45 +93,4 @@ def _is_complete(folder: Path) -> bool:
 
 def _is_claimed(folder: Path) -> bool:
     """Whether a live run is building in this folder."""
-    if (folder / COMPLETE).is_file():
-        return False
-    try:
-        claim = read_json(folder / CLAIM)
-    except ValueError:
-        return False
-    if not claim or time.time() > claim["until"]:
-        return False
-    started = start_time(claim["pid"])
-    return started != "" and started == claim["started"]
-
-
-def _run() -> int:
-    """The process that lives as long as the run: Ansible's main process, which has forked the one of this task; without
-    Ansible, this process."""
-    found, pid = 0, os.getpid()
-    for _ in range(ANCESTORS):
-        pid = parent(pid)
-        words = _command(pid) if pid > 1 else b""
-        is_ansible = b"ansible" in words and b"playbook" in words
-        if is_ansible:
-            found = pid
-        if not words or (found and not is_ansible):
-            break
-    return found or os.getpid()
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return not (folder / COMPLETE).is_file() and is_claimed(folder)

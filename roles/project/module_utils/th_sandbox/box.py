@@ -29,11 +29,11 @@ SHELL_SIGNAL = 128
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """On a merged-/usr system these are symbolic links into /usr, which is always in the box."""
 
+LIBRARY_FILES = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
+"""Where the programs and libraries of the machine's own /usr are."""
+
 SYSTEM_FILES = (
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
+    *LIBRARY_FILES,
     "/etc/localtime",
     "/etc/mime.types",
     "/etc/protocols",
@@ -107,7 +107,8 @@ class Box:
     do not exist are left out. The only network is the box's own loopback. `shared` folders are writable, too, but not
     the job's own: only what is written to them from now on counts towards the disk limit.
     A command that `outlives` its parent process is the first process inside, with the id that `BoxedCommand.process`
-    returns: nothing is left when it ends, and it ends with bubblewrap.
+    returns: nothing is left when it ends, and it ends with bubblewrap. `usr` is a folder that is shown as ``/usr``
+    instead of the machine's, with libraries and tools (coreutils, util-linux) of its own.
     """
 
     settings: Settings
@@ -116,6 +117,7 @@ class Box:
     in_memory: Sequence[Path] = ()
     shared: Sequence[Path] = ()
     outlives: bool = False
+    usr: Path | None = None
 
     @property
     def memory_folders(self) -> list[Path]:
@@ -150,9 +152,11 @@ class Box:
         return [*words, "--hostname", PLAIN_NAME, "--uid", str(USER), "--gid", str(USER)]
 
     def _system(self, boxed: BoxedCommand) -> list[str]:
-        words = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+        words = ["--ro-bind", str(self.usr or "/usr"), "/usr", "--proc", "/proc", "--dev", "/dev"]
         for folder in SYSTEM_FOLDERS:
-            if os.path.islink(folder):
+            if self.usr:
+                words += ["--symlink", f"usr{folder}", folder] if (self.usr / folder[1:]).is_dir() else []
+            elif os.path.islink(folder):
                 words += ["--symlink", os.readlink(folder), folder]
             else:
                 words += ["--ro-bind-try", folder, folder]
@@ -160,7 +164,8 @@ class Box:
             if os.path.isfile(path):
                 words += ["--ro-bind", "/dev/null", path]
         for path in SYSTEM_FILES:
-            words += ["--ro-bind-try", path, path]
+            if not (self.usr and path in LIBRARY_FILES):
+                words += ["--ro-bind-try", path, path]
         for path, content in _MADE_FILES.items():
             words += ["--ro-bind-data", boxed.file(content.encode()), path]
         for path in ("/tmp", "/dev/shm"):  # noqa: S108 - the box's own

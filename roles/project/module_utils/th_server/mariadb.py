@@ -55,8 +55,10 @@ class Server:
 
     A server that is not `private` is external and shared with others; it is reached at `host` and `port` unless it has
     a `socket`. Then `pid` is the process that holds the job's locks on it, `preloaded` says that the databases stay
-    when the job has ended, and `prepared` are the transactions that others had prepared before the job. `ssl_ca` is the
-    file of the CA that must have issued its certificate; with "" none is verified.
+    when the job has ended, and `prepared` are the transactions that others had prepared before the job. Its certificate
+    must be of the CA in the file `ssl_ca`; "" verifies none.
+
+    `engine` is the name of a private server's engine (engines.yaml), `family` that of its family (`families`).
     """
 
     folder: str
@@ -70,6 +72,8 @@ class Server:
     preloaded: bool = False
     prepared: Sequence[str] = ()
     ssl_ca: str = ""
+    engine: str = ""
+    family: str = "mariadb"
 
     @property
     def database(self) -> str:
@@ -95,7 +99,7 @@ class Server:
     @property
     def error_log(self) -> Path:
         """The server's error log; for an external one, the stderr of the process that holds the locks."""
-        return Path(self.folder) / "mariadbd.log"
+        return Path(self.folder) / "server.log"
 
     @property
     def admin_file(self) -> Path:

@@ -26,6 +26,8 @@ from ansible.module_utils.th_sandbox.cgroups import join_for_life
 from ansible.module_utils.th_sandbox.limits import ENDED_NEXT, BoxLimits, DatabaseLimits, end_early
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import accounts, administrator
+from ansible.module_utils.th_server.engine import Engine
+from ansible.module_utils.th_server.family import Accounts
 from ansible.module_utils.th_server.mariadb import Server, ServerError
 
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes with the NUL (unix(7)); a few are left for temporary names
@@ -35,7 +37,6 @@ SPARE_CONNECTIONS = 20
 _PASSED = ("PATH", "TH_JOB_DIR", "TZ")
 """Variables of the environment: TH_JOB_DIR, by which the worker finds a job's processes, and TZ, for the log."""
 
-_OF_THE_DATA = ("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names")
 _MEMORY_FOLDERS = BoxLimits(tmp=64 << 20)
 _LOOK = 0.005
 
@@ -45,33 +46,15 @@ def binary_log(folder: Path) -> str:
     return str(folder / "run" / "binlog")
 
 
-def version() -> str:
-    """The version that the installed server prints, for example ``mariadbd  Ver 10.11.19-MariaDB-…``."""
-    program = mariadb.tool("mariadbd")
-    result = subprocess.run([program, "--no-defaults", "--version"], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise ServerError(f"mariadbd --version failed: {result.stderr.strip()}")
-    return " ".join(result.stdout.split()[1:])
-
-
-def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Settings) -> None:
+def create_data(folder: Path, engine: Engine, options: Iterable[str], time_limit: float, sandbox: Settings) -> None:
     """Create an empty data directory in `folder`/data. Raises ServerError, StepError ``sandbox_unavailable``."""
     data, tmp = folder / "data", folder / "tmp"
-    for path in (data, tmp):
+    for path in (data, tmp):  # a server removes the temporary tables of others from its folder: it must not be shared
         path.mkdir(mode=0o700, exist_ok=True)
-    argv = [
-        mariadb.tool("mariadb-install-db"),
-        "--no-defaults",
-        f"--datadir={data}",
-        # a server removes the temporary tables of others from its folder, so it must not be shared
-        f"--tmpdir={tmp}",
-        "--auth-root-authentication-method=normal",
-        "--skip-test-db",
-        "--skip-name-resolve",
-        *(option for option in options if option.startswith(_OF_THE_DATA)),
-        *_run_as(sandbox),
-    ]
-    boxed = Box(_settings(sandbox), _programs(argv[0]), [data, tmp]).around(_limited(argv, sandbox), folder)
+    command = engine.family.create(engine.program, engine.find, data, tmp)
+    argv = [*command, *data_options(engine, options), *_run_as(sandbox)]
+    boxed = engine.box(_settings(sandbox), writable=[data, tmp]).around(_limited(argv, sandbox), folder)
+    program = Path(command[0]).name
     try:
         result = subprocess.run(
             boxed.argv,
@@ -89,15 +72,21 @@ def install(folder: Path, options: Iterable[str], time_limit: float, sandbox: Se
         if not boxed.made():
             raise StepError("sandbox_unavailable", f"The server's box cannot be made: {output}.")
     except subprocess.TimeoutExpired as error:
-        raise ServerError(f"mariadb-install-db did not end in {time_limit} s") from error
+        raise ServerError(f"{program} did not end in {time_limit} s") from error
     finally:
         boxed.close()
     if result.returncode != 0:
-        raise ServerError(f"mariadb-install-db failed: {output}")
+        raise ServerError(f"{program} failed: {output}")
+
+
+def data_options(engine: Engine, options: Iterable[str]) -> list[str]:
+    """Those of a server's options that its data directory has to be created with."""
+    return [option for option in options if option.startswith(engine.family.data_options)]
 
 
 def start(
     folder: Path,
+    engine: Engine,
     *,
     databases: Mapping[str, str],
     user: str,
@@ -113,9 +102,11 @@ def start(
     Missing `databases` are created. The administrator gets a new name and password; all other accounts except the job's
     user are removed, ``root`` included. `definers` are accounts (``user@host``) that cannot log in, for the views,
     triggers and routines that run in their name. `settings` are statements that set server variables, and `options`
-    further options of mariadbd. Raises ServerError with the end of the error log, StepError ``sandbox_unavailable``.
+    further options of the server, which take precedence over the engine's.
+
+    Raises ServerError with the end of the error log, StepError ``sandbox_unavailable``.
     """
-    server = Server(str(folder), "", dict(databases), user)
+    server = Server(str(folder), "", dict(databases), user, engine=engine.name, family=engine.family.name)
     for path in (folder / "tmp", server.run_dir):
         path.mkdir(mode=0o700, exist_ok=True)
     server = replace(server, socket=_socket_path(server))
@@ -125,32 +116,32 @@ def start(
     mariadb.write_option_file(server.job_file, server, user=user, password=password)
     init_file = folder / "init.sql"
     most = sandbox.database.connections
-    write_text(init_file, accounts(databases.values(), user, password, admin, most, definers, settings), 0o600)
+    wanted = Accounts(tuple(databases.values()), user, password, admin, most, tuple(definers))
+    write_text(init_file, accounts(engine.family, wanted, settings), 0o600)
     argv = [
-        mariadb.tool("mariadbd"),
+        engine.program,
         "--no-defaults",
         f"--datadir={server.datadir}",
         f"--socket={server.socket}",
-        f"--pid-file={server.run_dir / 'mariadbd.pid'}",
+        f"--pid-file={server.run_dir / 'server.pid'}",
         f"--log-error={server.error_log}",
         f"--tmpdir={folder / 'tmp'}",
         f"--secure-file-priv={folder / 'tmp'}",
         f"--init-file={init_file}",
         "--skip-networking",
         "--local-infile=OFF",
-        "--skip-symbolic-links",
         "--event-scheduler=OFF",
         "--skip-log-bin",
-        # INSERT DELAYED would write rows in a thread of the server after the migration has ended
-        "--max-delayed-threads=0",
+        *engine.family.options,
         *([f"--max-connections={most + SPARE_CONNECTIONS}"] if most else []),
+        *engine.options,
         *options,
         *_run_as(sandbox),
     ]
-    box = Box(
+    box = engine.box(
         _settings(sandbox),
-        [*_programs(argv[0]), init_file],
-        [server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
+        read_only=[init_file],
+        writable=[server.datadir, folder / "tmp", Path(server.socket).parent, server.run_dir, server.error_log],
         outlives=True,
     )
     limits = BoxLimits(memory=sandbox.database.memory, processes=sandbox.database.processes)
@@ -232,12 +223,6 @@ def _settings(sandbox: Settings) -> Settings:
     return replace(sandbox, limits=_MEMORY_FOLDERS, read_only=())
 
 
-def _programs(path: str) -> list[Path]:
-    """The folder in which the server is installed, unless that is /usr."""
-    prefix = Path(os.path.realpath(path)).parent.parent
-    return [] if prefix == Path("/usr") else [prefix]
-
-
 def _environment() -> dict[str, str]:
     environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
     return {**environment, "LC_ALL": "C.UTF-8"}
@@ -249,7 +234,7 @@ def _run_as(sandbox: Settings) -> list[str]:
 
 
 def _socket_path(server: Server) -> str:
-    natural = server.run_dir / "mariadbd.sock"
+    natural = server.run_dir / "server.sock"
     if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT:
         return str(natural)
-    return str(short_folder() / "mariadbd.sock")
+    return str(short_folder() / "server.sock")

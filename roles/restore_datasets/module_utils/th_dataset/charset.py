@@ -76,7 +76,7 @@ def _said(part: Part) -> bool:
     return bool(part.character_set or part.collation)
 
 
-def head(dump: Path, database: str = "") -> bytes:
+def head(dump: Path, database: str = "", limit: int = HEAD) -> bytes:
     """The first bytes of a dump's text, without errors: a broken dump is reported when it is examined."""
     text = b""
     with contextlib.suppress(DumpError, OSError):
@@ -88,9 +88,9 @@ def head(dump: Path, database: str = "") -> bytes:
         with contextlib.closing(source.pieces()) as pieces:
             for _, piece in pieces:
                 text += piece
-                if len(text) >= HEAD:
+                if len(text) >= limit:
                     break
-    text = text[:HEAD]
+    text = text[:limit]
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return text.decode("utf-16", "replace").encode("utf-8", "replace")
     return text.removeprefix(codecs.BOM_UTF8)
@@ -148,8 +148,8 @@ def make_database(connection: Any, database: str, charset: Charset, part: Part) 
             f"{part.dump or part.database}: {charset.source} has{charset.clause}, which the server, {kind} {version},"
             f" does not know ({error.args[1]}): set {key} in the dataset's file to a collation that it knows, such as"
             " utf8mb4_unicode_ci, and replace the other in the dump"
-            " (sed s/utf8mb4_0900_ai_ci/utf8mb4_unicode_ci/g); or use a server that knows it: MariaDB 11.4.5 and later"
-            " know those of MySQL 8",
+            " (sed s/utf8mb4_0900_ai_ci/utf8mb4_unicode_ci/g); or restore it on an engine that knows it (key engine):"
+            " MariaDB 11.4.5 and later know those of MySQL 8",
         ) from error
     return _collation(connection, database)
 

@@ -41,6 +41,8 @@ class Part:
 class Dataset:
     """A dataset. `server` is the external one's address and account, {} for a private server.
 
+    `engine` is the name of the engine that it is to be restored on, "" where the dump decides.
+
     `settings` are the server settings that it names. `for_verdict` is what the verdict needs: limits, waivers and
     remarks, unchanged.
     """
@@ -50,6 +52,7 @@ class Dataset:
     user: str
     password: str
     server: Mapping[str, Any]
+    engine: str
     preloaded: bool
     reset: tuple[str, ...]
     settings: Given
@@ -71,6 +74,7 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
             user="" if server else str(document["db_user"]),
             password="" if server else str(document["db_pass"]),
             server=server,
+            engine=str(document.get("engine", "")),
             preloaded=bool(document.get("preloaded", False)),
             reset=tuple(str(word) for word in document.get("reset", ())),
             settings=settings,

@@ -56,12 +56,14 @@ def start_server(restore: Restore) -> dict[str, Any]:
     if not (folder / "data").is_dir():
         raise StepError("playbook_failed", f"there is no {folder / 'data'}: the step clone_snapshot has to come first.")
     begun = time.monotonic()
+    engine = restore.find_engine()
     applied = server_settings.apply(
-        restore.settings, given.server_options, private_server.binary_log(folder), importing=False
+        restore.settings, restore.options_of(engine), private_server.binary_log(folder), importing=False
     )
     try:
         server = private_server.start(
             folder,
+            engine,
             databases={part.name: part.database for part in dataset.parts},
             user=dataset.user,
             password=dataset.password,
@@ -93,10 +95,9 @@ def _look_into(restore: Restore, server: mariadb.Server) -> None:
 def _imported(restore: Restore) -> Iterator[Snapshot]:
     """The dataset's snapshot, made if there is none. It is locked against removal within the context."""
     given = restore.given
-    seed = Seed(given.name, restore.dataset().parts, restore.settings)
-    with snapshot(
-        Path(given.snapshots_dir), seed, given.server_options, given.import_time_limit, restore.sandbox
-    ) as image:
+    engine = restore.find_engine()
+    seed = Seed(given.name, restore.dataset().parts, restore.settings, engine, restore.options_of(engine))
+    with snapshot(Path(given.snapshots_dir), seed, given.import_time_limit, restore.sandbox) as image:
         restore.snapshot, restore.definers = str(image.folder), image.definers
         restore.seconds["import"] = image.seconds
         restore.facts |= {

@@ -22,6 +22,7 @@ def record(restore: Restore, dataset: Dataset, server: mariadb.Server) -> dict[s
     facts = {
         "name": given.name,
         "file": given.config,
+        **({"engine": server.engine} if server.private else {}),
         **({"settings": restore.settings} if server.private else {}),
         **restore.facts,
         "seconds": seconds,

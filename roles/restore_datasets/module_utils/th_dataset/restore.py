@@ -18,8 +18,10 @@ from ansible.module_utils.th_core.artifacts import as_text, read_json, write_tex
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dataset.dataset import Dataset, read_dataset
 from ansible.module_utils.th_sandbox.box import Settings
-from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server import engine, mariadb
+from ansible.module_utils.th_server.engine import Engine
 from ansible.module_utils.th_server.external_server import release
+from ansible.module_utils.th_server.family_mysql import MYSQL
 
 FILE = "restore.json"
 OF_A_WALK = ("environment", "files")
@@ -40,12 +42,17 @@ class RestoreOptions:
     server_options: Sequence[str]
     import_time_limit: int
     start_time_limit: int
+    engine: str = ""
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    engines_dir: str = ""
+    mysql_options: Sequence[str] = ()
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> RestoreOptions:
         """The options that are passed to later steps."""
         databases = [{key: value for key, value in one.items() if key not in OF_A_WALK} for one in options["databases"]]
-        return cls(**{one.name: options[one.name] for one in fields(cls)} | {"databases": databases})
+        given = {one.name: options[one.name] for one in fields(cls) if one.name in options}
+        return cls(**given | {"databases": databases})
 
     @property
     def names(self) -> list[str]:
@@ -58,15 +65,16 @@ class Restore:
     """One dataset that is being restored.
 
     `external` says whether it is on an external server. `digest` is that of the dataset's file when the restore began.
-    `settings` are the dataset's settings of a private server, `snapshot` is the folder of the snapshot to clone, and
-    `definers` are the accounts that its views, triggers and routines run as. `made` says for each part what the job's
-    own database on an external server was created with: the fields of a Charset, and its collation. `facts` and
-    `seconds` are what the steps have found so far for the artifact.
+    Of a private server, `engine` is the name of its engine, and `settings` are those of the dataset. `snapshot` is the
+    folder of the snapshot to clone, and `definers` are the accounts that its views, triggers and routines run as.
+    `made` says for each part what the job's own database on an external server was created with: the fields of a
+    Charset, and its collation. `facts` and `seconds` are what the steps have found so far for the artifact.
     """
 
     given: RestoreOptions
     external: bool
     digest: str
+    engine: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     snapshot: str = ""
     definers: Sequence[str] = ()
@@ -94,6 +102,14 @@ class Restore:
         """What a private server runs in."""
         return Settings.of(self.given.sandbox)
 
+    def find_engine(self) -> Engine:
+        """The engine of a private server. Raises EngineError, StepError."""
+        return find_engine(self.given, self.engine)
+
+    def options_of(self, found: Engine) -> Sequence[str]:
+        """The operator's options of a private server on this engine."""
+        return self.given.mysql_options if found.family is MYSQL else self.given.server_options
+
     @property
     def server_code(self) -> str:
         """The code for a failure of the dataset's server."""
@@ -119,6 +135,15 @@ class Restore:
         if digest_of(config) != self.digest:
             raise mariadb.ServerError(f"{config} was changed while the dataset was restored: restore it again")
         return dataset
+
+
+def find_engine(given: RestoreOptions, name: str) -> Engine:
+    """An engine of this machine. Raises EngineError, StepError."""
+    entries = {engine.SYSTEM: {"family": "mariadb"}, **given.engines}
+    if name not in entries:
+        known = ", ".join(sorted(entries))
+        raise engine.EngineError(f"there is no engine {name!r} in engines.yaml, which has {known}")
+    return engine.find(name, entries[name], Path(given.engines_dir))
 
 
 def leave(folder: Path, time_limit: float = 15) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.th_core.artifacts import forget_errors, not_recorded_message, report_error
 from ansible.module_utils.th_core.step import run_step
 from ansible.module_utils.th_dataset import server_settings
+from ansible.module_utils.th_dataset.choose_engine import choose_engine
 from ansible.module_utils.th_dataset.dataset import read_dataset
 from ansible.module_utils.th_dataset.failure import RestoreError, as_restore_errors
 from ansible.module_utils.th_dataset.restore import Restore, RestoreOptions, digest_of, folder_of, leave
@@ -43,7 +44,8 @@ def begin(given: RestoreOptions) -> Restore:
         dataset = read_dataset(config, given.names)
         restore = Restore(given, external=bool(dataset.server), digest=digest_of(config))
         if not restore.external:
-            restore.settings = server_settings.fitting(dataset.settings)
+            engine = choose_engine(given, dataset)
+            restore.engine, restore.settings = engine.name, server_settings.fitting(dataset.settings, engine)
         restore.folder.mkdir(mode=0o700, parents=True)
         restore.save()
     return restore

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from ansible.module_utils.th_dataset.settings import ALIASES, SETTINGS, Given
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import literal
+from ansible.module_utils.th_server.engine import Engine
 
 WHERE = "server_settings in the dataset's file"
 _INSTEAD = "name the nearest one that it knows instead, such as utf8mb4_unicode_ci"
@@ -37,8 +37,8 @@ class Applied:
     values: Mapping[str, str]
 
 
-def fitting(given: Given) -> dict[str, str]:
-    """The settings that the installed server knows. Raises SeedError for one that it does not know.
+def fitting(given: Given, engine: Engine) -> dict[str, str]:
+    """The settings that an engine's server knows. Raises SeedError for one that it does not know, ServerError.
 
     A setting whose value makes no difference may be unknown, and so may flags of the optimizer that a server of
     another kind has printed.
@@ -46,13 +46,13 @@ def fitting(given: Given) -> dict[str, str]:
     values = dict(given.values)
     if not values:
         return {}
-    known = _known()
+    known = _known(engine)
     for name in given.values:
         if SETTINGS[name].option and name not in known and values.pop(name) != SETTINGS[name].absent:
             raise SeedError(
                 "seed_broken",
-                f"server_settings.{name}: the installed server does not know it: take it out, or set it to null where a"
-                " server has printed it",
+                f"server_settings.{name}: {engine.family.server} of the engine {engine.name} does not know it: take it"
+                " out, or set it to null where a server has printed it",
             )
     if "optimizer_switch" in values:
         flags = dict(flag.split("=") for flag in values["optimizer_switch"].split(",") if flag)
@@ -60,7 +60,8 @@ def fitting(given: Given) -> dict[str, str]:
         if (unknown := sorted(flags.keys() - here)) and "optimizer_switch" not in given.printed:
             raise SeedError(
                 "seed_broken",
-                f"server_settings.optimizer_switch: the installed server does not know {unknown[0]}: take it out, or"
+                f"server_settings.optimizer_switch: {engine.family.server} of the engine {engine.name} does not know"
+                f" {unknown[0]}: take it out, or"
                 " give the settings as a server has printed them (server_settings_file): its own flags are left out",
             )
         if not (here & flags.keys()):
@@ -161,18 +162,11 @@ def _same(name: str, wanted: str, found: str) -> bool:
     return _UTF8.sub("utf8mb3", wanted.lower()) == _UTF8.sub("utf8mb3", found.lower())
 
 
-def _known() -> dict[str, str]:
-    """The options of the installed server, and their defaults."""
-    result = subprocess.run(
-        [mariadb.tool("mariadbd"), "--no-defaults", "--verbose", "--help"],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    _, _, table = result.stdout.partition("\nVariables (--variable-name=value)")
+def _known(engine: Engine) -> dict[str, str]:
+    """The options of an engine's server, and their defaults."""
+    _, _, table = engine.run("--verbose", "--help").partition("\nVariables (--variable-name=value)")
     pairs = (line.split(None, 1) for line in table.splitlines())
     known = {pair[0].replace("-", "_"): pair[1].strip() for pair in pairs if len(pair) == 2}
     if not known:
-        raise mariadb.ServerError(f"mariadbd --verbose --help does not list its options: {result.stderr[-500:]}")
+        raise mariadb.ServerError(f"{engine.program} --verbose --help does not list its options")
     return known

@@ -27,6 +27,7 @@ from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_dataset import server_settings, time_zones
 from ansible.module_utils.th_dataset.charset import Charset, follow_tables, make_database, of_part
 from ansible.module_utils.th_dataset.dataset import Part
+from ansible.module_utils.th_dataset.empty_data import copy_empty_data
 from ansible.module_utils.th_dataset.settle import settle
 from ansible.module_utils.th_dump.arrived import arrived
 from ansible.module_utils.th_dump.definers import definers_of, make_definers
@@ -34,18 +35,22 @@ from ansible.module_utils.th_dump.load import DISK_FULL, examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
+from ansible.module_utils.th_server.engine import Engine, version
 
 _IMPORT = "import"
-FORMAT = 4  # part of the key: increase it when snapshots are made in another way
+FORMAT = 5  # part of the key: increase it when snapshots are made in another way
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What a snapshot is made of: a dataset's name, its databases, and the settings of its server."""
+    """What a snapshot is made of: a dataset's name, its databases, the settings of its server, and the engine with the
+    operator's options."""
 
     name: str
     parts: tuple[Part, ...]
     settings: Mapping[str, str]
+    engine: Engine
+    options: Sequence[str]
 
     @property
     def dumps(self) -> list[tuple[Part, Path]]:
@@ -72,16 +77,14 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def snapshot(
-    root: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
-) -> Iterator[Snapshot]:
+def snapshot(root: Path, seed: Seed, time_limit: float, sandbox: Settings) -> Iterator[Snapshot]:
     """The snapshot of a dataset, made if there is none. It is locked against removal within the context.
 
     Raises SeedError for the dump, ServerError for the server, OSError (ENOSPC) for a full disk, StepError if no box can
     be made.
     """
     family = f"{seed.name}-{_digest([[str(dump.resolve()), part.database] for part, dump in seed.dumps])[:8]}"
-    final = root / f"{family}-{_key(seed, options)}"
+    final = root / f"{family}-{_key(seed)}"
     made = False
     with _lock_of(root, family) as lock:
         while True:
@@ -91,7 +94,7 @@ def snapshot(
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _whole(final):
                 _remove_old(root, family)
-                _make(root, final, family, seed, options, time_limit, sandbox)
+                _make(root, final, family, seed, time_limit, sandbox)
                 made = True
         yield _read(final, made)
 
@@ -130,7 +133,7 @@ def clone(source: Snapshot, target: Path) -> str:
     return method
 
 
-def _key(seed: Seed, options: Sequence[str]) -> str:
+def _key(seed: Seed) -> str:
     identity = {
         "format": FORMAT,
         "parts": [
@@ -138,8 +141,8 @@ def _key(seed: Seed, options: Sequence[str]) -> str:
             for part, dump in seed.dumps
         ],
         "expected": [asdict(part.expected) for part, _ in seed.dumps],
-        "server": private_server.version(),
-        "options": sorted(options),
+        "server": [seed.engine.family.name, version(seed.engine)],
+        "options": sorted((*seed.engine.options, *seed.options)),
         "settings": dict(seed.settings),
     }
     return _digest(identity)[:16]
@@ -179,16 +182,14 @@ def _remove_old(root: Path, family: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _make(
-    root: Path, final: Path, family: str, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
-) -> None:
+def _make(root: Path, final: Path, family: str, seed: Seed, time_limit: float, sandbox: Settings) -> None:
     begun = time.monotonic()
     # before a server is started for them
     examined = [(part, dump, examine(dump, part.database, part.expected)) for part, dump in seed.dumps]
     making = Path(tempfile.mkdtemp(prefix=f".{family}.making-", dir=root))
     try:
         charsets = [of_part(part) for part in seed.parts]
-        server = _start(making, seed, options, time_limit, sandbox)
+        server = _start(root, making, seed, time_limit, sandbox)
         rows, definers, notes = 0, set(), list[str]()
         try:
             made = _make_databases(server, seed, charsets)
@@ -218,7 +219,8 @@ def _make(
             "notes": notes,
             "seconds": round(time.monotonic() - begun, 3),
             "dumps": [str(dump) for _, dump in seed.dumps],
-            "server": private_server.version(),
+            "engine": seed.engine.name,
+            "server": version(seed.engine),
         }
         os.sync()
         write_text(making / "snapshot.json", json.dumps(facts, indent=1) + "\n")
@@ -228,17 +230,16 @@ def _make(
         raise
 
 
-def _start(
-    making: Path, seed: Seed, options: Sequence[str], time_limit: float, sandbox: Settings
-) -> mariadb.Server:
+def _start(root: Path, making: Path, seed: Seed, time_limit: float, sandbox: Settings) -> mariadb.Server:
     """Start a new server with the dataset's settings, as far as a dump needs them, and with named time zones."""
-    applied = server_settings.apply(seed.settings, options, "", importing=True)
+    applied = server_settings.apply(seed.settings, seed.options, "", importing=True)
     zone = [one for one in applied.statements if "time_zone" in one]  # can be set only once the zones are loaded
-    private_server.install(making, applied.options, time_limit, sandbox)
+    copy_empty_data(root, making, seed.engine, (*seed.engine.options, *applied.options), time_limit, sandbox)
     try:
         # each start recreates the accounts, so the first clone no longer has these two
         server = private_server.start(
             making,
+            seed.engine,
             databases={},
             user=_IMPORT,
             password="",
@@ -250,7 +251,7 @@ def _start(
     except mariadb.ServerError as error:
         raise server_settings.blamed(error, seed.settings) or error from error
     try:
-        time_zones.load(server, time_limit)
+        time_zones.load(server, seed.engine, time_limit)
         with mariadb.connect(server, server.admin_file) as connection:
             for statement in zone:
                 try:

@@ -8,19 +8,24 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ansible.module_utils.th_sandbox.box import BoxedCommand, Settings
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.engine import Engine, EngineError
 from ansible.module_utils.th_server.mariadb import Server, ServerError
 
 ZONES = Path("/usr/share/zoneinfo")
-TOOLS = ("mariadb-tzinfo-to-sql", "mysql_tzinfo_to_sql")
+_SANDBOX = Settings(cgroups=False)
 
 
-def load(server: Server, time_limit: float, zones: Path = ZONES) -> None:
+def load(server: Server, engine: Engine, time_limit: float, zones: Path = ZONES) -> None:
     """Fill the time zone tables of a private server. Raises ServerError."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as text:
         for entry in _entries(zones):
-            (Path(folder) / entry.name).symlink_to(entry)
-        _run([_tool(), folder], time_limit, stdout=text)
+            if engine.tree:  # its box does not show the machine's
+                _copy(entry, Path(folder) / entry.name)
+            else:
+                (Path(folder) / entry.name).symlink_to(entry)
+        _run(_printing(engine, Path(folder)), time_limit, stdout=text)
         text.seek(0)
         argv = [
             mariadb.tool("mariadb"),
@@ -29,7 +34,7 @@ def load(server: Server, time_limit: float, zones: Path = ZONES) -> None:
             "--init-command=SET SESSION sql_mode = ''",
             "mysql",
         ]
-        _run(argv, time_limit, stdin=text, stdout=subprocess.DEVNULL)
+        _run(BoxedCommand(argv, "/", boxed=False), time_limit, stdin=text, stdout=subprocess.DEVNULL)
 
 
 def _entries(zones: Path) -> list[Path]:
@@ -40,16 +45,37 @@ def _entries(zones: Path) -> list[Path]:
     return [entry for entry in sorted(zones.iterdir()) if entry.name[0].isupper()]
 
 
-def _tool() -> str:
-    name = next((name for name in TOOLS if shutil.which(name)), TOOLS[0])
-    return mariadb.tool(name)
+def _copy(entry: Path, target: Path) -> None:
+    if entry.is_dir():
+        shutil.copytree(entry, target)
+    else:
+        shutil.copyfile(entry, target)
 
 
-def _run(argv: list[str], time_limit: float, **streams: object) -> None:
+def _printing(engine: Engine, folder: Path) -> BoxedCommand:
+    """The command that prints the statements. Raises EngineError."""
+    names = engine.family.time_zones
+    for name in names[:-1]:
+        try:
+            argv = [engine.find(name), str(folder)]
+            break
+        except EngineError:
+            continue
+    else:
+        argv = [engine.find(names[-1]), str(folder)]
+    settings = _SANDBOX if engine.tree else Settings(kind="none")
+    return engine.box(settings, read_only=[folder]).around(argv, "/")
+
+
+def _run(boxed: BoxedCommand, time_limit: float, **streams: object) -> None:
     try:
-        done = subprocess.run(argv, stderr=subprocess.PIPE, timeout=time_limit, check=False, **streams)  # type: ignore[call-overload]
+        done = subprocess.run(  # type: ignore[call-overload]
+            boxed.argv, stderr=subprocess.PIPE, timeout=time_limit, check=False, pass_fds=boxed.handles, **streams
+        )
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"the time zones were not loaded in {time_limit:g} s") from error
+    finally:
+        boxed.close()
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip()[-500:]
         raise ServerError(f"the time zones cannot be loaded: {said}")

@@ -10,6 +10,7 @@ import pymysql
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import locked
 from ansible.module_utils.th_server.definers import objects
+from ansible.module_utils.th_server.families import FAMILIES
 
 
 def make_definers(server: mariadb.Server, databases: Iterable[str], definers: Iterable[str], user: str) -> None:
@@ -23,7 +24,7 @@ def make_definers(server: mariadb.Server, databases: Iterable[str], definers: It
         for definer in sorted(definers):
             # a name that no account can have fails in the statement that uses it, with its line number
             with contextlib.suppress(pymysql.err.MySQLError):
-                for statement in locked(definer, databases, user):
+                for statement in locked(FAMILIES[server.family], definer, databases, user):
                     mariadb.query(connection, statement)
 
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MariaDB as a private server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ansible.module_utils.th_server.accounts import identifier, literal, parted, scope
+from ansible.module_utils.th_server.family import Accounts, Family
+
+_SYSTEM = "mariadb.sys"
+"""The locked account that is the definer of the server's own view of all accounts: it may read and delete them."""
+
+_RIGHTS = ("db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
+"""The tables with the rights of other accounts."""
+
+_ELSEWHERE = ("servers", "func")
+"""The tables of what connects the server to the outside, which a dump may contain."""
+
+
+def _create(_server: str, find: Callable[[str], str], data: Path, tmp: Path) -> list[str]:
+    return [
+        find("mariadb-install-db"),
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--tmpdir={tmp}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    ]
+
+
+def _locked(definer: str, databases: Iterable[str]) -> list[str]:
+    account = "@".join(map(literal, parted(definer)))
+    rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
+    return [f"CREATE OR REPLACE USER {account} ACCOUNT LOCK", *rights]
+
+
+def _statements(wanted: Accounts) -> list[str]:
+    """They contain no password, only its hash: the server's process can read the file, and may log it."""
+    account, kept = f"{literal(wanted.user)}@localhost", literal(_SYSTEM)
+    administrator = f"{literal(wanted.admin[0])}@localhost"
+    limit = f" WITH MAX_USER_CONNECTIONS {wanted.connections}" if wanted.connections else ""
+    return [
+        f"DELETE FROM mysql.global_priv WHERE User <> {kept} OR Host <> 'localhost'",  # noqa: S608
+        *(f"DELETE FROM mysql.{table} WHERE User <> {kept}" for table in _RIGHTS),  # noqa: S608
+        *(f"DELETE FROM mysql.{table}" for table in _ELSEWHERE),  # noqa: S608
+        "FLUSH PRIVILEGES",
+        f"CREATE USER {administrator} IDENTIFIED BY PASSWORD {literal(_password_hash(wanted.admin[1]))}",
+        f"GRANT ALL ON *.* TO {administrator} WITH GRANT OPTION",
+        f"CREATE USER {account} IDENTIFIED BY PASSWORD {literal(_password_hash(wanted.password))}{limit}",
+        *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}" for database in wanted.databases),
+        *(f"GRANT ALL ON {scope(database)} TO {account}" for database in wanted.databases),
+    ]
+
+
+def _password_hash(password: str) -> str:
+    """The hash of a password that a server stores (``mysql_native_password``); "" for none."""
+    if not password:
+        return ""
+    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+
+
+MARIADB = Family(
+    name="mariadb",
+    server="mariadbd",
+    data_options=("--innodb-log-file-size", "--innodb-page-size", "--lower-case-table-names"),
+    create=_create,
+    options=(
+        "--skip-symbolic-links",
+        # INSERT DELAYED would write rows in a thread of the server after the migration has ended
+        "--max-delayed-threads=0",
+    ),
+    statements=_statements,
+    locked=_locked,
+    time_zones=("mariadb-tzinfo-to-sql", "mysql_tzinfo_to_sql"),
+)

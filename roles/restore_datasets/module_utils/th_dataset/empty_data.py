@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Empty data directories, each created once for an engine and copied for every dataset that is imported."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import private_server
+from ansible.module_utils.th_server.engine import Engine, version
+
+_FORMAT = 1  # part of the key: increase it when they are created in another way
+
+
+def copy_empty_data(
+    root: Path, folder: Path, engine: Engine, options: Sequence[str], time_limit: float, sandbox: Settings
+) -> None:
+    """Give `folder` an empty data directory of an engine: a copy of the one in `root`/empty, which is created if
+    there is none.
+
+    `options` are those of the server. Raises ServerError, StepError ``sandbox_unavailable``, OSError (ENOSPC).
+    """
+    shelf = root / "empty"
+    shelf.mkdir(mode=0o700, exist_ok=True)
+    server, wanted = _digest([_FORMAT, version(engine)]), private_server.data_options(engine, options)
+    kept = shelf / f"{engine.name}@{server}-{_digest(sorted(wanted))}"
+    with open(shelf / f".{engine.name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.is_dir():
+            for old in (*shelf.glob(f"{engine.name}@*"), *shelf.glob(f".{engine.name}@*")):
+                if not old.name.startswith(f"{engine.name}@{server}-"):  # of an older server, or half made
+                    shutil.rmtree(old, ignore_errors=True)
+            _create(kept, engine, options, time_limit, sandbox)
+        copied = subprocess.run(
+            ["cp", "-a", "--reflink=auto", "--", str(kept / "data"), str(folder / "data")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if copied.returncode != 0:
+        number = errno.ENOSPC if "No space left" in copied.stderr else errno.EIO
+        raise OSError(number, copied.stderr.strip()[-500:], str(folder))
+
+
+def _digest(identity: object) -> str:
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+
+
+def _create(final: Path, engine: Engine, options: Sequence[str], time_limit: float, sandbox: Settings) -> None:
+    making = Path(tempfile.mkdtemp(prefix=f".{engine.name}@", dir=final.parent))
+    try:
+        private_server.create_data(making, engine, options, time_limit, sandbox)
+        shutil.rmtree(making / "tmp", ignore_errors=True)
+        (making / "data" / "auto.cnf").unlink(missing_ok=True)  # the identity of one MySQL server
+        making.rename(final)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
