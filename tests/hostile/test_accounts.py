@@ -18,8 +18,8 @@ from ansible.module_utils.th_server import external_server, mariadb
 
 from tests.kit import load_module
 from tests.kit.external_server import External
+from tests.library.external_jobs import Jobs
 from tests.library.test_restore import Home
-from tests.library.test_restore_external import Jobs
 from tests.unit.test_cli_check import Installation
 
 check_servers = load_module("restore_datasets", "check_servers")

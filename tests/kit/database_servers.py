@@ -29,6 +29,7 @@ def server(job_dir: Path, running: mariadb.Server) -> mariadb.Server:
 def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
     """An external server, with other people's data on it."""
     import os
+
     from .external_mysql import ExternalMySQL
     made = (ExternalMySQL if os.environ.get("XM") else External)(tmp_path_factory.mktemp("external") / "server")
     yield made

@@ -7,6 +7,8 @@ import pytest
 
 from tests.kit.database_servers import external, running, server  # noqa: F401 - fixtures
 
+from .external_jobs import jobs, preloaded  # noqa: F401 - fixtures
+
 
 @pytest.fixture
 def job_dir(tmp_path: Path) -> Path:
