@@ -12,7 +12,7 @@ from ansible.module_utils.th_server import mariadb
 from .external_server import External, free_port
 from .waiting import PATIENCE
 
-TREE = Path(os.environ.get("TH_TEST_MYSQL", "/tmp/eng/tree"))
+TREE = Path(os.environ.get("TH_TEST_MYSQL", "/root/.cache/turbo-hipster/engines/mysql-9.7"))
 GRANTS = [
     "CREATE USER th@'%' IDENTIFIED BY 'secret word'",
     "GRANT CREATE USER, PROCESS, CONNECTION_ADMIN, XA_RECOVER_ADMIN, SHOW_ROUTINE ON *.* TO th@'%'",
