@@ -21,8 +21,6 @@ GRANTS = [
     "GRANT SELECT ON performance_schema.* TO th@'%'",
     "CREATE USER owner@localhost ACCOUNT LOCK",
     "GRANT ALL ON `shop`.* TO owner@localhost",
-    "CREATE USER reader@'%' IDENTIFIED BY 'secret word'",
-    "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@'%'",
 ]
 LINKS = [("usr/lib", "/lib"), ("usr/lib64", "/lib64"), ("usr/bin", "/bin"), ("usr/sbin", "/sbin")]
 
