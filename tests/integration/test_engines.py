@@ -39,3 +39,4 @@ def test_a_change_that_passes_on_mariadb_and_fails_on_mysql(world: World) -> Non
     for name in names:
         assert all((folder / file).is_file() for file in (f"{name}.log", f"artifacts/walk-{name}.jsonl"))
     assert world.leftovers() == []
+    world.configure()
