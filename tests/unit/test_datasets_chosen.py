@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from worker.cli import check
+from worker.cli.trial import Trial
 from worker.config import config, datasets
 from worker.job import Job
 from worker.job_dir import JobDir
@@ -68,9 +69,10 @@ class Place:
         return [dataset.name for dataset in found], [(event["code"], event["detail"]) for event in events]
 
     def failed(self, **options: Any) -> list[str]:
-        """What `th check` finds wrong with datasets, profiles left aside."""
-        found = check._datasets(self.config(**options))
-        return [one.text for one in found if not one.ok and one.name != "profile"]
+        """What `th check` finds wrong with datasets, profiles and engines left aside."""
+        settings = self.config(**options)
+        found = check._datasets(settings, Trial(settings, "", quick=True))
+        return [one.text for one in found if not one.ok and one.name not in ("profile", "engine")]
 
 
 @pytest.fixture
