@@ -203,12 +203,12 @@ def test_a_module_that_fails_leaves_nothing(place: Place) -> None:
             raise SystemExit(said["msg"])
 
     def step(_: Build) -> dict[str, str]:
-        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     begun = place.begin()
     module = Module()
     module.params = {"build": begun.folder}
-    with pytest.raises(SystemExit, match=r"The disk is full .*free some space"):
+    with pytest.raises(SystemExit, match=rf"The disk is full \({begun.folder}\): free some space"):
         build.run_build_step(module, step)
     assert place.folders() == []
     with pytest.raises(SystemExit, match=r"begin_engine comes first"):
@@ -379,6 +379,20 @@ def test_the_report_names_each_engine(place: Place, monkeypatch: pytest.MonkeyPa
     assert (one["version"], mine["problem"]) == ("", "") and mine["version"].startswith("Ver 8.4.9")
     assert "playbooks/prepare-engine.yaml -e engine=one makes it" in one["problem"]
     assert "engines.wrong.family is none of mariadb, mysql" in wrong["problem"]
+
+
+def test_an_engine_that_this_machine_has_is_tried(place: Place) -> None:
+    begin = load_module("prepare_engine", "begin_engine").begin
+    given = {"packages": [], "left_out": [], "renew": False, "engines_dir": str(place.engines_dir), "time_limit": 60}
+    place.engines["mine"] = {"family": "mysql", "program": str(place.root / "mysqld")}
+    with pytest.raises(StepError, match=r"the engine mine is not there: no program"):
+        begin({**given, "name": "mine", "engines": place.engines}, False)
+    (place.root / "mysqld").write_text(server("8.4.9"))
+    (place.root / "mysqld").chmod(0o755)
+    found = begin({**given, "name": "mine", "engines": place.engines}, False)
+    assert found == {"changed": False, "build": "", "kind": "", "origin": {}}
+    found = begin({**given, "name": "one", "engines": place.engines}, True)
+    assert (found["changed"], found["build"], place.engines_dir.exists()) == (True, "", False)
 
 
 # -- where packages come from
