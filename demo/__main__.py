@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -118,7 +117,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         with screen.task("Preparing") as task:
             repository = project.build(work / "git", work / "downloads", task.say)
             engine = engines.get(options.engine, task.say)
-            folder = work / ("datasets" if engine.name == engines.SYSTEM else f"datasets-{engine.name}")
+            folder = dataset.folder_of(work, engine)
             data = dataset.build(folder, repository, work / "packages", engine, options.scale, task.say)
             task.say("starting the git server and the worker")
             url = stack.enter_context(services.git_server(repository.base))
@@ -150,17 +149,11 @@ def _keep(path: Path, given: Mapping[str, str]) -> None:
 def as_expected(change: Change, answer: Answer) -> bool:
     """Whether an answer is the one that this change of the demo must get, with a report behind its link."""
     begin, *parts = EXPECTED[change.name]
-    folder = _published(answer)
+    folder = zuul.published(answer)
     if not answer.result.startswith(begin) or folder is None or not (folder / "index.html").is_file():
         return False
     whole = "\n".join((answer.result, *_details(folder)))
     return all(part in whole for part in parts)
-
-
-def _published(answer: Answer) -> Path | None:
-    """The folder behind an answer's link; the demo's worker publishes on this machine."""
-    url = urlsplit(answer.url)
-    return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 def _details(folder: Path) -> list[str]:
@@ -185,7 +178,7 @@ def _report(console: Console, answers: Mapping[Change, Answer]) -> bool:
     console.print()
     console.print(table)
     for change, answer in answers.items():
-        folder = _published(answer)
+        folder = zuul.published(answer)
         link = f"{answer.url}index.html" if folder else "no logs were published"
         details = _details(folder) if folder else map(str, answer.data.get("messages", []))
         lines = (f"\n{change.number} {change.name}: {link}", *details)

@@ -43,6 +43,11 @@ class Dataset:
         return self.folder / f"{self.name}.sql.zst"
 
 
+def folder_of(work: Path, engine: Engine) -> Path:
+    """The folder of the dataset that was made on an engine."""
+    return work / ("datasets" if engine.name == engines.SYSTEM else f"datasets-{engine.name}")
+
+
 def build(
     folder: Path,
     repository: Repository,

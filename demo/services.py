@@ -62,14 +62,14 @@ def git_server(base: Path) -> Iterator[str]:
 
 
 @contextmanager
-def worker(work: Path, dataset: Dataset, sandbox: str = "bubblewrap") -> Iterator[Worker]:
+def worker(work: Path, dataset: Dataset, sandbox: str = "bubblewrap", beside: str = "") -> Iterator[Worker]:
     """Run a worker with an embedded Gearman server, all its folders below ``work``.
 
-    Several may run there, each with another ``sandbox``: they share what is kept from job to job.
+    Several may run there, each with another word for ``beside``: they share what is kept from job to job.
     """
     port = free_port()
     published = work / "logs"
-    name = "" if sandbox == "bubblewrap" else f"-sandbox-{sandbox}"
+    name = f"-{beside}" if beside else ""
     path = work / f"config{name}.yaml"
     configuration = _configuration(work, dataset, published, port)
     configuration |= {"sandbox": sandbox, "debug_log": str(work / f"debug{name}.log")}

@@ -36,8 +36,8 @@ ORDER = {
     "process": "",
     "observe": "metrics sensors status_socket systemd",
     "service": "",
-    "cli": "playbooks_copy surroundings arguments display published own_steps trial check history init run status "
-    "submit verdict main",
+    "cli": "playbooks_copy surroundings arguments display published own_steps engines trial check history init run "
+    "status submit verdict main",
 }
 """The packages and modules of the worker, each with the order inside of it."""
 ONLY_USERS = {"gear": ("gearman",), "ansible_runner": ("runner",), "ansible": ()}

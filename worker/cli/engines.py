@@ -7,25 +7,29 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from worker.cli import surroundings
 from worker.cli.surroundings import Check
 from worker.config import Config
+from worker.config.datasets import Dataset
 from worker.inputs import untrusted
 
 _PLAYBOOK = Path("playbooks") / "check-engines.yaml"
 _SECONDS = 300.0
 
 
-def engines(settings: Config, named: Mapping[str, Sequence[str]]) -> Iterator[Check]:
-    """Check each engine that the playbooks know. `named` are the engines that datasets name, with those datasets; only
-    for these it is a problem if they are not there."""
+def engines(settings: Config, tested: Iterable[Dataset]) -> Iterator[Check]:
+    """Check each engine that the playbooks know. Whether one is not there is only a problem if a dataset names it."""
+    named: dict[str, list[str]] = {}
+    for dataset in tested:
+        for engine in dataset.engines:
+            named.setdefault(engine, []).append(dataset.name)
     playbook = settings.ansible_dir / _PLAYBOOK
     if not os.path.isfile(playbook):
-        for engine, datasets in named.items():
-            text = f"{engine} of {', '.join(datasets)}: {playbook} is not there: these playbooks are of an older version"
+        for engine, names in named.items():
+            text = f"{engine} ({', '.join(names)}): {playbook} is not there: these playbooks are of an older version"
             yield Check(False, "engine", text, "'th init DIR' makes a whole copy")
         return
     with tempfile.TemporaryDirectory(prefix="th-check-") as made:
@@ -43,14 +47,14 @@ def engines(settings: Config, named: Mapping[str, Sequence[str]]) -> Iterator[Ch
     for one in found:
         yield _engine(one["name"], one["version"], one["problem"], named.get(one["name"], ()))
     known = [one["name"] for one in found]
-    for engine in named.keys() - set(known):
+    for engine in sorted(named.keys() - set(known)):
         text = f"{', '.join(named[engine])}: there is no engine {engine}, only {', '.join(known)}"
         yield Check(False, "engine", text, "correct the dataset, or add it to inventory/group_vars/all/engines.yaml")
 
 
-def _engine(name: str, version: str, problem: str, datasets: Sequence[str]) -> Check:
-    users = f" ({', '.join(datasets)})" if datasets else ""
+def _engine(name: str, version: str, problem: str, users: Sequence[str]) -> Check:
+    for_whom = f" ({', '.join(users)})" if users else ""
     if not problem:
-        return Check(True, "engine", untrusted.name(f"{name}: {version}{users}"))
-    # nobody needs an engine that no dataset names
-    return Check(not datasets, "engine", untrusted.name(f"{name}{users or ', which no dataset names'}: {problem}"))
+        return Check(True, "engine", untrusted.name(f"{name}{for_whom}: {version}"))
+    text = f"{name}{for_whom or ', which no dataset names'}: {problem.rstrip('.')}"
+    return Check(not users, "engine", untrusted.name(text))

@@ -49,7 +49,7 @@ from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_engines.entry import read
 from ansible.module_utils.th_server import engine
-from ansible.module_utils.th_server.engine import EngineError
+from ansible.module_utils.th_server.mariadb import ServerError
 
 
 def report(engines: dict[str, Any], engines_dir: Path) -> list[dict[str, str]]:
@@ -63,7 +63,7 @@ def _finding(name: str, engines: dict[str, Any], engines_dir: Path) -> dict[str,
         version = engine.version(engine.find(name, engines[name], engines_dir))
     except StepError as error:
         return {"name": name, "version": "", "problem": error.detail}
-    except (EngineError, OSError) as error:
+    except (ServerError, OSError) as error:
         return {"name": name, "version": "", "problem": str(error)}
     return {"name": name, "version": version, "problem": ""}
 

@@ -35,8 +35,8 @@ class UnpackError(StepError):
 
 def unpack_packages(files: Sequence[Path], tree: Path, left_out: Sequence[str]) -> None:
     """Unpack Debian packages into a tree with a ``usr``. Raises StepError, OSError."""
-    (tree / "usr").mkdir(exist_ok=True)
     for name in USR_LINKS:
+        (tree / "usr" / name).mkdir(parents=True)
         (tree / name).symlink_to(f"usr/{name}")
     for file in files:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:

@@ -131,7 +131,7 @@ class Restore:
     def dataset(self) -> Dataset:
         """Read the dataset's file, with its passwords. Raises SeedError; ServerError if it was edited since."""
         config = Path(self.given.config)
-        dataset = read_dataset(config, self.given.names)
+        dataset = read_dataset(config, self.given.names, self.engine)
         if digest_of(config) != self.digest:
             raise mariadb.ServerError(f"{config} was changed while the dataset was restored: restore it again")
         return dataset

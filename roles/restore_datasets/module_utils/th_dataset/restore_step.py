@@ -41,7 +41,7 @@ def begin(given: RestoreOptions) -> Restore:
         leave(folder)
         if folder.exists():
             shutil.rmtree(folder)
-        dataset = read_dataset(config, given.names)
+        dataset = read_dataset(config, given.names, given.engine)
         restore = Restore(given, external=bool(dataset.server), digest=digest_of(config))
         if not restore.external:
             engine = choose_engine(given, dataset)
