@@ -21,7 +21,7 @@ from ansible.module_utils.th_tools.django_trees import may_matter, read_django_t
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import ROOT, boxes
+from tests.kit import ROOT, boxes, shared
 from tests.kit import toy as alembic_toy
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
@@ -56,7 +56,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / "toy"
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
+    shared.create_data(folder, OPTIONS, boxes.settings())
     running = private_server.start(
         folder, of_machine(),
         databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,

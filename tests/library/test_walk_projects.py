@@ -24,7 +24,7 @@ from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import ROOT, boxes, bytecode, toy
+from tests.kit import ROOT, boxes, bytecode, shared, toy
 from tests.kit.git_server import Repository
 
 NAME = "real"
@@ -102,7 +102,7 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("job") / "db" / NAME
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
+    shared.create_data(folder, OPTIONS, boxes.settings())
     password = 'it\'s "odd" %s\\'
     running = private_server.start(
         folder, of_machine(),
