@@ -119,5 +119,5 @@ def test_the_engine_that_is_named_is_the_one(machine: Machine) -> None:
     assert machine.choose(MYSQL.format("8.0.36")) == "system"
     assert machine.choose(engine="mysql-9.7") == "mysql-9.7"
     machine.home.keys["engine"] = "mysql-26"
-    with pytest.raises(EngineError, match="no engine 'mysql-26' in engines.yaml, which has mysql-9.7, system"):
+    with pytest.raises(EngineError, match=r"no engine 'mysql-26' in engines\.yaml, which has mysql-9.7, system"):
         machine.choose()
