@@ -7,6 +7,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_dump.definers import make_definers
 from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
@@ -21,9 +22,8 @@ TEXT = mysql_home.DUMP.read_bytes()
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    root = tmp_path_factory.mktemp("mysql")
-    mysql_home.share_empty_data(tmp_path_factory, root / "snapshots")
-    made = Home(root)
+    made = Home(tmp_path_factory.mktemp("mysql"))
+    mysql_home.share_empty_data(tmp_path_factory, made.root / "snapshots")
     made.dump.write_bytes(TEXT)
     yield made
     for server in made.started:
@@ -218,3 +218,67 @@ def test_on_mariadb_the_remedy_is_an_engine_of_mysql(running: mariadb.Server, tm
         with pytest.raises(SeedError) as caught:
             load(running, tmp_path, text)
         assert error in str(caught.value) and words in str(caught.value)
+
+
+PRINTED = """Variable_name\tValue
+binlog_row_image\tMINIMAL
+block_encryption_mode\taes-256-cbc
+collation_server\tutf8mb4_0900_as_cs
+character_set_server\tutf8mb4
+disabled_storage_engines\tMyISAM,ARCHIVE
+enforce_gtid_consistency\tON
+explicit_defaults_for_timestamp\tON
+foreign_key_checks\tON
+gtid_mode\tON
+innodb_autoinc_lock_mode\t2
+lc_time_names\tde_DE
+log_bin\tON
+log_bin_trust_function_creators\tOFF
+lower_case_table_names\t1
+max_allowed_packet\t67108864
+max_execution_time\t20000
+optimizer_switch\tindex_merge=on,hash_join=off,rowid_filter=on
+restrict_fk_on_non_standard_key\tOFF
+show_gipk_in_create_table_and_information_schema\tOFF
+sql_auto_is_null\tOFF
+sql_generate_invisible_primary_key\tON
+sql_mode\tSTRICT_TRANS_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION
+sql_require_primary_key\tON
+time_zone\tEurope/Berlin
+transaction_isolation\tREAD-COMMITTED
+version\t8.0.43
+"""
+
+
+def test_the_settings_of_production_are_in_effect(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = Home(tmp_path)
+    mysql_home.share_empty_data(tmp_path_factory, tmp_path / "snapshots")
+    (tmp_path / "toy.settings").write_text(PRINTED)
+    home.keys |= {"server_settings_file": "toy.settings", "engine": "mysql-9.7"}
+    facts, server = home.restore(mysql_home.options(home.options()))
+    try:
+        assert facts["settings"]["optimizer_switch"] == "index_merge=on,hash_join=off"
+        assert facts["settings"]["sql_mode"] == "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+        assert ask(server, "SELECT @@log_bin, @@gtid_mode, @@lower_case_table_names") == [(1, "ON", 1)]
+        assert ask(server, "SELECT @@collation_server, @@GLOBAL.time_zone") == [("utf8mb4_0900_as_cs", "Europe/Berlin")]
+        assert ask(server, "CREATE TABLE Bare (a int)", "SELECT * FROM bARE") == []
+        assert ask(server, "SHOW INDEX FROM bare") == []
+        for statement, number in (
+            ("CREATE TABLE old (id int PRIMARY KEY) ENGINE=MyISAM", 3161),
+            ("CREATE FUNCTION one() RETURNS int RETURN 1", 1418),
+            ("CREATE TRIGGER up BEFORE INSERT ON bare FOR EACH ROW SET NEW.a = 1", 1419),
+        ):
+            with pytest.raises(pymysql.err.MySQLError) as caught:
+                ask(server, "SET sql_mode = DEFAULT", statement)
+            assert caught.value.args[0] == number
+    finally:
+        mariadb.stop(server, 0)
+
+
+def test_a_setting_of_the_other_family_is_refused_where_it_matters(home: Home) -> None:
+    home.keys |= {"engine": "mysql-9.7", "server_settings": {"max_statement_time": 0, "alter_algorithm": "COPY"}}
+    with pytest.raises(RestoreError, match="alter_algorithm: mysqld of the engine mysql-9.7 does not know it"):
+        home.restore(mysql_home.options(home.options()))
+    home.keys |= {"engine": "system", "server_settings": {"gtid_mode": "OFF", "restrict_fk_on_non_standard_key": 1}}
+    with pytest.raises(RestoreError, match="restrict_fk_on_non_standard_key: mariadbd of the engine system does not"):
+        home.restore(mysql_home.options(home.options()))
