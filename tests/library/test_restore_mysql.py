@@ -186,6 +186,8 @@ def test_literals_have_the_collation_that_mysqls_own_client_gives_them(server: m
          "line 2 (CREATE TABLE `t`): ERROR 6125", "restrict_fk_on_non_standard_key"),
         ("CREATE TABLE `t` (`a` int, `b` int GENERATED ALWAYS AS (`a` + 1));\nINSERT INTO `t` VALUES (1, 2)",
          "ERROR 3105", "generated column"),
+        ("CREATE TABLE `t` (`a` int) ROW_FORMAT=FIXED", "ERROR 1031", "innodb_strict_mode"),
+        ("CREATE TABLE `t` (`a` int) TABLESPACE=`mysql`", "ERROR 3723: The table 't' may not", "database mysql"),
         ("SET sql_mode = 'ORACLE'", "ERROR 1231", "sql_mode"),
         ("SET @@SESSION.character_set_collations = ''", "ERROR 1193", "take that SET out"),
     ],

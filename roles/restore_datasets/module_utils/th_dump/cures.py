@@ -20,7 +20,8 @@ _KEYS = (
     " FOREIGN_KEY_CHECKS=0 as the first line)"
 )
 _ACCOUNTS = (
-    "leave accounts and rights out of the dump (mysqlpump: --exclude-users=%, no --flush-privileges, no --system)"
+    "leave accounts and rights out of the dump (mysqlpump: --exclude-users=%, no --users, no --flush-privileges, no"
+    " --system)"
 )
 _BEGINNING = "the beginning of the dump is missing, where settings are kept in @OLD_…: make it again"
 _FUNCTIONAL = (
@@ -89,6 +90,10 @@ _ON_ALL: _Cures = (
     ((1227, 1044, 1142, 1045), r"", "dump one database alone, without --databases, --all-databases and accounts"),
     ((1524, 1396, 1410, 1133, 1269, 1819), r"", _ACCOUNTS),
     ((1273, 1115), r"", f"the server here is older than the dump's: convert the tables, {_SAME}"),
+    ((1031,), r"ROW_FORMAT", (
+        "the key server_settings of the dataset can turn innodb_strict_mode off, as on the server that it comes from"
+        ' ({"innodb_strict_mode": "OFF"}): then such a ROW_FORMAT is passed over'
+    )),
     ((1118,), r"", (
         "the key server_settings of the dataset can turn innodb_strict_mode off, as on the server that it comes from"
         ' ({"innodb_strict_mode": "OFF"}), or set its innodb_page_size; a table of more than 65,535 bytes a row needs'
@@ -150,6 +155,7 @@ _ON_ALL: _Cures = (
     )),
     ((1005, 1215, 1217, 1451, 1452, 3730, 3780, 1822, 1824), r"", _KEYS),
     ((1067, 1264, 1265, 1292, 1366, 1406, 1048, 1364, 1411, 1101, 1166), r"", _SQL_MODE),
+    ((3723,), r"", "is it a dump of the server's own database mysql? Dump the project's"),
     ((3185,), r"", (
         "a table is encrypted, for which a private server has no key: sed \"s/ENCRYPTION='Y'/ENCRYPTION='N'/\" on the"
         " dump leaves it plain"
