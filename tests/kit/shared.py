@@ -20,3 +20,11 @@ def create_data(folder: Path, options: Sequence[str], sandbox: Settings) -> None
     from ansible.module_utils.th_server.engine import of_machine
 
     copy_empty_data(FOLDER[0] if FOLDER else folder.parent, folder, of_machine(), options, 300, sandbox)
+
+
+def share_empty_data(snapshots: Path) -> None:
+    """Make a folder of snapshots, which has the empty data directories of all tests."""
+    snapshots.mkdir(mode=0o700)
+    if FOLDER:
+        (FOLDER[0] / "empty").mkdir(mode=0o700, exist_ok=True)
+        (snapshots / "empty").symlink_to(FOLDER[0] / "empty")
