@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dataset that is restored on the prepared MySQL, as `Home` of the restore's tests is on the machine's own server."""
 
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.kit import ROOT
@@ -24,12 +22,3 @@ def options(base: dict[str, Any]) -> dict[str, Any]:
         "engines_dir": str(PREPARED),
         "mysql_options": defaults["restore_datasets_mysql_options"],
     }
-
-
-def share_empty_data(factory: pytest.TempPathFactory, snapshots: Path) -> None:
-    """Let the snapshots in a folder begin with the empty data directory that all tests of a run share: to make one
-    takes several seconds."""
-    shared = factory.getbasetemp().parent / "empty-mysql"
-    shared.mkdir(mode=0o700, exist_ok=True)
-    snapshots.mkdir(mode=0o700, exist_ok=True)
-    (snapshots / "empty").symlink_to(shared)
