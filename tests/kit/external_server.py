@@ -27,12 +27,20 @@ GRANTS = [
 ]
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 class External:
     """Somebody's server: reached by network, without rights for us but those that docs/datasets.md asks for."""
 
+    account = "th@localhost"
+
     def __init__(self, folder: Path, *more: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         folder.mkdir()
         private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]

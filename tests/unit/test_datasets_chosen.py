@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.kit.certificates import Authority
 from worker.cli import check
-from worker.config import config
+from worker.cli.trial import Trial
+from worker.config import config, datasets
 from worker.job import Job
 from worker.job_dir import JobDir
 from worker.request import Request
@@ -68,9 +70,10 @@ class Place:
         return [dataset.name for dataset in found], [(event["code"], event["detail"]) for event in events]
 
     def failed(self, **options: Any) -> list[str]:
-        """What `th check` finds wrong with datasets, profiles left aside."""
-        found = check._datasets(self.config(**options))
-        return [one.text for one in found if not one.ok and one.name != "profile"]
+        """What `th check` finds wrong with datasets, profiles and engines left aside."""
+        settings = self.config(**options)
+        found = check._datasets(settings, Trial(settings, "", quick=True))
+        return [one.text for one in found if not one.ok and one.name not in ("profile", "engine")]
 
 
 @pytest.fixture
@@ -140,8 +143,49 @@ def test_a_dump_that_is_not_there(place: Place) -> None:
     assert "none.sql cannot be read" in failed
 
 
-def external(place: Place, port: int) -> None:
-    server = {"host": "127.0.0.1", "port": port, "user": "th", "password_file": "th.password"}
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (None, ["great@system", "great@mysql-9.7", "little"]),
+        (["great"], ["great@system", "great@mysql-9.7"]),
+        (["great@mysql-9.7"], ["great@mysql-9.7"]),
+        (["great@mysql-9.7", "great"], ["great@system", "great@mysql-9.7"]),
+        (["large@system", "small"], ["great@system", "little"]),
+        (["little@mysql-9.7"], ["little"]),
+    ],
+)
+def test_a_dataset_is_tested_on_each_of_its_engines(place: Place, wanted: list[str] | None, names: list[str]) -> None:
+    place.dataset("great", tags=["large"], engines=["system", "mysql-9.7"])
+    place.dataset("little", tags=["small"], engines=["mysql-9.7"])
+    options = {"datasets": wanted} if wanted else {}
+    assert place.chosen(**options) == (names, []) and place.failed(**options) == []
+
+
+def test_an_engine_that_a_dataset_does_not_name_selects_nothing(place: Place) -> None:
+    place.dataset("great", engines=["system", "mysql-9.7"])
+    names, reported = place.chosen(datasets=["great@mysql-8.0", "little@system"])
+    assert names == [] and [code for code, _ in reported] == ["no_dataset", "no_dataset"]
+    place.dataset("great", engines=["system", 5])
+    assert [code for code, _ in place.chosen(datasets=["great@system"])[1]] == ["seed_broken"]
+
+
+def test_the_items_of_job_yaml_name_the_engine(place: Place) -> None:
+    place.dataset("great", engines=["system", "mysql-9.7"])
+    place.dataset("little", engine="mysql-9.7")
+    place.dataset("other")
+    folder = place.root / "datasets"
+    found, _ = datasets.select(folder, "org/shop")
+    great = {"config": str(folder / "great.json")}
+    assert [one.item for one in found] == [
+        {"name": "great@system", **great, "engine": "system"},
+        {"name": "great@mysql-9.7", **great, "engine": "mysql-9.7"},
+        {"name": "little", "config": str(folder / "little.json"), "engine": "mysql-9.7"},
+        {"name": "other", "config": str(folder / "other.json")},
+    ]
+
+
+def external(place: Place, port: int, **more: str) -> None:
+    server = {"host": "127.0.0.1", "port": port, "user": "th", "password_file": "th.password", **more}
     place.dataset("little", db_user=None, db_pass=None, server=server)
 
 
@@ -153,6 +197,18 @@ def test_a_password_that_others_can_read(place: Place) -> None:
     password.chmod(0o644)
     assert "can be read by others: chmod 600" in place.failed()[0]
     password.chmod(0o600)
+    assert "does not answer" in place.failed()[0]
+
+
+def test_a_ca_that_cannot_be_used(place: Place) -> None:
+    password = place.root / "datasets/th.password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    external(place, 1, ssl_ca="ca.pem")
+    assert "server.ssl_ca" in place.failed()[0] and "cannot be read" in place.failed()[0]
+    (place.root / "datasets/ca.pem").write_text("nothing\n")
+    assert "holds no certificate in PEM form" in place.failed()[0]
+    (place.root / "datasets/ca.pem").write_bytes(Authority(place.root / "ca").ca.read_bytes())
     assert "does not answer" in place.failed()[0]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli import playbooks_copy, surroundings, trial
+from worker.cli.engines import engines
 from worker.cli.own_steps import own_steps
 from worker.cli.published import published
 from worker.cli.surroundings import Check
@@ -170,8 +171,7 @@ def _copy(folder: Path) -> Iterator[Check]:
         yield Check(True, "copy", f"{text}: up to date{f', {edited} edited' if edited else ''}")
 
 
-def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
-    trials = trials or Trial(settings, settings.zuul_server.origin, quick=True)
+def _datasets(settings: Config, trials: Trial) -> Iterator[Check]:
     projects: dict[str, list[datasets.Dataset]] = {}
     for folder in dict.fromkeys(job.datasets_dir for job in settings.jobs if job.datasets_dir):
         try:
@@ -190,6 +190,7 @@ def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
             projects.setdefault(dataset.project, []).append(dataset)
             yield _dataset(settings, dataset)
     yield from _chosen(settings)
+    yield from engines(settings, [dataset for tested in projects.values() for dataset in tested])
     for project, tested in projects.items():
         yield from trials.project(project, tested)
         yield from own_steps(settings, project)
@@ -208,11 +209,14 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         return Check(False, "dataset", text, "give the dataset a part for each database of the profile")
     if dataset.server and (problem := _password_problem(dataset.server.password_file)):
         return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "fix it")
+    if dataset.server and dataset.server.ssl_ca and (problem := _ca_problem(dataset.server.ssl_ca)):
+        return Check(False, "dataset", f"{dataset.config_path}: server.ssl_ca: {problem}", "fix it")
     if dataset.server and (problem := _unreachable(dataset.server)):
         text = f"{dataset.config_path}: server: {dataset.server.place} does not answer: {problem}"
         return Check(False, "dataset", text, "start it, or correct host, port or socket")
     seeds = [str(part.seed) for part in dataset.parts if part.seed]
     place = [f"on {dataset.server.place}{' (preloaded)' if dataset.preloaded else ''}"] if dataset.server else []
+    place += [f"on {engine}" for engine in dataset.engines]
     return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {', '.join(seeds + place)}")
 
 
@@ -234,6 +238,18 @@ def _password_problem(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return f"{path} cannot be read by this user"
     return f"{path} can be read by others: chmod 600 {path}" if mode & 0o077 else ""
+
+
+def _ca_problem(path: Path) -> str:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"{path} holds no certificate in PEM form"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return ""
 
 
 def _unreachable(server: datasets.ExternalServer) -> str:

@@ -54,6 +54,11 @@ class Engine:
     tree: Path | None = None
     options: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> str:
+        """Where it is: another one of the same name is elsewhere."""
+        return str(self.tree or os.path.realpath(self.program))
+
     def box(self, settings: Settings, **rest: Any) -> Box:
         """A box in which its programs run; `rest` are further arguments of Box. Raises EngineError."""
         if self.tree and settings.kind == "none":
@@ -142,6 +147,7 @@ def find(name: str, entry: Mapping[str, Any], engines_dir: Path | None = None) -
     if name == SYSTEM and not entry.get("tree"):
         return Engine(name, family, mariadb.tool(family.server), options=options)
     tree = Path(str(entry["tree"])) if entry.get("tree") else (engines_dir or Path()) / name
+    tree = tree.resolve()  # another tree may take its place
     own = (tree / "usr").is_dir()
     for folder in (tree / "usr", tree):
         for place in _PLACES:
