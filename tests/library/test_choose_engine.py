@@ -40,7 +40,7 @@ class Machine:
             self.home.dump.write_text(dump)
         options = self.home.options() | {"engines": self.entries, **more}
         given = RestoreOptions.of(options)
-        return choose_engine(given, read_dataset(Path(given.config), given.names)).name
+        return choose_engine(given, read_dataset(Path(given.config), given.names, given.engine)).name
 
 
 @pytest.fixture
@@ -110,15 +110,19 @@ def test_dumps_of_several_servers(machine: Machine) -> None:
     assert machine.choose(BARE) == "nine"
     said = refused(machine, MARIADB.format("10.11.19-MariaDB"))
     assert "MariaDB 10.11 and MySQL 8.4" in said and "key engine" in said
-    machine.home.keys |= {"engine": "system", "mysql_dump_into_mariadb": True}
-    assert machine.choose() == "system"
+    machine.home.keys["engine"] = "nine"
+    assert machine.choose() == "nine"
 
 
 def test_the_engine_that_is_named_is_the_one(machine: Machine) -> None:
     machine.add("mysql-9.7", "mysql", "9.7.4")
+    machine.add("mysql-8", "mysql", "8.0.43")
     machine.home.keys["engine"] = "mysql-9.7"
-    assert machine.choose(BARE) == "mysql-9.7"
-    assert machine.choose(MARIADB.format("10.11.19-MariaDB")) == "mysql-9.7"
+    assert machine.choose(MYSQL.format("8.0.36")) == machine.choose(MARIADB.format("10.11.19-MariaDB")) == "mysql-9.7"
+    del machine.home.keys["engine"]
+    machine.home.keys["engines"] = ["mysql-8", "system"]
+    assert machine.choose(BARE, engine="mysql-8") == "mysql-8" and machine.choose(engine="system") == "system"
+    del machine.home.keys["engines"]
     machine.home.keys["engine"] = "mysql-26"
-    with pytest.raises(EngineError, match=r"no engine 'mysql-26' in engines\.yaml, which has mysql-9.7, system"):
+    with pytest.raises(EngineError, match=r"no engine 'mysql-26' in engines\.yaml, which has mysql-8, mysql-9.7"):
         machine.choose()

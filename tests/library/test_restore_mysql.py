@@ -279,6 +279,7 @@ def test_a_setting_of_the_other_family_is_refused_where_it_matters(home: Home) -
     home.keys |= {"engine": "mysql-9.7", "server_settings": {"max_statement_time": 0, "alter_algorithm": "COPY"}}
     with pytest.raises(RestoreError, match=r"alter_algorithm: mysqld of the engine mysql-9\.7 does not know it"):
         home.restore(mysql_home.options(home.options()))
-    home.keys |= {"engine": "system", "server_settings": {"gtid_mode": "OFF", "restrict_fk_on_non_standard_key": 1}}
+    home.keys |= {"server_settings": {"gtid_mode": "OFF", "restrict_fk_on_non_standard_key": 1}}
+    home.keys |= {"engine": "system", "mysql_dump_into_mariadb": True}
     with pytest.raises(RestoreError, match="restrict_fk_on_non_standard_key: mariadbd of the engine system does not"):
         home.restore(mysql_home.options(home.options()))

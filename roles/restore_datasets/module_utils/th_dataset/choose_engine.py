@@ -13,7 +13,7 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server.engine import MAKING, SYSTEM, Engine, EngineError, number
 
 _HEAD = 64 << 10
-_ALL_THE_SAME = "say that it is to be loaded into MariaDB all the same: \"mysql_dump_into_mariadb\": true"
+_ALL_THE_SAME = 'say that it is to be loaded into MariaDB all the same: "mysql_dump_into_mariadb": true'
 
 
 def choose_engine(given: RestoreOptions, dataset: Dataset) -> Engine:
