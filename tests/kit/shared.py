@@ -22,3 +22,11 @@ def create_data(folder: Path, options: Sequence[str], sandbox: Settings, engine:
     from ansible.module_utils.th_server.engine import of_machine
 
     copy_empty_data(FOLDER[0] if FOLDER else folder.parent, folder, engine or of_machine(), options, 300, sandbox)
+
+
+def share_empty_data(snapshots: Path) -> None:
+    """Make a folder of snapshots, which has the empty data directories of all tests."""
+    snapshots.mkdir(mode=0o700, exist_ok=True)
+    if FOLDER:
+        (FOLDER[0] / "empty").mkdir(mode=0o700, exist_ok=True)
+        (snapshots / "empty").symlink_to(FOLDER[0] / "empty")
