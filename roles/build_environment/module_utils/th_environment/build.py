@@ -20,6 +20,7 @@ from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_environment.build_box import Workplace
+from ansible.module_utils.th_environment.bytecode import carry
 from ansible.module_utils.th_environment.install import Installer, Site
 from ansible.module_utils.th_environment.kept import abandon, keep, prune
 from ansible.module_utils.th_environment.package_caches import Caches
@@ -66,7 +67,8 @@ class Build:
 
     `folder` is the job's, or that of a kept environment. A `shared` one contains only wheels, and is for all changes
     with the same requirements. `begun` and `deadline` are on the monotonic clock. `declared` says that the
-    dependencies that the project declares were among what was installed.
+    dependencies that the project declares were among what was installed. `merged` is the folder of a kept environment
+    of code that the change is based on.
     """
 
     given: JobOptions
@@ -82,6 +84,7 @@ class Build:
     declared: bool = False
     pending: bool = False
     failure: dict[str, str] = field(default_factory=dict)
+    merged: str = ""
 
     @property
     def job_dir(self) -> Path:
@@ -182,6 +185,9 @@ class Build:
         if self.shared:
             tools = {(str(tool), str(scheme)) for tool, scheme in self.given.tools}
             self._workplace(log).compile(self.recipe, self.venv, folder / "bytecode", tools)
+        if self.merged and not self.kept:
+            count = self._carry_bytecode(Path(self.merged), folder)
+            log.line(f"Bytecode of {count} files that are the same in merged code comes from {self.merged}")
         if self.kept:
             if not self.shared:
                 remove(self.src / ".git")  # only needed to find the version, and may be large
@@ -214,6 +220,11 @@ class Build:
         remove(self._site.home)
         if self.kept:
             abandon(Path(self.folder))
+
+    def _carry_bytecode(self, merged: Path, folder: Path) -> int:
+        prefix = Path(self.recipe.python.prefix)
+        places = {merged / "venv": self.venv, merged / "src": self.src, prefix: prefix}
+        return carry(merged / "bytecode", folder / "bytecode", places, self.recipe.python.version)
 
     def _source(
         self, log: CappedLog, requirements: Sequence[str], constraints: Sequence[str], packages: Sequence[str],

@@ -7,7 +7,8 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ansible.module_utils.th_core.artifacts import forget_walks, read_json, writ
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.build import FILE, MERGED, Build, JobOptions
-from ansible.module_utils.th_environment.kept import find, prune
+from ansible.module_utils.th_environment.kept import find, look, prune
 from ansible.module_utils.th_environment.merged_code import MergedCode
 from ansible.module_utils.th_environment.recipe import Recipe
 from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source
@@ -85,15 +86,14 @@ def _look(
     else:
         identity = _named(build, checkout.get("base") or "", log) if kind == "change" else None
         build.shared = identity is not None
-        remove(job_dir / "venv")
+        for name in ("venv", "bytecode"):
+            remove(job_dir / name)
+        if kind == "change" and identity is None:
+            build.merged = _merged_environment(build, params, checkout)
     if identity is None:
         return build, False
-    # edited steps make new environments
-    steps = Path(params["steps"]).read_text() if params.get("steps") else ""
-    words = json.dumps([given.project, steps, identity], sort_keys=True)
-    key = hashlib.sha256(words.encode()).hexdigest()[:32]
     root = Path(given.environments_dir)
-    folder, there = find(root, key, given.time_limit)
+    folder, there = find(root, _key(params, identity), given.time_limit)
     build.folder = str(folder)
     if there:
         prune(root, given.cache_keep)
@@ -123,6 +123,40 @@ def _named(build: Build, base: str, log: CappedLog) -> Any:
         return None
     day = recipe.exclude_newer or datetime.datetime.now(datetime.UTC).date().isoformat()
     return [day, asdict(recipe), plain.requirements, plain.constraints, plain.urls]
+
+
+def _key(params: Mapping[str, Any], identity: Any) -> str:
+    """The name of a kept environment. Edited steps make new environments."""
+    steps = Path(params["steps"]).read_text() if params.get("steps") else ""
+    words = json.dumps([str(params["job"]["project"]), steps, identity], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+def _merged_environment(build: Build, params: Mapping[str, Any], checkout: Mapping[str, Any]) -> str:
+    """The folder of a kept environment of code that the change is based on, with bytecode of its walks and the same
+    Python; "" if there is none."""
+    for commit, recipe in _based_on(build.recipe, params, checkout):
+        found = look(Path(build.given.environments_dir), _key(params, [commit, asdict(recipe)]))
+        if found and recipe.python == build.recipe.python and (found / "bytecode").is_dir():
+            return str(found)
+    return ""
+
+
+def _based_on(
+    recipe: Recipe, params: Mapping[str, Any], checkout: Mapping[str, Any]
+) -> Iterator[tuple[str, Recipe]]:
+    """The merged commits that a change is based on, and what their environments are made of: the likeliest first to
+    have the same files."""
+    if checkout.get("base"):
+        yield checkout["base"], recipe
+    for one in reversed(checkout.get("stages", ())):
+        kind = one.get("kind")
+        if kind == "tip":
+            yield one["commit"], recipe
+        elif kind == "release":
+            with suppress(StepError):  # what is wrong with a release is said where that is built
+                branch = params["job"].get("branch", "")
+                yield one["commit"], Recipe.of(params["profile"], checkout, one["slug"], kind, branch)
 
 
 def _merged_code(given: JobOptions, log: CappedLog) -> MergedCode:

@@ -51,6 +51,18 @@ def find(root: Path, key: str, time_limit: float) -> tuple[Path, bool]:
         time.sleep(LOOK_SECONDS)
 
 
+def look(root: Path, key: str) -> Path | None:
+    """The folder of the kept environment with this key, which is not removed in the next 24 hours; None if there is
+    none, or none yet."""
+    if not root.is_dir():
+        return None
+    with locked(root):
+        for folder in filter(_is_complete, sorted(root.glob(f"{key}.*"))):
+            os.utime(folder / COMPLETE)
+            return folder
+    return None
+
+
 def keep(folder: Path, about: Mapping[str, Any]) -> None:
     """Make a finished environment available to others."""
     write_json(folder / COMPLETE, dict(about))
