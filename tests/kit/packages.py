@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small Python packages, a project that builds itself, and a package index on loopback: no network is needed."""
 
+import base64
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -82,13 +84,17 @@ def add_wheel(
     file = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    files = {
+        f"{name}/__init__.py": more,
+        **(beside or {}),
+        f"{info}/METADATA": "\n".join(metadata + [f"Requires-Dist: {one}" for one in requires]) + "\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
     with zipfile.ZipFile(file, "w") as wheel:
-        wheel.writestr(f"{name}/__init__.py", more)
-        for path, text in (beside or {}).items():
+        for path, text in files.items():
             wheel.writestr(path, text)
-        wheel.writestr(f"{info}/METADATA", "\n".join(metadata + [f"Requires-Dist: {one}" for one in requires]) + "\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
+        rows = [f"{path},sha256={_digest(text)},{len(text.encode())}" for path, text in files.items()]
+        wheel.writestr(f"{info}/RECORD", "\n".join([*rows, f"{info}/RECORD,,"]) + "\n")
     _list(folder, {file.name: uploaded} if uploaded else {})
 
 
@@ -103,6 +109,10 @@ def add_sdist(index: Path, name: str, version: str, files: Mapping[str, str]) ->
             entry.size = len(text.encode())
             tar.addfile(entry, io.BytesIO(text.encode()))
     _list(folder, {})
+
+
+def _digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
 
 
 def _list(folder: Path, uploaded: Mapping[str, str]) -> None:

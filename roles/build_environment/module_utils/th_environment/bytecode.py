@@ -11,6 +11,7 @@ without a link on the way. Nothing is linked, because a walk of the change may w
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -32,22 +33,17 @@ def carry(merged: Path, to: Path, places: Mapping[Path, Path], version: str) -> 
     """
     ending = f".cpython-{''.join(version.split('.')[:2])}.pyc"
     count = 0
-    for compiled, source, now in _folders(str(merged), places):
-        names = [name for name in sorted(os.listdir(compiled)) if name.endswith(ending)]
-        if names:
-            folder = f"{to}{now}"
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            for name in names:
-                file = f"{name.removesuffix(ending)}.py"
-                content = _renewed(f"{compiled}/{name}", f"{source}/{file}", f"{now}/{file}")
-                if content:
-                    Path(folder, name).write_bytes(content)
-                    count += 1
+    for compiled, source, now, names in _folders(str(merged), places):
+        for name in (name for name in names if name.endswith(ending)):
+            file = f"{name.removesuffix(ending)}.py"
+            content = _renewed(f"{compiled}/{name}", f"{source}/{file}", f"{now}/{file}")
+            count += _write(f"{to}{now}", name, content) if content else 0
     return count
 
 
-def _folders(merged: str, places: Mapping[Path, Path]) -> Iterator[tuple[str, str, str]]:
-    """Folders of bytecode, each with that of its sources, and that where the same sources are expected now."""
+def _folders(merged: str, places: Mapping[Path, Path]) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Folders of bytecode, each with that of its sources, that where the same sources are expected now, and its
+    files."""
     for folder, _, names in os.walk(merged):
         source = folder.removeprefix(merged)
         old = next((str(one) for one in places if source == str(one) or source.startswith(f"{one}/")), None)
@@ -55,7 +51,7 @@ def _folders(merged: str, places: Mapping[Path, Path]) -> Iterator[tuple[str, st
             new = str(places[Path(old)])
             now = new + source.removeprefix(old)
             if os.path.realpath(now) == os.path.realpath(new) + source.removeprefix(old):  # no link on the way
-                yield folder, source, now
+                yield folder, source, now, names
 
 
 def _renewed(compiled: str, source: str, now: str) -> bytes:
@@ -66,6 +62,18 @@ def _renewed(compiled: str, source: str, now: str) -> bytes:
         return b""
     valid = code[1][4:HEADER] == TIMESTAMP_BASED + before[0]
     return code[1][:4] + TIMESTAMP_BASED + after[0] + code[1][HEADER:] if valid else b""
+
+
+def _write(folder: str, name: str, content: bytes) -> bool:
+    """Write a file; False if its path is too long, and then Python finds none there, either."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        Path(folder, name).write_bytes(content)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # the disk is full, and the file may be cut
+            raise
+        return False
+    return True
 
 
 def _read(path: str) -> tuple[bytes, bytes] | None:
