@@ -25,8 +25,10 @@ from ansible.module_utils.th_server.connection import Connection
 
 ERROR_LOG_TAIL = 20
 ERROR_LOG_TAIL_BYTES = 64 << 10
-_CRASH_REPORT = "Writing a core file"
-_ERROR_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d: T.Z]{1,30} (?:\d{1,10} )?\[ERROR\]|Assertion failure|got signal")
+_CRASH_REPORT = ("Writing a core file", "The manual page at ")  # MariaDB, MySQL
+_ERROR_LINE = re.compile(
+    r"^\d{4}-\d\d-\d\d[ T][\d: .]{1,30}(?:Z|[+-]\d\d:\d\d)? (?:\d{1,10} )?\[ERROR\]|Assertion failure|got signal"
+)
 _NO_SPACE = re.compile(r"\[ERROR\].{0,400}(?:with error 28\b|No space left|[Dd]isk is full|[Ee]rrcode: 28)")
 VERSIONS_BYTES = 4 << 20
 """Maximum bytes of all versions in a database; Django's are thousands of short names."""

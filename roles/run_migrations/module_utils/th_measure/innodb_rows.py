@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that InnoDB itself changes, which the server's handlers do not count.
+"""Rows that InnoDB itself changes, which the server's handlers do not count; its tables, and its cleaning up.
 
 A foreign key deletes and updates the rows of other tables within InnoDB. MariaDB does not count those, but it counts
 what it has to purge afterwards: every row that was deleted, and every one that was updated in an indexed column, which
-a foreign key's always is. In addition InnoDB purges its own records about tables, some dozens per DDL statement.
+a foreign key's always is. In addition InnoDB purges its own records about tables, some dozens per DDL statement. MySQL
+counts what foreign keys do like everything else, so there nothing of this is added.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from ansible.module_utils.th_server import mariadb
 PURGE_PATIENCE = 60.0
 """Seconds that the server may take to purge after a step whose rows have to be known."""
 _METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
+_TRUNCATE = "SET GLOBAL innodb_purge_rseg_truncate_frequency = 1"
+"""Without this, MySQL leaves what it has purged in its list for as long as nothing follows."""
+_LOOK = 0.1
 _WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
 _HELD = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) LIMIT 1"
 _DDL = (
@@ -33,6 +37,7 @@ _ACTIONS = 15  # ON DELETE and ON UPDATE, CASCADE and SET NULL: bits of the colu
 _TABLES = ("INNODB_SYS_TABLESTATS", "INNODB_TABLESTATS")
 _FOREIGN = ("INNODB_SYS_FOREIGN", "INNODB_FOREIGN")
 PART = re.compile(r"#p#([^#]*)", re.IGNORECASE)
+_INTERNAL = re.compile(r"#sql|FTS_[0-9a-f]{16}_", re.IGNORECASE)
 _ENCODED = re.compile(r"@([0-9a-f]{4})")
 
 
@@ -95,8 +100,9 @@ class InnodbState:
 
 
 def prepare(connection: Any, server: mariadb.Server) -> None:
-    """Have a private server count what it purges."""
+    """Have a private server count what it purges, and clear its list of that at once."""
     if server.private:
+        query_or_none(connection, _TRUNCATE)
         for name in _METRICS:
             query_or_none(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
 
@@ -114,7 +120,7 @@ def read_state(connection: Any, server: mariadb.Server) -> InnodbState:
         touched=_touched(connection, databases),
         cascades=_cascades(connection, databases),
         purged=_purged(connection) if server.private else None,
-        unpurged=status.get("Innodb_history_list_length", 0),
+        unpurged=_unpurged(connection, status),
         ddl=sum(status.get(name, 0) for name in _DDL),
     )
 
@@ -128,13 +134,19 @@ def wait_for_purge(connection: Any, patience: float) -> bool:
             return False
         before = unpurged
         if query_or_none(connection, _WAIT) is None:
-            time.sleep(1)
+            time.sleep(_LOOK)
     return True
 
 
 def _purge_progress(connection: Any) -> tuple[int, int]:
     """How many transactions InnoDB has yet to purge, and how many rows it has purged."""
-    return _status(connection).get("Innodb_history_list_length", 0), _purged(connection) or 0
+    return _unpurged(connection, _status(connection)), _purged(connection) or 0
+
+
+def _unpurged(connection: Any, status: Mapping[str, int]) -> int:
+    if (there := status.get("Innodb_history_list_length")) is not None:
+        return there
+    return int((_metrics(connection, ("trx_rseg_history_len",)) or [0])[0])
 
 
 def own_rows(before: InnodbState, after: InnodbState, cascading: bool) -> int:
@@ -167,7 +179,7 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
     tables = {}
     for number, name, count, known in rows:
         schema, _, table = str(name).partition("/")
-        if not table.startswith(("#sql", "FTS_")):
+        if not _INTERNAL.match(table):
             estimate = count if known else kept.get((plain(schema), plain(table)), count)
             tables[str(name)] = (int(number), int(estimate))
     return tables
@@ -233,9 +245,17 @@ def _status(connection: Any) -> dict[str, int]:
 
 def _purged(connection: Any) -> int | None:
     """How many rows InnoDB has purged; None where it does not count them."""
-    sql = "SELECT count FROM information_schema.innodb_metrics WHERE enabled AND name IN (DATABASES)"
-    rows = _query_in(connection, sql, _METRICS) or ()
-    return sum(int(row[0]) for row in rows) if len(rows) == len(_METRICS) else None
+    found = _metrics(connection, _METRICS)
+    return sum(found) if len(found) == len(_METRICS) else None
+
+
+def _metrics(connection: Any, names: Iterable[str]) -> list[int]:
+    """The values of those of InnoDB's metrics that are enabled."""
+    for enabled in ("enabled", "status = 'enabled'"):  # MariaDB, MySQL
+        sql = f"SELECT count FROM information_schema.innodb_metrics WHERE {enabled} AND name IN (DATABASES)"  # noqa: S608
+        if (rows := _query_in(connection, sql, names)) is not None:
+            return [int(row[0]) for row in rows]
+    return []
 
 
 def _by_table(rows: Iterable[tuple[Any, ...]]) -> dict[str, int]:
