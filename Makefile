@@ -1,5 +1,6 @@
 # Two commands: `make demo` runs three jobs on real input, `make test` runs all tests. Each sets up what it needs:
-# Debian packages by playbooks/prepare-host.yaml (root or sudo), Python packages into .venv, pinned in constraints.txt.
+# Debian packages by playbooks/prepare-host.yaml (root or sudo), Python packages into .venv, pinned in constraints.txt,
+# and for the tests a MySQL server into ~/.cache/turbo-hipster/engines, which installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,7 +48,7 @@ host: $(VENV)/installed
 	$(BIN)/ansible-playbook playbooks/prepare-host.yaml
 
 host-development: $(VENV)/installed-test
-	$(BIN)/ansible-playbook playbooks/prepare-host.yaml -e prepare_host_development=true
+	$(BIN)/ansible-playbook playbooks/prepare-host.yaml -e '{"prepare_host_development": true, "prepare_host_engines": ["mysql-9.7"]}'
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import ensurepip' || $(ROOT) apt-get install --yes python3-venv

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks import engines
 from demo import dataset, project, schema, server, services, zuul
+from demo import engines as demo_engines
 from demo.dataset import Dataset
 from demo.project import Change
 from demo.tools import DemoError, alone, run
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(__file__).parent / "classic.sh"
-SERVER_OPTIONS = CHECKOUT / "roles" / "restore_datasets" / "defaults" / "main.yaml"
 
 MIGRATIONS = 40
 """Steps from the dataset's version to the good change's."""
@@ -80,8 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=_runs, default=3, help="measured runs of each side (default 3)")
     parser.add_argument("--work", type=Path, default=CHECKOUT / ".demo", help="the demo's folder")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--engine", help="compare a job on this engine of engines.yaml with one on the machine's own")
     options = parser.parse_args(arguments)
     try:
+        if options.engine:
+            comparison = engines.compare(options.work.absolute(), options.engine, options.runs, _say)
+            print(comparison.as_json() if options.json else comparison.as_text())
+            return 0
         figures = _measure(options.work.absolute(), options.runs)
     except (DemoError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -110,15 +116,15 @@ def _measure(work: Path, runs: int) -> Figures:
     with ExitStack() as stack:
         stack.enter_context(alone(work))
         repository = project.build(work / "git", work / "downloads", _say)
-        data = dataset.build(work / "datasets", repository, work / "packages", 1.0, _say)
+        engine = demo_engines.get(demo_engines.SYSTEM)
+        data = dataset.build(dataset.folder_of(work, engine), repository, work / "packages", engine, 1.0, _say)
         change = next(change for change in repository.changes if change.name == "good")
         url = stack.enter_context(services.git_server(repository.base))
         worker = stack.enter_context(services.worker(work, data))
-        open_worker = stack.enter_context(services.worker(work, data, "none"))
+        open_worker = stack.enter_context(services.worker(work, data, "none", beside="sandbox-none"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="th-bench-", dir=server.SHORT)))
         # The script's server runs already, as it did for those who wrote such scripts; with the options of ours.
-        options = yaml.safe_load(SERVER_OPTIONS.read_text())["restore_datasets_server_options"]
-        socket = stack.enter_context(server.running(folder / "server", "mlflow", options))
+        socket = stack.enter_context(server.running(folder / "server", "mlflow", engine))
         time.sleep(_SETTLE_SECONDS)
         before = worker.memory
 

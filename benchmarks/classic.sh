@@ -18,15 +18,14 @@ url="mysql+pymysql://mlflow:mlflow@localhost/mlflow?unix_socket=$socket"
 export MLFLOW_DISABLE_TELEMETRY=true
 
 sql() {
-    mysql --no-defaults --socket="$socket" --user=root --batch --skip-column-names "$@"
+    mysql --no-defaults --socket="$socket" --user=mlflow --password=mlflow --batch --skip-column-names "$@"
 }
 
-# rows changed and rows read so far, on one line
+# rows changed and rows read so far, on one line; MariaDB and MySQL count them under different names
 status() {
-    sql --execute "SELECT SUM(IF(VARIABLE_NAME LIKE 'HANDLER%', VARIABLE_VALUE, 0)),
-                          SUM(IF(VARIABLE_NAME = 'ROWS_READ', VARIABLE_VALUE, 0))
-                   FROM information_schema.GLOBAL_STATUS
-                   WHERE VARIABLE_NAME IN ('HANDLER_WRITE', 'HANDLER_UPDATE', 'HANDLER_DELETE', 'ROWS_READ')"
+    sql --execute "SHOW GLOBAL STATUS WHERE Variable_name IN ('Handler_write', 'Handler_update', 'Handler_delete',
+                                                              'Rows_read', 'Innodb_rows_read')" |
+        awk '$1 ~ /^Handler/ { changed += $2 } $1 !~ /^Handler/ { read += $2 } END { print changed + 0, read + 0 }'
 }
 
 version() {
@@ -38,8 +37,7 @@ cd "$work/src"
 git fetch --quiet origin "$ref"
 change=$(git rev-parse FETCH_HEAD)
 
-sql --execute "DROP DATABASE IF EXISTS mlflow; CREATE DATABASE mlflow;
-               GRANT ALL ON mlflow.* TO mlflow@localhost IDENTIFIED BY 'mlflow'"
+sql --execute "DROP DATABASE IF EXISTS mlflow; CREATE DATABASE mlflow"
 zstd --decompress --stdout --quiet "$dump" | sql mlflow
 
 python3 -m venv "$work/venv"

@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import dataset, project, services, zuul
+from demo import dataset, engines, project, services, zuul
 from demo.project import Change
 from demo.tools import DemoError, alone
 from demo.zuul import Answer
@@ -98,6 +97,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Three changes of MLflow through a worker.")
     parser.add_argument("--work", type=Path, default=CHECKOUT / ".demo", help="folder to keep everything in")
     parser.add_argument("--scale", type=_scale, default=1.0, help="size of the dataset; 1.0 is 500,000 metrics")
+    parser.add_argument("--engine", default=engines.SYSTEM, help="database server of engines.yaml (default: system)")
     parser.add_argument("--keep-running", action="store_true", help="leave the worker running until Ctrl-C")
     return parser.parse_args(arguments)
 
@@ -116,7 +116,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         stack.enter_context(alone(work))
         with screen.task("Preparing") as task:
             repository = project.build(work / "git", work / "downloads", task.say)
-            data = dataset.build(work / "datasets", repository, work / "packages", options.scale, task.say)
+            engine = engines.get(options.engine, task.say)
+            folder = dataset.folder_of(work, engine)
+            data = dataset.build(folder, repository, work / "packages", engine, options.scale, task.say)
             task.say("starting the git server and the worker")
             url = stack.enter_context(services.git_server(repository.base))
             worker = stack.enter_context(services.worker(work, data))
@@ -147,17 +149,11 @@ def _keep(path: Path, given: Mapping[str, str]) -> None:
 def as_expected(change: Change, answer: Answer) -> bool:
     """Whether an answer is the one that this change of the demo must get, with a report behind its link."""
     begin, *parts = EXPECTED[change.name]
-    folder = _published(answer)
+    folder = zuul.published(answer)
     if not answer.result.startswith(begin) or folder is None or not (folder / "index.html").is_file():
         return False
     whole = "\n".join((answer.result, *_details(folder)))
     return all(part in whole for part in parts)
-
-
-def _published(answer: Answer) -> Path | None:
-    """The folder behind an answer's link; the demo's worker publishes on this machine."""
-    url = urlsplit(answer.url)
-    return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 def _details(folder: Path) -> list[str]:
@@ -182,7 +178,7 @@ def _report(console: Console, answers: Mapping[Change, Answer]) -> bool:
     console.print()
     console.print(table)
     for change, answer in answers.items():
-        folder = _published(answer)
+        folder = zuul.published(answer)
         link = f"{answer.url}index.html" if folder else "no logs were published"
         details = _details(folder) if folder else map(str, answer.data.get("messages", []))
         lines = (f"\n{change.number} {change.name}: {link}", *details)

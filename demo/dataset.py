@@ -10,10 +10,14 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from demo import rows, schema
+from demo import engines, rows, schema
 from demo.project import PROJECT, Repository
 from demo.tools import DemoError, Say, built, key_of
+
+if TYPE_CHECKING:
+    from ansible.module_utils.th_server.engine import Engine
 
 NAME = "mlflow_user_001"
 _STATEMENT_BYTES = 1 << 20  # as long as mariadb-dump makes them
@@ -39,33 +43,41 @@ class Dataset:
         return self.folder / f"{self.name}.sql.zst"
 
 
+def folder_of(work: Path, engine: Engine) -> Path:
+    """The folder of the dataset that was made on an engine."""
+    return work / ("datasets" if engine.name == engines.SYSTEM else f"datasets-{engine.name}")
+
+
 def build(
     folder: Path,
     repository: Repository,
     packages: Path,
+    engine: Engine,
     scale: float = 1.0,
     say: Say = lambda line: None,
 ) -> Dataset:
     """Build the dataset in ``folder``, or take what is there when it was built from the same inputs.
 
-    ``packages`` is uv's cache; ``scale`` 1.0 is half a million metrics. DemoError when a tool fails.
+    ``packages`` is uv's cache; ``scale`` 1.0 is half a million metrics. The dump is one of a server of ``engine``.
+    DemoError when a tool fails.
     """
     sources = [Path(str(module.__file__)).read_bytes() for module in (rows, schema)]
-    key = key_of(f"{scale:g}", *sources, Path(__file__).read_bytes(), schema.PROFILE.read_bytes())
+    server = f"{engine.name} {engines.version(engine)}"
+    key = key_of(f"{scale:g}", server, *sources, Path(__file__).read_bytes(), schema.PROFILE.read_bytes())
     dataset = Dataset(folder, NAME)
     with built(folder, key) as fresh:
         if fresh is not None:
-            tables = schema.tables(repository, packages, say)
+            tables = schema.tables(repository, packages, engine, say)
             say("making the rows of the dataset")
             sizes = rows.Sizes.of(scale)
             content = rows.generate(sizes)
             say("writing the dump")
-            _write(fresh / dataset.dump.name, _dump(tables, content))
-            (fresh / dataset.config.name).write_text(json.dumps(_config(dataset, sizes), indent=2) + "\n")
+            _write(fresh / dataset.dump.name, _dump(tables, content, engine.family.name))
+            (fresh / dataset.config.name).write_text(json.dumps(_config(dataset, sizes, engine), indent=2) + "\n")
     return dataset
 
 
-def _config(dataset: Dataset, sizes: rows.Sizes) -> dict[str, object]:
+def _config(dataset: Dataset, sizes: rows.Sizes, engine: Engine) -> dict[str, object]:
     return {
         "_remark": f"Made by the demo: {PROJECT} as {schema.SCHEMA_BRANCH} left it. Nothing in it is real.",
         "project": PROJECT,
@@ -74,6 +86,7 @@ def _config(dataset: Dataset, sizes: rows.Sizes) -> dict[str, object]:
         "db_pass": "mlflow",
         "database": "mlflow",
         "seed_data": dataset.dump.name,
+        "engine": engine.name,
         "_limits": (
             "MLflow's own migrations change a few thousand rows each, and read a hundred thousand at most."
             " One builds an index over all metrics, and may take longer for it."
@@ -84,9 +97,10 @@ def _config(dataset: Dataset, sizes: rows.Sizes) -> dict[str, object]:
     }
 
 
-def _dump(tables: Iterable[tuple[str, str]], content: Iterable[rows.Table]) -> Iterator[str]:
-    """Yield the text of the dump, in the form that ``mariadb-dump`` gives it."""
-    yield f"-- MariaDB dump of a tracking database of MLflow ({schema.SCHEMA_BRANCH}), made for a demo\n\n"
+def _dump(tables: Iterable[tuple[str, str]], content: Iterable[rows.Table], family: str = "mariadb") -> Iterator[str]:
+    """Yield the text of the dump, in the form that ``mariadb-dump`` or ``mysqldump`` gives it."""
+    program = "MySQL" if family == "mysql" else "MariaDB"
+    yield f"-- {program} dump of a tracking database of MLflow ({schema.SCHEMA_BRANCH}), made for a demo\n\n"
     yield "/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;\n/*!40101 SET NAMES utf8mb4 */;\n"
     yield "/*!40014 SET @OLD_UNIQUE_CHECKS=@@UNIQUE_CHECKS, UNIQUE_CHECKS=0 */;\n"
     yield "/*!40014 SET @OLD_FOREIGN_KEY_CHECKS=@@FOREIGN_KEY_CHECKS, FOREIGN_KEY_CHECKS=0 */;\n"

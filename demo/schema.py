@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of MLflow as one of its releases makes them, got by running that release's own migrations.
 
-They run in a virtual environment of their own against a private MariaDB server, both gone at the end.
+They run in a virtual environment of their own against a private server, both gone at the end.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from demo import server
 from demo.project import PROJECT, Repository, export
 from demo.tools import DemoError, Say, run
+
+if TYPE_CHECKING:
+    from ansible.module_utils.th_server.engine import Engine
 
 PROFILE = Path(__file__).parent.parent / "inventory" / "projects" / f"{PROJECT}.yaml"
 SCHEMA_BRANCH = "stable/2.22"
@@ -28,19 +32,22 @@ _initialize_tables(sqlalchemy.create_engine(sys.argv[1]))
 """
 
 
-def tables(repository: Repository, packages: Path, say: Say = lambda line: None) -> list[tuple[str, str]]:
+def tables(
+    repository: Repository, packages: Path, engine: Engine, say: Say = lambda line: None
+) -> list[tuple[str, str]]:
     """Return the tables of `SCHEMA_BRANCH` in the order of their names: name and CREATE TABLE statement.
 
-    ``packages`` is uv's cache. DemoError when the environment, the server or the migrations fail.
+    ``packages`` is uv's cache, the server is one of ``engine``. DemoError when the environment, the server or the
+    migrations fail.
     """
     with tempfile.TemporaryDirectory(prefix="th-demo-", dir=server.SHORT) as folder:
         work = Path(folder)
         say(f"installing MLflow of {SCHEMA_BRANCH}")
         python = _install(repository, work, packages)
         say("starting a database server")
-        with server.running(work / "server", "mlflow") as socket:
+        with server.running(work / "server", "mlflow", engine) as socket:
             say(f"creating MLflow's tables with the migrations of {SCHEMA_BRANCH}")
-            url = f"mysql+pymysql://root@localhost/mlflow?unix_socket={socket}"
+            url = f"mysql+pymysql://{server.USER}:{server.USER}@localhost/mlflow?unix_socket={socket}"
             # MLflow makes sets of names into CHECK constraints: the order of their items is the hash's.
             settled = {"PYTHONHASHSEED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
             run([python, "-c", _INITIALIZE, url], cwd=work / "src", environment=settled)

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from demo import engines
 from demo.dataset import Dataset
 from demo.tools import DemoError, free_port, listens, run
 
@@ -61,14 +62,14 @@ def git_server(base: Path) -> Iterator[str]:
 
 
 @contextmanager
-def worker(work: Path, dataset: Dataset, sandbox: str = "bubblewrap") -> Iterator[Worker]:
+def worker(work: Path, dataset: Dataset, sandbox: str = "bubblewrap", beside: str = "") -> Iterator[Worker]:
     """Run a worker with an embedded Gearman server, all its folders below ``work``.
 
-    Several may run there, each with another ``sandbox``: they share what is kept from job to job.
+    Several may run there, each with another word for ``beside``: they share what is kept from job to job.
     """
     port = free_port()
     published = work / "logs"
-    name = "" if sandbox == "bubblewrap" else f"-sandbox-{sandbox}"
+    name = f"-{beside}" if beside else ""
     path = work / f"config{name}.yaml"
     configuration = _configuration(work, dataset, published, port)
     configuration |= {"sandbox": sandbox, "debug_log": str(work / f"debug{name}.log")}
@@ -95,6 +96,7 @@ def _configuration(work: Path, dataset: Dataset, published: Path, port: int) -> 
         "pip_download_cache": str(work / "packages"),
         "snapshots_dir": str(work / "snapshots"),
         "environments_dir": str(work / "environments"),
+        "engines_dir": str(engines.FOLDER),
         "jobs": [{"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(dataset.folder)}],
         "publish_logs": {"type": "local", "path": str(published), "prepend_url": f"{published.as_uri()}/"},
         "sensors": {"load": 0},  # who has started it waits for it, however busy the machine is

@@ -6,7 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from demo.project import PROJECT, TARGET, Change
@@ -91,3 +93,9 @@ def _follow(client: Submitter, given: dict[str, str], show: Callable[[int, str],
             return Answer(result, str(data.get("url", "")), time.monotonic() - started, data)
         if "progress" in data:
             show(percent, str(data["progress"]))
+
+
+def published(answer: Answer) -> Path | None:
+    """The folder behind an answer's link; the demo's worker publishes on this machine."""
+    url = urlsplit(answer.url)
+    return Path(unquote(url.path)) if url.scheme == "file" else None

@@ -131,8 +131,8 @@ class Job:
         variables = self._variables(folder)
         names = None
         if chosen is not None:
-            names = [dataset.name for dataset in chosen]
-            variables["th_datasets"] = [{"name": item.name, "config": str(item.config_path)} for item in chosen]
+            names = [selected.name for selected in chosen]
+            variables["th_datasets"] = [selected.item for selected in chosen]
         folder.write_job_yaml(variables)
         if self._config.confined and (why := sandbox.problem()):
             self._report(folder, "sandbox_unavailable", why)
@@ -168,7 +168,7 @@ class Job:
         took = time.monotonic() - self._begun
         return render.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
 
-    def _datasets(self, folder: JobDir) -> list[datasets.Dataset] | None:
+    def _datasets(self, folder: JobDir) -> list[datasets.Selected] | None:
         return job_datasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
 
     def _variables(self, folder: JobDir) -> dict[str, Any]:
@@ -181,12 +181,7 @@ class Job:
             "th_plugin": dict(self._entry.options),
             "th_job_dir": str(folder.root),
             "th_git_origin": config.zuul_server.origin,
-            "th_git_working_dir": str(config.git_working_dir),
-            "th_environments_dir": str(config.environments_dir),
-            "th_snapshots_dir": str(config.snapshots_dir),
-            "th_engines_dir": str(config.engines_dir),
-            "th_pip_download_cache": str(config.pip_download_cache),
-            "th_projects_dir": str(config.projects_dir),
+            **{f"th_{key}": str(folder) for key, folder in config.job_dirs().items()},
             **publish.variables(config.publish_logs),
             "sandbox": config.sandbox,
         }

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import yaml
 
+from worker.config import engines
 from worker.config.publish_logs import PublishLogs
 from worker.errors import ConfigError
 from worker.inputs import documents, git_url, untrusted
@@ -127,12 +128,17 @@ def _reproduce(plugin: str, shown: Mapping[str, Any]) -> str:
         "JOB": job,
         "PLUGIN": plugin,
         "ORIGIN": shown.get("th_git_origin") or job["url"],
-        "DATASETS": None if datasets is None else [item["name"] for item in datasets],
+        "DATASETS": None if datasets is None else [_without_file(item) for item in datasets],
     }
     text = (Path(__file__).parent / "templates" / "reproduce.sh").read_text("utf-8")
     # JSON encoded twice is a Python literal on one line in ASCII. All placeholders are replaced in one pass, because a
     # name may look like a placeholder.
     return re.sub(r"@([A-Z]+)@", lambda place: json.dumps(json.dumps(facts[place[1]])), text)
+
+
+def _without_file(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item of `th_datasets` with the dataset's own name, by which its file is found elsewhere."""
+    return {**{key: value for key, value in item.items() if key != "config"}, "dataset": engines.split(item["name"])[0]}
 
 
 def _publish_profile(results: Path, variables: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ INTERESTING = [
     "disk_full",
     "canceled",
     "hostile_text",
+    "three_engines",
 ]
 
 # Every text that is drawn, with the contrast of its colour to what lies behind it (WCAG 2.2, 1.4.3).
@@ -204,6 +205,23 @@ def test_every_dataset_has_its_place(chromium: Chromium, tmp_path: Path) -> None
     headings = chromium.value("[...document.querySelectorAll('h2')].map((heading) => heading.innerText)")
     for name, outcome in (("user_001", "INFRASTRUCTURE"), ("user_002", "FAILURE"), ("user_003", "WARNING")):
         assert any(name in heading and outcome in heading for heading in headings)
+
+
+def test_engines_are_compared_side_by_side_with_what_differs_marked(chromium: Chromium, tmp_path: Path) -> None:
+    chromium.open(page(tmp_path, "engines_agree"), DESK)
+    row, own, *_ = chromium.value("[...document.querySelectorAll('.comparison tbody tr')].map((e) => e.innerText)")
+    assert "4c83e2b5d0a4" in row and "×8" in row and "96.0 MB" in row
+    assert "by this change" in own and "×" not in own
+    engines = chromium.value("[...document.querySelectorAll('.comparison thead a')].map((e) => e.innerText)")
+    assert engines[:2] == ["system (MariaDB 10.11.19)", "mysql-9.7 (MySQL 9.7.4)"]
+    shutil.rmtree(tmp_path / "artifacts")
+    chromium.open(page(tmp_path, "three_engines"), PHONE)
+    told = chromium.value("document.querySelector('.comparison tbody tr').innerText")
+    for words in ("≠ another result", "✓ ok", "✗ failure", "not run", "42,000"):
+        assert words in told
+    links = chromium.value("[...document.querySelectorAll('.comparison a')].map((e) => e.hash.slice(1))")
+    assert all(chromium.value(f"!!document.getElementById({link!r})") for link in links) and len(links) == 6
+    assert chromium.value("!!document.getElementById('dataset-user_001')"), "the message is about the dataset"
 
 
 def test_trouble_of_ours_is_not_put_down_to_the_change(chromium: Chromium, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """playbooks/deploy-worker.yaml on two hosts: installed, upgraded one after the other while jobs run, and held up."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +18,14 @@ import yaml
 
 from tests.integration.hosts import UV, Machine, machine
 from tests.kit import ROOT
+from tests.kit.engines import server as server_program
 from tests.kit.service import Gearmand, Zuul
 from tests.kit.waiting import HOST, free_port
 from worker.cli import main
 
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 1800.0
+DATASETS = "/var/lib/turbo-hipster/datasets"
 # A job that runs until somebody on its host lets it go.
 WAITS = [
     {
@@ -48,7 +52,16 @@ class Site:
         self.datasets = folder / "datasets"
         self.datasets.mkdir()
         (self.datasets / "seed.sql").write_text("SELECT 1;\n")
-        sums = subprocess.run(["sha256sum", "seed.sql"], cwd=self.datasets, capture_output=True, check=True).stdout
+        tarball = self.datasets / "mysql.tar"
+        with tarfile.open(tarball, "w") as archive:
+            (folder / "mysqld").write_text(server_program("8.0.99"))
+            (folder / "mysqld").chmod(0o755)
+            archive.add(folder / "mysqld", "mysql-8.0.99/bin/mysqld")
+        origin = {"path": f"{DATASETS}/{tarball.name}", "sha256": hashlib.sha256(tarball.read_bytes()).hexdigest()}
+        engines = self.playbooks / "inventory" / "group_vars" / "all" / "engines.yaml"
+        engines.write_text(yaml.safe_dump({"engines": {"mysql-8.0": {"family": "mysql", "tarball": origin}}}))
+        words = ["sha256sum", "seed.sql", tarball.name]
+        sums = subprocess.run(words, cwd=self.datasets, capture_output=True, check=True).stdout
         (self.datasets / "SHA256SUMS").write_bytes(sums)
         # each host serves a job of its own, so that a test knows where it runs
         self.configs: dict[str, dict[str, Any]] = {
@@ -88,6 +101,7 @@ class Site:
         known = {}
         for host in self.hosts:
             known[host.name] = host.variables() | {"deploy_worker_config": self.configs[host.name]}
+        known["beta"]["deploy_worker_engines"] = ["mysql-8.0"]
         self.inventory.write_text(yaml.safe_dump({"workers": {"hosts": known, "vars": self.variables}}))
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
@@ -173,8 +187,8 @@ def test_workers_are_installed_and_upgraded_one_after_the_other(tmp_path: Path, 
 
         installed = site.roll_out()
         assert all(installed[host.name] > 0 for host in hosts)
-        datasets = "/var/lib/turbo-hipster/datasets"
-        assert alpha.run("stat", "-c", "%a:%U", f"{datasets}/seed.sql") == "640:turbo-hipster\n"
+        assert alpha.run("stat", "-c", "%a:%U", f"{DATASETS}/seed.sql") == "640:turbo-hipster\n"
+        assert "Ver 8.0.99" in beta.run("cat", "/var/lib/turbo-hipster/engines/mysql-8.0/engine.json")
         assert alpha.run("ps", "-o", "uname:20=", "-p", pid(alpha)).strip() == "turbo-hipster"
         first, before = release(alpha), pid(beta)
         assert release(beta) == first

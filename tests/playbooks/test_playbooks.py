@@ -20,11 +20,11 @@ from . import arrange
 
 HERE = Path(__file__).parent
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
-RECORDS_NOTHING = {"prepare_host", "deploy_worker", "own_steps", "verdict"}
+RECORDS_NOTHING = {"prepare_host", "prepare_engine", "deploy_worker", "own_steps", "verdict"}
 """Roles that have no errors of their own in errors.jsonl."""
 DATASET = {"restore_datasets": "good", "run_migrations": "good"}
 """The dataset that an error of a role is about."""
-CHANGES_NOTHING = {"prepare_host", "deploy_worker", "project", "own_steps"}
+CHANGES_NOTHING = {"prepare_host", "prepare_engine", "deploy_worker", "project", "own_steps"}
 """Roles that find all that they do done already."""
 GO_ON = ("git_prep.log", "environment.log", "server.log")
 """Logs to which a later run adds, and the server's own."""

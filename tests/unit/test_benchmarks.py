@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks.__main__ import Figures
+from benchmarks.engines import Comparison, Seconds
 from demo.project import RELEASES
 
 MB = 1_000_000
@@ -47,3 +48,15 @@ def test_script_walks_the_branches_of_the_demo():
     subprocess.run(["bash", "-n", benchmarks.SCRIPT], check=True)
     script = benchmarks.SCRIPT.read_text()
     assert f"releases=({' '.join(release.branch for release in RELEASES)})" in script
+
+
+def test_two_engines_are_compared_part_by_part():
+    runs = {
+        "system": (Seconds(10, 1, 4), Seconds(90, 90, 90), Seconds(8, 0.5, 3)),
+        "mysql-9.7": (Seconds(15, 2, 8), Seconds(15, 2, 8), Seconds(1, 1, 1)),
+    }
+    comparison = Comparison(runs, "Ver 9.7.4-2")
+    assert "mysql-9.7 (Ver 9.7.4-2) and on system, medians of 3 runs" in comparison.as_text()
+    assert "1.50   (15.0 s / 10.0 s)" in comparison.as_text()
+    shown = json.loads(comparison.as_json())
+    assert shown["ratios"] == {"job": 1.5, "restore": 2.0, "walk": 2.0} and shown["seconds"]["system"]["walk"] == 4

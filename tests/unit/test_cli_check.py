@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any, Self
 import pytest
 
 from tests.kit import ROOT, toy
+from tests.kit.engines import server
 from tests.kit.git_server import Repository
 from tests.kit.service import write_config
 from tests.kit.waiting import free_port
@@ -114,6 +116,32 @@ def test_the_command_to_try_can_be_called_where_path_does_not_have_it(
     assert trial.program() == str(installed)
     monkeypatch.setenv("PATH", str(installed.parent))
     assert trial.program() == "th"
+
+
+def test_each_engine_is_named_and_missed_where_a_dataset_names_it(installation: Installation) -> None:
+    playbook = installation.root / "ansible" / "playbooks" / "check-engines.yaml"
+    installation.dataset(engines=["mysql-9.7", "mine", "none"])
+    told = "these playbooks are of an older version"
+    assert [told in one.text for one in failed(installation.checks())] == [True, True, True]
+    inventory = installation.root / "ansible" / "inventory" / "group_vars"
+    inventory.unlink()
+    shutil.copytree(ROOT / "inventory" / "group_vars", inventory)
+    program = installation.root / "mysqld"
+    program.write_text(server("8.4.9"))
+    program.chmod(0o755)
+    known = {"system": {"family": "mariadb"}, "mine": {"family": "mysql", "program": str(program)}}
+    debian = {"family": "mysql", "debian": {"suite": "sid", "packages": ["mysql-server-core"]}}
+    listed = {"engines": {**known, "mysql-9.7": debian, "unused": debian}}
+    (inventory / "all" / "engines.yaml").write_text(json.dumps(listed))
+    playbook.symlink_to(ROOT / "playbooks" / "check-engines.yaml")
+    found = {one.text.partition(" ")[0]: one for one in installation.checks() if one.name == "engine"}
+    assert {name: one.level for name, one in found.items()} == {
+        "system:": "ok", "mine": "ok", "mysql-9.7": "fail", "unused,": "ok", "one:": "fail",
+    }  # fmt: skip
+    assert "MariaDB" in found["system:"].text and found["mine"].text.startswith("mine (one): Ver 8.4.9")
+    assert found["mysql-9.7"].text.endswith("playbooks/prepare-engine.yaml -e engine=mysql-9.7 makes it")
+    assert "which no dataset names: the engine unused is not there" in found["unused,"].text
+    assert found["one:"].text == "one: there is no engine none, only system, mine, mysql-9.7, unused"
 
 
 def test_without_all_being_well_there_is_nothing_to_try(installation: Installation) -> None:

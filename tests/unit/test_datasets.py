@@ -97,6 +97,55 @@ def test_preloaded_databases(tmp_path: Path) -> None:
     assert dataset.reset == ("ssh", "db", "rollback") and dataset.parts[0].seed is None
 
 
+def test_engines(tmp_path: Path) -> None:
+    dataset = datasets.load(put(tmp_path / "a.json"))
+    assert (dataset.engines, dataset.mysql_dump_into_mariadb) == ((), False)
+    assert datasets.load(put(tmp_path / "a.json", engine="mysql-9.7")).engines == ("mysql-9.7",)
+    both = ["system", "mysql-9.7"]
+    dataset = datasets.load(put(tmp_path / "a.json", engines=both, mysql_dump_into_mariadb=True))
+    assert dataset.engines == tuple(both) and dataset.mysql_dump_into_mariadb
+
+
+def test_limits_of_an_engine(tmp_path: Path) -> None:
+    limit = {"default": 10, "mysql-9.7": {"default": 20, "a->b": 30, "warn_only": True}}
+    for engines in ({}, {"engine": "mysql-9.7"}, {"engines": ["system", "mysql-9.7"]}):
+        dataset = datasets.load(put(tmp_path / "a.json", maximum_redo_bytes=limit, **engines))
+        assert dataset.limits["maximum_redo_bytes"] == limit
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"engine": "MySQL"}, "engine", "'MySQL' cannot be an engine's name.*engines.yaml"),
+        ({"engine": ["mysql-9.7"]}, "engine", "text"),
+        ({"engine": "a" * 65}, "engine", "cannot be"),
+        ({"engines": []}, "engines", "is empty"),
+        ({"engines": "mysql-9.7"}, "engines", "list"),
+        ({"engines": ["system", "-x"]}, "engines[1]", "'-x' cannot be"),
+        ({"engines": ["system", "a@b"]}, "engines[1]", "cannot be"),
+        ({"engines": ["system", "x", "system"]}, "engines[2]", "'system' is duplicated"),
+        ({"engine": "x", "engines": ["x"]}, "engines", "beside engine"),
+        ({**EXTERNAL, "engine": "x"}, "engine", "private servers.*keep one"),
+        ({**EXTERNAL, "engines": ["x"]}, "engines", "private servers"),
+        ({**EXTERNAL, "mysql_dump_into_mariadb": True}, "mysql_dump_into_mariadb", "private servers"),
+        ({"mysql_dump_into_mariadb": "yes"}, "mysql_dump_into_mariadb", "true or false"),
+        ({"maximum_redo_bytes": {"x": {"defualt": 1}}}, "maximum_redo_bytes.x.defualt", "neither default nor from->to"),
+        ({"maximum_redo_bytes": {"x": {"y": {}}}}, "maximum_redo_bytes.x.y", "neither"),
+        ({"maximum_redo_bytes": {"x": 5}}, "maximum_redo_bytes.x", "neither"),
+        ({"maximum_redo_bytes": {"x": {"default": -1}}}, "maximum_redo_bytes.x.default", "0 or more"),
+        ({"maximum_redo_bytes": {"default": {"a->b": 1}}}, "maximum_redo_bytes.default", "number"),
+        ({"maximum_redo_bytes": {"a->b": {}}}, "maximum_redo_bytes.a->b", "number"),
+        ({"maximum_redo_bytes": {"X": {}}}, "maximum_redo_bytes.X", "neither"),
+        ({"maximum_redo_bytes": {"x": {}}, "engine": "y"}, "maximum_redo_bytes.x", "add x to engines"),
+        ({"maximum_redo_bytes": {"x": {}}, **EXTERNAL}, "maximum_redo_bytes.x", "external server"),
+    ],
+)
+def test_engines_that_cannot_be(tmp_path: Path, changes: dict[str, Any], key: str, said: str) -> None:
+    with pytest.raises(DatasetError, match=said) as raised:
+        datasets.load(put(tmp_path / "a.json", **changes))
+    assert raised.value.key == key
+
+
 def test_the_password_is_not_shown(tmp_path: Path) -> None:
     assert "tester" not in repr(datasets.load(put(tmp_path / "a.json")))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker.cli import check
-from worker.config import config
+from worker.config import config, datasets
 from worker.job import Job
 from worker.job_dir import JobDir
 from worker.request import Request
@@ -138,6 +138,47 @@ def test_a_dump_that_is_not_there(place: Place) -> None:
     place.dataset("little", seed_data="none.sql")
     (failed,) = place.failed()
     assert "none.sql cannot be read" in failed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (None, ["great@system", "great@mysql-9.7", "little"]),
+        (["great"], ["great@system", "great@mysql-9.7"]),
+        (["great@mysql-9.7"], ["great@mysql-9.7"]),
+        (["great@mysql-9.7", "great"], ["great@system", "great@mysql-9.7"]),
+        (["large@system", "small"], ["great@system", "little"]),
+        (["little@mysql-9.7"], ["little"]),
+    ],
+)
+def test_a_dataset_is_tested_on_each_of_its_engines(place: Place, wanted: list[str] | None, names: list[str]) -> None:
+    place.dataset("great", tags=["large"], engines=["system", "mysql-9.7"])
+    place.dataset("little", tags=["small"], engines=["mysql-9.7"])
+    options = {"datasets": wanted} if wanted else {}
+    assert place.chosen(**options) == (names, []) and place.failed(**options) == []
+
+
+def test_an_engine_that_a_dataset_does_not_name_selects_nothing(place: Place) -> None:
+    place.dataset("great", engines=["system", "mysql-9.7"])
+    names, reported = place.chosen(datasets=["great@mysql-8.0", "little@system"])
+    assert names == [] and [code for code, _ in reported] == ["no_dataset", "no_dataset"]
+    place.dataset("great", engines=["system", 5])
+    assert [code for code, _ in place.chosen(datasets=["great@system"])[1]] == ["seed_broken"]
+
+
+def test_the_items_of_job_yaml_name_the_engine(place: Place) -> None:
+    place.dataset("great", engines=["system", "mysql-9.7"])
+    place.dataset("little", engine="mysql-9.7")
+    place.dataset("other")
+    folder = place.root / "datasets"
+    found, _ = datasets.select(folder, "org/shop")
+    great = {"config": str(folder / "great.json")}
+    assert [one.item for one in found] == [
+        {"name": "great@system", **great, "engine": "system"},
+        {"name": "great@mysql-9.7", **great, "engine": "mysql-9.7"},
+        {"name": "little", "config": str(folder / "little.json"), "engine": "mysql-9.7"},
+        {"name": "other", "config": str(folder / "other.json")},
+    ]
 
 
 def external(place: Place, port: int) -> None:

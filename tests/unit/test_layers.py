@@ -17,12 +17,12 @@ ORDER = {
     "logs": "",
     "request": "",
     "counters": "",
-    "config": "tls limits server_settings zuul_server resources monitoring publish_logs plugin_options job_entry "
-    "config dataset_file datasets job_datasets",
+    "config": "tls limits engines server_settings zuul_server resources monitoring publish_logs plugin_options "
+    "job_entry config dataset_limits dataset_file datasets job_datasets",
     "job_dir": "",
     "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems artifacts excess judge "
-    "merged decide",
-    "report": "formatting summary own_files render",
+    "merged comparison decide",
+    "report": "formatting summary own_files result_json render",
     "history": "text_log log_line log_steps log_walks text_walks",
     "sandbox": "",
     "runner": "",
@@ -36,8 +36,8 @@ ORDER = {
     "process": "",
     "observe": "metrics sensors status_socket systemd",
     "service": "",
-    "cli": "playbooks_copy surroundings arguments display published own_steps trial check history init run status "
-    "submit verdict main",
+    "cli": "playbooks_copy surroundings arguments display published own_steps engines trial check history init run "
+    "status submit verdict main",
 }
 """The packages and modules of the worker, each with the order inside of it."""
 ONLY_USERS = {"gear": ("gearman",), "ansible_runner": ("runner",), "ansible": ()}

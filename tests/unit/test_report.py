@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -89,7 +90,9 @@ def everything() -> decide.Verdict:
         for row in result.migrations
     ]
     artifacts = replace(found.artifacts, first_try=FirstTry((Problem("git_unreachable"),), 1.0))
-    return replace(found, datasets=(replace(result, migrations=tuple(rows)),), artifacts=artifacts)
+    result = replace(result, name="user_001@system", migrations=tuple(rows))
+    other = replace(result, name="user_001@mysql-9.7", migrations=tuple(replace(row, result="warning") for row in rows))
+    return replace(found, datasets=(result, other), artifacts=artifacts)
 
 
 def shape(value: Any) -> Any:
@@ -136,14 +139,15 @@ def test_the_page_is_well_formed_and_says_it_all(walked: Case) -> None:
         for text in (message.text, message.detail, message.code, *more):
             assert " ".join(text.split()) in shown.words
     for result in found.datasets:
-        assert f"Dataset {result.name}" in shown.words
+        assert f"Dataset {result.dataset}{f' on {result.label}' if result.engine else ''}" in shown.words
         for row in result.migrations:
             assert step(row) in shown.words
     identifiers = shown.values("id")
     assert len(identifiers) == len(set(identifiers))
     assert {value.removeprefix("#") for value in shown.values("href") if value.startswith("#")} <= set(identifiers)
     assert set(shown.values("aria-labelledby")) <= set(identifiers)
-    assert shown.tags.count("th") == shown.values("scope").count("col") + shown.values("scope").count("row")
+    assert set(shown.values("scope")) <= {"col", "colgroup", "row"}
+    assert len(shown.values("scope")) == shown.tags.count("th")
     assert "en" in shown.values("lang")
 
 
@@ -151,7 +155,7 @@ def test_the_page_is_well_formed_and_says_it_all(walked: Case) -> None:
 def test_what_is_fine_is_folded_away_and_what_is_not_comes_first(walked: Case) -> None:
     text = render.as_page(walked.verdict(), HEADER)
     for result in walked.verdict().datasets:
-        part = text.split(f'id="dataset-{result.name}"')[1].split("</section>")[0]
+        part = text.split(f'id="dataset-{quote(result.name)}"')[1].split("</section>")[0]
         open_part, _, folded = part.partition("<details>")
         for row in result.migrations:
             assert step(row) in re.sub("<[^>]*>", "", open_part if row.notable else folded)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit.recorded_walks import CASES, Case, case
-from worker.config.dataset_file import LIMITS
+from worker.config.dataset_limits import LIMITS
 from worker.counters import MEASURED
 from worker.inputs import untrusted
 from worker.report import summary

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli import playbooks_copy, surroundings, trial
+from worker.cli.engines import engines
 from worker.cli.own_steps import own_steps
 from worker.cli.published import published
 from worker.cli.surroundings import Check
@@ -170,8 +171,7 @@ def _copy(folder: Path) -> Iterator[Check]:
         yield Check(True, "copy", f"{text}: up to date{f', {edited} edited' if edited else ''}")
 
 
-def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
-    trials = trials or Trial(settings, settings.zuul_server.origin, quick=True)
+def _datasets(settings: Config, trials: Trial) -> Iterator[Check]:
     projects: dict[str, list[datasets.Dataset]] = {}
     for folder in dict.fromkeys(job.datasets_dir for job in settings.jobs if job.datasets_dir):
         try:
@@ -190,6 +190,7 @@ def _datasets(settings: Config, trials: Trial | None = None) -> Iterator[Check]:
             projects.setdefault(dataset.project, []).append(dataset)
             yield _dataset(settings, dataset)
     yield from _chosen(settings)
+    yield from engines(settings, [dataset for tested in projects.values() for dataset in tested])
     for project, tested in projects.items():
         yield from trials.project(project, tested)
         yield from own_steps(settings, project)
@@ -213,6 +214,7 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         return Check(False, "dataset", text, "start it, or correct host, port or socket")
     seeds = [str(part.seed) for part in dataset.parts if part.seed]
     place = [f"on {dataset.server.place}{' (preloaded)' if dataset.preloaded else ''}"] if dataset.server else []
+    place += [f"on {engine}" for engine in dataset.engines]
     return Check(True, "dataset", f"{dataset.name} for {dataset.project}: {', '.join(seeds + place)}")
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.display import Display, display
-from worker.config.limits import plain
+from worker.config import engines
+from worker.config.limits import of_engine, plain
 from worker.counters import MEASURED
 from worker.errors import ConfigError, UsageError
 from worker.history import MAX_WALKS, LogReader, text_log
 from worker.history.log_steps import Walk
 from worker.inputs import documents
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}(@{engines.NAME.pattern})?")
 _ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".log", ".txt")
 _SHOW_EACH = 20_000  # lines
 
@@ -103,7 +104,8 @@ def _names(logs: list[str], wanted: str | None) -> list[str]:
         name = "stdin" if log == "-" else Path(log).name
         while name.endswith(_ENDINGS):
             name = name.rpartition(".")[0]
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:90] or "log"
+        if "@" not in name or not _NAME.fullmatch(name):  # with an engine it is the log of another job
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:90] or "log"
         if name in names:
             raise UsageError(f"{names[name]} and {log} would both be {name}; import one alone, with --dataset")
         names[name] = log
@@ -157,8 +159,9 @@ def _read(path: str, name: str, artifacts: Path, shown: Display) -> _Log:
     log = _Log(path, name, reader, condition)
     for walk in reader.walks:
         if walk.follows is None:
-            ending = f"-{len(log.datasets) + 1}" if log.datasets else ""
-            log.datasets.append(_Dataset(name + ending, [walk]))
+            dataset, engine = engines.split(name)
+            dataset += f"-{len(log.datasets) + 1}" if log.datasets else ""
+            log.datasets.append(_Dataset(engines.on(dataset, engine) if engine else dataset, [walk]))
         else:
             owner = next(one for one in log.datasets if any(part.number == walk.follows for part in one.parts))
             owner.parts.append(walk)
@@ -185,7 +188,9 @@ def _write(artifacts: Path, logs: list[_Log], limits: dict[str, Any]) -> None:
                 "server": {"flavour": flavour, "version": version},
                 "version": dataset.first().split(",") if dataset.first() not in ("", "base") else [],
                 "method": "log",
+                **({"engine": engine} if (engine := engines.split(dataset.name)[1]) else {}),
                 **limits,
+                "limits": of_engine(limits["limits"], engine),
                 "remarks": {"_imported_from": Path(log.path).name},
             }
             _dump(artifacts / f"dataset-{dataset.name}.json", facts)

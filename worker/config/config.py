@@ -97,6 +97,17 @@ class Config:
             dirs["debug_log"] = (self.debug_log.parent, 0o755)
         return dirs
 
+    def job_dirs(self) -> dict[str, Path]:
+        """The folders outside its own that a job uses, by their keys of the configuration."""
+        return {
+            "git_working_dir": self.git_working_dir,
+            "environments_dir": self.environments_dir,
+            "snapshots_dir": self.snapshots_dir,
+            "engines_dir": self.engines_dir,
+            "pip_download_cache": self.pip_download_cache,
+            "projects_dir": self.projects_dir,
+        }
+
     def while_running(self, old: "Config") -> tuple["Config", list[str]]:
         """This configuration, for a worker running with `old`: keys that need a restart keep their old values. Also
         returns the names of those keys whose values differ."""

@@ -11,17 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.config import server_settings
-from worker.counters import MEASURED
+from worker.config import dataset_limits, engines, server_settings
+from worker.config.dataset_limits import LIMITS
 from worker.errors import ConfigError, DatasetError
 from worker.inputs import documents
 from worker.inputs.documents import Section
 
-LIMITS = tuple(counter.limit for counter in MEASURED)
-"""The limits that a dataset can set."""
-
-WARN_ONLY = "warn_only"
-"""The key in a limit's table: exceeding the limit is reported, but does not fail the job."""
 SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
@@ -29,10 +24,9 @@ PART = ("database", "seed_data", "character_set", "collation", "expect")
 SERVER = ("host", "port", "socket", "user", "password_file")
 EXPECT = ("tables", "rows", "size", "sha256")
 """The keys of `expect`: the properties by which a complete dump is recognised."""
-WAIVER = ("migration", "limit", "reason", "bug")
 KNOWN = (
-    "project", "type", "db_user", "db_pass", *PART, "databases", "tags", "server", "preloaded", "reset",
-    "logging_conf", *LIMITS, "waivers", *server_settings.KEYS,
+    "project", "type", "db_user", "db_pass", *PART, "databases", "tags", *engines.KEYS, "mysql_dump_into_mariadb",
+    "server", "preloaded", "reset", "logging_conf", *LIMITS, "waivers", *server_settings.KEYS,
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DATABASE = re.compile(r"[A-Za-z0-9_$-]{1,64}")
@@ -78,9 +72,10 @@ class ExternalServer:
 class Dataset:
     """A dataset.
 
-    `parts` are its databases. `limits` maps a name in LIMITS to its table: ``default``, ``<database>:default`` and
-    ``from->to`` with numbers, and WARN_ONLY. `server` is None for private servers. With `preloaded`, the databases are
-    on the server permanently, and the operator's command `reset` restores their seed after each job.
+    `parts` are its databases. It is walked on each of the `engines` that it names; without any, its dump decides. With
+    `mysql_dump_into_mariadb`, a dump of MySQL may be loaded into MariaDB. `limits` maps a name in LIMITS to its table
+    (`dataset_limits.tables`). `server` is None for private servers. With `preloaded`, the databases are on the server
+    permanently, and the operator's command `reset` restores their seed after each job.
     """
 
     name: str
@@ -90,7 +85,9 @@ class Dataset:
     parts: tuple[Part, ...]
     db_user: str
     db_pass: str = field(repr=False)
-    limits: Mapping[str, Mapping[str, float]]
+    engines: tuple[str, ...]
+    mysql_dump_into_mariadb: bool
+    limits: Mapping[str, Mapping[str, float | dataset_limits.Table]]
     waivers: tuple[Mapping[str, str], ...]
     tags: tuple[str, ...]
     server: ExternalServer | None
@@ -135,6 +132,7 @@ def _dataset(path: Path, top: Section) -> Dataset:
     user, password = _account(top, server)
     settings = {key: top.value(key) for key in server_settings.KEYS if top.has(key)}
     parts = _parts(path.parent, top, bool(reset))
+    used = engines.read(top, bool(server))
     return Dataset(
         name=name,
         config_path=path,
@@ -143,8 +141,10 @@ def _dataset(path: Path, top: Section) -> Dataset:
         parts=parts,
         db_user=user,
         db_pass=password,
-        limits={key: _limits(top, key, [part.name for part in parts]) for key in LIMITS if top.has(key)},
-        waivers=tuple(_waiver(one) for one in top.sections("waivers")),
+        engines=used,
+        mysql_dump_into_mariadb=_mysql_dump(top, bool(server)),
+        limits=dataset_limits.tables(top, [part.name for part in parts], used, bool(server)),
+        waivers=tuple(dataset_limits.waiver(one) for one in top.sections("waivers")),
         tags=tuple(_tag(top, number, tag) for number, tag in enumerate(top.texts("tags"))),
         server=server,
         preloaded=preloaded,
@@ -190,6 +190,12 @@ def _account(top: Section, server: ExternalServer | None) -> tuple[str, str]:
     if user in SERVERS_OWN:
         raise top.error("db_user", f"{user!r} is the server's own", "name another user")
     return user, top.text("db_pass", "")
+
+
+def _mysql_dump(top: Section, external: bool) -> bool:
+    if external and top.has("mysql_dump_into_mariadb"):
+        raise top.error("mysql_dump_into_mariadb", "is for private servers", "take it out")
+    return top.flag("mysql_dump_into_mariadb", False)
 
 
 def _parts(folder: Path, top: Section, reset: bool) -> tuple[Part, ...]:
@@ -252,31 +258,6 @@ def _check_expected(expected: Section) -> None:
         if not _TABLE.fullmatch(table):
             raise expected.error("rows", f"must be a mapping of tables to numbers of rows; {table!r} is no table")
         rows.integer(table, 0, 0)
-
-
-def _limits(top: Section, key: str, names: list[str]) -> dict[str, float]:
-    table = top.section(key)
-    defaults = {"default", *(f"{name}:default" for name in names if name)}
-    limits: dict[str, float] = {}
-    for name in table.names():
-        if name != WARN_ONLY and name not in defaults and "->" not in name:
-            raise table.error(name, f"is neither {', '.join(sorted(defaults))} nor from->to")
-        limits[name] = table.flag(name) if name == WARN_ONLY else table.number(name)
-    return limits
-
-
-def _waiver(given: Section) -> dict[str, str]:
-    given.expect(*WAIVER)
-    waiver = {key: given.text(key) for key in WAIVER if given.has(key)}
-    for needed in ("migration", "reason"):
-        if not waiver.get(needed, "").strip():
-            raise given.error(needed, "is missing", "a waiver names the migration, and says why")
-    if "->" not in waiver["migration"]:
-        raise given.error("migration", f"{waiver['migration']!r} is not from->to")
-    if waiver.get("limit", LIMITS[0]) not in LIMITS:
-        problem = f"{waiver['limit']!r} is no limit"
-        raise given.error("limit", problem, f"use one of {', '.join(LIMITS)}, or leave it out for all")
-    return waiver
 
 
 def _tag(top: Section, number: int, tag: str) -> str:

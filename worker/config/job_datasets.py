@@ -17,8 +17,11 @@ Report = Callable[[str, str, str], None]
 
 def choose(
     config: Config, entry: JobEntry, request: Request, report: Report
-) -> list[datasets.Dataset] | None:
-    """The readable datasets that the job has to test; problems are reported. None if the job does not test datasets."""
+) -> list[datasets.Selected] | None:
+    """The readable datasets that the job has to test, each on its engines; problems are reported.
+
+    None if the job does not test datasets.
+    """
     if entry.datasets_dir is None:
         return None
     profile = config.projects_dir / f"{request.project}.yaml"

@@ -94,6 +94,16 @@ class DatasetLimits:
         return "this limit only warns" if key in self.warn_only else ""
 
 
+def of_engine(limits: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """The limits in a dataset's file as they are on an engine, "" for none: its own tables take precedence."""
+    found: dict[str, Any] = {}
+    for key, table in limits.items():
+        entries = dict(safe.items(table))
+        general = {name: value for name, value in entries.items() if not isinstance(value, dict)}
+        found[key] = {**general, **dict(safe.items(entries.get(engine)))} if isinstance(table, dict) else table
+    return found
+
+
 def read(limits: object, waivers: object) -> tuple[DatasetLimits, int]:
     """The limits and waivers in `dataset-<name>.json`, and the number of invalid entries."""
     tables: dict[str, dict[str, float]] = {}

@@ -19,9 +19,10 @@ import jinja2
 
 from worker.counters import COUNTERS, MEASURED, SECONDS
 from worker.inputs import documents, text
-from worker.report import formatting, own_files, summary
-from worker.verdict import DatasetResult, Fault, Message, Problem, Verdict
+from worker.report import formatting, own_files, result_json, summary
+from worker.verdict import DatasetResult, Fault, Message, Verdict
 from worker.verdict.artifacts import FirstTry
+from worker.verdict.comparison import FACTOR, FLOORS
 from worker.verdict.judge import MigrationResult
 from worker.version import version
 
@@ -76,6 +77,7 @@ def write(results: Path, verdict: Verdict, header: Header) -> None:
 
 def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
     """The content of `result.json`."""
+    first = _first_try(verdict)
     return {
         "schema": SCHEMA,
         "result": verdict.outcome.name,
@@ -87,9 +89,10 @@ def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
         "seconds": round(header.seconds, 3),
         "summary": summary.line(verdict),
         "notes": summary.notes(verdict),
-        "first_try": [_problem(problem) for problem in first.problems] if (first := _first_try(verdict)) else [],
-        "messages": [_message(message) for message in verdict.messages],
-        "datasets": [_dataset(result) for result in verdict.datasets],
+        "first_try": [result_json.of_problem(problem) for problem in first.problems] if first else [],
+        "messages": [result_json.of_message(message) for message in verdict.messages],
+        "datasets": [result_json.of_dataset(result) for result in verdict.datasets],
+        "comparisons": [result_json.of_comparison(comparison) for comparison in verdict.comparisons],
         "worker": {"version": version() or "not installed", "host": platform.node()},
     }
 
@@ -107,6 +110,9 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         seconds=header.seconds,
         messages=verdict.messages[:MAX_MESSAGES],
         datasets=[_View.of(result) for result in verdict.datasets],
+        comparisons=verdict.comparisons,
+        factor=FACTOR,
+        floors=FLOORS,
         max_rows=MAX_ROWS,
         measured=MEASURED,
         counters=COUNTERS,
@@ -157,75 +163,8 @@ def _whose(message: Message) -> str:
     return "the change's fault" if message.fault is Fault.CHANGE else "nobody's fault"
 
 
-def _problem(problem: Problem) -> dict[str, str]:
-    return {"code": problem.code, "dataset": problem.dataset, "detail": problem.detail}
-
-
 def _first_try(verdict: Verdict) -> FirstTry | None:
     return verdict.artifacts.first_try if verdict.artifacts else None
-
-
-def _message(message: Message) -> dict[str, Any]:
-    return {
-        "level": message.level,
-        "code": message.code,
-        "text": message.text,
-        "dataset": message.dataset,
-        "detail": message.detail,
-        "rows": message.rows,
-        "fault": message.fault.value,
-        "ours": message.fault.infrastructure,
-        "counts": message.counts,
-        "excuse": message.excuse,
-        "explanation": message.explanation,
-        "look": message.look,
-        "remedy": message.remedy,
-        "stage": message.stage,
-        "kind": message.step,
-        "from": message.from_,
-        "to": message.to,
-        "file": message.file,
-        "line": message.line,
-    }
-
-
-def _dataset(result: DatasetResult) -> dict[str, Any]:
-    walk = result.walk
-    return {
-        "name": result.name,
-        "result": result.outcome.name,
-        "server": walk.server if walk else "",
-        "private": walk.private if walk else True,
-        "databases": [
-            {"name": item.name, "database": item.schema, "version": item.version}
-            for item in (walk.databases if walk else ())
-        ],
-        "version": walk.version if walk else "",
-        "expected": walk.expected if walk else None,
-        "final": walk.final if walk else None,
-        "migrations": [_migration(row) for row in result.migrations],
-    }
-
-
-def _migration(row: MigrationResult) -> dict[str, Any]:
-    step = row.migration
-    return {
-        "stage": step.stage,
-        "from": step.from_,
-        "to": step.to,
-        "kind": step.kind,
-        "file": row.file,
-        "seconds": step.seconds,
-        "start_up": step.start_up,
-        "rounds": step.rounds,
-        **{counter.name: step.measured(counter) for counter in COUNTERS},
-        "result": row.result,
-        "by_change": row.by_change,
-        "limits": dict(row.limits),
-        "over": sorted(row.over),
-        "excused": dict(row.excused),
-        "remarks": dict(row.remarks),
-    }
 
 
 @dataclass(frozen=True)

@@ -56,21 +56,30 @@ def datasets(folder, missing):
     """The variable th_datasets, with the files of this machine."""
     found = []
     if DATASETS and not folder:
-        missing("datasets", f"the job tests {', '.join(DATASETS)}", "name their folder: --datasets DIR")
+        missing("datasets", f"the job tests {', '.join(item['name'] for item in DATASETS)}", "name their folder: --datasets DIR")
         return found
     if DATASETS and not os.path.isdir(folder):
         missing("--datasets", f"there is no folder {folder} that can be entered", "correct it")
         return found
-    for name in DATASETS:
-        places = [os.path.join(folder, f"{name}.json"), os.path.join(folder, name, "config.json")]
-        file = next((place for place in places if os.path.isfile(place)), places[0])
-        why = readable(file)
-        if why:
-            missing("datasets", f"{name}: neither {places[0]} nor {places[1]} can be read ({why})", "get it from its keeper")
-            continue
-        found.append({"name": name, "config": file})
-        seeds(name, file, missing)
+    files = {}
+    for item in DATASETS:
+        name = item["dataset"]
+        if name not in files:  # on several engines, a dataset has one file
+            files[name] = file_of(folder, name, missing)
+        engine = {"engine": item["engine"]} if "engine" in item else {}
+        found.append({"name": item["name"], "config": files[name], **engine})
     return found
+
+
+def file_of(folder, name, missing):
+    """The file of a dataset."""
+    places = [os.path.join(folder, f"{name}.json"), os.path.join(folder, name, "config.json")]
+    file = next((place for place in places if os.path.isfile(place)), places[0])
+    if why := readable(file):
+        missing("datasets", f"{name}: neither {places[0]} nor {places[1]} can be read ({why})", "get it from its keeper")
+    else:
+        seeds(name, file, missing)
+    return file
 
 
 def seeds(name, file, missing):

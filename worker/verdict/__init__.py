@@ -4,7 +4,8 @@
 Imports `inputs` and the limits of `config`; the report, the job and the commands import it.
 """
 
-from worker.verdict.decide import DatasetResult, Verdict
+from worker.verdict.decide import Verdict
+from worker.verdict.judge import DatasetResult
 from worker.verdict.outcome import AFTERWARDS, CODES, Fault, Message, Outcome
 from worker.verdict.problems import Problem
 

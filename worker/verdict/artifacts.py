@@ -81,8 +81,8 @@ class FirstTry:
 class WalkRecord:
     """What is known about one dataset: its restore, its limits, and its migrations in order.
 
-    `file` is the dataset's file, `server` the database server's version, `private` whether the job had a server of its
-    own.
+    `file` is the dataset's file, `engine` the name of its engine ("" on an external server), `flavour` and `server` are
+    the database server's kind and version, `private` is whether the job had a server of its own.
 
     `final` and `expected` are None when the walk did not complete; `damaged` counts entries that cannot be read, so
     that something may be missing. `packaged` are the packaged migrations that the change's stage runs: the file of
@@ -92,6 +92,8 @@ class WalkRecord:
     name: str
     restored: bool = False
     file: str = ""
+    engine: str = ""
+    flavour: str = ""
     server: str = ""
     private: bool = True
     databases: tuple[Database, ...] = ()
@@ -165,6 +167,8 @@ def _walk(folder: Path, name: str) -> WalkRecord:
         name=name,
         restored=bool(facts),
         file=safe.name(facts.get("file")),
+        engine=safe.name(facts.get("engine")),
+        flavour=safe.name(server.get("flavour")),
         server=safe.name(server.get("version")),
         private=server.get("private") is not False,
         databases=tuple(

@@ -12,26 +12,17 @@ from dataclasses import dataclass, replace
 
 from worker.inputs import untrusted
 from worker.inputs.git_url import mask
-from worker.verdict import excess, first_line, judge, result_text
+from worker.verdict import comparison, excess, first_line, judge, result_text
 from worker.verdict.artifacts import Artifacts, WalkRecord
 from worker.verdict.checkout import CheckoutRecord
-from worker.verdict.judge import MigrationResult
+from worker.verdict.comparison import Comparison
+from worker.verdict.judge import DatasetResult
 from worker.verdict.merged import MergedFindings
 from worker.verdict.outcome import Fault, Message, Outcome, worst
 
 # Messages that the worker has ended the job.
 _ENDING = ("canceled", "worker_stopped", "job_timed_out", "retry_timed_out")
 _ORDER = (Outcome.FAILURE, Outcome.WARNING, Outcome.INFRASTRUCTURE, Outcome.CANCELED, Outcome.SUCCESS)
-
-
-@dataclass(frozen=True)
-class DatasetResult:
-    """The result for one dataset."""
-
-    name: str
-    outcome: Outcome
-    walk: WalkRecord | None
-    migrations: tuple[MigrationResult, ...]
 
 
 @dataclass(frozen=True)
@@ -70,8 +61,16 @@ class Verdict:
 
     @property
     def first_line(self) -> str:
-        """The result in one line: the cause, where it is, and on which datasets."""
-        return first_line.of(self.messages, self.outcome, self.fault)
+        """The result in one line: the cause, where it is, and on which datasets and engines."""
+        return first_line.of(self.messages, self.outcome, self.fault, self._passing)
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The datasets that were walked on several engines, compared."""
+        return comparison.compare(self.datasets)
+
+    def _passing(self, message: Message) -> tuple[str, ...]:
+        return comparison.passing(self.comparisons, self.messages, message)
 
 
 def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
@@ -96,6 +95,7 @@ def decide(artifacts: Artifacts, datasets: Sequence[str] | None) -> Verdict:
         results.append(result)
     if datasets is not None and not datasets and not messages:
         messages.append(Message.of("no_dataset", detail="the job has no datasets"))
+    messages += comparison.disagreements(comparison.compare(results), messages)
     messages = [_where(message, results, merged.checkout) for message in messages]
     return _verdict(messages, results, artifacts)
 

@@ -8,9 +8,10 @@ result, the report, `result.json` and the terminal output begin with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from worker.config import engines
 from worker.inputs import brief
 from worker.verdict import result_text, sql_detail
 from worker.verdict.outcome import Fault, Message, Outcome
@@ -23,6 +24,7 @@ _OF_AN_END = (
     "import_failed", "over_limit", "migration_raised", "migration_killed", "migration_timed_out", "migration_ended",
     "migration_unfinished",
 )  # fmt: skip
+_SEQUELS = ("engines_disagree",)  # of a failure on an engine, which has a message of its own
 _CAUSE_LAST = ("migration_raised", "import_failed", "walk_failed")  # a traceback ends with its exception
 _PREFIX = re.compile(r"(?:FAILURE|WARNING|CANCELED) - ")
 _MEASURED = re.compile(r" \(\d{1,20}(?: bytes)?\)\Z")
@@ -30,7 +32,7 @@ _NUMBERS = re.compile(r"\d[\d.,]*")
 # What uv prints before the reason.
 _UNSOLVED = re.compile(r"(?:error: |\u00d7 )?No solution found when resolving dependencies:? (?:cause: |\W{1,5} )")
 _HASH = re.compile(r"[0-9a-f]{13,64}")
-_MOST_DATASETS = 3
+_MOST_DATASETS, _MOST_ENGINES = 3, 2
 _LONGEST_DATASET, _LEAST_CAUSE, _GOOD_CAUSE = 32, 60, 100
 # Limits on the folders of a path and the characters of a revision, from none (0) to the tightest.
 _SHORTER = ((0, 0), (2, 0), (2, 24), (1, 12))
@@ -45,14 +47,23 @@ class _Failure:
     outcome: Outcome = Outcome.SUCCESS
 
 
-def of(messages: Sequence[Message], outcome: Outcome, fault: Fault) -> str:
-    """The line for a verdict with this `outcome` and `fault`; "" where no message has that outcome."""
+def of(
+    messages: Sequence[Message],
+    outcome: Outcome,
+    fault: Fault,
+    passing: Callable[[Message], Sequence[str]] = lambda message: (),
+) -> str:
+    """The line for a verdict with this `outcome` and `fault`; "" where no message has that outcome.
+
+    `passing` returns the other engines of a message's dataset, on which there is no such message.
+    """
     outcomes = (Outcome.FAILURE, Outcome.WARNING) if outcome in (Outcome.FAILURE, Outcome.WARNING) else (outcome,)
-    failures = _failures(message for message in messages if message.counts and message.outcome in outcomes)
+    weighty = [one for one in messages if one.counts and one.outcome in outcomes and one.code not in _SEQUELS]
+    failures = _failures(weighty)
     if not failures:
         return ""
     first = min(failures, key=lambda failure: _weight(failure, outcome, fault))
-    return _line(first, len(failures) - 1)
+    return _line(first, len(failures) - 1, passing(first.primary))
 
 
 def _weight(failure: _Failure, outcome: Outcome, fault: Fault) -> tuple[bool, bool, bool]:
@@ -105,10 +116,10 @@ def _cause(message: Message) -> str:
     return cause
 
 
-def _line(failure: _Failure, others: int) -> str:
+def _line(failure: _Failure, others: int, passing: Sequence[str]) -> str:
     """The line, with its parts shortened as far as necessary to fit all of them."""
     message = failure.primary
-    end = _datasets(failure.datasets) + (f" and {others} more" if others else "")
+    end = _datasets(failure.datasets, passing) + (f" and {others} more" if others else "")
     cause = result_text.plain(_cause(message))
     heads = [_head(message, *lengths) for lengths in _SHORTER]
     for head in heads:
@@ -154,9 +165,24 @@ def _place(message: Message, folders: int) -> str:
     return f"{path}:{message.line}" if path and message.line else path
 
 
-def _datasets(names: Sequence[str]) -> str:
+def _datasets(names: Sequence[str], passing: Sequence[str]) -> str:
+    """The datasets of a failure, each with its engines; of a single one, also the engines that it passes on."""
     if not names:
         return ""
-    shown = ", ".join(result_text.cut(result_text.plain(name), _LONGEST_DATASET) for name in names[:_MOST_DATASETS])
-    more = f" and {len(names) - _MOST_DATASETS} more" if len(names) > _MOST_DATASETS else ""
-    return f" (dataset{'s' if len(names) > 1 else ''} {shown}{more})"
+    on: dict[str, list[str]] = {}
+    for name in names:
+        dataset, engine = engines.split(name)
+        on.setdefault(dataset, []).extend([engine] if engine else [])
+    shown = ", ".join(f"{_shown(name)}{_engines(' on', on[name])}" for name in list(on)[:_MOST_DATASETS])
+    more = f" and {len(on) - _MOST_DATASETS} more" if len(on) > _MOST_DATASETS else ""
+    passes = _engines("; passes on", passing) if len(on) == 1 else ""
+    return f" (dataset{'s' if len(on) > 1 else ''} {shown}{more}{passes})"
+
+
+def _engines(words: str, names: Sequence[str]) -> str:
+    more = [f"{len(names) - _MOST_ENGINES} more"] if len(names) > _MOST_ENGINES else []
+    return f"{words} {' and '.join([*map(_shown, names[:_MOST_ENGINES]), *more])}" if names else ""
+
+
+def _shown(name: str) -> str:
+    return result_text.cut(result_text.plain(name), _LONGEST_DATASET)

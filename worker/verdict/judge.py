@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from worker.config import engines
 from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, Waiver
 from worker.counters import MEASURED
 from worker.inputs import brief
@@ -53,6 +54,37 @@ class MigrationResult:
     def notable(self) -> bool:
         """Whether the change's author should look at it."""
         return self.by_change or self.result != "ok" or bool(self.over)
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """The result for one dataset, on one engine; `name` is that of its artifacts."""
+
+    name: str
+    outcome: Outcome
+    walk: WalkRecord | None
+    migrations: tuple[MigrationResult, ...]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's own name, without an engine."""
+        return engines.split(self.name)[0]
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether the dataset is walked on several engines, and this is one of them."""
+        return bool(engines.split(self.name)[1])
+
+    @property
+    def engine(self) -> str:
+        """The name of its engine; "" if it is not known, or on an external server."""
+        return engines.split(self.name)[1] or (self.walk.engine if self.walk else "")
+
+    @property
+    def label(self) -> str:
+        """Its engine with the server's version, for people: ``mysql-9.7 (MySQL 9.7.4)``; "" without an engine."""
+        server = f"{self.walk.flavour} {self.walk.server.partition('-')[0]}".strip() if self.walk else ""
+        return f"{self.engine} ({server})" if self.engine and server else self.engine
 
 
 def walk(found: WalkRecord, checkout: CheckoutRecord, cut_short: bool) -> tuple[list[Message], list[MigrationResult]]:

@@ -239,6 +239,16 @@ _TABLE = (
         "Make that statement faster, or split the work; look whether it waits for a lock of its own. "
         "Or have the time limit raised that the detail names.",
     ),
+    Code(
+        "engines_disagree",
+        _FAILURE,
+        "FAILURE - Migration %s->%s passes on one engine and fails on another",
+        _CHANGE,
+        "The migration depends on the kind or the version of the database server.",
+        "The table that compares the engines, and the message about the engine on which it fails.",
+        "Write the migration so that it runs on each of these servers. Where production has only one of them, the "
+        "dataset's file need not name the others (engines).",
+    ),
     *map(_of_limit, MEASURED),
     Code(
         "limit_not_measurable",

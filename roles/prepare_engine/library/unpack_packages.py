@@ -36,7 +36,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-{}
+folder:
+  description: The folder that the files are in.
+  type: str
+  returned: success
 """
 
 from pathlib import Path
@@ -59,7 +62,7 @@ def main() -> None:
 
     def step(build: Build) -> dict[str, Any]:
         unpack_packages([Path(file) for file in module.params["files"]], Path(build.folder), module.params["left_out"])
-        return {}
+        return {"folder": build.folder}
 
     run_build_step(module, step)
 

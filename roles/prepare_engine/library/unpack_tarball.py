@@ -41,7 +41,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-{}
+folder:
+  description: The folder that the files are in.
+  type: str
+  returned: success
 """
 
 from pathlib import Path
@@ -66,7 +69,7 @@ def main() -> None:
 
     def step(build: Build) -> dict[str, Any]:
         unpack_tarball(Path(params["path"]), params["sha256"], Path(build.folder), params["left_out"])
-        return {}
+        return {"folder": build.folder}
 
     run_build_step(module, step)
 

@@ -143,7 +143,7 @@ def problem(error: OSError) -> str:
     if full := disk_full_message(error):
         return f"{full} An engine takes up to 1 GiB while it is made."
     where = error.filename or "The engine's folder"
-    return f"{where}: {error.strerror}. The user who prepares engines must be able to write to the folder of the engines."
+    return f"{where}: {error.strerror}. This user must be able to write to the folder of the engines."
 
 
 def _folders(entry: Entry) -> list[Path]:
@@ -164,7 +164,7 @@ def _new(entry: Entry, family: str, recipe: Mapping[str, Any], time_limit: float
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}@", dir=entry.home.parent))
     folder.chmod(0o755)  # whoever runs the worker uses it
     build = Build(entry.name, family, str(folder), str(entry.home), dict(recipe))
-    build.work.mkdir()
+    build.work.mkdir(mode=0o700)  # a source of packages may have a password
     claim(build.work, time_limit)
     write_json(build.work / _STATE, asdict(build))
     return build

@@ -41,6 +41,7 @@ Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 Dir::Log "{folder}";
 """
+_NOISE = re.compile("Some index files failed|Download is performed unsandboxed")
 _PROBLEMS = (
     (
         r"Unable to locate package (\S+)|[Pp]ackage '?([^\s']+)'? (?:is not available|has no installation candidate)",
@@ -49,7 +50,7 @@ _PROBLEMS = (
     (r"No space left on device|enough free space in (\S+)", "The disk is full ({folder}): free some space. An engine"
      " takes up to 1 GiB while it is made."),
     (
-        r"does not have a Release file|404 +Not Found \[.*Release",
+        r"does not have a Release file|404 +Not Found \[.*Release|Failed to stat - stat \(2:",
         "The mirror {mirror} has no suite {suite}: correct engines.{name}.debian.suite (engines.yaml), or set"
         " prepare_engine_source to a mirror that has it.",
     ),
@@ -139,5 +140,5 @@ def _problem(said: str, *, name: str, suite: str, source: str, folder: Path) -> 
 def _told(said: str) -> Iterator[str]:
     """The errors and warnings that apt has printed, without the user and password in a URL."""
     for line in said.splitlines():
-        if line.startswith(("E: ", "W: ", "Err:")):
+        if line.startswith(("E: ", "W: ")) and not _NOISE.search(line):
             yield re.sub(r"//[^/@\s]*@", "//", line[3:].strip()).rstrip(".") + "."

@@ -13,6 +13,7 @@ APT = Path("/etc/apt")
 COMPONENT = "main"
 _FIELD = re.compile(r"([A-Za-z-]+):[ \t]*(.*)")
 _LINE = re.compile(r"deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)((?:\s+[^\s#]+)*)\s*(?:#.*)?")
+_EXAMPLE = "'deb [signed-by=KEYRING] MIRROR SUITE main'"
 _KEYRING = "debian-archive-keyring"
 _OPTIONS = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until",
             "check-date": "Check-Date", "by-hash": "By-Hash", "allow-insecure": "Allow-Insecure",
@@ -30,12 +31,14 @@ def source(given: str, suite: str, codename: str, folder: Path = APT) -> str:
     if given:
         found = list(_read(given, ".list" if given.lstrip().startswith("deb ") else ".sources"))
         if not found:
-            raise StepError("playbook_failed", f"prepare_engine_source: {given!r} is no source of packages.")
+            raise StepError("playbook_failed", f"prepare_engine_source is no source of packages, such as {_EXAMPLE}.")
         fields = found[0]
     else:
         fields = _own(codename, folder)
     words = {name: value for name, value in fields.items() if name.lower() not in _OTHERS}
     # Targets: only the lists of packages, not what desktops need
+    # apt leaves the packages of a file: URI where they are
+    words["URIs"] = re.sub(r"(^|\s)file:", r"\1copy:", words["URIs"])
     words = {"Types": "deb", **words, "Suites": suite, "Components": COMPONENT, "Targets": "Packages"}
     return "".join(f"{name}: {value}\n" for name, value in words.items())
 
@@ -58,7 +61,7 @@ def _own(codename: str, folder: Path) -> dict[str, str]:
         raise StepError(
             "playbook_failed",
             f"No source of Debian's packages for {codename or 'this release'} is in {folder}: set prepare_engine_source"
-            " to one, such as 'deb [signed-by=KEYRING] MIRROR SUITE main'.",
+            f" to one, such as {_EXAMPLE}.",
         )
     # a vendor's repository may have a suite of that name, too
     return min(fitting, key=lambda fields: _KEYRING not in fields.get("Signed-By", ""))

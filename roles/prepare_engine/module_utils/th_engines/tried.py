@@ -18,9 +18,13 @@ def tried(build: Build) -> str:
     folder = Path(build.folder)
     try:
         found = engine.find(build.name, {"family": build.family, "tree": str(folder)})
+    except EngineError:
+        problem = f"The engine {build.name} has no server of the family {build.family}: correct it in engines.yaml."
+        raise StepError("playbook_failed", problem) from None
+    try:
         version = engine.version(found)
     except EngineError as error:
-        problem = f"The engine {build.name} does not work, and is not kept: {error}."
+        problem = f"The engine {build.name} does not work on this machine, and is not kept: {error}."
         raise StepError("playbook_failed", problem) from None
     missing = [name for name in _OF_THE_BOX if found.tree and not (folder / "usr" / "bin" / name).exists()]
     if missing:

@@ -35,8 +35,8 @@ class UnpackError(StepError):
 
 def unpack_packages(files: Sequence[Path], tree: Path, left_out: Sequence[str]) -> None:
     """Unpack Debian packages into a tree with a ``usr``. Raises StepError, OSError."""
-    (tree / "usr").mkdir(exist_ok=True)
     for name in USR_LINKS:
+        (tree / "usr" / name).mkdir(parents=True)
         (tree / name).symlink_to(f"usr/{name}")
     for file in files:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:
@@ -75,7 +75,7 @@ def _compare(stream: BinaryIO, path: Path, sha256: str) -> None:
     while block := stream.read(_BLOCK):
         digest.update(block)
     if digest.hexdigest() != sha256.lower():
-        problem = f"its SHA-256 digest is {digest.hexdigest()}, but {sha256} in engines.yaml: fetch it again, or correct it."
+        problem = f"its SHA-256 digest is {digest.hexdigest()}, and not {sha256} (engines.yaml): fetch it again."
         raise UnpackError(path, problem)
 
 

@@ -127,7 +127,8 @@ def collect(
             known.secrets.add(account.get("password", ""))
             known.names.add(account.get("user", ""))
     for dataset in datasets:
-        known.names.add(str(dataset.get("name", "")))
+        name = str(dataset.get("name", ""))
+        known.names |= {name, name.partition("@")[0]}  # on an engine, and the dataset's own
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, mariadb.ServerError):
             _add_dataset(known, Path(str(dataset["config"])))
     known.add_named(variables)
