@@ -10,19 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.kit import ROOT
+import yaml
+
+from tests.kit import ROOT, engines
 from tests.kit.waiting import PATIENCE
 
 from . import boxes
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_server.engine import of_machine
+from ansible.module_utils.th_server.engine import Engine, find, of_machine
 
 NAME = "toy"
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
+DEFAULTS = ROOT / "roles" / "restore_datasets" / "defaults" / "main.yaml"
 
 FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
 ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_1000\")"
@@ -128,17 +131,33 @@ def _names(named: str | Sequence[str] | None) -> Sequence[str]:
     return [] if named is None else [named] if isinstance(named, str) else named
 
 
-def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> mariadb.Server:
-    """A server in `folder`, with the toy's database and user."""
+PASSWORD = 'it\'s "odd" %s\\'
+
+
+def start(
+    folder: Path,
+    password: str = PASSWORD,
+    engine: Engine | None = None,
+    options: Sequence[str] = OPTIONS,
+    sandbox: Mapping[str, Any] | None = None,
+) -> mariadb.Server:
+    """A server in `folder`, with the toy's database and user; the machine's own unless there is an `engine`."""
     from ansible.module_utils.th_server import private_server
 
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
+    engine, settings = engine or of_machine(), boxes.settings(**(sandbox or {}))
+    private_server.create_data(folder, engine, options, 300, settings)
     return private_server.start(
-        folder, of_machine(),
-        databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
-        sandbox=boxes.settings(),
-    )
+        folder, engine,
+        databases={"": "toy"}, user="toy", password=password, options=options, time_limit=300, sandbox=settings,
+    )  # fmt: skip
+
+
+def start_mysql(folder: Path, **rest: Any) -> mariadb.Server:
+    """The same on a real MySQL, with the options that datasets have there."""
+    engine = find(engines.MYSQL, {"family": "mysql"}, engines.mysql_engine().parent)
+    options = yaml.safe_load(DEFAULTS.read_text())["restore_datasets_mysql_options"]
+    return start(folder, engine=engine, options=options, **rest)
 
 
 def emptied(server: mariadb.Server, job_dir: Path) -> mariadb.Server:

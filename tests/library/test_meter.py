@@ -9,7 +9,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils.th_measure import innodb_rows, meter
+from ansible.module_utils.th_measure import meter, views
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import DATA, ROWS_READ, Source
 
@@ -157,7 +157,7 @@ class TestExternal:
             meter.read(Lost(), self.SERVER)
 
     def test_names_are_written_as_the_servers_files(self) -> None:
-        assert innodb_rows.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
+        assert views.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ ORDER = {
     "th_dump": "sql_lexer source origin seed_errors facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "
     "charset empty_data snapshot restore choose_engine record private_dataset external_dataset restore_step",
-    "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows other_engines "
+    "th_measure": "sql_words sql_statement locks server_disk views innodb_rows blocking_rows lost_rows other_engines "
     "meter ledger",
     "th_walk": "last_output script_folders follow stages stage_boxes logs controls relay walkers commands channel "
     "forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_measure import other_engines
-from ansible.module_utils.th_measure.innodb_rows import encoded, query_or_none
 from ansible.module_utils.th_measure.other_engines import OtherRows
+from ansible.module_utils.th_measure.views import encoded, query_or_none
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import (
     ALTERED,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.th_measure.innodb_rows import query_or_none
+from ansible.module_utils.th_measure.views import query_in
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import ROWS_CHANGED, ROWS_READ, Source
 
@@ -72,10 +72,10 @@ class OtherRows:
 def read(connection: Any, server: mariadb.Server, status: Mapping[str, int]) -> OtherRows | None:
     """The current state, `status` being that of the server; None where the performance schema does not count."""
     names = list(server.databases.values())
-    tables = _query_in(connection, _TABLES, names)
-    counted = _query_in(connection, _COUNTED, names) if tables else []
-    handled = _query_in(connection, _HANDLED, (*_CHANGED, *_READ), server.user)
-    opened = _query_in(connection, _ALLOCATED, _OPENED, server.user)
+    tables = query_in(connection, _TABLES, names)
+    counted = query_in(connection, _COUNTED, names) if tables else []
+    handled = query_in(connection, _HANDLED, (*_CHANGED, *_READ), server.user)
+    opened = query_in(connection, _ALLOCATED, _OPENED, server.user)
     if tables is None or counted is None or not opened or handled is None:
         return None
     known = {(str(schema), str(name)): (int(changes), int(reads)) for schema, name, changes, reads in counted}
@@ -90,9 +90,3 @@ def read(connection: Any, server: mariadb.Server, status: Mapping[str, int]) -> 
 
 def _sum(values: Mapping[str, int], names: Iterable[str]) -> int:
     return sum(values.get(name, 0) for name in names)
-
-
-def _query_in(connection: Any, sql: str, names: Iterable[str], *values: object) -> list[tuple[Any, ...]] | None:
-    """The rows of a query with the names in place of NAMES, after the other values."""
-    every = list(names)
-    return query_or_none(connection, sql.replace("NAMES", ", ".join(["%s"] * len(every))), *values, *every)
