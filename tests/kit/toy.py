@@ -154,10 +154,18 @@ def start(
 
 
 def start_mysql(folder: Path, **rest: Any) -> mariadb.Server:
-    """The same on a real MySQL, with the options that datasets have there."""
-    engine = find(engines.MYSQL, {"family": "mysql"}, engines.mysql_engine().parent)
-    options = yaml.safe_load(DEFAULTS.read_text())["restore_datasets_mysql_options"]
-    return start(folder, engine=engine, options=options, **rest)
+    """The same on a real MySQL."""
+    return start(folder, engine=mysql(), options=mysql_options(), **rest)
+
+
+def mysql() -> Engine:
+    """A real MySQL."""
+    return find(engines.MYSQL, {"family": "mysql"}, engines.mysql_engine().parent)
+
+
+def mysql_options() -> list[str]:
+    """The options of datasets' servers there."""
+    return list(yaml.safe_load(DEFAULTS.read_text())["restore_datasets_mysql_options"])
 
 
 def emptied(server: mariadb.Server, job_dir: Path) -> mariadb.Server:

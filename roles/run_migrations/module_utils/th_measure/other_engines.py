@@ -4,7 +4,7 @@
 For each table that is there the performance schema counts exactly what statements read and changed. It forgets tables
 that are dropped or altered, and has no temporary ones. So from the first time that the job's account opens a table of
 another engine, what handlers count for the account counts as well, less the rows of InnoDB. That includes rows of the
-server's own temporary tables (GROUP BY, UNION): it may be too high, never too low.
+server's own temporary tables (GROUP BY, UNION), and is right to within the few rows of its dictionary that DDL changes.
 """
 
 from __future__ import annotations
