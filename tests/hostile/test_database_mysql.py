@@ -39,7 +39,9 @@ ATTEMPTS = (
     Attempt("to change its next start", "SET PERSIST_ONLY long_query_time = 9", undo="RESET PERSIST long_query_time"),
     Attempt("to allow local files", "SET GLOBAL local_infile = ON", undo="SET GLOBAL local_infile = OFF"),
     Attempt("to start the scheduler", "SET GLOBAL event_scheduler = ON", undo="SET GLOBAL event_scheduler = OFF"),
-    Attempt("to write no redo log", "ALTER INSTANCE DISABLE INNODB REDO_LOG", undo="ALTER INSTANCE ENABLE INNODB REDO_LOG"),
+    Attempt(
+        "to write no redo log", "ALTER INSTANCE DISABLE INNODB REDO_LOG", undo="ALTER INSTANCE ENABLE INNODB REDO_LOG"
+    ),
     Attempt("to set the counters back", "FLUSH STATUS"),
     Attempt("to stop counting", "UPDATE performance_schema.setup_instruments SET enabled = 'YES'"),
     Attempt("to stop counting itself", "UPDATE performance_schema.threads SET instrumented = 'YES'"),

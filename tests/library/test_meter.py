@@ -17,7 +17,8 @@ from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' hel
 
 MYSQL = {
     "Innodb_rows_read": 100, "Innodb_rows_inserted": 10, "Innodb_rows_updated": 20, "Innodb_rows_deleted": 30,
-    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "Innodb_os_log_written": 4096,
+    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "Innodb_redo_log_current_lsn": 4096,
+    "Innodb_os_log_written": 4608,
 }  # fmt: skip
 MARIADB = {
     "Rows_read": 100, "Handler_write": 10, "Handler_update": 20, "Handler_delete": 30, "Innodb_os_log_written": 512,
@@ -93,9 +94,13 @@ def private(folder: Path) -> mariadb.Server:
 def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ibdata1").write_bytes(b"x" * 100)
-    (tmp_path / "data" / "ib_logfile0").write_bytes(b"x" * 100)
+    for path in ("ib_logfile0", "undo_001", "#innodb_temp/temp_1.ibt", "#innodb_redo/#ib_redo1", "#ib_16384_0.dblwr"):
+        (tmp_path / "data" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / path).write_bytes(b"x" * 100)
+    (tmp_path / "data" / "toy").mkdir()
+    (tmp_path / "data" / "toy" / "undo_001.ibd").write_bytes(b"x" * 50)
     status = [(name, str(value)) for name, value in MYSQL.items()]
-    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == reading(MYSQL, 100)
+    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == reading(MYSQL, 150)
 
 
 def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:

@@ -194,8 +194,9 @@ def test_a_transaction_that_is_neither_committed_nor_rolled_back(job_dir: Path, 
 
 
 def test_what_stood_in_the_way_and_what_was_slow(job_dir: Path, server: mariadb.Server) -> None:
+    first = "op.execute('CREATE TABLE books (id INT PRIMARY KEY, isbn VARCHAR(20))')\nop.execute('DO SLEEP(1.1)')"
     chain = {
-        "a1": (None, "op.execute('CREATE TABLE books (id INT PRIMARY KEY, isbn VARCHAR(20))')\nop.execute('DO SLEEP(1.1)')"),
+        "a1": (None, first),
         "b2": ("a1", "op.execute(\"INSERT INTO books VALUES (1, '978-0-1'), (2, '978-0-1'), (3, 'c'), (4, NULL)\")"),
         "c3": ("b2", "op.execute('ALTER TABLE books ADD UNIQUE u_isbn (isbn)')"),
     }
@@ -210,7 +211,7 @@ def test_what_stood_in_the_way_and_what_was_slow(job_dir: Path, server: mariadb.
 
 
 IN_THE_WAY = (
-    ("ADD CONSTRAINT u UNIQUE (isbn)", "3 rows of books have a value of isbn that others have, 1 value: 9780… (3 rows)"),
+    ("ADD UNIQUE u (isbn)", "3 rows of books have a value of isbn that others have, 1 value: 9780… (3 rows)"),
     ("MODIFY isbn VARCHAR(30) NOT NULL", "1 row of books holds NULL in isbn, with id 6"),
     ("MODIFY isbn VARCHAR(3)", "3 rows of books have more than 3 characters in isbn, up to 10, with id 1, 2, 3"),
     (

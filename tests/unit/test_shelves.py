@@ -19,8 +19,8 @@ ORDER = {
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
-    "th_server": "counters family accounts family_mariadb family_mysql families prepared connection error_log mariadb engine "
-    "external_server plain_table private_server",
+    "th_server": "counters family accounts family_mariadb family_mysql families prepared connection error_log mariadb "
+    "engine external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
     "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
     "sqlalchemy_migrate django_scripts django_trees django command tools profile",

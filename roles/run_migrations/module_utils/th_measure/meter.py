@@ -84,8 +84,9 @@ class Reading:
         """What happened between two readings: the `counters` of an `end` event; None means "cannot be measured"."""
         found = {counter.name: self._grown(counter, before) for counter in COUNTERS}
         if self.others and before.others:
-            others = zip((ROWS_CHANGED, ROWS_READ), self.others.since(before.others), strict=True)
-            found.update({one.name: found[one.name] + rows for one, rows in others if found[one.name] is not None})
+            for counter, rows in zip((ROWS_CHANGED, ROWS_READ), self.others.since(before.others), strict=True):
+                if (known := found[counter.name]) is not None:
+                    found[counter.name] = known + rows
         return found
 
     def with_log_of(self, later: Reading) -> Reading:
