@@ -129,9 +129,8 @@ class Job:
         """Run the playbook once; `timeout_code` is the error code if the time limit (seconds) is exceeded."""
         chosen = self._datasets(folder)
         variables = self._variables(folder)
-        names = None
+        names = None if chosen is None else [selected.name for selected in chosen]
         if chosen is not None:
-            names = [selected.name for selected in chosen]
             variables["th_datasets"] = [selected.item for selected in chosen]
         folder.write_job_yaml(variables)
         if self._config.confined and (why := sandbox.problem()):

@@ -18,8 +18,8 @@ from ansible.module_utils.th_server import external_server, mariadb
 
 from tests.kit import load_module
 from tests.kit.external_server import External
+from tests.library.external_jobs import Jobs
 from tests.library.test_restore import Home
-from tests.library.test_restore_external import Jobs
 from tests.unit.test_cli_check import Installation
 
 check_servers = load_module("restore_datasets", "check_servers")
@@ -264,7 +264,7 @@ def test_to_borrow_the_rights_of_an_external_servers_definers(
     ],
 )
 def test_rights_are_read_in_the_words_of_every_server(grant: str, more: str) -> None:
-    assert lent_rights._more(grant, lent_rights._Own(["my_shop"], caseless=False)) == more
+    assert lent_rights._more(grant, lent_rights._Own(["my_shop"], caseless=False, exact=False)) == more
 
 
 def test_th_check_names_what_a_preloaded_database_would_lend(

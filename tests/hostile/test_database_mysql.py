@@ -15,7 +15,7 @@ from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.mariadb import query
 from ansible.module_utils.th_server.plain_table import not_plain
 
-from tests.kit import toy
+from tests.kit import engines
 
 from .test_database import DEFINER, SECRET, Attempt, Bench, refuse
 
@@ -108,7 +108,7 @@ ATTEMPTS = (
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("bench"), toy.mysql(), toy.mysql_options())
+    made = Bench(tmp_path_factory.mktemp("bench"), engines.mysql(), engines.mysql_options())
     yield made
     mariadb.stop(made.server, 0)
 

@@ -23,8 +23,8 @@ from ansible.module_utils.th_walk.walkers import WalkError
 
 from tests.kit import toy
 from tests.kit.external_server import External
+from tests.library.external_jobs import Jobs
 from tests.library.test_restore import Home
-from tests.library.test_restore_external import Jobs
 from worker.verdict import advice
 
 from .test_database import Bench, bench  # noqa: F401 - one server for all of them

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.kit.installation import PATIENCE, program
 from worker.job import RETRY_PAUSE
 from worker.verdict.outcome import CODES, Outcome, worst
 
-from .recorded import SCENARIOS, TOGETHER, Installation
+from .recorded import DUMP, PASSES, SCENARIOS, TOGETHER, Installation
 
 DOCUMENT = (ROOT / "docs" / "verdicts.md").read_text()
 ENDS = ("migration_raised", "migration_killed", "migration_ended", "migration_timed_out")
@@ -67,17 +67,20 @@ def several_times_a_try(installation: Installation) -> int:
     return int(RETRY_PAUSE + 5 * (time.monotonic() - begun))
 
 
-def check_ends(installation: Installation, name: str) -> None:
+def check_ends(
+    installation: Installation, name: str, codes: Sequence[str] = (), dump: str = DUMP, **config: Any
+) -> dict[str, Any]:
     """Run the job that has several codes, each in a dataset of its own, and compare what is said of each with what is
-    documented."""
-    codes = TOGETHER[name]
+    documented; what it prints as JSON."""
+    codes = codes or TOGETHER[name]
     together = {code: {code, *BESIDE.get(code, ())} for code in codes}
     outcomes = {code: worst(map(documented, together[code])) for code in codes}
-    document = run(installation, installation.add_together(name), worst(outcomes.values()).exit_code)
+    words = installation.add_together(name, codes, dump, **config)
+    document = run(installation, words, worst(outcomes.values()).exit_code)
     assert document["result"] == worst(outcomes.values()).name
     faults = {CODES[code].fault.value for code in codes}
     assert document["fault"] == ("change" if "change" in faults else document["messages"][0]["fault"])
-    assert {row["name"]: row["result"] for row in document["datasets"]} == {
+    assert {row["name"]: row["result"] for row in document["datasets"] if row["name"] != PASSES} == {
         code: outcome.name for code, outcome in outcomes.items()
     }
     assert {message["dataset"] for message in document["messages"]} == set(codes)
@@ -86,6 +89,7 @@ def check_ends(installation: Installation, name: str) -> None:
         assert sorted(message["code"] for message in of_it) == sorted(together[code])
         check_message(code, next(message for message in of_it if message["code"] == code), True)
     check_published(document)
+    return document
 
 
 def check_message(code: str, message: Mapping[str, Any], counts: bool) -> None:

@@ -10,14 +10,14 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.kit import ROOT
+from tests.kit import ROOT, shared
 from tests.kit.git_server import Repository, daemon
 from tests.kit.installation import DATASET, INDEX, PROFILE, TABLE, program, script
 from tests.kit.toy import ENV_PY
@@ -36,9 +36,11 @@ DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (
 CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('c3');
 CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50), note varchar(9), KEY ix_name (name));
-INSERT INTO t (name) SELECT CONCAT('name', seq % 500) FROM seq_1_to_1000;
+INSERT INTO t (name) WITH RECURSIVE seq (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM seq WHERE seq < 1000)
+SELECT CONCAT('name', seq % 500) FROM seq;
 -- Dump completed on 2026-01-01  0:00:00
 """
+DUMP_OF_MYSQL = DUMP.replace("MariaDB dump 10.19  Distrib 10.11.6-MariaDB", "MySQL dump 10.13  Distrib 8.0.36")
 
 Files = Mapping[str, str | None]
 
@@ -167,7 +169,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "migration_read_rows": _limited("Innodb_rows_read", _EVERY_ROW, 500),
     "migration_redo_bytes": _limited("maximum_redo_bytes", _EVERY_ROW, 1000),
     "migration_data_growth": _limited(
-        "maximum_data_growth", "op.execute('CREATE TABLE u AS SELECT * FROM seq_1_to_50000')", 1000
+        "maximum_data_growth", "op.execute('CREATE TABLE u AS SELECT one.* FROM t one, t two LIMIT 50000')", 1000
     ),
     "version_mismatch": Scenario(_env_py("engine.connect().exec_driver_sql('TRUNCATE alembic_version')")),
     "version_unchanged": Scenario(
@@ -285,6 +287,15 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
 the change does while it is walked."""
 
 
+ON_MYSQL = (
+    "migration_raised", "migration_killed", "migration_timed_out", "migration_too_long", "migration_changed_rows",
+    "migration_read_rows", "migration_redo_bytes", "migration_data_growth", "forbidden_here",
+)  # fmt: skip
+"""The codes that one job has all of on a server of MySQL, which the dumps come from."""
+PASSES = "passes"
+"""A dataset of such a job on which the change does nothing special."""
+
+
 class Installation:
     """The installation of the recorded jobs in `root`, with its repositories served at `url`; `packages` is uv's
     cache, `environments` where environments are kept."""
@@ -294,6 +305,7 @@ class Installation:
         self._external: Any = None
         self._copies: Copies | None = None
         (root / "seed.sql").write_text(DUMP)
+        shared.share_empty_data(root / "snapshots_dir")
         self._base = Repository(root / "base")
         self._base.commit(
             {
@@ -309,12 +321,12 @@ class Installation:
         self._base.git("branch", "stable/1")
         self._base.commit(script("c3", "b2", INDEX), "Index the names")
 
-    def add_together(self, name: str) -> list[str]:
+    def add_together(self, name: str, codes: Sequence[str], dump: str = DUMP, **config: Any) -> list[str]:
         """Make a job that does what those of several codes do, for each in a dataset that is named after it.
 
-        Its change has the files of all of them. Which it runs, it sees by the account that it is given.
+        Its change has the files of all of them. Which it runs, it sees by the account that it is given. Their datasets
+        have another `dump`, and then one more dataset passes. `config` has further keys of the configuration.
         """
-        codes = TOGETHER[name]
         home, ref = self.root / name, f"refs/zuul/master/Z{name.encode().hex()}"
         repository = self._repository_of(PROJECT)
         files = {"migrations/env.py": _OWN_ENV_PY, "own/env/other.py": ENV_PY, **_migration(_OWN_MIGRATION)}
@@ -326,9 +338,12 @@ class Installation:
         (home / "datasets").mkdir(parents=True)
         self._profile(home, PROJECT, {})
         for code in codes:
-            self._dataset(home / "datasets", code, PROJECT, SCENARIOS[code], {"db_user": code})
+            scenario = SCENARIOS[code] if dump == DUMP else replace(SCENARIOS[code], dump=dump)
+            self._dataset(home / "datasets", code, PROJECT, scenario, {"db_user": code})
+        if dump != DUMP:
+            self._dataset(home / "datasets", PASSES, PROJECT, Scenario(dump=dump), {"db_user": PASSES})
         limits = {key: value for code in codes for key, value in SCENARIOS[code].limits.items()}
-        config = self._configure(codes[0], Scenario(limits=limits), home, {})
+        config = self._configure(codes[0], Scenario(limits=limits), home, config)
         return ["-c", str(config), "--params", str(JOBS / f"{codes[0]}.json"), "--url", self.url, "--ref", ref]
 
     def add(self, code: str, folder: str = "", **config: Any) -> list[str]:

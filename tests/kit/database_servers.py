@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Database servers that all tests of a file share, as fixtures: one starts for a second."""
+"""Database servers that several tests share, as fixtures: one starts for a second, MySQL for three."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from ansible.module_utils.th_server import mariadb
 
 from . import toy
+from .external_mysql import ExternalMySQL
 from .external_server import External
 
 
@@ -30,4 +31,12 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
     """An external server, with other people's data on it."""
     made = External(tmp_path_factory.mktemp("external") / "server")
     yield made
-    mariadb.stop(made.server, 0)
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def external_mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalMySQL]:
+    """The same on MySQL."""
+    made = ExternalMySQL(tmp_path_factory.mktemp("external") / "mysql")
+    yield made
+    made.stop()

@@ -10,22 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tests.kit import ROOT, engines
 from tests.kit.waiting import PATIENCE
 
-from . import boxes
+from . import boxes, shared
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_server.engine import Engine, find, of_machine
+from ansible.module_utils.th_server.engine import Engine, of_machine
 
 NAME = "toy"
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 OPTIONS = ["--innodb-log-file-size=16M", "--performance-schema=OFF", "--userstat=ON"]
-DEFAULTS = ROOT / "roles" / "restore_datasets" / "defaults" / "main.yaml"
 
 FIRST = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(50)))"
 ROWS = "op.execute(\"INSERT INTO t (name) SELECT CONCAT('n', seq) FROM seq_1_to_1000\")"
@@ -146,7 +143,7 @@ def start(
 
     folder.mkdir(parents=True)
     engine, settings = engine or of_machine(), boxes.settings(**(sandbox or {}))
-    private_server.create_data(folder, engine, options, 300, settings)
+    shared.create_data(folder, options, settings, engine)
     return private_server.start(
         folder, engine,
         databases={"": "toy"}, user="toy", password=password, options=options, time_limit=300, sandbox=settings,
@@ -155,17 +152,7 @@ def start(
 
 def start_mysql(folder: Path, **rest: Any) -> mariadb.Server:
     """The same on a real MySQL."""
-    return start(folder, engine=mysql(), options=mysql_options(), **rest)
-
-
-def mysql() -> Engine:
-    """A real MySQL."""
-    return find(engines.MYSQL, {"family": "mysql"}, engines.mysql_engine().parent)
-
-
-def mysql_options() -> list[str]:
-    """The options of datasets' servers there."""
-    return list(yaml.safe_load(DEFAULTS.read_text())["restore_datasets_mysql_options"])
+    return start(folder, engine=engines.mysql(), options=engines.mysql_options(), **rest)
 
 
 def emptied(server: mariadb.Server, job_dir: Path) -> mariadb.Server:

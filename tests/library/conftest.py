@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.database_servers import external, running, server  # noqa: F401 - fixtures
+from tests.kit.database_servers import external, external_mysql, running, server  # noqa: F401 - fixtures
+
+from .external_jobs import jobs, preloaded  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -63,12 +63,12 @@ def answer(client: socket.socket, said: bytes) -> bytes:
 
 @pytest.mark.parametrize("deep", [False, True], ids=["short", "long"])
 def test_what_is_said_arrives_whole(tmp_path: Path, echo: int, deep: bool) -> None:
-    from ansible.module_utils.th_walk.relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay, Way
 
     folder = tmp_path / ("x" * 100 if deep else "x")
     folder.mkdir()
     said = hashlib.shake_256(b"").digest(4 << 20)
-    with Relay(folder, "127.0.0.1", echo, 0) as relay:
+    with Relay(Way("127.0.0.1", echo), 0, folder) as relay:
         assert (relay.path.parent == folder) == (not deep)
         with connected(relay.path) as one, connected(relay.path) as other:
             assert answer(one, b"one") == b"one"
@@ -82,9 +82,9 @@ def test_what_is_said_arrives_whole(tmp_path: Path, echo: int, deep: bool) -> No
 
 
 def test_there_are_only_so_many_connections(tmp_path: Path, echo: int) -> None:
-    from ansible.module_utils.th_walk.relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay, Way
 
-    with Relay(tmp_path, "127.0.0.1", echo, 2) as relay, connected(relay.path) as first:
+    with Relay(Way("127.0.0.1", echo), 2, tmp_path) as relay, connected(relay.path) as first:
         assert answer(first, b"x") == b"x"
         with connected(relay.path) as second, connected(relay.path) as third:
             assert answer(second, b"x") == b"x"
@@ -98,9 +98,9 @@ def test_there_are_only_so_many_connections(tmp_path: Path, echo: int) -> None:
 
 
 def test_a_server_that_is_gone_ends_the_connection(tmp_path: Path) -> None:
-    from ansible.module_utils.th_walk.relay import Relay
+    from ansible.module_utils.th_walk.relay import Relay, Way
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with Relay(tmp_path, "127.0.0.1", port, 1) as relay, connected(relay.path) as client:
+    with Relay(Way("127.0.0.1", port), 1, tmp_path) as relay, connected(relay.path) as client:
         assert client.recv(1) == b""

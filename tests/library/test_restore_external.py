@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets on an external server: a real second mariadbd on a port of this machine, with other people's data on it."""
 
-import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset import rights
 from ansible.module_utils.th_dataset.failure import RestoreError
-from ansible.module_utils.th_dump.load import _DEFINER
+from ansible.module_utils.th_dump.rewrite import without_definer
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_measure.ledger import CounterLedger
 from ansible.module_utils.th_server import external_server, mariadb
@@ -29,105 +29,9 @@ from tests.kit.external_server import External
 from tests.kit.waiting import PATIENCE, wait_until
 
 from . import restoring
+from .external_jobs import DUMP, Jobs, ask
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
-
-DUMP = """-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)
-CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version VALUES ('a1');
-CREATE TABLE users (id int PRIMARY KEY AUTO_INCREMENT, name varchar(50), born timestamp NULL, KEY by_name (name));
-INSERT INTO users (name, born) VALUES ('one', '2001-02-03 04:05:06'), ('zwei ü 😀', NULL), (NULL, NULL);
-/*!50001 CREATE ALGORITHM=UNDEFINED */
-/*!50013 DEFINER=`app`@`10.0.%` SQL SECURITY DEFINER */
-/*!50001 VIEW `names` AS select `users`.`id` AS `id`, `users`.`name` AS `name` from `users` */;
-DELIMITER ;;
-/*!50003 CREATE*/ /*!50017 DEFINER=`app`@`10.0.%`*/ /*!50003 TRIGGER upper BEFORE UPDATE ON users
-FOR EACH ROW SET NEW.name = UPPER(NEW.name) */;;
-CREATE DEFINER=`app`@`10.0.%` PROCEDURE twice() BEGIN SELECT 1; SELECT 2; END ;;
-/*!50106 CREATE*/ /*!50117 DEFINER=`app`@`10.0.%`*/ /*!50106 EVENT nightly ON SCHEDULE EVERY 1 DAY
-STARTS '2026-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO DELETE FROM users */;;
-DELIMITER ;
--- Dump completed on 2026-01-01  0:00:00
-"""
-
-
-class Jobs:
-    """A dataset on the external server, and jobs that restore it."""
-
-    def __init__(self, root: Path, external: External) -> None:
-        self.root, self.external, self.count = root, external, 0
-        self.dump = root / "toy.sql"
-        self.dump.write_text(DUMP)
-        self.password = root / "th.password"
-        self.password.write_text("secret word\n")
-        self.password.chmod(0o600)
-        self.keys: dict[str, Any] = {
-            "project": "org/toy",
-            "type": "mysql",
-            "database": "shop",
-            "seed_data": "toy.sql",
-            "server": {"host": "127.0.0.1", "port": external.port, "user": "th", "password_file": "th.password"},
-        }
-        self.time_limit = 300
-        self.started: list[mariadb.Server] = []
-
-    def options(self) -> dict[str, Any]:
-        self.count += 1
-        config = self.root / f"toy{self.count}.json"
-        config.write_text(json.dumps(self.keys))
-        query = "SELECT version_num FROM alembic_version"
-        names = self.keys.get("databases", {"": None})
-        return {
-            "job_dir": str(self.root / f"job{self.count}"),
-            "name": "toy",
-            "config": str(config),
-            "snapshots_dir": str(self.root / "snapshots"),
-            "databases": [
-                {"name": name, "tool": "alembic", "versions": "alembic", "version_query": query} for name in names
-            ],
-            "lock_program": str(ROOT / "roles" / "restore_datasets" / "files" / "hold_locks.py"),
-            "sandbox": boxes.given(),
-            "server_options": [],
-            "import_time_limit": self.time_limit,
-            "start_time_limit": 300,
-        }
-
-    def restore(self, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], mariadb.Server]:
-        options = options or self.options()
-        facts = restoring.restore(options)
-        server = mariadb.load(Path(options["job_dir"]) / "db" / "toy")
-        self.started.append(server)
-        return facts, server
-
-    def failure(self) -> tuple[str, str]:
-        before = self.external.ours()
-        with pytest.raises(RestoreError) as caught:
-            self.restore()
-        assert self.external.ours() == before, "what was begun is undone"
-        assert "secret word" not in str(caught.value)
-        return caught.value.code, str(caught.value)
-
-
-@pytest.fixture
-def jobs(tmp_path: Path, external: External) -> Iterator[Jobs]:
-    made = Jobs(tmp_path, external)
-    yield made
-    for server in made.started:
-        external_server.release(server)
-    assert external.ours() == []
-    assert external.ask("SELECT * FROM others.t") == [(1,)]
-
-
-@pytest.fixture
-def preloaded(jobs: Jobs) -> Jobs:
-    jobs.keys["preloaded"] = True
-    return jobs
-
-
-def ask(server: mariadb.Server, statement: str) -> list[tuple[Any, ...]]:
-    """A statement of the job's own account."""
-    with mariadb.connect(server, server.job_file, database=server.database) as connection:
-        return mariadb.query(connection, statement)
 
 
 class TestOwnDatabases:
@@ -322,12 +226,19 @@ class TestCounters:
     def test_an_account_that_may_see_nothing_measures_nothing(self, jobs: Jobs) -> None:
         _, server = jobs.restore()
         for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
-            jobs.external.ask(f"REVOKE {right} FROM th@localhost")
+            jobs.external.ask(f"REVOKE {right} FROM {jobs.external.account}")
         try:
             counters = self.measured(server, "UPDATE users SET name = 'x'")
+            with mariadb.connect(server, server.admin_file) as connection:
+                (note,) = rights.missing(connection, server)
+                assert "lacks the right PROCESS ON *.*" in note
+                jobs.external.ask("SET GLOBAL userstat = OFF")
+                _, note = rights.missing(connection, server)
+                assert "SELECT ON performance_schema.*" in note
         finally:
+            jobs.external.ask("SET GLOBAL userstat = ON")
             for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
-                jobs.external.ask(f"GRANT {right} TO th@localhost")
+                jobs.external.ask(f"GRANT {right} TO {jobs.external.account}")
         assert counters == dict.fromkeys(meter.NAMES)
 
 
@@ -531,7 +442,7 @@ class TestOperatorsReset:
         def write(then: str) -> Jobs:
             external.ask("DROP DATABASE IF EXISTS shop")
             external.ask("CREATE DATABASE shop")
-            external.ask("GRANT SELECT ON mysql.* TO th@localhost")
+            external.ask(f"GRANT SELECT ON mysql.* TO {external.account}")
             dump = DUMP.replace("`app`@`10.0.%`", "`owner`@`localhost`")
             (preloaded.root / "all.sql").write_text(dump)
             (preloaded.root / "then.sql").write_text(then)
@@ -595,4 +506,4 @@ class TestOperatorsReset:
     ],
 )  # fmt: skip
 def test_definers_are_taken_out_where_a_dump_has_them(line: bytes, becomes: bytes) -> None:
-    assert (_DEFINER.sub(rb"\1", line, count=1) if _DEFINER.match(line) else line) == becomes
+    assert without_definer(line) == becomes

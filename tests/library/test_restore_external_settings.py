@@ -4,7 +4,7 @@
 import pytest
 from ansible.module_utils.th_server import external_server
 
-from .test_restore_external import Jobs, ask, jobs, preloaded  # noqa: F401 - fixtures
+from .external_jobs import Jobs, ask
 
 TABLES = """CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('a1');
@@ -16,7 +16,7 @@ INSERT INTO owners SELECT UUID() FROM seq_1_to_3000;
 """
 
 
-def test_a_database_has_the_dumps_collation_and_known_statistics(jobs: Jobs) -> None:  # noqa: F811
+def test_a_database_has_the_dumps_collation_and_known_statistics(jobs: Jobs) -> None:
     jobs.dump.write_text(TABLES)
     jobs.keys["server_settings"] = {"lower_case_table_names": 0, "innodb_strict_mode": "ON"}
     _, server = jobs.restore()
@@ -25,13 +25,13 @@ def test_a_database_has_the_dumps_collation_and_known_statistics(jobs: Jobs) -> 
     assert jobs.external.ask(f"{kept} AND table_name = 'owners'")[0][0] > 2500
 
 
-def test_a_preloaded_database_gets_what_the_datasets_file_says(preloaded: Jobs) -> None:  # noqa: F811
+def test_a_preloaded_database_gets_what_the_datasets_file_says(preloaded: Jobs) -> None:
     preloaded.keys["collation"] = "utf8mb4_polish_ci"
     _, server = preloaded.restore()
     assert ask(server, "SELECT @@collation_database") == [("utf8mb4_polish_ci",)]
 
 
-def test_a_database_that_is_reset_is_analyzed_again(preloaded: Jobs) -> None:  # noqa: F811
+def test_a_database_that_is_reset_is_analyzed_again(preloaded: Jobs) -> None:
     preloaded.dump.write_text(TABLES)
     _, server = preloaded.restore()
     external_server.release(server)
@@ -44,7 +44,7 @@ def test_a_database_that_is_reset_is_analyzed_again(preloaded: Jobs) -> None:  #
     assert facts["method"] == "reset" and preloaded.external.ask(kept)[0][0] > 2500
 
 
-def test_a_server_that_is_not_as_the_dataset_says_is_not_used(jobs: Jobs) -> None:  # noqa: F811
+def test_a_server_that_is_not_as_the_dataset_says_is_not_used(jobs: Jobs) -> None:
     jobs.keys["server_settings"] = {"lower_case_table_names": 1, "sql_mode": "ANSI", "innodb_strict_mode": "ON"}
     code, text = jobs.failure()
     assert code == "seed_broken" and "the external server is not as server_settings" in text
@@ -52,7 +52,7 @@ def test_a_server_that_is_not_as_the_dataset_says_is_not_used(jobs: Jobs) -> Non
 
 
 @pytest.mark.parametrize("collation", ["utf8mb4_0900_ai_ci", "latin1_bin"])
-def test_a_collation_that_the_server_cannot_use(jobs: Jobs, collation: str) -> None:  # noqa: F811
+def test_a_collation_that_the_server_cannot_use(jobs: Jobs, collation: str) -> None:
     jobs.keys |= {"collation": collation, "character_set": "utf8mb4"}
     code, text = jobs.failure()
     assert code == "seed_broken" and collation in text and "set collation in the dataset's file" in text

@@ -26,9 +26,9 @@ from tests.kit.waiting import wait_until
 from worker.job_dir import JobDir
 
 from . import restoring
+from .external_jobs import DUMP as EXTERNAL_DUMP
+from .external_jobs import Jobs, ask
 from .test_restore import DUMP, Home, home, rows  # noqa: F401 - home is a fixture
-from .test_restore_external import DUMP as EXTERNAL_DUMP
-from .test_restore_external import Jobs, ask, jobs, preloaded  # noqa: F401 - fixtures
 
 SLEEP = "DO SLEEP(900);\n"
 
@@ -127,6 +127,15 @@ class TestPrivate:
             restoring.again(restore, clone_snapshot)
         assert caught.value.code == "seed_missing" and not left(restore).running()
 
+    def test_what_a_redo_log_has_not_used_is_not_copied_and_all_of_it_is_reserved(self, home: Home) -> None:  # noqa: F811
+        restore = begun(home.options())
+        for step in (import_dump, clone_snapshot):
+            restoring.again(restore, step)
+        snapshot = Path(Restore.read(restore.file).snapshot)
+        used, reserved = (Path(folder, "data", "ib_logfile0").stat() for folder in (snapshot, restore.folder))
+        assert used.st_blocks * 512 < used.st_size / 2
+        assert reserved.st_blocks * 512 >= reserved.st_size == used.st_size
+
     def test_nobody_removes_a_snapshot_while_it_is_cloned(
         self, home: Home, monkeypatch: pytest.MonkeyPatch  # noqa: F811
     ) -> None:
@@ -216,7 +225,7 @@ def asked(server: mariadb.Server, words: str) -> bool:
 
 
 class TestExternal:
-    def test_each_step_can_be_taken_again(self, jobs: Jobs) -> None:  # noqa: F811
+    def test_each_step_can_be_taken_again(self, jobs: Jobs) -> None:
         restore = begun(jobs.options())
         restoring.again(restore, take_locks)
         first = left(restore)
@@ -230,7 +239,7 @@ class TestExternal:
         assert [one["version"] for one in facts] == [["a1"]] * 2 and facts[0]["rows"] > 0
         assert set(facts[0]["seconds"]) == {"import", "clone", "start"}
 
-    def test_no_password_is_among_what_the_steps_leave_to_each_other(self, jobs: Jobs) -> None:  # noqa: F811
+    def test_no_password_is_among_what_the_steps_leave_to_each_other(self, jobs: Jobs) -> None:
         restore = begun(jobs.options())
         restoring.again(restore, take_locks)
         jobs.started.append(server := left(restore))
@@ -238,12 +247,12 @@ class TestExternal:
         assert "secret word" not in said and mariadb.read_account(server.job_file)["password"] not in said
 
     @pytest.mark.parametrize("step", [load_seed, prove_seed])
-    def test_a_step_that_comes_too_early(self, jobs: Jobs, step: Callable[..., Any]) -> None:  # noqa: F811
+    def test_a_step_that_comes_too_early(self, jobs: Jobs, step: Callable[..., Any]) -> None:
         restore = begun(jobs.options())
         with pytest.raises(RestoreError, match="the step take_locks has to come first"):
             restoring.again(restore, step)
 
-    def test_nothing_is_loaded_once_the_locks_are_lost(self, jobs: Jobs) -> None:  # noqa: F811
+    def test_nothing_is_loaded_once_the_locks_are_lost(self, jobs: Jobs) -> None:
         restore = begun(jobs.options())
         restoring.again(restore, take_locks)
         jobs.started.append(server := left(restore))
@@ -254,7 +263,7 @@ class TestExternal:
         assert caught.value.code == "server_unreachable"
 
     def test_a_job_that_is_canceled_between_two_steps_has_nothing_there(
-        self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+        self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As the worker cancels it: it ends the processes of the job's folder, and removes that."""
         with JobDir(jobs.root / "jobs", "one") as folder:
@@ -266,7 +275,7 @@ class TestExternal:
             assert server.running() and jobs.external.ours() == [server.user, server.database]
         assert not server.running() and jobs.external.ours() == []
 
-    def test_a_load_that_is_ended_leaves_nothing(self, jobs: Jobs) -> None:  # noqa: F811
+    def test_a_load_that_is_ended_leaves_nothing(self, jobs: Jobs) -> None:
         jobs.dump.write_text(EXTERNAL_DUMP.replace("-- Dump completed", f"{SLEEP}-- Dump completed"))
         restore = begun(jobs.options())
         restoring.again(restore, take_locks)
@@ -277,7 +286,7 @@ class TestExternal:
             assert ended(process)["msg"] == "terminated"
         assert not server.running() and jobs.external.ours() == []
 
-    def test_who_waits_for_a_database_and_is_ended_touches_nothing(self, preloaded: Jobs) -> None:  # noqa: F811
+    def test_who_waits_for_a_database_and_is_ended_touches_nothing(self, preloaded: Jobs) -> None:
         """Neither what the job has that it waits for, nor what that one has prepared."""
         _, first = preloaded.restore()
         with mariadb.connect(first, first.job_file, database="shop") as connection:

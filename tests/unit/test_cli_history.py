@@ -131,10 +131,21 @@ def test_judged_by_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+def test_judged_by_the_limits_of_an_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = tmp_path / "user_001.json"
+    limits.write_text('{"maximum_migration_times": {"default": 1, "mysql-9.7": {"default": 30, "41->42": 40}}}')
+    options = ("--limits", str(limits), "--dataset", "user_001@mysql-9.7")
+    status, document = verdict(imported(tmp_path, "counters", options=options), capsys)
+    assert (status, document["messages"]) == (0, [])
+    (dataset,) = document["datasets"]
+    assert (dataset["name"], dataset["engine"]) == ("user_001@mysql-9.7", "mysql-9.7")
+
+
 @pytest.mark.parametrize(
     ("name", "dataset"),
-    [("user_001.log", "user_001"), ("user_001.log.gz", "user_001"), ("a b!.txt", "a_b_"), (".log", "log"), ("x", "x")],
-)
+    [("user_001@mysql-9.7.log.gz", "user_001@mysql-9.7"), ("a@B.log", "a_B"),
+     ("user_001.log", "user_001"), ("user_001.log.gz", "user_001"), ("a b!.txt", "a_b_"), (".log", "log"), ("x", "x")],
+)  # fmt: skip
 def test_the_dataset_has_the_logs_name(tmp_path: Path, name: str, dataset: str) -> None:
     shutil.copy(FOLDER / "good.log", tmp_path / name)
     assert th(["history", "import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 0

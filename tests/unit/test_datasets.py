@@ -88,6 +88,8 @@ def test_an_external_server(tmp_path: Path) -> None:
     socket = {"socket": "/run/db.sock", "user": "th", "password_file": "/etc/th.password"}
     dataset = datasets.load(put(tmp_path / "a.json", **{**EXTERNAL, "server": socket}))
     assert dataset.server == ExternalServer("", 3306, "/run/db.sock", "th", Path("/etc/th.password"))
+    verified = datasets.load(put(tmp_path / "a.json", **{**EXTERNAL, "server": {**SERVER, "ssl_ca": "ca.pem"}})).server
+    assert verified and verified.ssl_ca == tmp_path / "ca.pem"
 
 
 def test_preloaded_databases(tmp_path: Path) -> None:
@@ -207,6 +209,9 @@ def test_kinds_of_dumps(tmp_path: Path, seed: str) -> None:
         ({**EXTERNAL, "server": {**SERVER, "port": "3306"}}, "server.port", "port"),
         ({**EXTERNAL, "server": {**SERVER, "password": "x"}}, "server.password", "not a known key"),
         ({**EXTERNAL, "server": {"host": "a", "user": "th"}}, "server.password_file", "missing"),
+        ({**EXTERNAL, "server": {**SERVER, "ssl_ca": ""}}, "server.ssl_ca", "not empty"),
+        ({**EXTERNAL, "server": {"socket": "s", "user": "th", "password_file": "p", "ssl_ca": "c"}}, "server.ssl_ca",
+         "by network"),
         ({**EXTERNAL, "server": {"user": "th", "password_file": "p"}}, "server.host", "missing"),
         ({"maximum_redo_byte": {}}, "maximum_redo_byte", "did you mean maximum_redo_bytes?"),
         ({"preloaded": True}, "preloaded", "external server"),

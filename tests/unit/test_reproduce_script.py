@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.kit.git_server import Repository
 from worker import publish
@@ -27,6 +28,37 @@ def test_a_name_is_text(tmp_path: Path, odd: str) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and "SyntaxError" not in done.stderr, done.stderr
     assert "name their folder: --datasets DIR" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reproduce.sh"]
+
+
+def test_a_dataset_on_several_engines_has_one_file(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "served" / "org" / "p")
+    repository.commit({"a": "a"})
+    job: dict[str, Any] = {"project": "org/p", "url": f"{tmp_path}/served", "ref": "HEAD", "zuul": {}}
+    items = [{"name": f"user_001@{engine}", "config": "/x", "engine": engine} for engine in ("system", "mysql-9.7")]
+    shown = {"th_job": job, "th_datasets": [*items, {"name": "user_002", "config": "/y"}]}
+    (tmp_path / "reproduce.sh").write_text(publish._reproduce("gate", shown))
+    clone = tmp_path / "clone"
+    (clone / "playbooks" / "gate").mkdir(parents=True)
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / "playbooks" / "gate" / "run.yaml").touch()
+    for program in ("ansible-playbook", "bwrap", "mariadbd"):
+        (clone / ".venv" / "bin" / program).write_text('#!/bin/sh\ncat "${5#@}"\n')
+        (clone / ".venv" / "bin" / program).chmod(0o755)
+    for name in ("job.yaml", "profile.yaml"):
+        (tmp_path / name).touch()
+    folder = tmp_path / "datasets"
+    folder.mkdir()
+    command = ["sh", "reproduce.sh", "--datasets", str(folder), "--clone", str(clone)]
+    about: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "text": True, "env": {"PATH": "/usr/bin:/bin"}}
+    lacking = subprocess.run(command, **about)
+    assert lacking.returncode == 2 and lacking.stderr.count("user_001: neither") == 1, lacking.stderr
+    for name in ("user_001", "user_002"):
+        (folder / f"{name}.json").write_text("{}")
+    done = subprocess.run(command, **about)
+    assert done.returncode == 0, done.stderr
+    given = yaml.safe_load(done.stdout.partition("\n")[2])["th_datasets"]
+    first, second = (str(folder / f"{name}.json") for name in ("user_001", "user_002"))
+    assert given == [*({**item, "config": first} for item in items), {"name": "user_002", "config": second}]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another user")

@@ -19,8 +19,8 @@ ORDER = {
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
-    "th_server": "counters family accounts family_mariadb family_mysql families prepared connection error_log mariadb "
-    "engine external_server plain_table private_server",
+    "th_server": "counters family accounts family_mariadb family_mysql families prepared definers connection error_log "
+    "mariadb engine external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
     "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
     "sqlalchemy_migrate django_scripts django_trees django command tools profile",
@@ -29,13 +29,14 @@ ORDER = {
     "without_change build_box install build find build_step",
     "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
-    "th_dump": "sql_lexer source origin seed_errors facts completeness definers arrived load",
-    "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights version_table "
-    "charset empty_data snapshot restore choose_engine record private_dataset external_dataset restore_step",
+    "th_dump": "sql_lexer source origin seed_errors cures rewrite facts completeness definers arrived load",
+    "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights "
+    "version_table charset redo_log empty_data snapshot restore choose_engine record private_dataset external_dataset "
+    "restore_step",
     "th_measure": "sql_words sql_statement locks server_disk views innodb_rows blocking_rows lost_rows other_engines "
     "meter ledger",
-    "th_walk": "last_output script_folders follow stages stage_boxes logs controls relay walkers commands channel "
-    "forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "
+    "th_walk": "last_output script_folders follow stages stage_boxes logs controls encryption relay walkers commands "
+    "channel forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "
     "diagnosis journal tool_query walk",
     "th_publish": "place copy",
     "th_script": "script",

@@ -209,6 +209,8 @@ def _dataset(settings: Config, dataset: datasets.Dataset) -> Check:
         return Check(False, "dataset", text, "give the dataset a part for each database of the profile")
     if dataset.server and (problem := _password_problem(dataset.server.password_file)):
         return Check(False, "dataset", f"{dataset.config_path}: server.password_file: {problem}", "fix it")
+    if dataset.server and dataset.server.ssl_ca and (problem := _ca_problem(dataset.server.ssl_ca)):
+        return Check(False, "dataset", f"{dataset.config_path}: server.ssl_ca: {problem}", "fix it")
     if dataset.server and (problem := _unreachable(dataset.server)):
         text = f"{dataset.config_path}: server: {dataset.server.place} does not answer: {problem}"
         return Check(False, "dataset", text, "start it, or correct host, port or socket")
@@ -236,6 +238,18 @@ def _password_problem(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return f"{path} cannot be read by this user"
     return f"{path} can be read by others: chmod 600 {path}" if mode & 0o077 else ""
+
+
+def _ca_problem(path: Path) -> str:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"{path} holds no certificate in PEM form"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return ""
 
 
 def _unreachable(server: datasets.ExternalServer) -> str:

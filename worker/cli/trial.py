@@ -121,6 +121,8 @@ def program() -> str:
 def _server(dataset: datasets.Dataset) -> dict[str, Any]:
     assert dataset.server is not None
     account = {"user": dataset.server.user, "password_file": str(dataset.server.password_file)}
+    if dataset.server.ssl_ca:
+        account["ssl_ca"] = str(dataset.server.ssl_ca)
     place = {"socket": dataset.server.socket} if dataset.server.socket else {
         "host": dataset.server.host, "port": dataset.server.port,
     }  # fmt: skip

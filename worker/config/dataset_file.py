@@ -21,7 +21,7 @@ SUFFIXES = (".sql", ".gz", ".zst", ".xz")
 SERVERS_OWN = ("root", "mariadb.sys", "mysql")
 
 PART = ("database", "seed_data", "character_set", "collation", "expect")
-SERVER = ("host", "port", "socket", "user", "password_file")
+SERVER = ("host", "port", "socket", "user", "password_file", "ssl_ca")
 EXPECT = ("tables", "rows", "size", "sha256")
 """The keys of `expect`: the properties by which a complete dump is recognised."""
 KNOWN = (
@@ -54,13 +54,17 @@ class Part:
 
 @dataclass(frozen=True)
 class ExternalServer:
-    """An external database server, and the account used to prepare jobs on it."""
+    """An external database server, and the account used to prepare jobs on it.
+
+    `ssl_ca` is the file of the CA that must have issued the server's certificate; None: certificates are not verified.
+    """
 
     host: str
     port: int
     socket: str
     user: str
     password_file: Path
+    ssl_ca: Path | None = None
 
     @property
     def place(self) -> str:
@@ -160,8 +164,15 @@ def _server(folder: Path, given: Section) -> ExternalServer:
     host = given.text("host", "" if socket else None)
     if host and not _HOST.fullmatch(host):
         raise given.error("host", f"{host!r} is not a valid host name")
+    if socket and given.has("ssl_ca"):
+        raise given.error("ssl_ca", "is for a server that is reached by network", "take it out, or name a host")
     return ExternalServer(
-        host, given.integer("port", 3306, 1, 65535), socket, given.text("user"), folder / given.text("password_file")
+        host=host,
+        port=given.integer("port", 3306, 1, 65535),
+        socket=socket,
+        user=given.text("user"),
+        password_file=folder / given.text("password_file"),
+        ssl_ca=folder / given.text("ssl_ca") if given.has("ssl_ca") else None,
     )
 
 

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 import pymysql
@@ -29,10 +29,12 @@ def main() -> int:
     folder, request = sys.argv[1], json.load(sys.stdin)
     patience = int(request["patience"])
     sys.path.append(request["modules"])
-    from th_server import prepared  # import it now: its folder may be gone when it is needed
+    # all of them are imported now: their folder may be gone when they are needed
+    from th_server import definers, prepared  # noqa: F401
+    from th_server.connection import Connection
 
     try:
-        connection = pymysql.connect(**request["connect"], read_timeout=patience + 30, autocommit=True)
+        connection = Connection(**request["connect"], read_timeout=patience + 30, autocommit=True)
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = 120")
             for lock in sorted(request["locks"]):  # in one order, so that two jobs never wait for each other
@@ -40,7 +42,7 @@ def main() -> int:
                 if cursor.fetchone() != (1,):
                     print("busy", flush=True)
                     return 1
-    except (pymysql.Error, OSError, RuntimeError) as error:  # RuntimeError: an unsupported authentication method
+    except (pymysql.Error, OSError) as error:
         print(f"failed {error}", flush=True)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -58,24 +60,33 @@ def main() -> int:
     except SystemExit:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    drop(request, lambda connection: prepared.roll_back(connection, request["databases"], before))
+    drop(request, before)
     return 0
 
 
-def drop(request: dict[str, Any], roll_back: Callable[[Any], None]) -> None:
-    """Drop what the job has on the server. What cannot be dropped is left to the next job there."""
+def drop(request: dict[str, Any], before: Collection[str]) -> None:
+    """Drop what the job has on the server. What cannot be dropped is left to the next job there.
+
+    `before` are the transactions that were prepared before the job.
+    """
+    from th_server import definers, prepared
+    from th_server.connection import Connection
+
+    user, databases = request["user"], request["databases"]
     with contextlib.suppress(pymysql.Error, OSError):
-        connection = pymysql.connect(**request["connect"], read_timeout=60, autocommit=True)
+        connection = Connection(**request["connect"], read_timeout=60, autocommit=True)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (request["user"],))
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (user,))
             for (number,) in cursor.fetchall():
                 with contextlib.suppress(pymysql.Error):  # it has ended by itself, or may not be killed by this account
                     cursor.execute(f"KILL {int(number)}")
             with contextlib.suppress(pymysql.Error):
-                roll_back(connection)
+                prepared.roll_back(connection, databases, before)
             for statement in request["drop"]:
                 with contextlib.suppress(pymysql.Error):
                     cursor.execute(statement)
+            with contextlib.suppress(pymysql.Error):
+                definers.drop_account(connection, user)
 
 
 if __name__ == "__main__":

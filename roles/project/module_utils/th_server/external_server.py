@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible.module_utils.th_server import mariadb, prepared
+from ansible.module_utils.th_server import definers, mariadb, prepared
 from ansible.module_utils.th_server.accounts import NAME_LIMIT, identifier, literal, scope
 from ansible.module_utils.th_server.mariadb import Server, ServerError, UnreachableError, query
 
@@ -31,7 +31,8 @@ _LOCK_TIMEOUT = 1205
 _JOB_NAME = re.compile(r"(th_[0-9a-f]{12})(_.+)?")
 # access denied, to a database, to log in, to a command, to a table, to a column; not allowed to create a user, to
 # grant; an option such as --read-only or --skip-grant-tables stands in the way
-_DENIED = (1044, 1045, 1142, 1143, 1227, 1290, 1369, 1396, 1410, 1698, 1836, 3159, 3955)
+DENIED = (1044, 1045, 1142, 1143, 1227, 1290, 1369, 1396, 1410, 1698, 1836, 3159, 3955)
+"""Errors that are about what the server allows an account."""
 RIGHTS = "docs/datasets.md, External servers, has the rights that it needs"
 
 
@@ -41,7 +42,8 @@ def own_name(folder: Path) -> str:
 
 
 def describe(folder: Path, config: Mapping[str, Any], schemas: Mapping[str, str], preloaded: bool) -> Server:
-    """The server of the job in this folder; writes its two option files. `config` is the dataset's key `server`."""
+    """The server of the job in this folder; writes its two option files. `config` is the dataset's key `server`, with
+    absolute paths."""
     user = own_name(folder)
     databases = dict(schemas)
     if not preloaded:
@@ -55,6 +57,7 @@ def describe(folder: Path, config: Mapping[str, Any], schemas: Mapping[str, str]
         port=int(config.get("port", 3306)),
         private=False,
         preloaded=preloaded,
+        ssl_ca=str(config.get("ssl_ca", "")),
     )
     mariadb.write_option_file(
         server.admin_file, server, user=str(config["user"]), password_file=str(config["password_file"])
@@ -78,8 +81,14 @@ def administrating(server: Server, time_limit: float = 30) -> Iterator[Any]:
             yield connection
     except pymysql.err.MySQLError as error:
         number = error.args[0] if error.args else 0
-        if number in _DENIED:
+        if number in DENIED:
             raise UnreachableError(f"{_place(server)} does not allow it: {error}; {RIGHTS}") from error
+        if number == _LOCK_TIMEOUT:
+            raise UnreachableError(
+                f"{_place(server)}: something else has locked a table of the job's databases: {error}. If it is a"
+                " transaction that was prepared and left (XA RECOVER), end it; on MySQL this takes XA_RECOVER_ADMIN,"
+                f" with which jobs do it themselves ({RIGHTS})"
+            ) from error
         if isinstance(error, pymysql.err.OperationalError) and (2000 <= number < 3000 or number in (0, 1040, 1129)):
             raise UnreachableError(f"{_place(server)} cannot be reached: {error}") from error
         raise
@@ -112,7 +121,7 @@ def hold_locks(server: Server, program: Path, patience: float) -> Server:
         )
     held = mariadb.save(replace(server, pid=process.pid))
     request = {"connect": connect, "locks": locks, "patience": patience, "user": server.user}
-    request["drop"] = _to_drop(server.user, [] if server.preloaded else server.databases.values())
+    request["drop"] = _to_drop([] if server.preloaded else server.databases.values())
     request["modules"] = str(Path(prepared.__file__).parents[1])
     request["databases"] = list(server.databases.values())
     word = ""
@@ -152,8 +161,14 @@ def make_account(connection: Any, server: Server, connections: int) -> None:
     password = mariadb.read_account(server.job_file)["password"]
     limit = f" WITH MAX_USER_CONNECTIONS {connections}" if connections else ""
     query(connection, f"CREATE USER {account} IDENTIFIED BY {literal(password)}{limit}")
+    exact = wildcards_are_literal(connection)
     for database in server.databases.values():
-        query(connection, f"GRANT ALL ON {scope(database)} TO {account}")
+        query(connection, f"GRANT ALL ON {f'{identifier(database)}.*' if exact else scope(database)} TO {account}")
+
+
+def wildcards_are_literal(connection: Any) -> bool:
+    """Whether _ and % stand for themselves in GRANT: on a MySQL with partial_revokes."""
+    return query(connection, "SHOW GLOBAL VARIABLES LIKE 'partial_revokes'") == [("partial_revokes", "ON")]
 
 
 def empty_database(connection: Any, database: str) -> None:
@@ -190,9 +205,10 @@ def drop_dead(connection: Any, server: Server) -> list[str]:
                 _drop(connection, name, [one for one in names if one.startswith(f"{name}_")], LOCK_WAIT if own else 1)
                 dropped.append(name)
             except pymysql.err.OperationalError as error:
-                if own or error.args[0] != _LOCK_TIMEOUT:
+                if own or error.args[0] not in (_LOCK_TIMEOUT, definers.IN_USE):
                     raise
-                # a transaction that nobody ends has locked one of its tables, which disturbs nobody
+                # a transaction that nobody ends has locked one of its tables, or its account is the definer of what
+                # this account may not see, which disturbs nobody
     return dropped
 
 
@@ -213,8 +229,9 @@ def release(server: Server) -> None:
 
 def _drop(connection: Any, user: str, databases: list[str], patience: int = LOCK_WAIT) -> None:
     end_connections(connection, user)
-    for statement in _to_drop(user, databases, patience):
+    for statement in _to_drop(databases, patience):
         query(connection, statement)
+    definers.drop_account(connection, user)
 
 
 def end_connections(connection: Any, user: str) -> None:
@@ -224,12 +241,11 @@ def end_connections(connection: Any, user: str) -> None:
             query(connection, f"KILL {int(number)}")
 
 
-def _to_drop(user: str, databases: Iterable[str], patience: int = LOCK_WAIT) -> list[str]:
+def _to_drop(databases: Iterable[str], patience: int = LOCK_WAIT) -> list[str]:
     return [
         f"SET SESSION lock_wait_timeout = {patience}",
         f"SET SESSION innodb_lock_wait_timeout = {patience}",
         *(f"DROP DATABASE IF EXISTS {identifier(database)}" for database in databases),
-        f"DROP USER IF EXISTS {literal(user)}@'%'",
     ]
 
 

@@ -20,7 +20,7 @@ from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_core.processes import status
 from ansible.module_utils.th_sandbox import cgroups
 from ansible.module_utils.th_server import error_log
-from ansible.module_utils.th_server.connection import Connection
+from ansible.module_utils.th_server.connection import Connection, tls_arguments, tls_options
 
 VERSIONS_BYTES = 4 << 20
 """Maximum bytes of all versions in a database; Django's are thousands of short names."""
@@ -49,7 +49,8 @@ class Server:
 
     A server that is not `private` is external and shared with others; it is reached at `host` and `port` unless it has
     a `socket`. Then `pid` is the process that holds the job's locks on it, `preloaded` says that the databases stay
-    when the job has ended, and `prepared` are the transactions that others had prepared before the job.
+    when the job has ended, and `prepared` are the transactions that others had prepared before the job. Its certificate
+    must be of the CA in the file `ssl_ca`; "" verifies none.
 
     `engine` is the name of a private server's engine (engines.yaml), `family` that of its family (`families`).
     """
@@ -64,6 +65,7 @@ class Server:
     private: bool = True
     preloaded: bool = False
     prepared: Sequence[str] = ()
+    ssl_ca: str = ""
     engine: str = ""
     family: str = "mariadb"
 
@@ -171,21 +173,18 @@ def connect(
 ) -> Iterator[pymysql.connections.Connection[Any]]:
     """A connection with the account of an option file: rows are tuples, autocommit is on, sql_mode is empty."""
     account = read_account(option_file)
-    try:
-        connection = Connection(
-            user=account["user"],
-            password=account["password"],
-            **connect_arguments(server),
-            database=database,
-            charset="utf8mb4",
-            autocommit=True,
-            sql_mode="",  # queries mean the same whatever modes the dataset's server has
-            connect_timeout=max(1, int(time_limit)),
-            read_timeout=max(1, int(time_limit)),
-            write_timeout=max(1, int(time_limit)),
-        )
-    except RuntimeError as error:  # PyMySQL's error for an authentication plugin that needs another package
-        raise ServerError(f"nobody can log in as {account['user']}: {error}") from error
+    connection = Connection(
+        user=account["user"],
+        password=account["password"],
+        **connect_arguments(server),
+        database=database,
+        charset="utf8mb4",
+        autocommit=True,
+        sql_mode="",  # queries mean the same whatever modes the dataset's server has
+        connect_timeout=max(1, int(time_limit)),
+        read_timeout=max(1, int(time_limit)),
+        write_timeout=max(1, int(time_limit)),
+    )
     try:
         yield connection
     finally:
@@ -198,7 +197,7 @@ def connect_arguments(server: Server) -> dict[str, Any]:
     if server.socket:
         # with encryption, PyMySQL would load all of the system's certificates, which takes 20 ms each time
         return {"unix_socket": server.socket, "ssl_disabled": True}
-    return {"host": server.host, "port": server.port}
+    return {"host": server.host, "port": server.port, **tls_arguments(server.ssl_ca)}
 
 
 def query(connection: pymysql.connections.Connection[Any], sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -262,7 +261,8 @@ def write_option_file(path: Path, server: Server, **account: str) -> None:
     """
     section = "turbo-hipster" if "password_file" in account else "client"
     # JSON's escapes for quotes, backslashes and line ends are those of MariaDB's option files
-    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (account | server.address).items()]
+    values = account | server.address | ({} if server.socket else tls_options(server.ssl_ca))
+    lines = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     write_text(path, "\n".join([f"[{section}]", *lines, ""]), 0o600)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pymysql
 from ansible.module_utils.th_core.artifacts import write_text
@@ -234,7 +235,8 @@ def _run_as(sandbox: Settings) -> list[str]:
 
 
 def _socket_path(server: Server) -> str:
-    natural = server.run_dir / "server.sock"
-    if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT:
-        return str(natural)
+    natural = str(server.run_dir / "server.sock")
+    # many projects pass the URL, which quotes the path, to configparser, which does not allow a %
+    if len(os.fsencode(natural)) <= SOCKET_PATH_LIMIT and quote(natural) == natural:
+        return natural
     return str(short_folder() / "server.sock")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
 
 from ansible.module_utils.th_dataset.charset import head
 from ansible.module_utils.th_dataset.dataset import Dataset
@@ -13,35 +13,57 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server.engine import MAKING, SYSTEM, Engine, EngineError, number
 
 _HEAD = 64 << 10
+_ALL_THE_SAME = 'say that it is to be loaded into MariaDB all the same: "mysql_dump_into_mariadb": true'
 
 
 def choose_engine(given: RestoreOptions, dataset: Dataset) -> Engine:
-    """The engine that the job or the dataset names, else the one that its dumps come from, in that version or a later
-    one: the machine's own if it suits, else the oldest that does.
+    """The engine that the dataset is for, else the one that its dumps come from, in that version or a later one: the
+    machine's own if it suits, else the oldest that does.
 
-    Raises SeedError where the machine has none, EngineError, StepError.
+    A dump of MySQL is restored on MariaDB only where the dataset says so. Raises SeedError, also where the machine has
+    no engine that suits, EngineError, StepError.
     """
-    if name := given.engine or dataset.engine:
-        return find_engine(given, name)
-    origin = _origin(dataset)
+    origins = _origins(dataset)
+    if dataset.engine:
+        engine = find_engine(given, dataset.engine)
+        _check_kind(dataset, engine, origins)
+        return engine
     own = find_engine(given, SYSTEM)
+    origin = _latest(dataset, origins)
     if origin is None or _suits(own, origin):
         return own
-    suitable = []
-    for name in given.engines:
-        with contextlib.suppress(EngineError):  # not on this machine
-            engine = find_engine(given, name)
-            if _suits(engine, origin):
-                suitable.append(engine)
-    if suitable:
+    if dataset.mysql_dump_into_mariadb and origin.family == "mysql" and own.family.name == "mariadb":
+        return own
+    there, absent = [], []
+    for name, entry in given.engines.items():
+        if entry.get("family") == origin.family and name != SYSTEM:
+            try:
+                there.append(find_engine(given, name))
+            except EngineError:
+                absent.append(name)
+    if suitable := [engine for engine in there if _suits(engine, origin)]:
         return min(suitable, key=number)
-    raise SeedError("seed_broken", _none(given, dataset, origin))
+    raise SeedError("seed_broken", _none(dataset, origin, absent))
 
 
-def _origin(dataset: Dataset) -> Origin | None:
-    """The latest server that the dumps come from. Raises SeedError where they come from several kinds."""
+def _origins(dataset: Dataset) -> list[Origin]:
     dumps = [part.dump for part in dataset.parts if part.dump]
-    origins = [origin for dump in dumps if (origin := origin_of(head(dump, limit=_HEAD)))]
+    return [origin for dump in dumps if (origin := origin_of(head(dump, limit=_HEAD)))]
+
+
+def _check_kind(dataset: Dataset, engine: Engine, origins: Sequence[Origin]) -> None:
+    """Refuse to load a dump of MySQL into MariaDB, unless the dataset says so. Raises SeedError."""
+    of_mysql = next((origin for origin in origins if origin.family == "mysql"), None)
+    if of_mysql and engine.family.name == "mariadb" and not dataset.mysql_dump_into_mariadb:
+        raise SeedError(
+            "seed_broken",
+            f"{dataset.path}: the dump comes from {of_mysql}, and the engine {engine.name} is MariaDB, which does not"
+            f" know all that MySQL writes: name an engine of MySQL, or {_ALL_THE_SAME}",
+        )
+
+
+def _latest(dataset: Dataset, origins: Sequence[Origin]) -> Origin | None:
+    """The latest server that the dumps come from. Raises SeedError where they come from several kinds."""
     if len({origin.family for origin in origins}) > 1:
         both = " and ".join(sorted({str(origin) for origin in origins}))
         problem = f"{dataset.path}: its dumps come from {both}: say with the key engine which one to restore on"
@@ -53,10 +75,10 @@ def _suits(engine: Engine, origin: Origin) -> bool:
     return engine.family.name == origin.family and number(engine)[:2] >= origin.version
 
 
-def _none(given: RestoreOptions, dataset: Dataset, origin: Origin) -> str:
-    same = [name for name, entry in given.engines.items() if entry.get("family") == origin.family and name != SYSTEM]
-    get = f"get one ({MAKING.format(same[0])})" if same else "add one to engines.yaml and get it (docs/engines.md)"
+def _none(dataset: Dataset, origin: Origin, absent: Sequence[str]) -> str:
+    get = f"get one ({MAKING.format(absent[0])})" if absent else "add one to engines.yaml and get it (docs/engines.md)"
+    otherwise = "name the engine that it is to be loaded into all the same (key engine)"
     return (
         f"{dataset.path}: the dump comes from {origin}, and this machine has no engine of that kind and version or"
-        f" later: {get}, or name the engine that it is to be loaded into all the same (key engine)"
+        f" later: {get}, or {_ALL_THE_SAME if origin.family == 'mysql' else otherwise}"
     )

@@ -39,12 +39,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset. `server` is the external one's address and account, {} for a private server.
+    """A dataset on one engine. `server` is the external one's address and account, {} for a private server.
 
-    `engine` is the name of the engine that it is to be restored on, "" where the dump decides.
-
-    `settings` are the server settings that it names. `for_verdict` is what the verdict needs: limits, waivers and
-    remarks, unchanged.
+    `engine` is the name of the engine that it is to be restored on, "" where the dump decides; with
+    `mysql_dump_into_mariadb`, a dump of MySQL may be restored on MariaDB. `settings` are the server settings that it
+    names. `for_verdict` is what the verdict needs: the limits on this engine, waivers and remarks.
     """
 
     path: Path
@@ -53,14 +52,19 @@ class Dataset:
     password: str
     server: Mapping[str, Any]
     engine: str
+    mysql_dump_into_mariadb: bool
     preloaded: bool
     reset: tuple[str, ...]
     settings: Given
     for_verdict: Mapping[str, Any]
 
 
-def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
-    """Read a dataset's file. `names` are the profile's databases, in its order; raises SeedError."""
+def read_dataset(path: Path, names: Sequence[str], engine: str = "") -> Dataset:
+    """Read a dataset's file. `names` are the profile's databases, in its order.
+
+    `engine` is the name of the engine that it is for, "" for the one that the file names. Raises SeedError, also where
+    the file names several, or others.
+    """
     try:
         document = json.loads(path.read_text("utf-8-sig"))
         if not isinstance(document, dict):
@@ -68,18 +72,22 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
         server = dict(document.get("server") or {})
         settings = read(document, path.parent)
         parts = _parts(path, document, names, _named(settings))
+        engine = _engine(path, document, engine)
         dataset = Dataset(
             path=path,
             parts=parts,
             user="" if server else str(document["db_user"]),
             password="" if server else str(document["db_pass"]),
             server=server,
-            engine=str(document.get("engine", "")),
+            engine=engine,
+            mysql_dump_into_mariadb=document.get("mysql_dump_into_mariadb") is True,
             preloaded=bool(document.get("preloaded", False)),
             reset=tuple(str(word) for word in document.get("reset", ())),
             settings=settings,
             for_verdict={
-                "limits": {one.limit: document[one.limit] for one in MEASURED if one.limit in document},
+                "limits": {
+                    one.limit: _limits(document[one.limit], engine) for one in MEASURED if one.limit in document
+                },
                 "waivers": list(document.get("waivers", ())),
                 "remarks": {key: value for key, value in document.items() if key.startswith("_")},
             },
@@ -99,6 +107,32 @@ def read_dataset(path: Path, names: Sequence[str]) -> Dataset:
             dump = printable(str(part.dump))[:NAME_LIMIT]
             raise SeedError("seed_missing", f"{dump} is not there (key seed_data of {path})")
     return dataset
+
+
+def _engine(path: Path, document: Mapping[str, Any], wanted: str) -> str:
+    """The engine to read a dataset for: the wanted one, else the only one that its file names. Raises SeedError."""
+    named = [str(name) for name in document.get("engines") or filter(None, [document.get("engine")])]
+    if wanted and document.get("server"):
+        raise SeedError("seed_broken", f"{path} is on an external server: leave engine out of its item of th_datasets")
+    if wanted and named and wanted not in named:
+        problem = f"{path} is for {_joined(named)}, and not for the engine {printable(wanted)}: add it to engines"
+        raise SeedError("seed_broken", problem)
+    if not wanted and len(named) > 1:
+        own = path.parent.name if path.name == "config.json" else path.stem
+        item = f"{{name: {own}@{named[0]}, config: {path}, engine: {named[0]}}}"
+        problem = f"{path} is for {_joined(named)}: th_datasets needs an item for each, such as {printable(item)}"
+        raise SeedError("seed_broken", problem)
+    return wanted or next(iter(named), "")
+
+
+def _joined(named: Sequence[str]) -> str:
+    return f"the engine{'s' if len(named) > 1 else ''} {printable(', '.join(named))}"
+
+
+def _limits(table: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """A limit's table on an engine: the values of the engine's own table take precedence over the general ones."""
+    general = {name: value for name, value in table.items() if not isinstance(value, dict)}
+    return general | dict(table.get(engine) or {}) if engine else general
 
 
 def _named(settings: Given) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_dataset import fingerprint, lent_rights, server_settings
+from ansible.module_utils.th_dataset import fingerprint, lent_rights, rights, server_settings
 from ansible.module_utils.th_dataset.charset import Charset, follow_tables, make_database, of_file, of_part
 from ansible.module_utils.th_dataset.dataset import Dataset
 from ansible.module_utils.th_dataset.record import record, size_of
@@ -23,11 +23,11 @@ from ansible.module_utils.th_dataset.restore import Restore, leave
 from ansible.module_utils.th_dataset.settle import settle
 from ansible.module_utils.th_dataset.snapshot import identity_of
 from ansible.module_utils.th_dump.arrived import arrived
-from ansible.module_utils.th_dump.definers import drop_former
 from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import external_server, mariadb, prepared
 from ansible.module_utils.th_server.accounts import can_be_granted_alone, identifier
+from ansible.module_utils.th_server.definers import drop_former
 
 Made = tuple[dict[str, str], str]
 """What a database was created with: the fields of a Charset, and its collation."""
@@ -43,7 +43,8 @@ def take_locks(restore: Restore) -> dict[str, Any]:
     """
     leave(restore.folder)
     begun, dataset = time.monotonic(), restore.dataset()
-    given = {**dataset.server, "password_file": str(dataset.path.parent / str(dataset.server["password_file"]))}
+    files = [name for name in ("password_file", "ssl_ca") if name in dataset.server]
+    given = {**dataset.server, **{name: str(dataset.path.parent / str(dataset.server[name])) for name in files}}
     schemas = {part.name: part.database for part in dataset.parts}
     server = external_server.describe(restore.folder, given, schemas, dataset.preloaded)
     _check_alone(server)
@@ -56,6 +57,7 @@ def take_locks(restore: Restore) -> dict[str, Any]:
         for database in server.databases.values() if server.preloaded else ():
             drop_former(connection, database)
         external_server.make_account(connection, server, restore.sandbox.database.connections)
+    rights.refuse_roles(server)
     restore.seconds["start"] = round(time.monotonic() - begun, 3)
     return {"databases": server.databases}
 
@@ -93,6 +95,7 @@ def prove_seed(restore: Restore) -> dict[str, Any]:
         if not server.preloaded:
             _refuse_lenders(connection, server)
         restore.facts |= size_of(connection, server.databases.values())
+        restore.facts["notes"] = [*restore.facts["notes"], *rights.missing(connection, server)]
     return {"facts": record(restore, dataset, server)}
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils.th_core.text import printable
-from ansible.module_utils.th_dump.definers import objects
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import literal, scope
-from ansible.module_utils.th_server.external_server import RIGHTS
+from ansible.module_utils.th_server.definers import objects
+from ansible.module_utils.th_server.external_server import RIGHTS, wildcards_are_literal
 
 _MOST = 5
 _NAME = r"`(?:[^`]|``)*`"
@@ -56,7 +56,7 @@ def lenders(connection: Any, databases: Collection[str], account: str) -> list[s
     mariadb.query(connection, "SET SESSION sql_mode = ''")  # some modes change how names are quoted
     mariadb.query(connection, "SET SESSION sql_quote_show_create = 1")
     rows = mariadb.query(connection, "SELECT @@GLOBAL.lower_case_table_names")
-    own = _Own(databases, int(rows[0][0]) != 0)
+    own = _Own(databases, int(rows[0][0]) != 0, wildcards_are_literal(connection))
     said = []
     for definer, what in sorted(seen.items()):
         if definer != account and (problem := _problem(connection, definer, own)):
@@ -66,10 +66,12 @@ def lenders(connection: Any, databases: Collection[str], account: str) -> list[s
 
 
 class _Own:
-    """The job's databases, as GRANT may name them. `caseless` says that the server ignores the case of names."""
+    """The job's databases, as GRANT may name them. `caseless` says that the server ignores the case of names, and
+    `exact` that it takes _ and % for themselves, as MySQL does with partial_revokes."""
 
-    def __init__(self, databases: Collection[str], caseless: bool) -> None:
+    def __init__(self, databases: Collection[str], caseless: bool, exact: bool) -> None:
         self._same = str.lower if caseless else str
+        self.exact = exact
         self._names = {self._same(name) for name in databases}
         self._scopes = {self._same(scope(name).rpartition(".")[0]) for name in databases}
 
@@ -77,7 +79,7 @@ class _Own:
         """Whether a grant ON schema.what is about nothing but these databases."""
         if schema == "*":
             return False
-        if what != "*":  # one table or routine: no wildcards
+        if what != "*" or self.exact:  # one table or routine: no wildcards
             return self._same(_unquoted(schema)) in self._names
         pattern = self._same(_unquoted(schema))
         return self._same(schema) in self._scopes or (
@@ -127,7 +129,7 @@ def _more(grant: str, own: _Own) -> str:
         return grant.partition(" TO ")[0][:200]
     rights, schema, what, account = found.group("rights", "schema", "what", "account")
     place = f"{schema}.{what}"
-    if what == "*" and _WILDCARD.search(schema):
+    if what == "*" and not own.exact and _WILDCARD.search(schema):
         place += " (there, _ and % stand for any character: write \\_)"
     if _OPTION in account:
         return f"{rights[:200]} ON {place} {_OPTION}"

@@ -41,11 +41,12 @@ def begin(given: RestoreOptions) -> Restore:
         leave(folder)
         if folder.exists():
             shutil.rmtree(folder)
-        dataset = read_dataset(config, given.names)
+        dataset = read_dataset(config, given.names, given.engine)
         restore = Restore(given, external=bool(dataset.server), digest=digest_of(config))
         if not restore.external:
             engine = choose_engine(given, dataset)
-            restore.engine, restore.settings = engine.name, server_settings.fitting(dataset.settings, engine)
+            restore.engine, restore.place = engine.name, engine.place
+            restore.settings = server_settings.fitting(dataset.settings, engine)
         restore.folder.mkdir(mode=0o700, parents=True)
         restore.save()
     return restore

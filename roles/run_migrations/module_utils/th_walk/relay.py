@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only way out of a walk's box when a dataset is on an external server: a socket that leads to that server alone.
 
-Code in the box cannot choose the destination. The traffic is neither read nor kept.
+Code in the box cannot choose the destination. The traffic is not kept, and encrypted if the server supports it.
 """
 
 from __future__ import annotations
@@ -17,26 +17,76 @@ from typing import Self
 
 from ansible.module_utils.th_core.mark import short_folder
 from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server.connection import tls_context
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_server.private_server import SOCKET_PATH_LIMIT
+from ansible.module_utils.th_walk.encryption import CHUNK, Channel, logged_in
 
-CHUNK = 256 << 10
 CONNECT_PATIENCE = 10.0
-"""Seconds to connect to the server."""
+"""Seconds to connect to the server, and to establish TLS."""
 
 _JOIN_PATIENCE = 5.0
 
 
-class Relay:
-    """A unix socket `path` that is forwarded to `host` and `port`; a context manager, closed with all its connections.
+class Way:
+    """How a relay reaches `host` and `port`: as the client speaks, with no protocol of its own."""
 
-    The socket is in `folder` if the path is short enough. `most` is how many connections may be open at a time (0: no
-    limit); further ones are closed at once.
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+
+    def connect(self) -> socket.socket:
+        """A new connection. Raises OSError."""
+        outside = socket.create_connection((self._host, self._port), CONNECT_PATIENCE)
+        outside.settimeout(None)
+        # small statements and their results must not be delayed
+        outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return outside
+
+    def meet(self, inside: socket.socket, outside: socket.socket) -> Channel:
+        """Where a client's data goes once the two connections are there. Raises OSError."""
+        return outside
+
+
+class EncryptedWay(Way):
+    """The same to a database server, encrypted if the server supports it; verified with a CA's file, `ca`."""
+
+    def __init__(self, host: str, port: int, ca: str) -> None:
+        super().__init__(host, port)
+        self._context = tls_context(ca)
+
+    def meet(self, inside: socket.socket, outside: socket.socket) -> Channel:
+        """Let the client log in."""
+        return logged_in(inside, outside, self._context, self._host, CONNECT_PATIENCE)
+
+
+class SocketWay(Way):
+    """The same to a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("", 0)
+        self._path = path
+
+    def connect(self) -> socket.socket:
+        """A new connection. Raises OSError."""
+        outside = socket.socket(socket.AF_UNIX)
+        try:
+            outside.connect(str(self._path))
+        except OSError:
+            outside.close()
+            raise
+        return outside
+
+
+class Relay:
+    """A unix socket `path` from which a `way` leads on; a context manager, closed with all its connections.
+
+    The socket is in `folder` if the path is short enough. Without a folder it is a free `port` of 127.0.0.1 instead.
+    `most` is how many connections may be open at a time (0: no limit); further ones are closed at once.
     """
 
-    def __init__(self, folder: Path, host: str, port: int, most: int) -> None:
-        self._address, self._most = (host, port), most
-        self.path = folder / "relay.sock"
+    def __init__(self, way: Way, most: int, folder: Path | None) -> None:
+        self._way, self._most, self._folder = way, most, folder
+        self.path, self.port = Path(), 0
         self._open: set[socket.socket] = set()
         self._count = 0
         self._lock = threading.Lock()
@@ -51,6 +101,11 @@ class Relay:
         return self
 
     def _listen(self, stack: contextlib.ExitStack) -> None:
+        if self._folder is None:
+            self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            self.port = self._listener.getsockname()[1]
+            return
+        self.path = self._folder / "relay.sock"
         if len(os.fsencode(self.path)) > SOCKET_PATH_LIMIT:
             folder = short_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -59,13 +114,6 @@ class Relay:
         self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         self._listener.bind(str(self.path))
         stack.callback(self.path.unlink, missing_ok=True)
-
-    def _reach(self) -> socket.socket:
-        outside = socket.create_connection(self._address, CONNECT_PATIENCE)
-        outside.settimeout(None)
-        # small statements and their results must not be delayed
-        outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return outside
 
     def __exit__(self, *_: object) -> None:
         _shut(self._listener)
@@ -91,15 +139,18 @@ class Relay:
 
     def _serve(self, inside: socket.socket) -> None:
         try:
-            with inside, self._reach() as outside:
+            with inside, self._way.connect() as outside:
                 with self._lock:
                     self._open |= {inside, outside}
-                back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
-                back.start()
-                _pump(inside, outside)
-                back.join()
-                with self._lock:
-                    self._open -= {inside, outside}
+                try:
+                    far = self._way.meet(inside, outside)
+                    back = threading.Thread(target=_pump, args=(far, inside), daemon=True)
+                    back.start()
+                    _pump(inside, far)
+                    back.join()
+                finally:
+                    with self._lock:
+                        self._open -= {inside, outside}
         except OSError:
             pass  # the server cannot be reached: the client sees its connection closed
         finally:
@@ -107,49 +158,27 @@ class Relay:
                 self._count -= 1
 
 
-class PortRelay(Relay):
-    """A free `port` of 127.0.0.1 that is forwarded to a unix socket, without a limit on connections."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.parent, "", 0, 0)
-        self._socket_path = path
-        self.port = 0
-
-    def _listen(self, stack: contextlib.ExitStack) -> None:
-        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self.port = self._listener.getsockname()[1]
-
-    def _reach(self) -> socket.socket:
-        outside = socket.socket(socket.AF_UNIX)
-        try:
-            outside.connect(str(self._socket_path))
-        except OSError:
-            outside.close()
-            raise
-        return outside
-
-
 @contextlib.contextmanager
 def reached(server: Server, sandbox: Settings, by_port: bool = False) -> Iterator[Mapping[str, str]]:
-    """Where a walk's box reaches a server, as in `Server.address`: through a relay where that would take a network.
+    """Where the project's code reaches a server, as in `Server.address`: through a relay where that takes a network.
 
     With `by_port` the project asks for host and port. In a box th_forward.py opens that port; without a box it is
     opened here.
     """
-    address = server.address
-    if by_port and "socket" in address and sandbox.kind == "none":
-        with PortRelay(Path(address["socket"])) as relay:
-            yield {**address, "host": "127.0.0.1", "port": str(relay.port)}
-        return
-    if "socket" in address or sandbox.kind == "none":
+    address, most = server.address, sandbox.database.connections
+    opens = by_port and sandbox.kind == "none"
+    if "socket" in address and not opens:
         yield address
         return
-    most = sandbox.database.connections
-    with Relay(Path(server.folder), address["host"], int(address["port"]), most) as relay:
-        yield {"socket": str(relay.path)}
+    way = SocketWay(Path(server.socket)) if server.socket else EncryptedWay(server.host, server.port, server.ssl_ca)
+    with Relay(way, 0 if server.socket else most, None if opens else Path(server.folder)) as relay:
+        if opens:
+            yield {"host": "127.0.0.1", "port": str(relay.port), **({"socket": server.socket} if server.socket else {})}
+        else:
+            yield {"socket": str(relay.path)}
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: Channel, target: Channel) -> None:
     """Forward data until one side has ended; then both connections are shut down."""
     buffer = memoryview(bytearray(CHUNK))
     with contextlib.suppress(OSError):
@@ -159,6 +188,6 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
     _shut(target)
 
 
-def _shut(one: socket.socket) -> None:
+def _shut(one: Channel) -> None:
     with contextlib.suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)
