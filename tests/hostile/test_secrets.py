@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a change can print of the secrets that its processes can see, and get published."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,14 @@ PROFILE = {
     "databases": {"api": {"environment": {"API_PASSWORD": "of-the-api-8"}}},
 }  # fmt: skip
 KEPT = ("2024.1.0", "shop.settings", "{url}", "/etc/shop/key", "12345678901", "example.org", "sentry")
+
+
+def test_a_password_that_is_the_name_of_a_dataset_is_not_masked_on_an_engine_either(tmp_path: Path) -> None:
+    config = tmp_path / "user_001.json"
+    for password, masked in (("user_001", []), ("user_002", ["user_002"])):
+        config.write_text(json.dumps({"db_user": "shop", "db_pass": password, "database": "shop"}))
+        item = {"name": "user_001@mysql-9.7", "config": str(config), "engine": "mysql-9.7"}
+        assert list(collect(tmp_path, [item], {}, {}).worth_masking()) == masked
 
 
 def test_secrets_of_a_profile_are_masked(tmp_path: Path) -> None:

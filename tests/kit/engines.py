@@ -9,6 +9,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+from ansible.module_utils.th_server.engine import Engine, find
+
+from . import ROOT
+
 MYSQL = "mysql-9.7"
 """The engine that `make test` prepares."""
 PREPARED = Path.home() / ".cache" / "turbo-hipster" / "engines"
@@ -22,6 +27,18 @@ def mysql_engine() -> Path:
     tree = PREPARED / MYSQL
     assert (tree / "usr" / "sbin" / "mysqld").is_file(), f"there is no {tree}: make host-development prepares it"
     return tree
+
+
+def mysql() -> Engine:
+    """The prepared MySQL."""
+    mysql_engine()
+    return find(MYSQL, {"family": "mysql"}, PREPARED)
+
+
+def mysql_options() -> list[str]:
+    """The options that the roles start a server of MySQL with."""
+    defaults = yaml.safe_load((ROOT / "roles" / "restore_datasets" / "defaults" / "main.yaml").read_text())
+    return list(defaults["restore_datasets_mysql_options"])
 
 
 def server(version: str, family: str = "MySQL") -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An external MySQL server on a port of this machine, with other people's data on it."""
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -9,10 +8,10 @@ from pathlib import Path
 import pymysql
 from ansible.module_utils.th_server import mariadb
 
+from .engines import mysql_engine
 from .external_server import External, free_port
 from .waiting import PATIENCE
 
-TREE = Path(os.environ.get("TH_TEST_MYSQL", "/root/.cache/turbo-hipster/engines/mysql-9.7"))
 GRANTS = [
     "CREATE USER th@'%' IDENTIFIED BY 'secret word'",
     "GRANT CREATE USER, PROCESS, CONNECTION_ADMIN, XA_RECOVER_ADMIN, SHOW_ROUTINE ON *.* TO th@'%'",
@@ -22,8 +21,6 @@ GRANTS = [
     "GRANT SELECT ON performance_schema.* TO th@'%'",
     "CREATE USER owner@localhost ACCOUNT LOCK",
     "GRANT ALL ON `shop`.* TO owner@localhost",
-    "CREATE USER reader@'%' IDENTIFIED BY 'secret word'",
-    "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@'%'",
 ]
 LINKS = [("usr/lib", "/lib"), ("usr/lib64", "/lib64"), ("usr/bin", "/bin"), ("usr/sbin", "/sbin")]
 
@@ -70,7 +67,7 @@ class ExternalMySQL(External):
         links = [word for target, name in LINKS for word in ("--symlink", target, name)]
         return [
             "bwrap", "--unshare-user", "--unshare-pid", "--die-with-parent", "--uid", "1000", "--gid", "1000",
-            "--ro-bind", str(TREE / "usr"), "/usr", *links, "--proc", "/proc", "--dev", "/dev", "--bind",
+            "--ro-bind", str(mysql_engine() / "usr"), "/usr", *links, "--proc", "/proc", "--dev", "/dev", "--bind",
             str(self._folder), str(self._folder), "--chdir", "/", "/usr/sbin/mysqld", *self._options, *options,
         ]  # fmt: skip
 

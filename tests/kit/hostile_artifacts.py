@@ -8,6 +8,8 @@ from worker.report import render
 from worker.verdict import Message, Verdict, artifacts, decide
 
 DATASET = "h"
+ENGINES = ("e@a", "e@b")
+"""Another dataset, on two engines that differ."""
 
 
 def text(address: str) -> str:
@@ -58,6 +60,11 @@ def write(folder: Path, hostile: str) -> None:
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document))
     (folder / f"walk-{DATASET}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    server = {"flavour": hostile, "version": hostile}
+    more = {"event": "end", **step, "exit": 0, "seconds": 1e-300, "version": hostile, "counters": {"rows_read": 1}}
+    for name, walk in zip(ENGINES, (events, [events[1], more]), strict=True):
+        (folder / f"dataset-{name}.json").write_text(json.dumps({"engine": hostile, "server": server}))
+        (folder / f"walk-{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in walk))
 
 
 def job(folder: Path, address: str) -> tuple[Verdict, render.Header]:
@@ -66,6 +73,6 @@ def job(folder: Path, address: str) -> tuple[Verdict, render.Header]:
     write(folder, hostile)
     with (folder / "errors.jsonl").open("a") as stream:
         stream.write(json.dumps({"event": "error", "code": "playbook_failed", "detail": hostile}) + "\n")
-    found = decide.decide(artifacts.read(folder), [DATASET])
+    found = decide.decide(artifacts.read(folder), [DATASET, *ENGINES])
     found = decide.with_message(found, Message.of("bad_request", hostile, detail=hostile))
     return found, render.Header(dict.fromkeys(render.JOB_FIELDS, hostile), hostile, hostile, 3e9)

@@ -72,7 +72,7 @@ def test_an_engine_that_it_is_not_for(tmp_path: Path, keys: dict[str, Any], engi
         ({"engine": "system"}, MYSQL_DUMP, "mysql_dump_into_mariadb"),
         ({"engine": "system", "mysql_dump_into_mariadb": True}, MYSQL_DUMP, "system"),
         ({"mysql_dump_into_mariadb": True}, MYSQL_DUMP, "system"),
-        ({}, MYSQL_DUMP, "get one .*mysql_dump_into_mariadb"),
+        ({}, MYSQL_DUMP, "add one to engines.yaml .*mysql_dump_into_mariadb"),
         ({}, "SELECT 1;", "system"),
     ],
 )

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_engines import build, entry, packages, sources, unpack
 from ansible.module_utils.th_engines.build import Build
 from ansible.module_utils.th_engines.tried import tried
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import engine
 
 from tests.kit import ROOT, load_module
 from tests.kit.engines import SUITE, Mirror, server
@@ -166,12 +171,18 @@ def test_what_a_killed_run_has_left_is_no_engine_and_is_removed(place: Place, ot
     assert place.folders() == [Path(begun.folder).name]
 
 
-def test_two_runs_make_one_engine(place: Place) -> None:
+def test_two_runs_make_one_engine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        looked.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(build, "time", SimpleNamespace(sleep=sleep, time=time.time))
     begun = place.begin()
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(place.look, renew=True)
-        with pytest.raises(TimeoutError):
-            waiting.result(0.1)
+        assert looked.wait(30) and not waiting.done()
         place.make(begun)
         assert waiting.result(30) is None, "it is as new as could be"
 
@@ -203,12 +214,12 @@ def test_a_module_that_fails_leaves_nothing(place: Place) -> None:
             raise SystemExit(said["msg"])
 
     def step(_: Build) -> dict[str, str]:
-        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     begun = place.begin()
     module = Module()
     module.params = {"build": begun.folder}
-    with pytest.raises(SystemExit, match=r"The disk is full .*free some space"):
+    with pytest.raises(SystemExit, match=rf"The disk is full \({begun.folder}\): free some space"):
         build.run_build_step(module, step)
     assert place.folders() == []
     with pytest.raises(SystemExit, match=r"begin_engine comes first"):
@@ -284,6 +295,22 @@ def test_a_tarball_is_unpacked_without_its_top_folder(tmp_path: Path, mode: str)
     assert (tree / "bin/mysqld").stat().st_mode & 0o7777 == 0o755
     assert (tree / "bin/mysqld-debug").samefile(tree / "bin/mysqld")
     assert tried(Build("x", "mysql", str(tree), "", {})).startswith("Ver 8.0.99")
+
+
+@pytest.mark.parametrize("key", ["tree", "program"])
+def test_a_box_shows_a_server_that_links_lead_to(tmp_path: Path, key: str) -> None:
+    path, tree = tmp_path / "x.tar", tmp_path / "tree"
+    tree.mkdir()
+    unpack.unpack_tarball(path, tarball(path), tree, [])
+    (tmp_path / "engine").symlink_to("tree")
+    place = tmp_path / "engine" / ("bin/mysqld" if key == "program" else "")
+    found = engine.find("one", {"family": "mysql", key: str(place)})
+    boxed = found.box(Settings()).around([found.program, "--version"], "/")
+    try:
+        said = subprocess.run(boxed.argv, pass_fds=boxed.handles, capture_output=True, text=True, check=True).stdout
+    finally:
+        boxed.close()
+    assert "Ver 8.0.99" in said
 
 
 EVIL = {
@@ -379,6 +406,20 @@ def test_the_report_names_each_engine(place: Place, monkeypatch: pytest.MonkeyPa
     assert (one["version"], mine["problem"]) == ("", "") and mine["version"].startswith("Ver 8.4.9")
     assert "playbooks/prepare-engine.yaml -e engine=one makes it" in one["problem"]
     assert "engines.wrong.family is none of mariadb, mysql" in wrong["problem"]
+
+
+def test_an_engine_that_this_machine_has_is_tried(place: Place) -> None:
+    begin = load_module("prepare_engine", "begin_engine").begin
+    given = {"packages": [], "left_out": [], "renew": False, "engines_dir": str(place.engines_dir), "time_limit": 60}
+    place.engines["mine"] = {"family": "mysql", "program": str(place.root / "mysqld")}
+    with pytest.raises(StepError, match=r"the engine mine is not there: no program"):
+        begin({**given, "name": "mine", "engines": place.engines}, False)
+    (place.root / "mysqld").write_text(server("8.4.9"))
+    (place.root / "mysqld").chmod(0o755)
+    found = begin({**given, "name": "mine", "engines": place.engines}, False)
+    assert found == {"changed": False, "build": "", "kind": "", "origin": {}}
+    found = begin({**given, "name": "one", "engines": place.engines}, True)
+    assert (found["changed"], found["build"], place.engines_dir.exists()) == (True, "", False)
 
 
 # -- where packages come from

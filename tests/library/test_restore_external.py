@@ -12,6 +12,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from ansible.module_utils.th_dataset import rights
 from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_dump.load import _DEFINER
 from ansible.module_utils.th_measure import meter
@@ -228,7 +229,14 @@ class TestCounters:
             jobs.external.ask(f"REVOKE {right} FROM {jobs.external.account}")
         try:
             counters = self.measured(server, "UPDATE users SET name = 'x'")
+            with mariadb.connect(server, server.admin_file) as connection:
+                (note,) = rights.missing(connection, server)
+                assert "lacks the right PROCESS ON *.*" in note
+                jobs.external.ask("SET GLOBAL userstat = OFF")
+                _, note = rights.missing(connection, server)
+                assert "SELECT ON performance_schema.*" in note
         finally:
+            jobs.external.ask("SET GLOBAL userstat = ON")
             for right in ("PROCESS ON *.*", "SELECT ON performance_schema.*"):
                 jobs.external.ask(f"GRANT {right} TO {jobs.external.account}")
         assert counters == dict.fromkeys(meter.NAMES)

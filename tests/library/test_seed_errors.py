@@ -4,7 +4,8 @@
 import string
 
 import pytest
-from ansible.module_utils.th_dump.seed_errors import MOST, ClientError, cure_of, masked, read_error
+from ansible.module_utils.th_dump.cures import cure_of
+from ansible.module_utils.th_dump.seed_errors import MOST, ClientError, masked, read_error
 
 SECRETS = ("alice@example.org", "bob@example.org", "carol@example.org")
 STATEMENT = "INSERT INTO `t` VALUES " + ",".join(f"({n},'{secret}')" for n, secret in enumerate(SECRETS))
@@ -126,11 +127,29 @@ def test_a_text_is_short_and_one_line(number: int) -> None:
     ],
 )
 def test_an_error_has_its_cure(number: int, text: str, statement: str, cure: str) -> None:
-    found = cure_of(ClientError(number, 1, text), statement.encode())
+    found = cure_of(ClientError(number, 1, text), statement.encode(), "mariadb")
     assert (cure in found) if cure else found == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "statement", "words"),
+    [
+        (1273, "CREATE TABLE `t` (`a` int) COLLATE=utf8mb4_0900_ai_ci;", "MySQL"),
+        (1064, "CREATE TABLE `t` (\n KEY `k` ((lower(`e`)))\n);", "MySQL"),
+        (1064, "CREATE TABLE `t` (`b` int GENERATED ALWAYS AS (1) STORED NOT NULL);", "MySQL"),
+        (1064, "CREATE TABLE `t` (`v` frob);", "the kind and version that it comes from"),
+        (1064, "CREATE FUNCTION f() RETURNS int RETURN frob", "the kind and version that it comes from"),
+        (1901, "CREATE TABLE `t` (`a` int DEFAULT (uuid_to_bin(1)))", "the kind and version that it comes from"),
+    ],
+)
+def test_on_mariadb_a_dump_of_mysql_may_need_another_engine(number: int, statement: str, words: str) -> None:
+    error = ClientError(number, 1, "Unknown collation: 'utf8mb4_0900_ai_ci'" if number == 1273 else "You have an error")
+    assert f"on an engine of {words} (key engine)" in cure_of(error, statement.encode(), "mariadb")
+    assert "MySQL (key engine)" not in cure_of(error, statement.encode(), "mysql")
 
 
 def test_a_cure_is_not_chosen_by_the_rows() -> None:
     error = ClientError(1064, 1, "You have an error in your SQL syntax")
     rows = b"INSERT INTO `t` VALUES ('CREATE TABLE x (KEY ((lower(y)))');\nCREATE TABLE z (KEY ((a)));\n"
-    assert cure_of(error, rows) == cure_of(error, b"INSERT INTO `t` VALUES (1;\n")
+    for family in ("mariadb", "mysql"):
+        assert cure_of(error, rows, family) == cure_of(error, b"INSERT INTO `t` VALUES (1;\n", family)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from typing import Any
 import pytest
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb, private_server
-from ansible.module_utils.th_server.engine import of_machine
+from ansible.module_utils.th_server.engine import Engine, of_machine
 from ansible.module_utils.th_tools.django_trees import may_matter, read_django_tree
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.kit import ROOT, boxes, shared
 from tests.kit import toy as alembic_toy
+from tests.kit.engines import mysql, mysql_options
 
 PROGRAMS = ROOT / "roles" / "run_migrations" / "files"
 PROGRAM = PROGRAMS / "walk_django.py"
@@ -52,18 +54,23 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
-    folder = tmp_path_factory.mktemp("job") / "db" / "toy"
+@contextmanager
+def started(folder: Path, engine: Engine, options: list[str]) -> Iterator[mariadb.Server]:
     folder.mkdir(parents=True)
-    shared.create_data(folder, OPTIONS, boxes.settings())
+    shared.create_data(folder, options, boxes.settings(), engine)
     running = private_server.start(
-        folder, of_machine(),
-        databases={"": "dataset"}, user="dataset", password=PASSWORD, options=OPTIONS, time_limit=300,
+        folder, engine,
+        databases={"": "dataset"}, user="dataset", password=PASSWORD, options=options, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running
     mariadb.stop(running, 0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
+    with started(tmp_path_factory.mktemp("job") / "db" / "toy", of_machine(), OPTIONS) as running:
+        yield running
 
 
 @pytest.fixture
@@ -276,8 +283,12 @@ RENAMED = ["basket.0010_json_basket_option", "order.0008_surcharge", "order.0012
 
 @pytest.fixture
 def oscar(tmp_path: Path, venv: Path, database: mariadb.Server) -> Project:
+    return oscar_on(database, tmp_path, venv)
+
+
+def oscar_on(server: mariadb.Server, tmp_path: Path, venv: Path) -> Project:
     """It is in the checkout, as where it is developed; its dependencies are in the environment."""
-    project = Project(tmp_path / "src", venv, database)
+    project = Project(tmp_path / "src", venv, server)
     project.write(OSCAR)
     (installed,) = (venv / "lib").glob("*/site-packages/oscar")
     shutil.copytree(installed, project.folder / "oscar", ignore=shutil.ignore_patterns("static", "locale"))
@@ -344,6 +355,16 @@ def test_a_real_project_from_empty_stopped_on_its_way_failing_on_its_data_and_fi
     # three have got other names since, by which Django records them, too
     assert sorted(set(recorded(oscar.server)) - set(names)) == RENAMED
     assert len(recorded(oscar.server)) == 159
+
+
+def test_a_real_project_from_empty_on_mysql(tmp_path: Path, venv: Path) -> None:
+    with started(tmp_path / "mysql" / "db" / "toy", mysql(), mysql_options()) as server:
+        project = oscar_on(server, tmp_path, venv)
+        events = measured(project)
+        assert events[-1]["event"] == "final" and events[-1]["version"] == events[-1]["expected"]
+        ends = [event for event in events if event["event"] == "end" and event["from"] != "around"]
+        assert len(ends) == 156 and len(recorded(server)) == 159
+        assert all(end["counters"]["rows_changed"] for end in ends)  # at least the row of django_migrations
 
 
 TOY = {

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from ansible.module_utils.th_environment.uv import uv_path
 from ansible.module_utils.th_git.client import Git, RetryPolicy
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_server import mariadb, private_server
-from ansible.module_utils.th_server.engine import of_machine
+from ansible.module_utils.th_server.engine import Engine, of_machine
 from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
 from tests.kit import ROOT, boxes, bytecode, shared, toy
+from tests.kit.engines import mysql, mysql_options
 from tests.kit.git_server import Repository
 
 NAME = "real"
@@ -98,19 +100,24 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
     return check_out
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
-    folder = tmp_path_factory.mktemp("job") / "db" / NAME
+@contextmanager
+def started(folder: Path, engine: Engine, options: list[str]) -> Iterator[mariadb.Server]:
     folder.mkdir(parents=True)
-    shared.create_data(folder, OPTIONS, boxes.settings())
+    shared.create_data(folder, options, boxes.settings(), engine)
     password = 'it\'s "odd" %s\\'
     running = private_server.start(
-        folder, of_machine(),
-        databases={"": "project"}, user="job", password=password, options=OPTIONS, time_limit=300,
+        folder, engine,
+        databases={"": "project"}, user="job", password=password, options=options, time_limit=300,
         sandbox=boxes.settings(),
     )
     yield running
     mariadb.stop(running, 0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
+    with started(tmp_path_factory.mktemp("job") / "db" / NAME, of_machine(), OPTIONS) as running:
+        yield running
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,16 @@ class Job:
 
 @pytest.fixture
 def job(job_dir: Path, server: mariadb.Server) -> Iterator[Job]:
-    made = Job(job_dir, server)
+    yield from with_no_databases(Job(job_dir, server))
+
+
+@pytest.fixture
+def job_on_mysql(job_dir: Path, tmp_path: Path) -> Iterator[Job]:
+    with started(tmp_path / "mysql" / "db" / NAME, mysql(), mysql_options()) as running:
+        yield from with_no_databases(Job(job_dir, running))
+
+
+def with_no_databases(made: Job) -> Iterator[Job]:
     yield made
     made.sql(*(f"DROP DATABASE {name}" for (name,) in made.sql("SHOW DATABASES LIKE 'project%'")))
 
@@ -199,7 +215,8 @@ PLACEMENT_DATA = {
 RESOURCE_PROVIDER = (
     "INSERT INTO resource_providers (id, uuid, name, root_provider_id) VALUES (1, 'one', 'one', 1)",
     "INSERT INTO allocations (resource_provider_id, consumer_id, resource_class_id, used)"
-    " SELECT 1, CONCAT('nobody-', seq), 0, 1 FROM seq_1_to_5",
+    " WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 5)"
+    " SELECT 1, CONCAT('nobody-', i), 0, 1 FROM s",
 )
 
 
@@ -261,6 +278,20 @@ def test_two_heads_by_design(job: Job, checkout: Callable[..., Checkout]) -> Non
     assert [event["event"] for event in events] == ["stage", "final"] and events[0]["steps"] == 0
     refused = error(job.walk({"migrations": {**KEYSTONE["migrations"], "heads": 1}}, now))
     assert refused["code"] == "several_heads" and "742c857f1dfb, c88cdce8f248" in refused["detail"]
+
+
+def test_real_projects_on_mysql(job_on_mysql: Job, checkout: Callable[..., Checkout]) -> None:
+    job, old = job_on_mysql, checkout("placement", "b5c396305c25", "422ece571366", "a082b8bb98d0")
+    assert [end["to"] for end in ends(job.walk(PLACEMENT, old))] == ["b4ed3a175331", "611cd6dffd7b"]
+    job.sql(*RESOURCE_PROVIDER, database="project")
+    events = job.walk(PLACEMENT, old, checkout("placement"))
+    assert error(events)["code"] == "migration_raised" and ends(events)[0]["counters"]["rows_read"] >= 5
+    assert "missing a consumer record" in error(events)["detail"]
+
+    job.sql("DROP DATABASE project")
+    events = job.walk(KEYSTONE, checkout("keystone"))
+    assert len(ends(events)) == 10 and events[-1]["version"] == events[-1]["expected"]
+    assert all(end["counters"]["rows_changed"] for end in ends(events))  # at least the version's
 
 
 NOVA_CONF = "[database]\nconnection = {url_main}\n[api_database]\nconnection = {url_api}\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kit import ROOT
+from tests.kit import ROOT, shared
 from worker.inputs import documents
 
 from . import arrange
@@ -91,6 +91,7 @@ def error(role: str) -> str:
 def test_a_role_twice_in_the_same_place(role: str, tmp_path: Path) -> None:
     """The second run leads to the same, and leaves nothing of the first: no process, file or error."""
     arrange.main(tmp_path, role)
+    shared.share_empty_data(tmp_path / "snapshots")
     errors = tmp_path / "job" / "artifacts" / "errors.jsonl"
     if not errors.exists():
         errors.parent.mkdir(0o700, parents=True, exist_ok=True)

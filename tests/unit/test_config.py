@@ -315,11 +315,14 @@ def test_a_password_in_a_wrong_url_is_not_shown(settings: Settings, load: Any) -
     assert "secret" not in str(caught.value)
 
 
-def test_folders_inside_the_jobs_folder_are_refused(settings: Settings, load: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["git_working_dir", "engines_dir"])
+def test_folders_inside_the_jobs_folder_are_refused(
+    key: str, settings: Settings, load: Any, tmp_path: Path
+) -> None:
     (tmp_path / "th").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "th")
-    settings["git_working_dir"] = str(tmp_path / "link/jobs/git")
-    with pytest.raises(ConfigError, match=r"git_working_dir: .* is inside jobs_working_dir"):
+    settings[key] = str(tmp_path / "link/jobs/git")
+    with pytest.raises(ConfigError, match=rf"{key}: .* is inside jobs_working_dir"):
         load(settings)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit.certificates import Authority
 from worker.cli import check
+from worker.cli.trial import Trial
 from worker.config import config, datasets
 from worker.job import Job
 from worker.job_dir import JobDir
@@ -68,9 +70,10 @@ class Place:
         return [dataset.name for dataset in found], [(event["code"], event["detail"]) for event in events]
 
     def failed(self, **options: Any) -> list[str]:
-        """What `th check` finds wrong with datasets, profiles left aside."""
-        found = check._datasets(self.config(**options))
-        return [one.text for one in found if not one.ok and one.name != "profile"]
+        """What `th check` finds wrong with datasets, profiles and engines left aside."""
+        settings = self.config(**options)
+        found = check._datasets(settings, Trial(settings, "", quick=True))
+        return [one.text for one in found if not one.ok and one.name not in ("profile", "engine")]
 
 
 @pytest.fixture
@@ -181,8 +184,8 @@ def test_the_items_of_job_yaml_name_the_engine(place: Place) -> None:
     ]
 
 
-def external(place: Place, port: int) -> None:
-    server = {"host": "127.0.0.1", "port": port, "user": "th", "password_file": "th.password"}
+def external(place: Place, port: int, **more: str) -> None:
+    server = {"host": "127.0.0.1", "port": port, "user": "th", "password_file": "th.password", **more}
     place.dataset("little", db_user=None, db_pass=None, server=server)
 
 
@@ -194,6 +197,18 @@ def test_a_password_that_others_can_read(place: Place) -> None:
     password.chmod(0o644)
     assert "can be read by others: chmod 600" in place.failed()[0]
     password.chmod(0o600)
+    assert "does not answer" in place.failed()[0]
+
+
+def test_a_ca_that_cannot_be_used(place: Place) -> None:
+    password = place.root / "datasets/th.password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    external(place, 1, ssl_ca="ca.pem")
+    assert "server.ssl_ca" in place.failed()[0] and "cannot be read" in place.failed()[0]
+    (place.root / "datasets/ca.pem").write_text("nothing\n")
+    assert "holds no certificate in PEM form" in place.failed()[0]
+    (place.root / "datasets/ca.pem").write_bytes(Authority(place.root / "ca").ca.read_bytes())
     assert "does not answer" in place.failed()[0]
 
 

@@ -78,6 +78,9 @@ def test_every_setting_is_explained() -> None:
         ("time_zone", "+05:30", "+05:30"),
         ("max_statement_time", 1.5, "1.5"),
         ("optimizer_switch", "mrr=on,semijoin=default", "mrr=on,semijoin=default"),
+        ("disabled_storage_engines", "MyISAM, ARCHIVE", "myisam,archive"),
+        ("block_encryption_mode", "aes-256-cbc", "aes-256-cbc"),
+        ("gtid_mode", "on_permissive", "ON_PERMISSIVE"),
     ],
 )
 def test_a_setting_and_its_value(name: str, value: object, same: str) -> None:
@@ -104,6 +107,8 @@ def test_a_setting_and_its_value(name: str, value: object, same: str) -> None:
         ("group_concat_max_len", True, "a number from"),
         ("group_concat_max_len", "9" * 30, "a number from"),
         ("optimizer_switch", "mrr", "flag=on"),
+        ("disabled_storage_engines", "MyISAM;x", "storage engines"),
+        ("block_encryption_mode", "aes-255-cbc", "such as aes-256-cbc"),
         ("sql_mode", "A" * 100_000, "no setting has"),
         ("log_bin", {"x": 1}, "no setting has"),
         ("log_bin", "/etc/binlog", "must be ON or OFF"),

@@ -29,7 +29,7 @@ ORDER = {
     "without_change build_box install build find build_step",
     "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
-    "th_dump": "sql_lexer source origin seed_errors facts completeness definers arrived load",
+    "th_dump": "sql_lexer source origin seed_errors cures rewrite facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights "
     "version_table charset redo_log empty_data snapshot restore choose_engine record private_dataset external_dataset "
     "restore_step",

@@ -27,6 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _FLAG = re.compile(r"([a-z0-9_]{1,64})=(on|off|default)")
 _COLLATION_OF = re.compile(r"[a-z0-9_]{1,64}=[a-z0-9_]{1,64}")
 _ZONE = re.compile(r"SYSTEM|[+-][0-9]{1,2}:[0-9]{2}|[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
+_CIPHER = re.compile(r"aes-(?:128|192|256)-(?:ecb|cbc|cfb1|cfb8|cfb128|ofb)", re.IGNORECASE)
 _PLAIN = re.compile(r"[ -~]{0,8192}")
 _SECONDS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,6})?")
 _ISOLATION = ("READ-UNCOMMITTED", "READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE")
@@ -133,53 +134,54 @@ def _modes(*known: str) -> Callable[[object], str]:
     return _list(problem, str.upper)
 
 
-def _pairs(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
+def _items(pattern: re.Pattern[str], what: str) -> Callable[[object], str]:
     return _list(lambda item: "" if pattern.fullmatch(item) else f"must be a list of {what}")
 
 
-_name = _matching(_NAME, "a name of letters, digits and _")
+_NAMES = ("character_set_server", "collation_server", "default_storage_engine", "lc_time_names")
+_KEY_NEEDED = ("innodb_force_primary_key", "sql_generate_invisible_primary_key", "sql_require_primary_key")
 
 SETTINGS: dict[str, Setting] = {
+    **dict.fromkeys(_NAMES, Setting(_matching(_NAME, "a name of letters, digits and _"))),
+    **dict.fromkeys(_KEY_NEEDED, Setting(_switch, imports=False, absent="OFF")),
+    **dict.fromkeys(("foreign_key_checks", "sql_auto_is_null", "unique_checks"), Setting(_switch, option=False)),
+    **dict.fromkeys(("log_bin", "log_bin_trust_function_creators"), Setting(_switch, imports=False)),
     "alter_algorithm": Setting(_one_of("DEFAULT", "COPY", "INPLACE", "NOCOPY", "INSTANT"), absent="DEFAULT"),
     "auto_increment_increment": Setting(_number(1, 65535)),
     "auto_increment_offset": Setting(_number(1, 65535)),
     "binlog_format": Setting(_one_of("MIXED", "STATEMENT", "ROW"), imports=False),
     "binlog_row_image": Setting(_one_of("FULL", "NOBLOB", "MINIMAL", "FULL_NODUP"), imports=False),
-    "character_set_collations": Setting(_pairs(_COLLATION_OF, "character_set=collation"), absent=""),
-    "character_set_server": Setting(_name),
-    "collation_server": Setting(_name),
-    "default_storage_engine": Setting(_name),
+    "block_encryption_mode": Setting(_matching(_CIPHER, "such as aes-256-cbc"), absent="aes-128-ecb"),
+    "character_set_collations": Setting(_items(_COLLATION_OF, "character_set=collation"), absent=""),
     "default_week_format": Setting(_number(0, 7)),
+    "disabled_storage_engines": Setting(_items(_NAME, "storage engines"), imports=False, absent=""),
     "div_precision_increment": Setting(_number(0, 30)),
+    "enforce_gtid_consistency": Setting(_one_of("OFF", "ON", "WARN"), imports=False, absent="OFF"),
     "explicit_defaults_for_timestamp": Setting(_switch),
-    "foreign_key_checks": Setting(_switch, option=False),
     "group_concat_max_len": Setting(_number(4, 2**64 - 1)),
+    "gtid_mode": Setting(_one_of("OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"), imports=False, absent="OFF"),
     "innodb_autoinc_lock_mode": Setting(_number(0, 2)),
     "innodb_default_row_format": Setting(_one_of("dynamic", "compact", "redundant")),
     "innodb_file_per_table": Setting(_switch, absent="ON"),
-    "innodb_force_primary_key": Setting(_switch, imports=False, absent="OFF"),
     "innodb_lock_wait_timeout": Setting(_number(0, 2**30)),
     "innodb_page_size": Setting(_one_of("4096", "8192", "16384", "32768", "65536")),
     "innodb_snapshot_isolation": Setting(_switch, absent="OFF"),
     "innodb_strict_mode": Setting(_switch),
-    "lc_time_names": Setting(_name),
     "lock_wait_timeout": Setting(_number(0, 2**31)),
-    "log_bin": Setting(_switch, imports=False),
-    "log_bin_trust_function_creators": Setting(_switch, imports=False),
     "lower_case_table_names": Setting(_one_of("0", "1")),
     "max_allowed_packet": Setting(_number(1024, 1 << 30), imports=False),
+    "max_execution_time": Setting(_number(0, 2**32 - 1), imports=False, absent="0"),
     "max_heap_table_size": Setting(_number(16384, 1 << 40)),
     "max_statement_time": Setting(_matching(_SECONDS, "a number of seconds"), imports=False, absent="0"),
     "old_mode": Setting(_modes(*_OLD_MODES), absent=""),
-    "optimizer_switch": Setting(_pairs(_FLAG, "flag=on and flag=off")),
-    "sql_auto_is_null": Setting(_switch, option=False),
+    "optimizer_switch": Setting(_items(_FLAG, "flag=on and flag=off")),
+    "restrict_fk_on_non_standard_key": Setting(_switch, absent="OFF"),
+    "show_gipk_in_create_table_and_information_schema": Setting(_switch, absent="ON"),
     "sql_mode": Setting(_modes(*_MODES)),
-    "sql_require_primary_key": Setting(_switch, imports=False, absent="OFF"),
     "system_versioning_alter_history": Setting(_one_of("ERROR", "KEEP"), absent="ERROR"),
     "time_zone": Setting(_matching(_ZONE, "a zone's name, +HH:MM or SYSTEM"), option=False),
     "tmp_table_size": Setting(_number(0, 1 << 40)),
     "transaction_isolation": Setting(_one_of(*_ISOLATION)),
-    "unique_checks": Setting(_switch, option=False),
 }
 """All settings that a dataset may have."""
 

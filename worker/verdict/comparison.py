@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,7 +41,7 @@ class ComparedMigration:
         """Whether it came out differently on the engines; one on which the job ended it says nothing."""
         return len({row.result for row in self.rows if row and row.result != "unfinished"}) > 1
 
-    @property
+    @functools.cached_property
     def differs(self) -> tuple[str, ...]:
         """What differs: ``result``, and the names of counters."""
         counters = [counter.name for counter in MEASURED if any(self.marks(counter))]

@@ -7,6 +7,7 @@ walk.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,7 +65,7 @@ class Verdict:
         """The result in one line: the cause, where it is, and on which datasets and engines."""
         return first_line.of(self.messages, self.outcome, self.fault, self._passing)
 
-    @property
+    @functools.cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """The datasets that were walked on several engines, compared."""
         return comparison.compare(self.datasets)

@@ -10,6 +10,7 @@ short_description: See whether an engine is there, and begin to make one that is
 description:
   - Compares what the engine was made of with what it would be made of now, which needs no network.
   - Waits while another run makes the same engine, and removes what a killed run has left.
+  - Tries an engine that this machine has already, and fails if it does not work.
   - In check mode, no folder is made.
 options:
   name:
@@ -76,18 +77,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_engines import build
 from ansible.module_utils.th_engines.entry import read
+from ansible.module_utils.th_engines.tried import works
 
 
 def begin(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module's result. Raises StepError, OSError."""
     entry = read(params["name"], params["engines"], Path(params["engines_dir"]))
     recipe = entry.recipe(params["packages"], params["left_out"])
-    made = None
-    if entry.kind and not check_mode:
-        family = str(params["engines"][entry.name]["family"])
-        made = build.begin(entry, family, recipe, params["renew"], params["time_limit"])
-    folder = made.folder if made else ""
-    return {"changed": made is not None, "kind": entry.kind, "origin": dict(entry.origin), "build": folder}
+    about = {"kind": entry.kind, "origin": dict(entry.origin)}
+    if not entry.kind:
+        works(params["engines"], entry.name, Path(params["engines_dir"]))
+        return {"changed": False, "build": "", **about}
+    if check_mode:
+        return {"changed": params["renew"] or not build.is_there(entry, recipe), "build": "", **about}
+    family = str(params["engines"][entry.name]["family"])
+    made = build.begin(entry, family, recipe, params["renew"], params["time_limit"])
+    return {"changed": made is not None, "build": made.folder if made else "", **about}
 
 
 def main() -> None:
@@ -109,7 +114,7 @@ def main() -> None:
     except StepError as error:
         module.fail_json(msg=error.detail, code=error.code)
     except OSError as error:
-        module.fail_json(msg=build.problem(error))
+        module.fail_json(msg=build.problem(error, Path(module.params["engines_dir"])))
 
 
 if __name__ == "__main__":

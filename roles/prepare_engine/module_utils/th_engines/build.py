@@ -69,6 +69,11 @@ def manifest(home: Path) -> dict[str, Any]:
         return {}
 
 
+def is_there(entry: Entry, recipe: Mapping[str, Any]) -> bool:
+    """Whether the engine is there, made of this recipe."""
+    return manifest(entry.home).get("recipe") == recipe
+
+
 def begin(entry: Entry, family: str, recipe: Mapping[str, Any], renew: bool, time_limit: float) -> Build | None:
     """A new folder to make an engine in; None if the engine is there, made of the same recipe, and need not be renewed.
 
@@ -86,7 +91,7 @@ def begin(entry: Entry, family: str, recipe: Mapping[str, Any], renew: bool, tim
                 for folder in folders:
                     if not _is_needed(entry, folder):
                         remove(folder)
-                if not renew and manifest(entry.home).get("recipe") == recipe:
+                if not renew and is_there(entry, recipe):
                     return None
                 return _new(entry, family, recipe, time_limit)
         renew = False
@@ -125,7 +130,7 @@ def run_build_step(module: AnsibleModule, step: Callable[[Build], Mapping[str, A
         module.fail_json(msg=error.detail, code=error.code)
     except OSError as error:
         abandon(folder)
-        module.fail_json(msg=problem(error))
+        module.fail_json(msg=problem(error, folder))
     except BaseException:
         abandon(folder)
         raise
@@ -138,12 +143,13 @@ def abandon(folder: Path) -> None:
     remove(folder)
 
 
-def problem(error: OSError) -> str:
-    """The sentence for what the operating system has refused, with a remedy where there is one."""
+def problem(error: OSError, folder: Path) -> str:
+    """The sentence for what the operating system has refused in a folder, with a remedy."""
+    if error.filename is None:
+        error = OSError(error.errno, error.strerror, str(folder))
     if full := disk_full_message(error):
         return f"{full} An engine takes up to 1 GiB while it is made."
-    where = error.filename or "The engine's folder"
-    return f"{where}: {error.strerror}. This user must be able to write to the folder of the engines."
+    return f"{error.filename}: {error.strerror}. This user must be able to write to the folder of the engines."
 
 
 def _folders(entry: Entry) -> list[Path]:

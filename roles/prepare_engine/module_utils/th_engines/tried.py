@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an engine that was made works."""
+"""Whether an engine works."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_engines.build import Build
 from ansible.module_utils.th_server import engine
 from ansible.module_utils.th_server.engine import EngineError
+from ansible.module_utils.th_server.mariadb import ServerError
 
 _OF_THE_BOX = ("env", "prlimit", "setpriv")
+
+
+def works(engines: Mapping[str, Any], name: str, engines_dir: Path) -> str:
+    """The version of an engine that this machine has already. Raises StepError."""
+    try:
+        return str(engine.version(engine.find(name, engines[name], engines_dir)))
+    except ServerError as error:
+        raise StepError("playbook_failed", f"{error}.") from None
 
 
 def tried(build: Build) -> str:

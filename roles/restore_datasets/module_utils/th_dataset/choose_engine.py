@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 from ansible.module_utils.th_dataset.charset import head
@@ -14,7 +13,7 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server.engine import MAKING, SYSTEM, Engine, EngineError, number
 
 _HEAD = 64 << 10
-_ALL_THE_SAME = "say that it is to be loaded into MariaDB all the same: \"mysql_dump_into_mariadb\": true"
+_ALL_THE_SAME = 'say that it is to be loaded into MariaDB all the same: "mysql_dump_into_mariadb": true'
 
 
 def choose_engine(given: RestoreOptions, dataset: Dataset) -> Engine:
@@ -35,15 +34,16 @@ def choose_engine(given: RestoreOptions, dataset: Dataset) -> Engine:
         return own
     if dataset.mysql_dump_into_mariadb and origin.family == "mysql" and own.family.name == "mariadb":
         return own
-    suitable = []
-    for name in given.engines:
-        with contextlib.suppress(EngineError):  # not on this machine
-            engine = find_engine(given, name)
-            if _suits(engine, origin):
-                suitable.append(engine)
-    if suitable:
+    there, absent = [], []
+    for name, entry in given.engines.items():
+        if entry.get("family") == origin.family and name != SYSTEM:
+            try:
+                there.append(find_engine(given, name))
+            except EngineError:
+                absent.append(name)
+    if suitable := [engine for engine in there if _suits(engine, origin)]:
         return min(suitable, key=number)
-    raise SeedError("seed_broken", _none(given, dataset, origin))
+    raise SeedError("seed_broken", _none(dataset, origin, absent))
 
 
 def _origins(dataset: Dataset) -> list[Origin]:
@@ -75,9 +75,8 @@ def _suits(engine: Engine, origin: Origin) -> bool:
     return engine.family.name == origin.family and number(engine)[:2] >= origin.version
 
 
-def _none(given: RestoreOptions, dataset: Dataset, origin: Origin) -> str:
-    same = [name for name, entry in given.engines.items() if entry.get("family") == origin.family and name != SYSTEM]
-    get = f"get one ({MAKING.format(same[0])})" if same else "add one to engines.yaml and get it (docs/engines.md)"
+def _none(dataset: Dataset, origin: Origin, absent: Sequence[str]) -> str:
+    get = f"get one ({MAKING.format(absent[0])})" if absent else "add one to engines.yaml and get it (docs/engines.md)"
     otherwise = "name the engine that it is to be loaded into all the same (key engine)"
     return (
         f"{dataset.path}: the dump comes from {origin}, and this machine has no engine of that kind and version or"

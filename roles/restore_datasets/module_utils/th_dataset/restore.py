@@ -65,16 +65,17 @@ class Restore:
     """One dataset that is being restored.
 
     `external` says whether it is on an external server. `digest` is that of the dataset's file when the restore began.
-    Of a private server, `engine` is the name of its engine, and `settings` are those of the dataset. `snapshot` is the
-    folder of the snapshot to clone, and `definers` are the accounts that its views, triggers and routines run as.
-    `made` says for each part what the job's own database on an external server was created with: the fields of a
-    Charset, and its collation. `facts` and `seconds` are what the steps have found so far for the artifact.
+    Of a private server, `engine` is the name of its engine, `place` where that is, and `settings` are the dataset's.
+    `snapshot` is the folder of the snapshot to clone, and `definers` are the accounts that its views, triggers and
+    routines run as. `made` says for each part what the job's own database on an external server was created with: the
+    fields of a Charset, and its collation. `facts` and `seconds` are what the steps have found so far for the artifact.
     """
 
     given: RestoreOptions
     external: bool
     digest: str
     engine: str = ""
+    place: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     snapshot: str = ""
     definers: Sequence[str] = ()
@@ -103,8 +104,12 @@ class Restore:
         return Settings.of(self.given.sandbox)
 
     def find_engine(self) -> Engine:
-        """The engine of a private server. Raises EngineError, StepError."""
-        return find_engine(self.given, self.engine)
+        """The engine of a private server. Raises EngineError, also when another one has taken its place, StepError."""
+        found = find_engine(self.given, self.engine)
+        if found.place != self.place:
+            problem = f"the engine {self.engine} was replaced while the dataset was restored: restore it again"
+            raise engine.EngineError(problem)
+        return found
 
     def options_of(self, found: Engine) -> Sequence[str]:
         """The operator's options of a private server on this engine."""

@@ -45,7 +45,8 @@ def begin(given: RestoreOptions) -> Restore:
         restore = Restore(given, external=bool(dataset.server), digest=digest_of(config))
         if not restore.external:
             engine = choose_engine(given, dataset)
-            restore.engine, restore.settings = engine.name, server_settings.fitting(dataset.settings, engine)
+            restore.engine, restore.place = engine.name, engine.place
+            restore.settings = server_settings.fitting(dataset.settings, engine)
         restore.folder.mkdir(mode=0o700, parents=True)
         restore.save()
     return restore

@@ -25,7 +25,7 @@ _ASKED = (
     (
         "SELECT COUNT(*) FROM performance_schema.status_by_user WHERE user = ''",
         "SELECT ON performance_schema.*",
-        "rows are not measured, unless the server has userstat=ON",
+        "rows are not measured",
     ),
     (
         "SELECT COUNT(*) FROM mysql.user WHERE user = ''",
@@ -51,8 +51,9 @@ def refuse_roles(server: mariadb.Server) -> None:
 def missing(connection: Any, server: mariadb.Server) -> Iterator[str]:
     """Notes on the rights that the operator's account, whose `connection` this is, lacks. The job's must be there."""
     lacks = f"the account {mariadb.read_account(server.admin_file)['user']} of the external server lacks the right"
+    counted = _counted_elsewhere(connection)
     for statement, right, effect in _ASKED:
-        if _denied(connection, statement):
+        if not (counted and "performance_schema" in right) and _denied(connection, statement):
             yield f"{lacks} {right}: {effect} ({RIGHTS})"
     if prepared(connection) is None:
         effect = "a transaction that the change prepares (XA PREPARE) and leaves keeps its databases from being dropped"
@@ -62,6 +63,12 @@ def missing(connection: Any, server: mariadb.Server) -> Iterator[str]:
         if _denied(connection, f"KILL {int(number)}"):
             effect = "statements that the change leaves running cannot be ended"
             yield f"{lacks} CONNECTION ADMIN ON *.* (MySQL: CONNECTION_ADMIN): {effect} ({RIGHTS})"
+
+
+def _counted_elsewhere(connection: Any) -> bool:
+    """Whether MariaDB's user statistics are on, which take the place of the performance schema."""
+    rows = mariadb.query(connection, "SHOW GLOBAL VARIABLES LIKE 'userstat'")
+    return mariadb.flavour(connection)[0] == "MariaDB" and bool(rows) and rows[0][1] == "ON"
 
 
 def _denied(connection: Any, statement: str) -> bool:

@@ -24,6 +24,8 @@ _BINARY_LOG = (
     "--loose-slave-connections-needed-for-purge=0",
 )  # fmt: skip
 _UTF8 = re.compile(r"^utf8(?=_|$)")
+_DONE_ANYWAY = {"mariadb": "TIME_TRUNCATE_FRACTIONAL", "mysql": "NO_AUTO_CREATE_USER"}
+"""A mode that servers of the other kind have, and those of this one do not know, as they always do so."""
 _BLOCK = 1024
 """Servers round some sizes down to a multiple of this."""
 
@@ -68,8 +70,9 @@ def fitting(given: Given, engine: Engine) -> dict[str, str]:
             del values["optimizer_switch"]
         else:
             values["optimizer_switch"] = ",".join(f"{name}={flags[name]}" for name in flags if name in here)
-    if "sql_mode" in values:  # MySQL's name for what MariaDB does anyway
-        modes = [mode for mode in values["sql_mode"].split(",") if mode not in ("", "TIME_TRUNCATE_FRACTIONAL")]
+    if "sql_mode" in values:
+        left_out = ("", _DONE_ANYWAY[engine.family.name])
+        modes = [mode for mode in values["sql_mode"].split(",") if mode not in left_out]
         values["sql_mode"] = ",".join(modes)
     return values
 
@@ -165,8 +168,9 @@ def _same(name: str, wanted: str, found: str) -> bool:
 def _known(engine: Engine) -> dict[str, str]:
     """The options of an engine's server, and their defaults."""
     _, _, table = engine.run("--verbose", "--help").partition("\nVariables (--variable-name=value)")
-    pairs = (line.split(None, 1) for line in table.splitlines())
-    known = {pair[0].replace("-", "_"): pair[1].strip() for pair in pairs if len(pair) == 2}
+    # the first three lines are the heading; a value may be missing
+    pairs = (line.partition(" ") for line in table.partition("\n\n")[0].splitlines()[3:])
+    known = {name.replace("-", "_"): value.strip() for name, _, value in pairs}
     if not known:
         raise mariadb.ServerError(f"{engine.program} --verbose --help does not list its options")
     return known

@@ -178,6 +178,9 @@ def _as_expected(
 
 def _orphans(connection: Any, database: str, keys: list[_Key]) -> list[str]:
     """The foreign keys that have rows without a parent, as far as they are found in time."""
+    select = f"SET STATEMENT max_statement_time = {ORPHAN_SECONDS} FOR SELECT"
+    if mariadb.flavour(connection)[0] != "MariaDB":
+        select = f"SELECT /*+ MAX_EXECUTION_TIME({ORPHAN_SECONDS * 1000}) */"
     found, ends = [], time.monotonic() + ORPHAN_SECONDS_IN_ALL
     for key in keys:
         if time.monotonic() > ends:
@@ -188,8 +191,8 @@ def _orphans(connection: Any, database: str, keys: list[_Key]) -> list[str]:
         on = " AND ".join(f"p.{identifier(there)} = c.{identifier(here)}" for here, there in pairs)
         given = " AND ".join(f"c.{identifier(here)} IS NOT NULL" for here, _ in pairs)
         statement = (
-            f"SET STATEMENT max_statement_time = {ORPHAN_SECONDS} FOR"  # noqa: S608 - quoted identifiers
-            f" SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {on}) LIMIT 1"
+            f"{select} 1 FROM {child} c WHERE {given}"  # noqa: S608 - quoted identifiers
+            f" AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {on}) LIMIT 1"
         )
         with contextlib.suppress(pymysql.Error):  # it takes too long, or an index is missing: unknown
             if mariadb.query(connection, statement):

@@ -239,7 +239,7 @@ def _elsewhere(facts: Facts, database: str) -> str:
         line, what = facts.accounts[0]
         return (
             f"it makes or changes accounts (line {line}: {what}), which are the server's and no part of a database:"
-            " leave them out (mysqlpump: --exclude-users=%, mariadb-dump: no --system)"
+            " leave them out (mysqldump: no --users, mysqlpump: --exclude-users=%, mariadb-dump: no --system)"
         )
     if database and names and names[0].lower() != database.lower():
         line = named[0][0]

@@ -15,25 +15,25 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
+import pymysql
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_dump.arrived import Expected
 from ansible.module_utils.th_dump.completeness import Finding, inspect, label
-from ansible.module_utils.th_dump.seed_errors import SeedError, cure_of, read_error
-from ansible.module_utils.th_dump.source import CHUNK, DumpError, Source, source_of
+from ansible.module_utils.th_dump.cures import cure_of
+from ansible.module_utils.th_dump.rewrite import rewritten, without_definer, without_gone_mode
+from ansible.module_utils.th_dump.seed_errors import SeedError, read_error
+from ansible.module_utils.th_dump.source import DumpError, Source, source_of
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.family_mariadb import MARIADB
+from ansible.module_utils.th_server.family_mysql import MYSQL
 
 DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
 _GONE = (1040, 1053, 1927, 2002, 2003, 2006, 2013)
+_FORGET = ("RESET BINARY LOGS AND GTIDS", "RESET MASTER")
 _SAID = 64 << 10
-_NAME = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|[\w$%.]+)"
-# as the dumping programs write it: /*!50013 DEFINER=…, /*!50003 CREATE*/ /*!50017 DEFINER=…, CREATE DEFINER=…
-_DEFINER = re.compile(
-    rb"((?:/\*!\d+ )?(?:CREATE (?:OR REPLACE )?(?:ALGORITHM=\w+ )?(?:AGGREGATE )?)?(?:CREATE\*/ /\*!\d+ )?)"
-    rb"DEFINER=" + _NAME + rb"@" + _NAME
-)
 # a server that crashes logs the statement that it was executing, with all its rows, and possibly records
 _STATEMENT = re.compile(r"^Query \(0x[0-9a-f]+\):.*", re.MULTILINE | re.DOTALL)
 _RECORD = re.compile(r"^.*\bhex [0-9a-f]+; asc .*$", re.MULTILINE)
@@ -79,6 +79,8 @@ def load_dump(
         "--batch",
         "--sandbox",
         "--default-character-set=utf8mb4",
+        # the server's own collation for it, as its own client has; the client of MariaDB names that of MariaDB
+        "--init-command=SET NAMES utf8mb4",
         "--max-allowed-packet=1G",
         database,
     ]
@@ -96,8 +98,13 @@ def load_dump(
         clock = threading.Timer(time_limit, end)
         clock.start()
         try:
-            pieces = (piece for _, piece in source.pieces())
-            _pump(_without_definers(pieces) if own_definers else pieces, client)
+            pieces: Iterable[bytes] = (piece for _, piece in source.pieces())
+            changes = [without_definer] if own_definers else []
+            if server.family == MYSQL.name:
+                changes.append(without_gone_mode)
+            for change in changes:
+                pieces = rewritten(pieces, change)
+            _pump(pieces, client)
             status = client.wait()
         except DumpError as error:  # it has changed since it was read
             raise SeedError("seed_broken", f"{dump}: {error}") from error
@@ -109,10 +116,33 @@ def load_dump(
     if late.is_set():
         raise mariadb.ServerError(f"the import of {dump} took longer than its time limit of {time_limit:g} s")
     if status != 0:
-        _explain(server, source, said)
+        _explain(server, option_file, source, said)
+    if server.private and server.family == MYSQL.name:
+        _forget_transactions(server, option_file)
 
 
-def _explain(server: mariadb.Server, source: Source, said: str) -> None:
+def _forget_transactions(server: mariadb.Server, option_file: Path) -> None:
+    """Forget the transactions that a dump names (``SET GTID_PURGED``): another dump of the same server may name them,
+    too, which is an error (3546)."""
+    with mariadb.connect(server, option_file) as connection:
+        for statement in _FORGET:
+            try:
+                mariadb.query(connection, statement)
+                return
+            except pymysql.err.ProgrammingError:  # the statement has another name in this version
+                continue
+
+
+def _family(server: mariadb.Server, option_file: Path) -> str:
+    """The family of a server. An external one is asked."""
+    if server.private:
+        return server.family
+    with contextlib.suppress(pymysql.Error, mariadb.ServerError), mariadb.connect(server, option_file) as connection:
+        return MARIADB.name if mariadb.flavour(connection)[0] == "MariaDB" else MYSQL.name
+    return server.family
+
+
+def _explain(server: mariadb.Server, option_file: Path, source: Source, said: str) -> None:
     """Raise the error behind the client's output: SeedError, ServerError, or OSError (ENOSPC) for a full disk."""
     error = read_error(said)
     if server.private and DISK_FULL.search(error.text) and mariadb.free_bytes(server.datadir) < 64 << 20:
@@ -124,7 +154,7 @@ def _explain(server: mariadb.Server, source: Source, said: str) -> None:
     statement = source.text_at(error.line, _SAID) if error.line else b""
     what = label(statement)
     where = f", {source.place(error.line)}{f' ({what})' if what else ''}" if error.line else ""
-    cure = cure_of(error, statement)
+    cure = cure_of(error, statement, _family(server, option_file))
     raise SeedError("seed_broken", f"{source.path}{where}: {error.said}{f' – {cure}' if cure else ''}")
 
 
@@ -160,25 +190,7 @@ def _check_file(dump: Path, expected: Expected) -> None:
             )
 
 
-def _without_definers(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    begins, rest = True, b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).splitlines(keepends=True)
-        if rest.endswith(b"\n"):
-            lines.append(rest)
-            rest = b""
-        changed = []
-        for line in lines:
-            changed.append(_DEFINER.sub(rb"\1", line, count=1) if begins and _DEFINER.match(line) else line)
-            begins = line.endswith(b"\n")
-        if len(rest) > CHUNK:  # rows
-            changed.append(rest)
-            begins, rest = False, b""
-        yield b"".join(changed)
-    yield _DEFINER.sub(rb"\1", rest, count=1) if begins and _DEFINER.match(rest) else rest
-
-
-def _pump(pieces: Iterator[bytes], client: subprocess.Popen[bytes]) -> None:
+def _pump(pieces: Iterable[bytes], client: subprocess.Popen[bytes]) -> None:
     """Write the pieces to the client's standard input."""
     assert client.stdin is not None
     try:

@@ -103,41 +103,42 @@ def logged_in(inside: Channel, outside: socket.socket, context: ssl.SSLContext, 
         if greeting[:1] != _ERROR and context.verify_mode is not ssl.CERT_NONE:
             inside.sendall(_refusal(number, "the server offers no TLS, which ssl_ca of the dataset demands"))
             raise ConnectionError("the server offers no TLS")
-        inside.sendall(_packet(number, greeting))
+        inside.sendall(packet(number, greeting))
         outside.settimeout(None)
         return outside
     plain = (capabilities & ~_TLS).to_bytes(2, "little")
-    inside.sendall(_packet(number, greeting[:place] + plain + greeting[place + 2 :]))
+    inside.sendall(packet(number, greeting[:place] + plain + greeting[place + 2 :]))
     number, login = _read(inside)
     wanted = int.from_bytes(login[:4], "little")
     if len(login) <= _SHORT or not wanted & _SINCE_4_1 or wanted & _TLS:
         raise ConnectionError("the client does not log in as MySQL's clients do")
     login = (wanted | _TLS).to_bytes(4, "little") + login[4:]
-    outside.sendall(_packet(number, login[:_SHORT]))
+    outside.sendall(packet(number, login[:_SHORT]))
     try:
         far = EncryptedChannel(outside, context, host)
     except ssl.SSLError as error:
         inside.sendall(_refusal(number + 1, f"TLS with the server fails: {error}"))
         raise
     outside.settimeout(None)
-    far.sendall(_packet(number + 1, login))
+    far.sendall(packet(number + 1, login))
     while True:
         number, said = _read(far)
-        inside.sendall(_packet(number - 1, said))
+        inside.sendall(packet(number - 1, said))
         if said[:1] in (_OK, _ERROR):
             return far
         if said != _OK_FOLLOWS:
             number, answer = _read(inside)
-            far.sendall(_packet(number + 1, answer))
+            far.sendall(packet(number + 1, answer))
 
 
-def _packet(number: int, payload: bytes) -> bytes:
+def packet(number: int, payload: bytes) -> bytes:
+    """A packet of MySQL's protocol."""
     return len(payload).to_bytes(3, "little") + bytes([number & 0xFF]) + payload
 
 
 def _refusal(number: int, text: str) -> bytes:
     """The packet by which a server refuses a client."""
-    return _packet(number, _ERROR + _TLS_ERROR.to_bytes(2, "little") + b"#HY000" + text.encode())
+    return packet(number, _ERROR + _TLS_ERROR.to_bytes(2, "little") + b"#HY000" + text.encode())
 
 
 def _read(channel: Channel) -> tuple[int, bytes]:
