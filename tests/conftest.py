@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.kit import shared
+
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 PROGRAMS = Path(sys.executable).parent
@@ -68,6 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, first in enumerate(LONGEST_FIRST) if name.startswith(first)), len(LONGEST_FIRST))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    shared.FOLDER[:] = [own.parent if "PYTEST_XDIST_WORKER" in os.environ else own]
+    return shared.FOLDER[0]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -180,6 +180,10 @@ DATASETS = [
         "project": "p", "type": "mysql", "server": {"host": "h", "port": 1, "user": "u", "password_file": "f"},
         "databases": {"a": {"database": "d"}, "b": {"database": "e"}}, "preloaded": True, "reset": ["make", "reset"],
     },
+    {
+        "project": "p", "type": "mysql", "db_user": "u", "db_pass": "", "database": "d", "seed_data": "seed.sql",
+        "engines": ["x", "y"], "mysql_dump_into_mariadb": True, "Innodb_rows_read": {"x": {"default": 2, "a->b": 3}},
+    },
 ]  # fmt: skip
 CONFIGS = [
     {
@@ -204,10 +208,11 @@ def read_a_dataset(folder: Path, content: bytes) -> None:
             names = [part.name for part in dataset_file.load(path).parts]
         except DatasetError as error:
             assert clear(str(error)) and str(path) in str(error)
-        try:
-            read_dataset(path, names)
-        except SeedError as error:
-            assert clear(str(error)) and str(path.parent) in str(error)
+        for engine in ("", "x"):
+            try:
+                read_dataset(path, names, engine)
+            except SeedError as error:
+                assert clear(str(error)) and str(path.parent) in str(error)
 
 
 def read_a_configuration(folder: Path, content: bytes) -> None:

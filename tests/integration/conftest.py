@@ -2,7 +2,6 @@
 """One installation and one worker for most of the tests: a job must never spoil the next."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +16,13 @@ from .recorded import Installation
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packages(shared_folder: Path) -> Path:
     """A cache of packages, one for all processes of the tests, with what the projects here are migrated by."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with open(shared / "packages.lock", "a") as lock:
+    with open(shared_folder / "packages.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "packages-rest").exists():
-            fill(shared / "packages", worlds.PROFILE["install"]["packages"])
-    return shared / "packages"
+        if not (shared_folder / "packages-rest").exists():
+            fill(shared_folder / "packages", worlds.PROFILE["install"]["packages"])
+    return shared_folder / "packages"
 
 
 @pytest.fixture(scope="session")

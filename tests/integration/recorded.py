@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tests.kit import ROOT
+from tests.kit import ROOT, shared
 from tests.kit.git_server import Repository, daemon
 from tests.kit.installation import DATASET, INDEX, PROFILE, TABLE, program, script
 from tests.kit.toy import ENV_PY
@@ -305,6 +305,7 @@ class Installation:
         self._external: Any = None
         self._copies: Copies | None = None
         (root / "seed.sql").write_text(DUMP)
+        shared.share_empty_data(root / "snapshots_dir")
         self._base = Repository(root / "base")
         self._base.commit(
             {

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from tests.kit.engines import mysql_engine
+from tests.kit import engines
 from tests.kit.installation import JOB, TIP, World
 
 CHANGE = "op.execute(\"ALTER TABLE t ADD remark TEXT DEFAULT 'none'\")"
@@ -17,7 +17,7 @@ def test_a_change_that_passes_on_mariadb_and_fails_on_mysql(world: World) -> Non
     limits = {"default": 60, "mysql-9.7": {"default": 120}}
     world.dataset("user_001", "engines", SEED.encode(), engines=["system", "mysql-9.7"], maximum_migration_times=limits)
     jobs = [{"name": JOB, "plugin": "gate_real_db_upgrade", "datasets_dir": str(world.root / "engines")}]
-    world.configure(jobs=jobs, engines_dir=str(mysql_engine().parent))
+    world.configure(jobs=jobs, engines_dir=str(engines.mysql_engine().parent))
     change = world.migration(CHANGE)
     words = ("run", "-c", str(world.config_path), "--json", "--url", world.url)
     options = ("project", "ref", "branch", "commit", "change", "patchset")
@@ -39,3 +39,4 @@ def test_a_change_that_passes_on_mariadb_and_fails_on_mysql(world: World) -> Non
     for name in names:
         assert all((folder / file).is_file() for file in (f"{name}.log", f"artifacts/walk-{name}.jsonl"))
     assert world.leftovers() == []
+    world.configure()

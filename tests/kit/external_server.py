@@ -8,7 +8,7 @@ from typing import Any
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.engine import of_machine
 
-from . import boxes
+from . import boxes, shared
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--userstat=ON", "--performance-schema=ON"]
 GRANTS = [
@@ -42,7 +42,7 @@ class External:
     def __init__(self, folder: Path, *more: str) -> None:
         self.port = free_port()
         folder.mkdir()
-        private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings(kind="none"))
+        shared.create_data(folder, OPTIONS, boxes.settings(kind="none"))
         network = ["--skip-networking=OFF", "--bind-address=127.0.0.1", f"--port={self.port}"]
         self.server = private_server.start(
             folder,

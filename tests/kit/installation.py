@@ -22,7 +22,7 @@ from tests.kit.git_server import Repository, daemon
 from tests.kit.service import Gearmand, Packet, Zuul
 from tests.kit.waiting import free_port, wait_until
 
-from . import toy
+from . import shared, toy
 
 PROJECT = "org/toy"
 JOB = "gate-toy"
@@ -129,6 +129,7 @@ class World:
     def __init__(self, root: Path, url: str, packages: Path, kept: Path | None = None) -> None:
         self.root, self.url, self.packages, self._number = root, url, packages, 0
         self.environments = (kept or root) / "environments"
+        shared.share_empty_data(root / "snapshots")
         self.repository = project(root / "served" / PROJECT) if kept is None else self._copied(kept / "project")
         self.profile(PROFILE)
         self.dataset("first")

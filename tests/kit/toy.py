@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tests.kit import ROOT
 from tests.kit.waiting import PATIENCE
 
-from . import boxes
+from . import boxes, shared
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
@@ -133,7 +133,7 @@ def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> mariadb.Server:
     from ansible.module_utils.th_server import private_server
 
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
+    shared.create_data(folder, OPTIONS, boxes.settings())
     return private_server.start(
         folder, of_machine(),
         databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,

@@ -13,8 +13,9 @@ import pytest
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.connection import tls_context
 from ansible.module_utils.th_walk.encryption import logged_in, packet
-from ansible.module_utils.th_walk.relay import EncryptedWay, Relay
+from ansible.module_utils.th_walk.relay import EncryptedWay, Relay, reached
 
+from tests.kit import boxes
 from tests.kit.certificates import Authority
 from tests.kit.external_server import External
 
@@ -76,6 +77,21 @@ def test_what_leaves_a_box_is_encrypted_where_the_server_can(
         log_in(encrypting, str(Authority(tmp_path / "another").ca))
     with pytest.raises(pymysql.err.OperationalError, match=r"2026.*the server offers no TLS, which ssl_ca"):
         log_in(external, str(authority.ca))
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+@pytest.mark.parametrize("by_port", [False, True])
+def test_the_projects_code_reaches_it_through_the_worker(
+    encrypting: External, tmp_path: Path, kind: str, by_port: bool
+) -> None:
+    server = replace(encrypting.server, folder=str(tmp_path), socket="", host="127.0.0.1", port=encrypting.port)
+    with reached(replace(server, private=False), boxes.settings(kind=kind), by_port) as address:
+        place: dict[str, Any] = {"unix_socket": address.get("socket")}
+        if kind == "none" and by_port:
+            place = {"host": address["host"], "port": int(address["port"])}
+            assert "socket" not in address and place["port"] != encrypting.port
+        with pymysql.connect(user="th", password="secret word", **place) as connection:
+            assert mariadb.query(connection, "SHOW STATUS LIKE 'Ssl_cipher'")[0][1]
 
 
 @pytest.mark.parametrize(

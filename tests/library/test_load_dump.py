@@ -17,7 +17,7 @@ from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.engine import of_machine
 
-from tests.kit import dumps
+from tests.kit import dumps, shared
 from tests.kit.boxes import given
 
 from .test_dump_end import folder
@@ -31,7 +31,7 @@ ROWS = ",".join(f"({number},'{secret}')" for number, secret in enumerate(SECRETS
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     place = tmp_path_factory.mktemp("loading")
     sandbox = Settings.of(given())
-    private_server.create_data(place, of_machine(), OPTIONS, 60, sandbox)
+    shared.create_data(place, OPTIONS, sandbox)
     started = private_server.start(
         place, of_machine(),
         databases={"": "shop"}, user="shop", password="x", options=OPTIONS, time_limit=60, sandbox=sandbox

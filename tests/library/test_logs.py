@@ -17,7 +17,7 @@ from ansible.module_utils.th_walk.logs import LINGER, LogOptions, WalkLog, excer
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import boxes, toy
+from tests.kit import boxes, shared, toy
 from tests.kit.memory import run_program
 from tests.kit.toy import FIRST, NAME, OPTIONS, PROGRAMS
 
@@ -28,7 +28,7 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (.*)")
 def server(job_dir: Path) -> Iterator[mariadb.Server]:
     folder = job_dir / "db" / NAME
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), OPTIONS, 300, boxes.settings())
+    shared.create_data(folder, OPTIONS, boxes.settings())
     running = private_server.start(
         folder, of_machine(),
         databases={"": "toy"}, user="toy", password="x", options=OPTIONS, time_limit=300,

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_engines import build, entry, packages, sources, unpack
 from ansible.module_utils.th_engines.build import Build
 from ansible.module_utils.th_engines.tried import tried
+from ansible.module_utils.th_sandbox.box import Settings
+from ansible.module_utils.th_server import engine
 
 from tests.kit import ROOT, load_module
 from tests.kit.engines import SUITE, Mirror, server
@@ -166,12 +171,18 @@ def test_what_a_killed_run_has_left_is_no_engine_and_is_removed(place: Place, ot
     assert place.folders() == [Path(begun.folder).name]
 
 
-def test_two_runs_make_one_engine(place: Place) -> None:
+def test_two_runs_make_one_engine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        looked.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(build, "time", SimpleNamespace(sleep=sleep, time=time.time))
     begun = place.begin()
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(place.look, renew=True)
-        with pytest.raises(TimeoutError):
-            waiting.result(0.1)
+        assert looked.wait(30) and not waiting.done()
         place.make(begun)
         assert waiting.result(30) is None, "it is as new as could be"
 
@@ -284,6 +295,22 @@ def test_a_tarball_is_unpacked_without_its_top_folder(tmp_path: Path, mode: str)
     assert (tree / "bin/mysqld").stat().st_mode & 0o7777 == 0o755
     assert (tree / "bin/mysqld-debug").samefile(tree / "bin/mysqld")
     assert tried(Build("x", "mysql", str(tree), "", {})).startswith("Ver 8.0.99")
+
+
+@pytest.mark.parametrize("key", ["tree", "program"])
+def test_a_box_shows_a_server_that_links_lead_to(tmp_path: Path, key: str) -> None:
+    path, tree = tmp_path / "x.tar", tmp_path / "tree"
+    tree.mkdir()
+    unpack.unpack_tarball(path, tarball(path), tree, [])
+    (tmp_path / "engine").symlink_to("tree")
+    place = tmp_path / "engine" / ("bin/mysqld" if key == "program" else "")
+    found = engine.find("one", {"family": "mysql", key: str(place)})
+    boxed = found.box(Settings()).around([found.program, "--version"], "/")
+    try:
+        said = subprocess.run(boxed.argv, pass_fds=boxed.handles, capture_output=True, text=True, check=True).stdout
+    finally:
+        boxed.close()
+    assert "Ver 8.0.99" in said
 
 
 EVIL = {

@@ -18,7 +18,7 @@ from ansible.module_utils.th_dataset.dataset import read_dataset
 from ansible.module_utils.th_dataset.failure import RestoreError
 from ansible.module_utils.th_server import mariadb
 
-from tests.kit import ROOT, boxes
+from tests.kit import ROOT, boxes, shared
 
 from . import restoring
 
@@ -42,6 +42,7 @@ class Home:
 
     def __init__(self, root: Path) -> None:
         self.root, self.jobs = root, 0
+        shared.share_empty_data(root / "snapshots")
         self.dump = root / "toy.sql"
         self.dump.write_text(DUMP)
         self.config = root / "toy.json"

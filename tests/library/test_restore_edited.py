@@ -14,6 +14,7 @@ import pytest
 from ansible.module_utils.th_server import mariadb
 
 from tests.examples import example
+from tests.kit import shared
 
 from .test_build_edited import copied  # noqa: F401 - a fixture
 from .test_restore import DUMP, OPTIONS, database
@@ -41,6 +42,7 @@ class Place:
 
     def __init__(self, folder: Path, playbooks: Path) -> None:
         self.folder, self.playbooks, self.jobs = folder, playbooks, 0
+        shared.share_empty_data(folder / "snapshots")
         (folder / "first.sql").write_text(DUMP.replace("-- Dump completed", f"{MORE}-- Dump completed"))
         for name in ("first", "second"):
             keys = {"database": "toy", "db_user": "toy", "db_pass": "x", "seed_data": f"{name}.sql"}

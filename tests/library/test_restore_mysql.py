@@ -23,7 +23,6 @@ TEXT = mysql_home.DUMP.read_bytes()
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     made = Home(tmp_path_factory.mktemp("mysql"))
-    mysql_home.share_empty_data(tmp_path_factory, made.root / "snapshots")
     made.dump.write_bytes(TEXT)
     yield made
     for server in made.started:
@@ -289,9 +288,8 @@ version\t8.0.43
 """
 
 
-def test_the_settings_of_production_are_in_effect(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_settings_of_production_are_in_effect(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    mysql_home.share_empty_data(tmp_path_factory, tmp_path / "snapshots")
     (tmp_path / "toy.settings").write_text(PRINTED)
     home.keys |= {"server_settings_file": "toy.settings", "engine": "mysql-9.7"}
     facts, server = home.restore(mysql_home.options(home.options()))

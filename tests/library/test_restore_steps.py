@@ -127,6 +127,15 @@ class TestPrivate:
             restoring.again(restore, clone_snapshot)
         assert caught.value.code == "seed_missing" and not left(restore).running()
 
+    def test_what_a_redo_log_has_not_used_is_not_copied_and_all_of_it_is_reserved(self, home: Home) -> None:  # noqa: F811
+        restore = begun(home.options())
+        for step in (import_dump, clone_snapshot):
+            restoring.again(restore, step)
+        snapshot = Path(Restore.read(restore.file).snapshot)
+        used, reserved = (Path(folder, "data", "ib_logfile0").stat() for folder in (snapshot, restore.folder))
+        assert used.st_blocks * 512 < used.st_size / 2
+        assert reserved.st_blocks * 512 >= reserved.st_size == used.st_size
+
     def test_nobody_removes_a_snapshot_while_it_is_cloned(
         self, home: Home, monkeypatch: pytest.MonkeyPatch  # noqa: F811
     ) -> None:

@@ -15,6 +15,7 @@ from ansible.module_utils.th_server.engine import of_machine
 from ansible.module_utils.th_tools.alembic import overlapping
 from ansible.module_utils.th_tools.tools import VERSIONS
 
+from tests.kit import shared
 from tests.kit.boxes import given
 
 OPTIONS = ["--character-set-server=utf8mb4", "--innodb-log-file-size=16M", "--performance-schema=OFF"]
@@ -27,7 +28,7 @@ TABLE = "CREATE TABLE customers (id int PRIMARY KEY)"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("versions")
     sandbox = Settings.of(given())
-    private_server.create_data(folder, of_machine(), OPTIONS, 60, sandbox)
+    shared.create_data(folder, OPTIONS, sandbox)
     started = private_server.start(
         folder,
         of_machine(),

@@ -22,7 +22,7 @@ from ansible.module_utils.th_tools.django_trees import may_matter, read_django_t
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import ROOT, boxes
+from tests.kit import ROOT, boxes, shared
 from tests.kit import toy as alembic_toy
 from tests.kit.engines import mysql, mysql_options
 
@@ -57,7 +57,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def started(folder: Path, engine: Engine, options: list[str]) -> Iterator[mariadb.Server]:
     folder.mkdir(parents=True)
-    private_server.create_data(folder, engine, options, 300, boxes.settings())
+    shared.create_data(folder, options, boxes.settings(), engine)
     running = private_server.start(
         folder, engine,
         databases={"": "dataset"}, user="dataset", password=PASSWORD, options=options, time_limit=300,

@@ -19,7 +19,7 @@ from ansible.module_utils.th_tools.django_trees import may_matter, read_django_t
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import boxes, bytecode
+from tests.kit import boxes, bytecode, shared
 from tests.kit import toy as alembic_toy
 from tests.kit.bills import VERSIONS, add_wheel, module
 from worker.verdict import Fault, artifacts, decide
@@ -69,7 +69,7 @@ def venvs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadb.Server]:
     folder = tmp_path_factory.mktemp("server") / "db" / "toy"
     folder.mkdir(parents=True)
-    private_server.create_data(folder, of_machine(), alembic_toy.OPTIONS, 60, boxes.settings())
+    shared.create_data(folder, alembic_toy.OPTIONS, boxes.settings())
     server = private_server.start(
         folder,
         of_machine(),

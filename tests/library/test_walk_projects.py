@@ -25,7 +25,7 @@ from ansible.module_utils.th_tools.profile import check_profile
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
 
-from tests.kit import ROOT, boxes, bytecode, toy
+from tests.kit import ROOT, boxes, bytecode, shared, toy
 from tests.kit.engines import mysql, mysql_options
 from tests.kit.git_server import Repository
 
@@ -103,7 +103,7 @@ def checkout(environments: Callable[[str], Path], tmp_path_factory: pytest.TempP
 @contextmanager
 def started(folder: Path, engine: Engine, options: list[str]) -> Iterator[mariadb.Server]:
     folder.mkdir(parents=True)
-    private_server.create_data(folder, engine, options, 300, boxes.settings())
+    shared.create_data(folder, options, boxes.settings(), engine)
     password = 'it\'s "odd" %s\\'
     running = private_server.start(
         folder, engine,

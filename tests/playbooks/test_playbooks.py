@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kit import ROOT
+from tests.kit import ROOT, shared
 from worker.inputs import documents
 
 from . import arrange
@@ -90,9 +91,11 @@ def error(role: str) -> str:
 def test_a_role_twice_in_the_same_place(role: str, tmp_path: Path) -> None:
     """The second run leads to the same, and leaves nothing of the first: no process, file or error."""
     arrange.main(tmp_path, role)
+    shared.share_empty_data(tmp_path / "snapshots")
     errors = tmp_path / "job" / "artifacts" / "errors.jsonl"
-    errors.parent.mkdir(0o700, parents=True)
-    errors.write_text(error("worker"))
+    if not errors.exists():
+        errors.parent.mkdir(0o700, parents=True, exist_ok=True)
+        errors.write_text(error("worker"))
     try:
         first = play(f"{role}.yaml", tmp_path, tmp_path / "job.yaml")
         assert first.returncode == 0, first.stdout
@@ -117,7 +120,7 @@ def test_a_role_twice_in_the_same_place(role: str, tmp_path: Path) -> None:
 
 def test_no_argument_of_a_job_is_a_template(tmp_path: Path) -> None:
     """Neither in the worker's job.yaml, nor in the one that the role verdict leaves to be used again."""
-    arrange.main(tmp_path)
+    arrange.main(tmp_path, "verdict")
     witness, job = tmp_path / "witness", tmp_path / "job.yaml"
     evil = "{{ lookup('pipe', 'touch " + str(witness) + "') }} {% if %} {{ no_such_variable }}"
     variables = yaml.safe_load(job.read_text())
@@ -127,6 +130,7 @@ def test_no_argument_of_a_job_is_a_template(tmp_path: Path) -> None:
     assert (done := play("verdict.yaml", tmp_path, job)).returncode == 0, done.stdout
     left = Path(variables["th_job_dir"]) / "job.yaml"
     assert documents.read_mapping(left) == {key: variables[key] for key in ("th_job", "th_datasets")}
+    shutil.copytree(arrange.FILES / "verdict" / "job", tmp_path / "again")
     again = tmp_path / "again.yaml"
     again.write_text(f"th_job_dir: {tmp_path}/again\n" + left.read_text())
     assert (done := play("verdict.yaml", tmp_path, again)).returncode == 0, done.stdout

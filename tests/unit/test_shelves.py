@@ -31,7 +31,7 @@ ORDER = {
     "checkout_step tree_checks checkout plain_checkout",
     "th_dump": "sql_lexer source origin seed_errors cures rewrite facts completeness definers arrived load",
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights "
-    "version_table charset empty_data snapshot restore choose_engine record private_dataset external_dataset "
+    "version_table charset redo_log empty_data snapshot restore choose_engine record private_dataset external_dataset "
     "restore_step",
     "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows meter ledger",
     "th_walk": "last_output script_folders follow stages stage_boxes logs controls encryption relay walkers commands "

@@ -30,7 +30,7 @@ MAKING = "playbooks/prepare-engine.yaml -e engine={}"
 """How to get an engine."""
 
 KEYS = ("family", "tree", "program", "options", "debian", "tarball")
-_PLACES = ("sbin", "bin", "libexec")
+_PLACES = ("sbin", "bin", "libexec", "scripts")
 _VERSION = re.compile(r"\bVer (\d+)\.(\d+)\.(\d+)(\S*)")
 _TIME_LIMIT = 60
 _SETTINGS = Settings(cgroups=False)
@@ -143,7 +143,7 @@ def find(name: str, entry: Mapping[str, Any], engines_dir: Path | None = None) -
     if program := entry.get("program"):
         if not os.access(str(program), os.X_OK):
             raise EngineError(f"the engine {name} is not there: no program {program} (engines.yaml)")
-        return Engine(name, family, str(program), options=options)
+        return Engine(name, family, os.path.realpath(str(program)), options=options)
     if name == SYSTEM and not entry.get("tree"):
         return Engine(name, family, mariadb.tool(family.server), options=options)
     tree = Path(str(entry["tree"])) if entry.get("tree") else (engines_dir or Path()) / name

@@ -20,10 +20,13 @@ _ELSEWHERE = ("servers", "func")
 """The tables of what connects the server to the outside, which a dump may contain."""
 
 
-def _create(_server: str, find: Callable[[str], str], data: Path, tmp: Path) -> list[str]:
+def _create(server: str, find: Callable[[str], str], data: Path, tmp: Path) -> list[str]:
+    prefix = Path(server).parent.parent
     return [
         find("mariadb-install-db"),
         "--no-defaults",
+        # the script of a vendor's tarball looks where that was built
+        *([] if prefix == Path("/usr") else [f"--basedir={prefix}"]),
         f"--datadir={data}",
         f"--tmpdir={tmp}",
         "--auth-root-authentication-method=normal",

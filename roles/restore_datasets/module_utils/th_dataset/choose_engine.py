@@ -75,7 +75,7 @@ def _suits(engine: Engine, origin: Origin) -> bool:
     return engine.family.name == origin.family and number(engine)[:2] >= origin.version
 
 
-def _none(dataset: Dataset, origin: Origin, absent: list[str]) -> str:
+def _none(dataset: Dataset, origin: Origin, absent: Sequence[str]) -> str:
     get = f"get one ({MAKING.format(absent[0])})" if absent else "add one to engines.yaml and get it (docs/engines.md)"
     otherwise = "name the engine that it is to be loaded into all the same (key engine)"
     return (

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ansible.module_utils.th_dataset.redo_log import free_unused
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import private_server
 from ansible.module_utils.th_server.engine import Engine, version
 
-_FORMAT = 1  # part of the key: increase it when they are created in another way
+_FORMAT = 2  # part of the key: increase it when they are created in another way
 
 
 def copy_empty_data(
@@ -59,6 +60,7 @@ def _create(final: Path, engine: Engine, options: Sequence[str], time_limit: flo
     try:
         private_server.create_data(making, engine, options, time_limit, sandbox)
         shutil.rmtree(making / "tmp", ignore_errors=True)
+        free_unused(making / "data")
         (making / "data" / "auto.cnf").unlink(missing_ok=True)  # the identity of one MySQL server
         making.rename(final)
     except BaseException:

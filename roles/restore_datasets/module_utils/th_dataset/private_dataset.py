@@ -13,6 +13,7 @@ from typing import Any
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_dataset import server_settings
 from ansible.module_utils.th_dataset.record import record, size_of
+from ansible.module_utils.th_dataset.redo_log import reserve
 from ansible.module_utils.th_dataset.restore import Restore, leave
 from ansible.module_utils.th_dataset.snapshot import Seed, Snapshot, clone, held, snapshot
 from ansible.module_utils.th_dump.definers import definers_of, make_definers
@@ -32,7 +33,7 @@ def clone_snapshot(restore: Restore) -> dict[str, Any]:
     """Give the job its own copy of the snapshot.
 
     Between two steps nothing locks the snapshot. If another job has replaced it by one of a newer dump, that dump is
-    imported, or its snapshot used. Raises what `snapshot` and `clone` do.
+    imported, or its snapshot used. Raises what `snapshot`, `clone` and `reserve` do.
     """
     leave(restore.folder)
     for name in ("data", "tmp", "run"):  # left by a server on an earlier clone
@@ -41,6 +42,7 @@ def clone_snapshot(restore: Restore) -> dict[str, Any]:
     with _held(restore) as image:
         begun = time.monotonic()
         method = clone(image, restore.folder / "data")
+        reserve(restore.folder / "data")
     restore.facts["method"] = method
     restore.seconds["clone"] = round(time.monotonic() - begun, 3)
     return {"method": method}
