@@ -64,6 +64,7 @@ CASES = [
     ("CREATE TABLE t (a int, b int AS (a + 1))", "INSERT INTO t VALUES (1, 2)", 1906, 3105),
     ("CREATE TABLE t (a int, b int AS (a + 1))", "ALTER TABLE t DROP COLUMN a", 1054, 3108),
     ("", "CREATE TABLE t (a datetime AS (now()))", 0, 3763),
+    ("", "CREATE TABLE t (a int AUTO_INCREMENT PRIMARY KEY, b int AS (a + 1))", 0, 3109),
     # words and names
     ("", "CREATE TABLE t (rank int, groups int)", 0, 1064),
     ("", "CREATE TABLE t (offset int)", 1064, 0),

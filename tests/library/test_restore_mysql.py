@@ -214,6 +214,7 @@ def test_literals_have_the_collation_that_mysqls_own_client_gives_them(server: m
         ("CREATE TABLE `t` (`a` int) ENGINE=Aria", "ERROR 1286", "InnoDB"),
         ("CREATE TABLE `t` (`a` int) WITH SYSTEM VERSIONING", "ERROR 1064", "only MariaDB writes it"),
         ("CREATE TABLE `t` (`a` int, KEY `a` (`a`) IGNORED)", "ERROR 1064", "only MariaDB writes it"),
+        ("CREATE TABLE `t` (`a` int AUTO_INCREMENT PRIMARY KEY, `b` int AS (`a` + 1))", "ERROR 3109", "of MariaDB"),
         ("CREATE TABLE `t` (`a` text DEFAULT 'x')", "ERROR 1101", "engine of MariaDB"),
         ("CREATE TABLE `t` (`a` varchar(9)) COLLATE=utf8mb4_uca1400_ai_ci", "ERROR 1273", "utf8mb4_unicode_ci"),
         ("CREATE SEQUENCE `s` start with 1", "ERROR 1064", "only MariaDB has"),

@@ -133,6 +133,8 @@ _TABLE: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
     ((1901, 3758, 3763, 3770, 3814),
      "An expression calls what may not be in a generated column, a default, an index or a CHECK constraint.",
      "Use functions alone whose result depends on the row, and on nothing else.", ""),
+    ((3109,), "A generated column is computed from the AUTO_INCREMENT column, which only MariaDB allows.",
+     "Compute it in the query or in a view.", ""),
     ((4108,), "An invisible column that is NOT NULL needs a default.",
      "Give it one.", ""),
     ((1176, 1072), "An index or a key names a column or an index that is not there.",
