@@ -14,7 +14,7 @@ import pymysql
 import pytest
 from ansible.module_utils.th_dataset import rights
 from ansible.module_utils.th_dataset.failure import RestoreError
-from ansible.module_utils.th_dump.load import _DEFINER
+from ansible.module_utils.th_dump.rewrite import without_definer
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_measure.ledger import CounterLedger
 from ansible.module_utils.th_server import external_server, mariadb
@@ -506,4 +506,4 @@ class TestOperatorsReset:
     ],
 )  # fmt: skip
 def test_definers_are_taken_out_where_a_dump_has_them(line: bytes, becomes: bytes) -> None:
-    assert (_DEFINER.sub(rb"\1", line, count=1) if _DEFINER.match(line) else line) == becomes
+    assert without_definer(line) == becomes

@@ -26,7 +26,7 @@ def _create(server: str, find: Callable[[str], str], data: Path, tmp: Path) -> l
         find("mariadb-install-db"),
         "--no-defaults",
         # the script of a vendor's tarball looks where that was built
-        *([] if prefix == Path("/usr") else [f"--basedir={prefix}"]),
+        *([] if prefix in (Path("/usr"), Path("/")) else [f"--basedir={prefix}"]),
         f"--datadir={data}",
         f"--tmpdir={tmp}",
         "--auth-root-authentication-method=normal",
