@@ -47,6 +47,7 @@ def test_each_migration_is_measured(job_dir: Path, server: mariadb.Server) -> No
     took = time.monotonic() - begun
     assert kinds(events) == ["stage", *["begin", "end"] * 3, "final"]
     assert events[0]["steps"] == 3
+    assert 0 < events[0]["seconds"] < took
     ends = [event for event in events if event["event"] == "end"]
     assert [(end["from"], end["to"], end["version"], end["exit"]) for end in ends] == [
         ("base", "a1", "a1", 0),

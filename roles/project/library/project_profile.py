@@ -111,6 +111,8 @@ def make_folders(job_dir: Path) -> bool:
             folder.mkdir(mode=0o700)
             changed = True
     keep_reserve(job_dir)
+    # of an earlier run by a worker, whose times are not those of this one
+    (job_dir / "artifacts" / "times.json").unlink(missing_ok=True)
     return changed
 
 
