@@ -33,8 +33,8 @@ RUN = RunTimes(
     (
         task("project", 0.5), task("checkout", 2.0, "Fetch the change"), task("checkout", 1.0, "Read"),
         task("build_environment", 6.0), task("own_steps", 0.25), task("restore_datasets", 3.0),
-        task("run_migrations", 9.0), task("", 0.25, "Tell somebody"),
-        task("build_environment", 3.0, control=True), task("run_migrations", 2.0, control=True),
+        task("run_migrations", 9.0), task("", 0.125, "Tell somebody"), task("", 0.125, "Tell somebody"),
+        task("build_environment", 3.0, "Build", control=True), task("run_migrations", 2.0, "Walk", control=True),
     ),
 )  # fmt: skip
 
@@ -192,6 +192,8 @@ def test_the_parts_of_a_job() -> None:
     assert pieces["other"] == [
         ("ansible", ""), ("role", "project"), ("role", "own_steps"), ("task", "Tell somebody"), ("rest", ""),
     ]  # fmt: skip
+    told = next(piece for part in found.parts for piece in part.pieces if piece.name == "Tell somebody")
+    assert (told.seconds, told.count) == (0.25, 2)
     largest = found.largest(3)
     assert [piece.seconds for _, piece in largest] == sorted((piece.seconds for _, piece in largest), reverse=True)
 

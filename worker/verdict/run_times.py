@@ -19,8 +19,8 @@ MOST_TASKS = 1_000
 class TaskTime:
     """The tasks of one name in a role and a play: how often they ran, and their `seconds` in total.
 
-    A task lasts until the next one begins, so that what Ansible does in between is in it. `control` is whether they ran
-    to see whether what has failed fails without the change as well.
+    A task lasts until the next one begins, or Ansible ends, so that what Ansible does in between is in it. `control` is
+    whether they ran to see whether what has failed fails without the change as well.
     """
 
     play: str

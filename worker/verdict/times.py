@@ -136,7 +136,12 @@ def _others(run: RunTimes) -> list[Piece]:
 
 
 def _pieces(tasks: Iterable[TaskTime]) -> list[Piece]:
-    return [Piece("task", task.seconds, name=task.task, count=task.count) for task in tasks]
+    """The tasks, those of one name together."""
+    found: dict[str, Piece] = {}
+    for task in tasks:
+        piece = found.get(task.task, Piece("task", 0.0, name=task.task, count=0))
+        found[task.task] = replace(piece, seconds=piece.seconds + task.seconds, count=piece.count + task.count)
+    return list(found.values())
 
 
 def _sum(pieces: list[Piece]) -> tuple[float, list[Piece]]:
