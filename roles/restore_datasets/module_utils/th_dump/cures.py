@@ -39,8 +39,8 @@ _ON_MARIADB: _Cures = (
         "sed 's/utf8mb4_0900_ai_ci/utf8mb4_unicode_ci/g' on the dump puts another in their place, " + _MYSQL
     )),
     ((1906, 3105), r"", (
-        "the dump has values for a generated column: mysqldump and mariadb-dump leave them out, other programs where"
-        ' generated columns are not selected; with server_settings {"sql_mode": ""} MariaDB passes them over'
+        "the dump has values for a generated column: mysqldump of MySQL leaves them out, other programs where generated"
+        ' columns are not selected; with server_settings {"sql_mode": ""} MariaDB passes them over'
     )),
     ((1064,), r"\(\s*\(|\(cast\(.{1,200}array", _FUNCTIONAL),
     ((1064,), r"GENERATED ALWAYS AS .{1,2000}?(?:STORED|VIRTUAL)\s+(?:NOT\s+)?NULL", (
@@ -57,6 +57,14 @@ _ON_MYSQL: _Cures = (
     ((1273, 1115), r"uca1400|_nopad_", (
         "it is a dump of MariaDB, whose collations this server does not have:"
         " sed 's/utf8mb4_uca1400_ai_ci/utf8mb4_unicode_ci/g' on the dump puts another in their place, " + _MARIADB
+    )),
+    ((1906, 3105), r"", (
+        "the dump has values for a generated column, as mariadb-dump writes them: mysqldump of MySQL leaves them out,"
+        f" other programs where generated columns are not selected, {_MARIADB}"
+    )),
+    ((3109,), r"", (
+        "a generated column is computed from the AUTO_INCREMENT column, which only MariaDB allows: drop it before the"
+        f" dump is made, {_MARIADB}"
     )),
     ((1101,), r"", (
         "a TEXT, BLOB or JSON column has a default that is no expression in brackets, as only MariaDB has it: drop the"
@@ -103,10 +111,6 @@ _ON_ALL: _Cures = (
         "the key server_settings of the dataset can set innodb_page_size and innodb_strict_mode as they are where it"
         " comes from; or make the tables ROW_FORMAT=DYNAMIC before the dump"
     )),
-    ((1906, 3105), r"", (
-        "the dump has values for a generated column: mysqldump and mariadb-dump leave them out, other programs where"
-        " generated columns are not selected"
-    )),
     ((1231,), r"to the value of 'NULL'|@OLD_", _BEGINNING),
     ((1231,), r"sql_mode", "the dump sets a sql_mode that this server does not have: take that word out of the dump"),
     ((1231,), r"", "take that SET out of the dump, or dump with the program of the server's own version"),
@@ -120,7 +124,7 @@ _ON_ALL: _Cures = (
     )),
     ((1064,), r"INSERT|REPLACE", "has what changed the dump (anonymising, an editor) broken a value? Make it again"),
     ((1064,), r"", "is it a dump of MySQL or MariaDB, in SQL (syntax)?"),
-    ((1901, 1305, 1630, 3763), r"DEFAULT|GENERATED|CREATE TABLE|VIEW", (
+    ((1901, 1305, 1630, 3758, 3763, 3770, 3814), r"DEFAULT|GENERATED|CREATE TABLE|VIEW", (
         "a default, a generated column or a view calls what this server has not: drop it before the dump is made, "
         + _SAME
     )),
