@@ -74,12 +74,13 @@ _ON_MYSQL: _Cures = (
         "the dump has what only MariaDB has: leave it out (--ignore-table for a sequence), " + _MARIADB
     )),
     ((1064,), (
-        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT|(?<!COLUMN_FORMAT )COMPRESSED\b(?!\S)"
+        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT"
+        r"|(?<!COLUMN_FORMAT )COMPRESSED\b(?!\S)"
         r"|\bIGNORED\b|NEXTVAL|PAGE_CHECKSUM|TRANSACTIONAL=|WITHOUT OVERLAPS|\bREF_SYSTEM_ID="
      ), (
         "the table is written as only MariaDB writes it: leave it out (--ignore-table), " + _MARIADB
     )),
-    ((1286,), r"aria|columnstore|s3|mroonga|spider|rocksdb", (
+    ((1286,), r"engine '(?:aria|columnstore|s3|mroonga|spider)'", (
         "the table's storage engine is only in MariaDB: convert the table to InnoDB before the dump is made, "
         + _MARIADB
     )),
