@@ -396,7 +396,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
     assert [line.partition(":")[0].strip() for line in devices] == ["lo"]
     inside = process / "root"
     here = Path(bench.server.folder).relative_to("/")
-    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "server.log", "run", "tmp"]
+    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "run", "server.log", "tmp"]
     assert (inside / here / "init.sql").read_text() == "" and not (Path(bench.server.folder) / "init.sql").exists()
     secrets = [mariadb.read_account(file)["password"] for file in (bench.server.admin_file, bench.server.job_file)]
     assert secrets == [secret for secret in secrets if secret]

@@ -17,7 +17,7 @@ from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' hel
 
 MYSQL = {
     "Innodb_rows_read": 100, "Innodb_rows_inserted": 10, "Innodb_rows_updated": 20, "Innodb_rows_deleted": 30,
-    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "Innodb_redo_log_current_lsn": 4096,
+    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "log_lsn_current": 4096,
     "Innodb_os_log_written": 4608,
 }  # fmt: skip
 MARIADB = {

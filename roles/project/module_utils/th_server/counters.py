@@ -23,6 +23,9 @@ class Source(enum.Enum):
 
 
 PRIVATE = (Source.INNODB, Source.HANDLERS)
+LOG_POSITION = "log_lsn_current"
+"""The metric of InnoDB that has the position in its redo log at this moment. The status variable
+`Innodb_redo_log_current_lsn` has the one of up to a second ago."""
 DATA = "(data)"
 """What no server counts, and the meter adds to what each does: the bytes of the job's data."""
 
@@ -80,12 +83,12 @@ REDO_BYTES = Counter(
     "redo_bytes",
     "maximum_redo_bytes",
     1 << 20,
-    {Source.INNODB: ("Innodb_redo_log_current_lsn",), Source.HANDLERS: ("Innodb_os_log_written",)},
+    {Source.INNODB: (LOG_POSITION,), Source.HANDLERS: ("Innodb_os_log_written",)},
 )
 """Not available on an external server: its one redo log holds everybody's writes.
 
-MySQL (8.0.30 and later) writes its log late, and each block anew with each commit, so there it is the position that
-tells. What MySQL builds in place, an index or a table, is not in its log."""
+MySQL writes its log late, and each block anew with each commit, so there it is the position that tells. What MySQL
+builds in place, an index or a table, is not in its log."""
 DATA_BYTES = Counter("data_bytes", "maximum_data_growth", 1 << 20, dict.fromkeys(Source, (DATA,)), shrinks=True)
 
 COUNTERS: tuple[Counter, ...] = (ROWS_CHANGED, ROWS_READ, REDO_BYTES, DATA_BYTES)

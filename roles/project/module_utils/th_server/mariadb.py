@@ -52,7 +52,7 @@ class Server:
     when the job has ended, and `prepared` are the transactions that others had prepared before the job. Its certificate
     must be of the CA in the file `ssl_ca`; "" verifies none.
 
-    `engine` is the name of a private server's engine (engines.yaml), `family` that of its family (`families`).
+    `engine` is the name of a private server's engine (engines.yaml), `family` that of any server's family (`families`).
     """
 
     folder: str

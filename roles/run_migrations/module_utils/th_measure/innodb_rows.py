@@ -15,8 +15,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.th_measure.views import encoded, file_name, plain, query_in, query_or_none, table_of
+from ansible.module_utils.th_measure.views import (
+    encoded,
+    file_name,
+    metrics,
+    plain,
+    query_in,
+    query_or_none,
+    table_of,
+)
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.counters import LOG_POSITION
 
 PURGE_PATIENCE = 60.0
 """Seconds that the server may take to purge after a step whose rows have to be known."""
@@ -105,10 +114,10 @@ class InnodbState:
 
 
 def prepare(connection: Any, server: mariadb.Server) -> None:
-    """Have a private server count what it purges, and clear its list of that at once."""
+    """Have a private server count what it purges, clear its list of that at once, and tell how long its log is."""
     if server.private:
         query_or_none(connection, _TRUNCATE)
-        for name in _METRICS:
+        for name in (*_METRICS, LOG_POSITION):
             query_or_none(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
 
 
@@ -151,7 +160,7 @@ def _purge_progress(connection: Any) -> tuple[int, int]:
 def _unpurged(connection: Any, status: Mapping[str, int]) -> int:
     if (there := status.get("Innodb_history_list_length")) is not None:
         return there
-    return int((_metrics(connection, ("trx_rseg_history_len",)) or [0])[0])
+    return sum(metrics(connection, ("trx_rseg_history_len",)).values())
 
 
 def own_rows(before: InnodbState, after: InnodbState, cascading: bool) -> int:
@@ -248,17 +257,8 @@ def _status(connection: Any) -> dict[str, int]:
 
 def _purged(connection: Any) -> int | None:
     """How many rows InnoDB has purged; None where it does not count them."""
-    found = _metrics(connection, _METRICS)
-    return sum(found) if len(found) == len(_METRICS) else None
-
-
-def _metrics(connection: Any, names: Iterable[str]) -> list[int]:
-    """The values of those of InnoDB's metrics that are enabled."""
-    for enabled in ("enabled", "status = 'enabled'"):  # MariaDB, MySQL
-        sql = f"SELECT count FROM information_schema.innodb_metrics WHERE {enabled} AND name IN (NAMES)"  # noqa: S608
-        if (rows := query_in(connection, sql, names)) is not None:
-            return [int(row[0]) for row in rows]
-    return []
+    found = metrics(connection, _METRICS)
+    return sum(found.values()) if len(found) == len(_METRICS) else None
 
 
 def _by_table(rows: Iterable[tuple[Any, ...]]) -> dict[str, int]:

@@ -15,12 +15,13 @@ from typing import Any
 
 from ansible.module_utils.th_measure import other_engines
 from ansible.module_utils.th_measure.other_engines import OtherRows
-from ansible.module_utils.th_measure.views import encoded, query_or_none
+from ansible.module_utils.th_measure.views import encoded, metrics, query_or_none
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import (
     ALTERED,
     COUNTERS,
     DATA,
+    LOG_POSITION,
     PRIVATE,
     REDO_BYTES,
     ROWS_CHANGED,
@@ -155,7 +156,8 @@ def _of_server(connection: Any) -> tuple[dict[str, int], Source]:
         *wanted,
     )
     status = {str(name): int(value) for name, value in rows}
-    return status, source_of(status)
+    source = source_of(status)
+    return (status | metrics(connection, (LOG_POSITION,)) if source is Source.INNODB else status), source
 
 
 def _busy(connection: Any, user: str) -> float | None:

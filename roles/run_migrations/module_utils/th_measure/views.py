@@ -33,6 +33,16 @@ def query_in(connection: Any, sql: str, names: Iterable[str], *values: object) -
     return query_or_none(connection, sql.replace("NAMES", ", ".join(["%s"] * len(every))), *values, *every)
 
 
+def metrics(connection: Any, names: Iterable[str]) -> dict[str, int]:
+    """Those of InnoDB's metrics that the server counts."""
+    wanted = list(names)
+    for enabled in ("enabled", "status = 'enabled'"):  # MariaDB, MySQL
+        sql = f"SELECT name, count FROM information_schema.innodb_metrics WHERE {enabled} AND name IN (NAMES)"  # noqa: S608
+        if (rows := query_in(connection, sql, wanted)) is not None:
+            return {str(name): int(count) for name, count in rows}
+    return {}
+
+
 def file_name(schema: str, table: str) -> str:
     """A table's name as in the name of its file."""
     return f"{encoded(schema)}/{encoded(table)}"
