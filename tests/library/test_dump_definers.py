@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.th_dump.completeness import inspect
-from ansible.module_utils.th_dump.definers import make_definers
 from ansible.module_utils.th_server import mariadb
 
 from .test_restore import Home
@@ -53,14 +52,6 @@ def test_a_view_of_a_view_and_a_trigger_that_rows_set_off(home: Home) -> None:
         query = "SELECT CONCAT(user, '@', host) FROM mysql.user WHERE user NOT IN ('mariadb.sys', 'toy')"
         (administrator,) = mariadb.query(connection, "SELECT CURRENT_USER()")[0]
         assert {name for (name,) in mariadb.query(connection, query)} == {*NAMED, administrator}
-
-
-def test_the_server_s_own_account_keeps_its_rights(running: mariadb.Server) -> None:
-    make_definers(running, ["toy"], ["mariadb.sys@localhost"], "import")
-    with mariadb.connect(running, running.admin_file) as connection:
-        assert mariadb.query(connection, "SELECT user FROM mysql.user WHERE user = 'mariadb.sys'")
-        (grants,) = mariadb.query(connection, "SELECT COUNT(*) FROM mysql.tables_priv WHERE user = 'mariadb.sys'")
-    assert grants == (1,)
 
 
 @pytest.mark.parametrize(

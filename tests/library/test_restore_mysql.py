@@ -171,14 +171,15 @@ def test_two_dumps_of_one_server_both_name_its_transactions(server: mariadb.Serv
     assert ask(server, "SELECT @@GLOBAL.gtid_executed") == [("",)]
 
 
-def test_definers_that_are_the_server_s_own(server: mariadb.Server, tmp_path: Path) -> None:
-    text = TEXT.replace(b"`batch`@`localhost`", b"`mysql.infoschema`@`localhost`")
-    load(server, tmp_path, text.replace(b"`reader`@`%`", b"`root`@`localhost`"))
-    with mariadb.connect(server, server.admin_file, database="other") as connection:
-        assert mariadb.query(connection, "SELECT twice(21)") == [(42,)]
-        assert mariadb.query(connection, "SELECT * FROM first_names") == [("Zoë 😀",)]
-    # whose views run as mysql.infoschema
-    assert ask(server, "SELECT schema_name FROM information_schema.schemata WHERE schema_name = DATABASE()")
+def test_definers_that_the_server_has_itself(server: mariadb.Server, tmp_path: Path) -> None:
+    for name in (b"root", b"mysql.sys"):
+        load(server, tmp_path, TEXT.replace(b"`reader`@`%`", b"`" + name + b"`@`localhost`"))
+        with mariadb.connect(server, server.admin_file, database="other") as connection:
+            assert mariadb.query(connection, "SELECT * FROM first_names") == [("Zoë 😀",)]
+            (grants,) = zip(*mariadb.query(connection, f"SHOW GRANTS FOR '{name.decode()}'@localhost"), strict=True)
+        assert not [grant for grant in grants if "`other`" not in grant and "USAGE" not in grant]
+    with pytest.raises(SeedError, match=r"runs as mysql\.infoschema@localhost"):
+        load(server, tmp_path, TEXT.replace(b"`reader`@`%`", b"`mysql.infoschema`@`LOCALHOST`"))
 
 
 # its mysqldump asks for a storage engine that Percona has

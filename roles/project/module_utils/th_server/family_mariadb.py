@@ -38,8 +38,6 @@ def _create(server: str, find: Callable[[str], str], data: Path, tmp: Path) -> l
 def _locked(definer: str, databases: Iterable[str]) -> list[str]:
     account = "@".join(map(literal, parted(definer)))
     rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
-    if parted(definer) == (_SYSTEM, "localhost"):
-        return rights
     return [f"CREATE OR REPLACE USER {account} ACCOUNT LOCK", *rights]
 
 

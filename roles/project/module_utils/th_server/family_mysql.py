@@ -9,11 +9,8 @@ from pathlib import Path
 from ansible.module_utils.th_server.accounts import identifier, literal, parted, scope
 from ansible.module_utils.th_server.family import Accounts, Family
 
-_OWN = ("mysql.sys", "mysql.session", "mysql.infoschema")
-"""The server's own locked accounts, which are the definers of its own views: without their rights, nobody can read
-information_schema."""
-
-_SYSTEM = ", ".join(map(literal, _OWN))
+_SYSTEM = "'mysql.sys', 'mysql.session', 'mysql.infoschema'"
+"""The server's own locked accounts, which are the definers of its own views."""
 
 _RIGHTS = ("db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "global_grants")
 """The tables with the rights of other accounts."""
@@ -41,9 +38,6 @@ def _create(server: str, _find: Callable[[str], str], data: Path, tmp: Path) -> 
 def _locked(definer: str, databases: Iterable[str]) -> list[str]:
     account = "@".join(map(literal, parted(definer)))
     rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
-    name, host = parted(definer)
-    if name in _OWN and host == "localhost":
-        return rights
     return [f"DROP USER IF EXISTS {account}", f"CREATE USER {account} ACCOUNT LOCK", *rights]
 
 
