@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ STATEMENT = (
 
 
 def test_the_last_words_of_mysql(tmp_path: Path) -> None:
-    server = of_log(tmp_path, MYSQL)
+    server = replace(of_log(tmp_path, MYSQL), family="mysql")
     lines = MYSQL.splitlines()
     assert server.last_words().splitlines() == lines[1:4], "neither what went well nor the statement"
     held = ServerLimits(server, DatabaseLimits(memory=1 << 30))

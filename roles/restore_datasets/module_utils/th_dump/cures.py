@@ -74,12 +74,13 @@ _ON_MYSQL: _Cures = (
         "the dump has what only MariaDB has: leave it out (--ignore-table for a sequence), " + _MARIADB
     )),
     ((1064,), (
-        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT|COMPRESSED\b(?!\S)"
+        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT"
+        r"|(?<!COLUMN_FORMAT )COMPRESSED\b(?!\S)"
         r"|\bIGNORED\b|NEXTVAL|PAGE_CHECKSUM|TRANSACTIONAL=|WITHOUT OVERLAPS|\bREF_SYSTEM_ID="
      ), (
         "the table is written as only MariaDB writes it: leave it out (--ignore-table), " + _MARIADB
     )),
-    ((1286,), r"aria|columnstore|s3|mroonga|spider|rocksdb", (
+    ((1286,), r"engine '(?:aria|columnstore|s3|mroonga|spider)'", (
         "the table's storage engine is only in MariaDB: convert the table to InnoDB before the dump is made, "
         + _MARIADB
     )),
@@ -160,6 +161,10 @@ _ON_ALL: _Cures = (
     ((1005, 1215, 1217, 1451, 1452, 3730, 3780, 1822, 1824), r"", _KEYS),
     ((1067, 1264, 1265, 1292, 1366, 1406, 1048, 1364, 1411, 1101, 1166), r"", _SQL_MODE),
     ((3723,), r"", "is it a dump of the server's own database mysql? Dump the project's"),
+    ((3510,), r"", (
+        "a table lies in a tablespace that the dump does not make: move it into one of its own before the dump is made"
+        " (ALTER TABLE … TABLESPACE innodb_file_per_table)"
+    )),
     ((3185,), r"", (
         "a table is encrypted, for which a private server has no key: sed \"s/ENCRYPTION='Y'/ENCRYPTION='N'/\" on the"
         " dump leaves it plain"

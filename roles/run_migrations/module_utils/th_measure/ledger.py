@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter
+from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter, other_engines
 from ansible.module_utils.th_measure.innodb_rows import InnodbState
 from ansible.module_utils.th_measure.meter import Reading
 from ansible.module_utils.th_measure.views import file_name, table_of
@@ -57,6 +57,8 @@ class CounterLedger:
     def open(self, connection: Any) -> None:
         """Start counting; what follows is between steps."""
         innodb_rows.prepare(connection, self._server)
+        if self._server.private:
+            other_engines.prepare(connection)
         self._state = innodb_rows.read_state(connection, self._server)
         self._reading = meter.read(connection, self._server)
         self._purged = (self._reading, self._state)

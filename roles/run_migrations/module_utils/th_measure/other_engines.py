@@ -2,9 +2,10 @@
 """Rows in tables of storage engines other than InnoDB, on a private MySQL, whose counters of rows are InnoDB's alone.
 
 For each table that is there the performance schema counts exactly what statements read and changed. It forgets tables
-that are dropped or altered, and has no temporary ones. So from the first time that the job's account opens a table of
-another engine, what handlers count for the account counts as well, less the rows of InnoDB. That includes rows of the
-server's own temporary tables (GROUP BY, UNION), and is right to within the few rows of its dictionary that DDL changes.
+that are dropped or altered, and has no temporary ones. So where a table of another engine was opened meanwhile, or by a
+session that goes on, what handlers count for the job's account counts as well, less the rows of InnoDB. That includes
+rows of the server's own temporary tables (GROUP BY, UNION), and some of its dictionary: the rows changed there are
+subtracted as far as they are known, those read are not.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.th_measure.views import query_in
+from ansible.module_utils.th_measure.views import query_in, query_or_none
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import ROWS_CHANGED, ROWS_READ, Source
 
-_OWN = "Innodb_system_rows_"
-SYSTEM_ROWS = tuple(f"{_OWN}{what}" for what in ("inserted", "updated", "deleted", "read"))
+SYSTEM_ROWS = tuple(f"Innodb_system_rows_{what}" for what in ("inserted", "updated", "deleted"))
 """The rows of the server's own dictionary: handlers count them, `Innodb_rows_…` does not."""
 _CHANGED, _READ = ROWS_CHANGED.read[Source.STATUS_BY_USER], ROWS_READ.read[Source.STATUS_BY_USER]
 _OPENED = (
@@ -37,9 +37,19 @@ _HANDLED = (
     "SELECT variable_name, variable_value FROM performance_schema.status_by_user"
     " WHERE user = %s AND variable_name IN (NAMES)"
 )
-_ALLOCATED = (
+_OPENINGS = (
+    "SELECT COALESCE(SUM(count_alloc), 0) FROM performance_schema.memory_summary_global_by_event_name"
+    " WHERE event_name IN (NAMES)"
+)
+_OF_SESSIONS = (
     "SELECT COALESCE(SUM(count_alloc), 0) FROM performance_schema.memory_summary_by_user_by_event_name"
     " WHERE user = %s AND event_name IN (NAMES)"
+)
+_UNCOUNTED = (
+    "DELETE FROM performance_schema.setup_actors WHERE user = SUBSTRING_INDEX(CURRENT_USER(), '@', 1)",
+    "INSERT INTO performance_schema.setup_actors (host, user, role, enabled, history)"
+    " VALUES ('%', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '%', 'NO', 'NO')",
+    "UPDATE performance_schema.threads SET instrumented = 'NO' WHERE processlist_id = CONNECTION_ID()",
 )
 
 
@@ -47,13 +57,14 @@ _ALLOCATED = (
 class OtherRows:
     """What there is at one moment.
 
-    `tables` are the tables of other engines, each with the rows changed and read there. `opened` is whether the job's
-    account has opened one since the server was started. `changed` and `read` are the rows that handlers have changed
-    and read for the account, less those of InnoDB.
+    `tables` are the tables of other engines, each with the rows changed and read there. `openings` is how often a table
+    of another engine has been opened, `held` whether a session that goes on has done so: it may have temporary ones.
+    `changed` and `read` are the rows that handlers have changed and read for the job's account, less those of InnoDB.
     """
 
     tables: Mapping[tuple[str, str], tuple[int, int]]
-    opened: bool
+    openings: int
+    held: bool
     changed: int
     read: int
 
@@ -64,9 +75,15 @@ class OtherRows:
             changes_before, reads_before = before.tables.get(table, (0, 0))
             changed += max(0, changes - changes_before)
             read += max(0, reads - reads_before)
-        if self.opened:
+        if self.openings != before.openings or self.held or before.held:
             return max(changed, self.changed - before.changed), max(read, self.read - before.read)
         return changed, read
+
+
+def prepare(connection: Any) -> None:
+    """Have a MySQL not count the tables that the measuring side opens: those of its own views are of an engine, too."""
+    for sql in _UNCOUNTED:
+        query_or_none(connection, sql)
 
 
 def read(connection: Any, server: mariadb.Server, status: Mapping[str, int]) -> OtherRows | None:
@@ -75,16 +92,18 @@ def read(connection: Any, server: mariadb.Server, status: Mapping[str, int]) -> 
     tables = query_in(connection, _TABLES, names)
     counted = query_in(connection, _COUNTED, names) if tables else []
     handled = query_in(connection, _HANDLED, (*_CHANGED, *_READ), server.user)
-    opened = query_in(connection, _ALLOCATED, _OPENED, server.user)
-    if tables is None or counted is None or not opened or handled is None:
+    openings = query_in(connection, _OPENINGS, _OPENED)
+    of_sessions = query_in(connection, _OF_SESSIONS, _OPENED, server.user)
+    if tables is None or counted is None or handled is None or not openings or not of_sessions:
         return None
     known = {(str(schema), str(name)): (int(changes), int(reads)) for schema, name, changes, reads in counted}
     handlers = {str(name): int(value) for name, value in handled}  # none until the account has connected
     return OtherRows(
         {table: known.get(table, (0, 0)) for table in ((str(schema), str(name)) for schema, name in tables)},
-        bool(opened[0][0]),
-        _sum(handlers, _CHANGED) - _sum(status, (*ROWS_CHANGED.read[Source.INNODB], *SYSTEM_ROWS[:3])),
-        _sum(handlers, _READ) - _sum(status, (*ROWS_READ.read[Source.INNODB], *SYSTEM_ROWS[3:])),
+        int(openings[0][0]),
+        bool(of_sessions[0][0]),
+        _sum(handlers, _CHANGED) - _sum(status, (*ROWS_CHANGED.read[Source.INNODB], *SYSTEM_ROWS)),
+        _sum(handlers, _READ) - _sum(status, ROWS_READ.read[Source.INNODB]),
     )
 
 

@@ -11,6 +11,7 @@ from ansible.module_utils.th_measure.server_disk import ServerDisk
 from ansible.module_utils.th_sandbox import cgroups
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.family_mysql import MYSQL
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walkers import WalkError
 
@@ -66,7 +67,8 @@ class ServerLimits:
         """
         if error := self._of_the_disk():
             return error
-        if not (self._limits.memory and (cgroups.out_of_memory(self._groups) or self._server.ran_out_of_memory())):
+        by_itself = self._server.family == MYSQL.name and self._server.ran_out_of_memory()
+        if not (self._limits.memory and (cgroups.out_of_memory(self._groups) or by_itself)):
             return None
         return WalkError("over_limit", f"{self._limits.exceeded('memory')}: {last_words}")
 
