@@ -117,7 +117,7 @@ class FakeJob:
 
     def run(self) -> Any:
         good = Verdict(decide.Outcome.SUCCESS, ())
-        return SimpleNamespace(verdict=good, url="http://logs/", summary_lines=())
+        return SimpleNamespace(verdict=good, url="http://logs/", summary_lines=(), upload_seconds=0.0)
 
     def cancel(self, reason: str) -> None:
         raise AssertionError("nobody has canceled it")
