@@ -86,20 +86,23 @@ class _Build:
 
 
 class _End(NamedTuple):
-    """How a build ends: its outcome for the totals, its result or None, the URL of its logs, and its messages."""
+    """How a build ends: its outcome for the totals, its result or None, the URL of its logs, its messages; its verdict
+    and how long its upload took, for metrics."""
 
     outcome: str
     result: str | None = None
     url: str = ""
     messages: Sequence[str] = ()
     verdict: "Verdict | None" = None
+    upload_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class BuildEnd:
     """A build that has ended, for metrics. `seconds` is the time since it was taken; `verdict` is None without a job.
 
-    `outcome` is the same as in the totals; `canceled` is "", "stop" or "shutdown".
+    `outcome` is the same as in the totals; `canceled` is "", "stop" or "shutdown". `upload_seconds` of its `seconds`
+    went into its report and the upload.
     """
 
     name: str
@@ -107,6 +110,7 @@ class BuildEnd:
     seconds: float
     canceled: str
     verdict: "Verdict | None"
+    upload_seconds: float = 0.0
 
 
 def _change(request: Request) -> str:
@@ -156,7 +160,7 @@ class Builds:
         name = task.function.removeprefix("build:")
         account = Account(task, {"number": number, "name": name, "url": "", **self._facts})
         build = _Build(task, number, name, slot)
-        outcome, verdict, begun = "INFRASTRUCTURE", None, time.monotonic()
+        end, begun = _End("INFRASTRUCTURE"), time.monotonic()
         with self._lock:
             self._running[number] = build
             if self._closing:
@@ -166,10 +170,9 @@ class Builds:
             account.begin(self._url(asked))
             if task.lost:
                 log.warning("its server went away before it began: not run")
-                outcome = "LOST"
+                end = _End("LOST")
             else:
                 end = self._end(task, build, account, asked)
-                outcome, verdict = end.outcome, end.verdict
                 account.end(end.result, end.url, end.messages)
         except Exception:
             log.exception("the build ended with an unhandled exception")
@@ -177,8 +180,9 @@ class Builds:
         finally:
             with self._lock:
                 del self._running[number]
-                self._totals[name, outcome] += 1
-            self._report_end(BuildEnd(name, outcome, time.monotonic() - begun, build.reason, verdict))
+                self._totals[name, end.outcome] += 1
+            seconds = time.monotonic() - begun
+            self._report_end(BuildEnd(name, end.outcome, seconds, build.reason, end.verdict, end.upload_seconds))
 
     def _report_end(self, end: BuildEnd) -> None:
         try:
@@ -240,7 +244,8 @@ class Builds:
         log.info("ended: %s %s", outcome, result.url)
         if task.lost:
             log.warning("the Gearman server went away in the meantime: the answer cannot be sent")
-        return _End(outcome, result.verdict.gearman_result(), result.url, result.summary_lines, result.verdict)
+        answered = result.verdict.gearman_result()
+        return _End(outcome, answered, result.url, result.summary_lines, result.verdict, result.upload_seconds)
 
     def stop(self, task: Task) -> None:
         """Answer a `stop:` job, and cancel the build that it names, if it is running. Never raises."""

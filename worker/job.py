@@ -33,13 +33,17 @@ UPLOAD_PLAYBOOK = Path("playbooks") / "upload-logs.yaml"
 
 @dataclass(frozen=True)
 class JobResult:
-    """The result of a job: its verdict, the URL of its results ("" for none), its folder if kept, and its times."""
+    """The result of a job: its verdict, the URL of its results ("" for none), its folder if kept, and its times.
+
+    `upload_seconds` are those of the `seconds` that writing the report and publishing the results took.
+    """
 
     verdict: Verdict
     url: str
     folder: Path | None = None
     started: str = ""
     seconds: float = 0.0
+    upload_seconds: float = 0.0
 
     @property
     def summary_lines(self) -> list[str]:
@@ -71,7 +75,7 @@ class Job:
 
     def run(self) -> JobResult:
         """Run the job. Whatever happens leads to a verdict, and no process is left behind."""
-        return replace(self._run_all(), started=_stamp(self._started), seconds=time.monotonic() - self._begun)
+        return replace(self._run_all(), started=job_end.stamp(self._started), seconds=time.monotonic() - self._begun)
 
     def _run_all(self) -> JobResult:
         result = None
@@ -95,6 +99,7 @@ class Job:
         url = publish.url_of(self._config.publish_logs.prepend_url, self._request.log_path)
         if self._canceled.is_set():
             self._answer(found, url)
+        begun = time.monotonic()
         try:
             found = job_end.write(folder, variables, self._entry.plugin, found, lambda: self._header(variables, url))
             self._report_progress(Progress("publish", 96, "publishing the results"))
@@ -102,7 +107,7 @@ class Job:
         except Exception as error:
             log.exception("the results could not be published")
             found, url = job_end.add(found, [Message.of("upload_failed", detail=job_end.failure_of(error).detail)]), ""
-        return JobResult(found, url)
+        return JobResult(found, url, upload_seconds=time.monotonic() - begun)
 
     def _decide(self, folder: JobDir) -> tuple[dict[str, Any], Verdict]:
         """Run the playbooks; returns their variables and the verdict."""
@@ -165,7 +170,7 @@ class Job:
 
     def _header(self, variables: dict[str, Any], url: str) -> render.Header:
         took = time.monotonic() - self._begun
-        return render.Header(publish.public(variables)["th_job"], url, _stamp(self._started), took)
+        return render.Header(publish.public(variables)["th_job"], url, job_end.stamp(self._started), took)
 
     def _datasets(self, folder: JobDir) -> list[datasets.Selected] | None:
         return job_datasets.choose(self._config, self._entry, self._request, partial(self._report, folder))
@@ -208,17 +213,18 @@ class Job:
             end = runner.PlaybookRun("broken", 1)
             self._report(folder, (message := job_end.failure_of(error)).code, message.detail)
         folder.end_processes()
+        job_end.write_times(folder, end)
         detail = f"{end.task}: {end.message}".strip(": ")
         if end.status == "canceled":
             self._report(folder, self._canceled.code, "")
         elif end.status == "timeout":
             self._report(folder, timeout_code, f"the job was ended after {time_limit} s")
         elif names is None and end.rc == runner.TASK_FAILED:
-            if not _explained(artifacts.read(folder.artifacts)):
+            if not job_end.explained(artifacts.read(folder.artifacts)):
                 self._report(folder, "test_failed", detail)
         elif names is None and not reader.tasks:
             self._report(folder, "playbook_failed", f"{playbook} has run no task")
-        elif end.status != "successful" and not _explained(artifacts.read(folder.artifacts)):
+        elif end.status != "successful" and not job_end.explained(artifacts.read(folder.artifacts)):
             self._report(folder, "playbook_failed", detail or f"{playbook} ended as {end.status} ({end.rc})")
 
     def _upload(self, folder: JobDir, found: Verdict, url: str) -> tuple[Verdict, str]:
@@ -285,11 +291,3 @@ class Job:
 
 def _failed(message: Message) -> JobResult:
     return JobResult(decide.of_messages([message]), "")
-
-
-def _explained(found: artifacts.Artifacts) -> bool:
-    return bool(found.problems) or any(walk.problems for walk in found.walks.values())
-
-
-def _stamp(moment: datetime.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -6,6 +6,7 @@ A failure here never changes the verdict; it only adds a message that does not c
 
 from __future__ import annotations
 
+import datetime
 import errno
 import json
 import logging
@@ -18,10 +19,12 @@ from dataclasses import replace
 from typing import Any
 
 from worker import publish
+from worker.inputs import documents
 from worker.job_dir import JobDir
 from worker.report import render
 from worker.runner import PlaybookRun
-from worker.verdict import AFTERWARDS, Message, Verdict, decide
+from worker.verdict import AFTERWARDS, Message, Verdict, decide, run_times
+from worker.verdict.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,16 @@ def failure_of(error: Exception) -> Message:
         detail = f"{error.filename}: {reason}" if error.filename else reason
         return Message.of("disk_full" if full else "worker_failed", detail=detail[:1000])
     return Message.of("worker_failed", detail=f"{type(error).__name__}: {error}"[:1000])
+
+
+def explained(found: Artifacts) -> bool:
+    """Whether the artifacts say what went wrong."""
+    return bool(found.problems) or any(walk.problems for walk in found.walks.values())
+
+
+def stamp(moment: datetime.datetime) -> str:
+    """A moment of UTC, as in the artifacts."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def late(message: Message) -> Message:
@@ -86,6 +99,16 @@ def _attempt(folder: JobDir, action: Callable[[], None]) -> Message | None:
         log.exception("a part of the results could not be written")
         return failure_of(error)
     return None
+
+
+def write_times(folder: JobDir, end: PlaybookRun) -> None:
+    """Record how long the tasks of the job's playbook took; without it, the report does not say where the time went."""
+    if end.times is None:
+        return
+    try:
+        documents.write_anew(folder.artifacts / run_times.FILE, json.dumps(run_times.as_document(end.times)) + "\n")
+    except OSError as error:
+        log.warning("how long the tasks took cannot be written to the artifacts: %s", error)
 
 
 def upload_failed(end: PlaybookRun, limit: int) -> Message | None:

@@ -21,6 +21,8 @@ from typing import IO, Any
 import ansible_runner
 
 from worker.inputs import untrusted
+from worker.task_clock import TaskClock
+from worker.verdict.run_times import RunTimes
 
 _log = logging.getLogger(__name__)
 
@@ -35,13 +37,14 @@ TASK_FAILED = 2
 class PlaybookRun:
     """How a playbook ended: `status` is ``successful``, ``failed``, ``canceled`` or ``timeout``.
 
-    `task` and `message` are of the task that failed last, if one did.
+    `task` and `message` are of the task that failed last, if one did. `times` is how long its tasks took.
     """
 
     status: str
     rc: int
     task: str = ""
     message: str = ""
+    times: RunTimes | None = None
 
 
 _FAILURES = ("runner_on_failed", "runner_item_on_failed", "runner_on_unreachable")
@@ -84,6 +87,7 @@ class _Events:
 
     def __init__(self, log: IO[str], on_task: Callable[[str, str], None]) -> None:
         self._log, self._on_task = log, on_task
+        self.clock = TaskClock()
         self._unwritten = False
         self._header = ""
         self.task = self.message = self.error = ""
@@ -104,8 +108,10 @@ class _Events:
         role, task = str(data.get("role", "")), str(data.get("task", ""))
         if kind == "error":  # of a playbook that is none: there is no task to fail
             self.error = str(event.get("stdout", "")).strip().removeprefix("[ERROR]: ")[:_LONGEST_MESSAGE]
-        elif kind == "playbook_on_task_start" and not checks_variables:
-            self._on_task(role, "" if data.get("task_action") in _OF_ORDER else task)
+        elif kind == "playbook_on_task_start":
+            self.clock.begin(str(data.get("play", "")), role, task, str(data.get("task_action", "")))
+            if not checks_variables:
+                self._on_task(role, "" if data.get("task_action") in _OF_ORDER else task)
         elif failed:
             task = f"the variables of the role {role}" if checks_variables else task
             message = failure_text(data.get("res", {}))
@@ -162,9 +168,10 @@ def run(
             event_handler=events.handle,
             cancel_callback=canceled,
         )
+    times = events.clock.end()
     if result.status != "failed":
-        return PlaybookRun(result.status, result.rc)
-    return PlaybookRun(result.status, result.rc, events.task, events.message if events.task else events.error)
+        return PlaybookRun(result.status, result.rc, times=times)
+    return PlaybookRun(result.status, result.rc, events.task, events.message if events.task else events.error, times)
 
 
 @contextlib.contextmanager

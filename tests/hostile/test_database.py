@@ -9,7 +9,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pymysql
 import pytest
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
-from ansible.module_utils.th_server.engine import of_machine
+from ansible.module_utils.th_server.engine import Engine, of_machine
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walk import DatasetWalk
 from ansible.module_utils.th_walk.walkers import WalkLimits
@@ -121,13 +121,13 @@ ATTEMPTS = (
 
 
 class Bench:
-    """A job's server, others beside it, and a folder for walks."""
+    """A job's server, others beside it, and a folder for walks; MariaDB, unless there is another `engine`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, engine: Engine | None = None, options: Sequence[str] = toy.OPTIONS) -> None:
+        self.root, self.engine, self.options = root, engine or of_machine(), options
         made = root / "made"
         made.mkdir()
-        private_server.create_data(made, of_machine(), toy.OPTIONS, 300, boxes.settings())
+        private_server.create_data(made, self.engine, options, 300, boxes.settings())
         self.empty = made / "data"
         self.server = self.start("one", "x")
         self.tmp = Path(self.server.folder) / "tmp"
@@ -138,8 +138,8 @@ class Bench:
         folder.mkdir(parents=True)
         shutil.copytree(self.empty, folder / "data")
         return private_server.start(
-            folder, of_machine(),
-            databases={"": "toy"}, user="toy", password=password, options=toy.OPTIONS, time_limit=300,
+            folder, self.engine,
+            databases={"": "toy"}, user="toy", password=password, options=self.options, time_limit=300,
             sandbox=sandbox or boxes.settings(),
         )  # fmt: skip
 
@@ -209,8 +209,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     mariadb.stop(made.server, 0)
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.tries)
-def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callable[[str], None]) -> None:
+def refuse(bench: Bench, attempt: Attempt) -> None:
+    """Have the administrator try it first, then the job's user, who must get nowhere."""
     bench.clean()
     bench.admin("CREATE TABLE t (id int, name varchar(99))")
     server, told = bench.server, {"tmp": bench.tmp, "data": bench.server.datadir}
@@ -233,6 +233,11 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
             with pytest.raises(pymysql.err.MySQLError):
                 mariadb.query(measuring, "SELECT 1")
     assert not (bench.tmp / "out").exists()
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.tries)
+def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callable[[str], None]) -> None:
+    refuse(bench, attempt)
     stopped_by(attempt.stopped)
 
 
@@ -391,7 +396,7 @@ def test_a_server_sees_its_own_folder_alone(bench: Bench, stopped_by: Callable[[
     assert [line.partition(":")[0].strip() for line in devices] == ["lo"]
     inside = process / "root"
     here = Path(bench.server.folder).relative_to("/")
-    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "server.log", "run", "tmp"]
+    assert sorted(path.name for path in (inside / here).iterdir()) == ["data", "init.sql", "run", "server.log", "tmp"]
     assert (inside / here / "init.sql").read_text() == "" and not (Path(bench.server.folder) / "init.sql").exists()
     secrets = [mariadb.read_account(file)["password"] for file in (bench.server.admin_file, bench.server.job_file)]
     assert secrets == [secret for secret in secrets if secret]

@@ -117,7 +117,7 @@ class FakeJob:
 
     def run(self) -> Any:
         good = Verdict(decide.Outcome.SUCCESS, ())
-        return SimpleNamespace(verdict=good, url="http://logs/", summary_lines=())
+        return SimpleNamespace(verdict=good, url="http://logs/", summary_lines=(), upload_seconds=0.0)
 
     def cancel(self, reason: str) -> None:
         raise AssertionError("nobody has canceled it")
@@ -282,6 +282,15 @@ def _recorded() -> dict[str, list[Any]]:
 RECORDED = _recorded()
 
 
+TIMES = {
+    "schema": 1, "seconds": 9.0, "start": 1.0,
+    "tasks": [
+        {"play": "A play", "role": role, "task": "A task", "control": role == "", "seconds": 1.0, "count": 2}
+        for role in ("checkout", "build_environment", "restore_datasets", "run_migrations", "own_steps", "")
+    ],
+}  # fmt: skip
+
+
 def lines_of(kind: str) -> st.SearchStrategy[bytes]:
     return as_lines(mutated(RECORDED[kind]) | VALUES) | st.binary(max_size=40)
 
@@ -315,15 +324,17 @@ def judged(folder: Path, content: object) -> None:
     checkout=document_of("checkout.json"),
     environment=as_json(VALUES | st.fixed_dictionaries({"environments": st.lists(VALUES, max_size=2)})),
     first=as_json(st.fixed_dictionaries({"messages": VALUES, "seconds": VALUES})),
+    times=as_json(mutated([TIMES]) | VALUES),
 )
 def test_any_artifacts_are_a_verdict_and_a_page(
-    folder: Path, walk: bytes, errors: bytes, dataset: bytes, checkout: bytes, environment: bytes, first: bytes
-) -> None:
+    folder: Path, walk: bytes, errors: bytes, dataset: bytes, checkout: bytes, environment: bytes, first: bytes,
+    times: bytes,
+) -> None:  # fmt: skip
     place = folder / "artifacts"
     place.mkdir(exist_ok=True)
     files = {
         "walk-a.jsonl": walk, "errors.jsonl": errors, "dataset-a.json": dataset, "checkout.json": checkout,
-        "environment.json": environment, "first-try.json": first,
+        "environment.json": environment, "first-try.json": first, "times.json": times,
     }  # fmt: skip
     for name, content in files.items():
         (place / name).write_bytes(content)

@@ -41,6 +41,21 @@ def test_a_good_change(good: Answer) -> None:
     assert "run_migrations" in tasks and "verdict" not in tasks
 
 
+def test_where_the_time_went_adds_up_to_the_job(good: Answer) -> None:
+    document = good.document
+    parts = {part["part"]: part for part in document["times"]["parts"]}
+    assert set(parts) == {"checkout", "environment", "restore", "walk", "other"}
+    assert sum(part["seconds"] for part in parts.values()) == pytest.approx(document["seconds"], abs=0.01)
+    for part in parts.values():
+        assert sum(piece["seconds"] for piece in part["pieces"]) == pytest.approx(part["seconds"], abs=0.05)
+    walked = {piece["stage"] for piece in parts["walk"]["pieces"] if piece["what"] == "start_up"}
+    assert walked == {row["stage"] for row in document["datasets"][0]["migrations"]}
+    measured = sum(piece["seconds"] for piece in parts["walk"]["pieces"] if piece["what"] == "migrations")
+    assert measured == pytest.approx(sum(row["seconds"] for row in document["datasets"][0]["migrations"]), abs=0.05)
+    roles = {task["role"] for task in document["times"]["tasks"]}
+    assert roles >= {"project", "checkout", "build_environment", "restore_datasets", "run_migrations"}
+
+
 def test_zuul_sees_a_build_from_its_start_to_its_end(good: Answer) -> None:
     first = good.packets[0]
     assert first.kind == "data" and {"number", "manager", "name", "url"} <= set(first.data)

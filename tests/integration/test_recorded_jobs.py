@@ -15,11 +15,12 @@ from worker.verdict import CODES, Fault
 from .endings import ALONE, SPECIAL, check_end, check_ends, documented
 from .recorded import JOBS, SCENARIOS, TOGETHER, Installation, arguments_of, recorded
 
-# What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours.
+# What no job can cause: it takes somebody who stops a worker as a service, or a defect of ours; or two engines.
 ELSEWHERE = {
     "worker_stopped": "tests/integration/test_ends.py",
     "worker_failed": "tests/data/walks/worker_failed/expected.json",
     "sandbox_unavailable": "tests/unit/test_job.py",
+    "engines_disagree": "tests/integration/test_engines.py",
 }
 
 

@@ -35,9 +35,17 @@ def write(folder: Path, hostile: str) -> None:
             "left_out": [{"name": hostile, "reason": hostile}],
         },
         "first-try.json": {"seconds": 1e300, "messages": [{"code": hostile, "detail": hostile, "dataset": hostile}]},
+        "times.json": {
+            "seconds": 3e9, "start": -1,
+            "tasks": [
+                {"play": hostile, "role": role, "task": hostile, "seconds": 2e8, "count": 10**30}
+                for role in ("", hostile, "checkout", "restore_datasets")
+            ],
+        },
         "environment.json": {"environments": [{"stage": "change", "python": hostile, "packages": [hostile]}]},
         f"dataset-{DATASET}.json": {
             "server": {"version": hostile}, "version": [hostile], "method": hostile, "bytes": -5, "rows": 10**18,
+            "seconds": {hostile: 1e7},
             "limits": {
                 "Innodb_rows_read": {"default": 3, hostile: 5, f"{hostile}:default": 7},
                 "maximum_data_growth": {"default": 1, "warn_only": True},

@@ -205,7 +205,8 @@ class FakeJob:
             datasets=(),
             artifacts=None,
         )
-        self._orders.put(SimpleNamespace(verdict=verdict, url=url, folder=None, summary_lines=list(messages)))
+        told = {"url": url, "folder": None, "summary_lines": list(messages), "upload_seconds": 0.0}
+        self._orders.put(SimpleNamespace(verdict=verdict, **told))
 
     def fail(self, error: Exception) -> None:
         self._orders.put(error)

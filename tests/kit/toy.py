@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.kit import ROOT
+from tests.kit import ROOT, engines
 from tests.kit.waiting import PATIENCE
 
 from . import boxes, shared
 
 if TYPE_CHECKING:
     from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_server.engine import of_machine
+from ansible.module_utils.th_server.engine import Engine, of_machine
 
 NAME = "toy"
 
@@ -128,17 +128,31 @@ def _names(named: str | Sequence[str] | None) -> Sequence[str]:
     return [] if named is None else [named] if isinstance(named, str) else named
 
 
-def start(folder: Path, password: str = 'it\'s "odd" %s\\') -> mariadb.Server:
-    """A server in `folder`, with the toy's database and user."""
+PASSWORD = 'it\'s "odd" %s\\'
+
+
+def start(
+    folder: Path,
+    password: str = PASSWORD,
+    engine: Engine | None = None,
+    options: Sequence[str] = OPTIONS,
+    sandbox: Mapping[str, Any] | None = None,
+) -> mariadb.Server:
+    """A server in `folder`, with the toy's database and user; the machine's own unless there is an `engine`."""
     from ansible.module_utils.th_server import private_server
 
     folder.mkdir(parents=True)
-    shared.create_data(folder, OPTIONS, boxes.settings())
+    engine, settings = engine or of_machine(), boxes.settings(**(sandbox or {}))
+    shared.create_data(folder, options, settings, engine)
     return private_server.start(
-        folder, of_machine(),
-        databases={"": "toy"}, user="toy", password=password, options=OPTIONS, time_limit=300,
-        sandbox=boxes.settings(),
-    )
+        folder, engine,
+        databases={"": "toy"}, user="toy", password=password, options=options, time_limit=300, sandbox=settings,
+    )  # fmt: skip
+
+
+def start_mysql(folder: Path, **rest: Any) -> mariadb.Server:
+    """The same on a real MySQL."""
+    return start(folder, engine=engines.mysql(), options=engines.mysql_options(), **rest)
 
 
 def emptied(server: mariadb.Server, job_dir: Path) -> mariadb.Server:

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible.module_utils.th_core import artifacts as th_artifacts
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_walk.server_limits import ServerLimits
 from ansible.module_utils.th_walk.server_probe import ServerProbe
 from ansible.module_utils.th_walk.walkers import WalkError
 
@@ -209,6 +211,50 @@ def test_what_a_statement_says_is_no_full_disk(tmp_path: Path) -> None:
     said = CRASH.replace("error 28", "error 5").replace("a row", "[ERROR] No space left")
     assert not of_log(tmp_path, said).filled_its_disk()
     assert of_log(tmp_path, "mariadbd: cannot start\n").last_words() == "mariadbd: cannot start"
+
+
+MYSQL = """\
+2026-12-01T15:29:00.100000Z 0 [System] [MY-010931] [Server] /usr/sbin/mysqld: ready for connections. Version: '9.7.4-2'
+2026-12-01T15:29:03.788178Z 15 [ERROR] [MY-010934] [Server] Out of memory (Needed 128088 bytes)
+2026-12-01T15:29:03.828788Z 15 [ERROR] [MY-012640] [InnoDB] Error number 14 means 'Bad address'
+2026-12-01T15:29:03Z UTC - mysqld got signal 6 ;
+Signal SIGABRT (sent by kill from process with pid 1) at address 0x3e800000001
+Most likely, you have hit a bug, but this error can also be caused by malfunctioning hardware.
+Thread pointer: 0x5626de408000
+Trying to get some variables.
+Some pointers may be invalid and cause the dump to abort.
+Query (5626de40a030): INSERT INTO t VALUES ('a row')
+Connection ID (thread ID): 23
+Status: NOT_KILLED
+
+The manual page at https://dev.mysql.com/doc/mysql/en/crashing.html contains
+information that should help you find out what is causing the crash.
+"""
+STATEMENT = (
+    "2026-12-01T15:30:37.1Z 9 [ERROR] [MY-011063] [Server] MySQL thread id 9, OS thread handle 1, query id 4 localhost"
+    " toy System lock CREATE TABLE b /* 2026-12-01T15:30:13.5Z 9 [ERROR] [MY-012640] [InnoDB] {} */ (a int)\n"
+)
+
+
+def test_the_last_words_of_mysql(tmp_path: Path) -> None:
+    server = replace(of_log(tmp_path, MYSQL), family="mysql")
+    lines = MYSQL.splitlines()
+    assert server.last_words().splitlines() == lines[1:4], "neither what went well nor the statement"
+    held = ServerLimits(server, DatabaseLimits(memory=1 << 30))
+    ended = held.ended(server.last_words())
+    assert ended is not None and ended.code == "over_limit" and "(sandbox_database_memory): " in ended.detail
+    assert ServerLimits(server, DatabaseLimits()).ended("") is None, "without a limit the machine has no more"
+    of_log(tmp_path, MYSQL.replace("Out of memory (Needed 128088 bytes)", "Incorrect key file"))
+    assert held.ended("") is None
+    of_log(tmp_path, MYSQL.replace("number 14 means 'Bad address'", "number 28 means 'No space left on device'"))
+    assert server.filled_its_disk()
+
+
+@pytest.mark.parametrize("words", ["Out of memory (Needed 8 bytes)", "Error number 28 means 'No space left on device'"])
+def test_what_a_statement_says_in_the_log_of_mysql_is_nothing(tmp_path: Path, words: str) -> None:
+    server = of_log(tmp_path, STATEMENT.format(words))
+    assert words in server.last_words()
+    assert not server.ran_out_of_memory() and not server.filled_its_disk()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from ansible.module_utils.th_measure import innodb_rows, meter
+from ansible.module_utils.th_measure import meter, views
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import DATA, ROWS_READ, Source
 
@@ -17,7 +17,8 @@ from . import conftest  # noqa: F401 - ansible.module_utils knows the roles' hel
 
 MYSQL = {
     "Innodb_rows_read": 100, "Innodb_rows_inserted": 10, "Innodb_rows_updated": 20, "Innodb_rows_deleted": 30,
-    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "Innodb_os_log_written": 4096,
+    "Handler_write": 1, "Handler_update": 1, "Handler_delete": 1, "log_lsn_current": 4096,
+    "Innodb_os_log_written": 4608,
 }  # fmt: skip
 MARIADB = {
     "Rows_read": 100, "Handler_write": 10, "Handler_update": 20, "Handler_delete": 30, "Innodb_os_log_written": 512,
@@ -93,9 +94,13 @@ def private(folder: Path) -> mariadb.Server:
 def test_a_private_server_is_asked_for_its_status(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "ibdata1").write_bytes(b"x" * 100)
-    (tmp_path / "data" / "ib_logfile0").write_bytes(b"x" * 100)
+    for path in ("ib_logfile0", "undo_001", "#innodb_temp/temp_1.ibt", "#innodb_redo/#ib_redo1", "#ib_16384_0.dblwr"):
+        (tmp_path / "data" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / path).write_bytes(b"x" * 100)
+    (tmp_path / "data" / "toy").mkdir()
+    (tmp_path / "data" / "toy" / "undo_001.ibd").write_bytes(b"x" * 50)
     status = [(name, str(value)) for name, value in MYSQL.items()]
-    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == reading(MYSQL, 100)
+    assert meter.read(Fake(("GLOBAL STATUS", status)), private(tmp_path)) == reading(MYSQL, 150)
 
 
 def test_a_folder_that_is_no_data_directory(tmp_path: Path) -> None:
@@ -157,7 +162,7 @@ class TestExternal:
             meter.read(Lost(), self.SERVER)
 
     def test_names_are_written_as_the_servers_files(self) -> None:
-        assert innodb_rows.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
+        assert views.encoded("th_1_a-b$é") == "th_1_a@002db@0024@00e9"
 
 
 @pytest.mark.parametrize(

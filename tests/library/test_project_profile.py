@@ -174,6 +174,14 @@ def test_the_jobs_folders_are_for_the_owner_alone(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_times_of_an_earlier_run_by_a_worker_are_forgotten(tmp_path: Path) -> None:
+    module.make_folders(tmp_path)
+    times = tmp_path / "artifacts" / "times.json"
+    times.write_text("{}")
+    module.make_folders(tmp_path)
+    assert not times.exists()
+
+
 def test_several_databases_know_each_other(tmp_path: Path) -> None:
     api = {"tool": "alembic", "environment": {"MAIN": "{url_main}", "OWN": "{url}", "SCHEMA": "{database_main}"}}
     main = {"tool": "sqlalchemy_migrate", "repository": ["a/migrate_repo", "b/migrate_repo"]}

@@ -13,7 +13,7 @@ from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import mariadb
 
-from tests.kit import mysql_home
+from tests.kit import mysql_home, toy
 
 from .test_restore import Home
 
@@ -116,6 +116,43 @@ def account(server: mariadb.Server) -> dict[str, Any]:
     return {"unix_socket": server.socket, "database": server.database, **given}
 
 
+# a driver that takes no socket for a secure channel, as some do: it can only log in where the server has kept the
+# account's password from an earlier login
+CAREFUL = """
+import socket
+import pymysql
+
+def log_in(path, user, password):
+    plain = socket.socket(socket.AF_UNIX)
+    plain.connect(path)
+    connection = pymysql.connect(user=user, password=password, ssl_disabled=True, defer_connect=True)
+    connection.connect(plain)
+    return connection
+"""
+MIGRATION = f"""
+{CAREFUL}
+url = op.get_bind().engine.url
+log_in(url.query["unix_socket"], url.username, url.password).close()
+op.execute("CREATE TABLE walked AS SELECT name FROM customers")
+"""
+
+
+def test_every_driver_can_log_in_and_walk(home: Home, server: mariadb.Server) -> None:
+    events = toy.walk(home.root / "job1", {"a1": (None, "pass"), "b2": ("a1", MIGRATION)})
+    assert "error" not in toy.kinds(events), toy.error(events)
+    assert ask(server, "SELECT version_num FROM alembic_version") == [("b2",)]
+    assert ask(server, "SELECT COUNT(*) FROM walked") == [(2,)]
+    known: dict[str, Any] = {}
+    exec(CAREFUL, known)  # what the migration has run
+    with mariadb.connect(server, server.admin_file) as connection:
+        mariadb.query(connection, "FLUSH PRIVILEGES")  # forgets the passwords
+    arguments = account(server)
+    with pytest.raises((pymysql.MySQLError, RuntimeError)):
+        known["log_in"](server.socket, arguments["user"], arguments["password"])
+    assert ask(server, "SELECT 1") == [(1,)]
+    known["log_in"](server.socket, arguments["user"], arguments["password"]).close()
+
+
 def load(server: mariadb.Server, folder: Path, text: bytes, database: str = "other") -> None:
     """Load a dump into an empty database of the server, as an import does."""
     dump = folder / "dump.sql"
@@ -130,8 +167,44 @@ def load(server: mariadb.Server, folder: Path, text: bytes, database: str = "oth
 def test_two_dumps_of_one_server_both_name_its_transactions(server: mariadb.Server, tmp_path: Path) -> None:
     assert b"SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ '" in TEXT
     load(server, tmp_path, TEXT)
-    load(server, tmp_path, TEXT.replace(b"/*!80000 '+'*/ ", b""), "another")  # as MySQL 5.7 writes it
+    load(server, tmp_path, TEXT.replace(b"/*!80000 '+'*/ ", b""), "other_one")  # as MySQL 5.7 writes it
     assert ask(server, "SELECT @@GLOBAL.gtid_executed") == [("",)]
+
+
+def test_definers_that_the_server_has_itself(server: mariadb.Server, tmp_path: Path) -> None:
+    for name in (b"root", b"mysql.sys"):
+        load(server, tmp_path, TEXT.replace(b"`reader`@`%`", b"`" + name + b"`@`localhost`"))
+        with mariadb.connect(server, server.admin_file, database="other") as connection:
+            assert mariadb.query(connection, "SELECT * FROM first_names") == [("Zoë 😀",)]
+            (grants,) = zip(*mariadb.query(connection, f"SHOW GRANTS FOR '{name.decode()}'@localhost"), strict=True)
+        assert not [grant for grant in grants if "`other`" not in grant and "USAGE" not in grant]
+    with pytest.raises(SeedError, match=r"runs as mysql\.infoschema@localhost"):
+        load(server, tmp_path, TEXT.replace(b"`reader`@`%`", b"`mysql.infoschema`@`LOCALHOST`"))
+
+
+# its mysqldump asks for a storage engine that Percona has
+OF_PERCONA = rb"""-- MySQL dump 10.13  Distrib 8.0.35-27, for Linux (x86_64)
+-- Server version	8.0.35-27
+/*!50717 SELECT COUNT(*) INTO @rocksdb_has_p_s_session_variables FROM INFORMATION_SCHEMA.TABLES
+ WHERE TABLE_SCHEMA = 'performance_schema' AND TABLE_NAME = 'session_variables' */;
+/*!50717 SET @rocksdb_get_is_supported = IF (@rocksdb_has_p_s_session_variables,
+ 'SELECT COUNT(*) INTO @rocksdb_is_supported FROM performance_schema.session_variables
+ WHERE VARIABLE_NAME=\'rocksdb_bulk_load\'', 'SELECT 0') */;
+/*!50717 PREPARE s FROM @rocksdb_get_is_supported */;
+/*!50717 EXECUTE s */;
+/*!50717 DEALLOCATE PREPARE s */;
+/*!50717 SET @rocksdb_enable_bulk_load = IF (@rocksdb_is_supported, 'SET SESSION rocksdb_bulk_load = 1',
+ 'SET @rocksdb_dummy_bulk_load = 0') */;
+/*!50717 PREPARE s FROM @rocksdb_enable_bulk_load */;
+/*!50717 EXECUTE s */;
+/*!50717 DEALLOCATE PREPARE s */;
+CREATE TABLE `t` (`id` int NOT NULL);
+-- Dump completed on 2026-01-01  0:00:00
+"""
+
+
+def test_what_mysqldump_of_percona_asks_for(server: mariadb.Server, tmp_path: Path) -> None:
+    load(server, tmp_path, OF_PERCONA)
 
 
 OF_5_7 = b"""-- MySQL dump 10.13  Distrib 5.7.44, for Linux (x86_64)
@@ -177,9 +250,12 @@ def test_literals_have_the_collation_that_mysqls_own_client_gives_them(server: m
         ("CREATE TABLE `t` (`a` int) ENGINE=Aria", "ERROR 1286", "InnoDB"),
         ("CREATE TABLE `t` (`a` int) WITH SYSTEM VERSIONING", "ERROR 1064", "only MariaDB writes it"),
         ("CREATE TABLE `t` (`a` int, KEY `a` (`a`) IGNORED)", "ERROR 1064", "only MariaDB writes it"),
+        ("CREATE TABLE `t` (`a` int AUTO_INCREMENT PRIMARY KEY, `b` int AS (`a` + 1))", "ERROR 3109", "of MariaDB"),
         ("CREATE TABLE `t` (`a` text DEFAULT 'x')", "ERROR 1101", "engine of MariaDB"),
         ("CREATE TABLE `t` (`a` varchar(9)) COLLATE=utf8mb4_uca1400_ai_ci", "ERROR 1273", "utf8mb4_unicode_ci"),
         ("CREATE SEQUENCE `s` start with 1", "ERROR 1064", "only MariaDB has"),
+        ("CREATE TABLE `t` (`a` int) /*!50100 TABLESPACE `mine` */", "ERROR 3510", "innodb_file_per_table"),
+        ("CREATE TABLE `t` (`a` text /*!50633 COLUMN_FORMAT COMPRESSED */)", "ERROR 1064", "kind and version"),
         ("CREATE TABLE `t` (`a` frob)", "ERROR 1064", "kind and version that it comes from"),
         ("CREATE TABLE `p` (`a` int, KEY (`a`));\nCREATE TABLE `t` (`a` int, FOREIGN KEY (`a`) REFERENCES `p` (`a`))",
          "line 2 (CREATE TABLE `t`): ERROR 6125", "restrict_fk_on_non_standard_key"),

@@ -100,6 +100,8 @@ def test_a_server_that_heeds_it_is_not(tmp_path: Path, process: Any) -> None:
         ("[ERROR] InnoDB: preallocating 79691776 bytes for file ./ibtmp1 failed with error 27", True),
         ("[ERROR] InnoDB: Error number 27 means 'File too large'", True),
         ("[ERROR] mariadbd: Error writing file '/x' (Errcode: 27 \"File too large\")", True),
+        ("[ERROR] [MY-012640] [InnoDB] Error number 27 means 'File too large'", True),
+        ("[ERROR] [MY-010907] [Server] Error writing file '/x' (OS errno 27 - File too large)", True),
         ("[ERROR] InnoDB: Error number 28 means 'No space left on device'", False),
         ("[Note] error 27", False),
         ("[ERROR] error 270", False),

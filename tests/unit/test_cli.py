@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from worker.errors import UsageError
 from worker.job import JobResult
 from worker.progress import Progress
 from worker.verdict import Message
+from worker.verdict.artifacts import Artifacts
 from worker.verdict.decide import of_messages
+from worker.verdict.run_times import RunTimes
 
 PROFILE = "migrations: {tool: alembic, script_location: migrations}\n"
 JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref", "refs/zuul/master/Z1"]
@@ -29,8 +33,10 @@ JOB = ["--project", "org/project", "--url", "http://zuul.example.org/p", "--ref"
 class Job:
     """Stands in for worker.job.Job: ends at once with the messages it is given, or waits to be canceled."""
 
-    def __init__(self, *messages: Message, folder: Path | None = None, wait: bool = False) -> None:
-        self.messages, self.folder, self.wait = messages, folder, wait
+    def __init__(
+        self, *messages: Message, folder: Path | None = None, wait: bool = False, times: RunTimes | None = None
+    ) -> None:
+        self.messages, self.folder, self.wait, self.times = messages, folder, wait, times
         self.canceled = threading.Event()
         self.request: Any = None
         self.config: Any = None
@@ -44,7 +50,10 @@ class Job:
         if self.wait:
             os.kill(os.getpid(), signal.SIGINT)
             assert self.canceled.wait(300)
-        return JobResult(of_messages(self.messages), "http://logs/7/", self.folder)
+        found = of_messages(self.messages)
+        if self.times:
+            found = replace(found, artifacts=Artifacts(None, (), {}, (), times=self.times))
+        return JobResult(found, "http://logs/7/", self.folder, seconds=4.0, upload_seconds=1.0)
 
     def cancel(self, reason: str) -> None:
         assert reason == "stop"
@@ -108,7 +117,16 @@ class TestRun:
         assert document["job"]["name"] == "job2"
         assert document["url"] == "http://logs/7/"
         assert document["folder"] == str(tmp_path)
+        assert document["times"] is None, "of a job that has run no playbook"
         assert job.config.keep_job_dirs == "always"
+
+    @pytest.mark.parametrize("options", [(), ("--profile",)])
+    def test_where_the_time_went(self, run_job: Any, capsys: pytest.CaptureFixture[str], options: tuple[str]) -> None:
+        assert run_job(Job(times=RunTimes(2.0, 0.5, ())), "--job", "job", *JOB, *options) == 0
+        verdict, _, profile = capsys.readouterr().out.partition("\n\n")
+        assert verdict.splitlines()[-1].startswith("SUCCESS")
+        assert bool(profile) == bool(options)
+        assert not options or re.search(r"Upload +1\.00 s +25\.0%", profile)
 
     def test_an_interrupt_cancels(self, run_job: Any) -> None:
         assert run_job(Job(wait=True), "--job", "job", *JOB) == 130

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One job with playbooks that are played by the test: when it is tried a second time, and what is left of the first."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from tests.kit.recorded_walks import case
 from worker import job
+from worker.cli import main
 from worker.config import Config, config
 from worker.job import Job, JobResult
 from worker.job_end import SHUTDOWN, STOP
@@ -19,6 +23,7 @@ from worker.progress import Progress
 from worker.request import Request
 from worker.runner import PlaybookRun
 from worker.verdict.artifacts import read
+from worker.verdict.run_times import RunTimes, TaskTime
 
 ARGUMENTS = {
     "ZUUL_UUID": "8d1b", "ZUUL_PROJECT": "library/catalog", "ZUUL_PIPELINE": "check", "ZUUL_URL": "git://localhost",
@@ -130,6 +135,36 @@ def test_trouble_of_ours_is_tried_once_more(stage: Stage, name: str, code: str) 
     kept = read(stage.published / "first-try" / "artifacts")
     assert (kept.checkout is None) == (name in ("git_unreachable", "index_unreachable"))
     assert (stage.published / "first-try" / "index.html").is_file()
+
+
+def test_where_the_time_went_is_published_and_adds_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job, "RETRY_PAUSE", 0.0)
+    task = TaskTime("A play", "checkout", "Fetch the change", False, 0.001, 1)
+
+    def measured(name: str) -> Act:
+        act = leaves(name)
+        return lambda folder: replace(act(folder), times=RunTimes(0.003, 0.001, (task,)))
+
+    result = stage.run(measured("git_unreachable"), measured("success"))
+    first, document = stage.document("first-try"), stage.document()
+    assert [part["part"] for part in first["times"]["parts"]] == ["checkout", "other"]
+    assert [part["part"] for part in document["times"]["parts"]] == ["first_try", "checkout", "other"]
+    for one in (first, document):
+        parts = [part["seconds"] for part in one["times"]["parts"]]
+        assert sum(parts) == pytest.approx(one["seconds"], abs=0.01)
+    assert main.th(["verdict", "--json", str(stage.published)]) == 0
+    assert json.loads(capsys.readouterr().out)["times"] == document["times"]
+    assert 0 < result.upload_seconds < result.seconds
+
+
+def test_times_that_cannot_be_written_are_left_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.job_end.run_times.as_document", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+    act = leaves("success")
+    result = stage.run(lambda folder: replace(act(folder), times=RunTimes(1.0, 0.5, ())))
+    assert result.verdict.outcome.name == "SUCCESS"
+    assert stage.document()["times"] is None
 
 
 def test_the_second_try_is_the_last_and_zuul_is_given_no_result(stage: Stage) -> None:

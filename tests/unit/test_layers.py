@@ -20,11 +20,12 @@ ORDER = {
     "config": "tls limits engines server_settings zuul_server resources monitoring publish_logs plugin_options "
     "job_entry config dataset_limits dataset_file datasets job_datasets",
     "job_dir": "",
-    "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems artifacts excess judge "
-    "merged comparison decide",
-    "report": "formatting summary own_files result_json render",
+    "verdict": "result_text sql_errors sql_detail advice outcome first_line checkout problems run_times stage_times "
+    "artifacts excess judge merged comparison decide times",
+    "report": "formatting summary own_files result_json time_table render",
     "history": "text_log log_line log_steps log_walks text_walks",
     "sandbox": "",
+    "task_clock": "",
     "runner": "",
     "publish": "",
     "progress": "",

@@ -19,7 +19,8 @@ from worker.builds import BuildEnd
 from worker.observe import metrics
 from worker.observe.metrics import Metrics, Sources
 from worker.status import GearmanState, JobState, SensorState, SlotState, Total, WorkerStatus
-from worker.verdict import Message, decide
+from worker.verdict import Message, Verdict, decide
+from worker.verdict.run_times import RunTimes, TaskTime
 
 NOW = WorkerStatus(
     version="0.1.0",
@@ -72,6 +73,14 @@ class World:
         """A build ends as a recorded case."""
         found = case(name).verdict()
         self.metrics.ended(replace(BuildEnd("job", found.outcome.name, 12.0, "", found), **fields))
+
+
+def timed() -> Verdict:
+    """A recorded case, as if a worker had measured it."""
+    found = case("success").verdict()
+    assert found.artifacts
+    run = RunTimes(8.0, 1.0, (TaskTime("A play", "checkout", "A task", False, 3.0, 1),))
+    return replace(found, artifacts=replace(found.artifacts, times=run))
 
 
 @pytest.fixture
@@ -131,6 +140,10 @@ class TestEnded:
         assert world.count("restores") == {(walk.method, walk.snapshot): 1}
         assert sum(world.count("environments").values()) > 0
 
+    def test_the_parts_of_a_job_add_up_to_it(self, world: World) -> None:
+        world.end("success", verdict=timed(), upload_seconds=2.0)
+        assert world.values("part_seconds", "part_seconds_sum") == {("checkout",): 3, ("upload",): 2, ("other",): 7}
+
     def test_messages_cancels_and_uploads(self, world: World) -> None:
         found = decide.with_message(case("migration_raised").verdict(), Message.of("upload_failed", detail="x"))
         world.end("migration_raised", verdict=found)
@@ -177,6 +190,7 @@ def there(world: World) -> dict[str, tuple[str, set[str]]]:
     """All metrics, with their type and labels, after every recorded case, under the names that queries use."""
     for walked in CASES:
         world.end(walked.name)
+    world.end("success", verdict=timed())
     found = {}
     for family in world.metrics.registry.collect():
         if family.name.startswith("turbo_hipster_"):

@@ -20,9 +20,10 @@ from tests.kit.recorded_walks import CASES, Case, case
 from worker.inputs import brief
 from worker.report import formatting, render, summary
 from worker.report.render import Header
-from worker.verdict import CODES, Message, Outcome, Problem, decide
-from worker.verdict.artifacts import FirstTry
+from worker.verdict import CODES, Message, Outcome, Problem, decide, times
 from worker.verdict.judge import MigrationResult
+from worker.verdict.problems import FirstTry
+from worker.verdict.run_times import RunTimes, TaskTime
 
 DOCS = ROOT / "docs"
 VOID = ("meta", "link", "br", "img", "hr", "input")
@@ -89,7 +90,8 @@ def everything() -> decide.Verdict:
         replace(row, over=frozenset({"seconds"}), excused={"seconds": "x"}, remarks={"_138_bugs": "x"})
         for row in result.migrations
     ]
-    artifacts = replace(found.artifacts, first_try=FirstTry((Problem("git_unreachable"),), 1.0))
+    run = RunTimes(9.0, 1.0, (TaskTime("A play", "checkout", "A task", False, 1.0, 1),))
+    artifacts = replace(found.artifacts, first_try=FirstTry((Problem("git_unreachable"),), 1.0), times=run)
     result = replace(result, name="user_001@system", migrations=tuple(rows))
     other = replace(result, name="user_001@mysql-9.7", migrations=tuple(replace(row, result="warning") for row in rows))
     return replace(found, datasets=(result, other), artifacts=artifacts)
@@ -310,3 +312,6 @@ def test_every_colour_can_be_read(theme: int) -> None:
     pairs += [(ink, ground) for ink in ("ink", "soft") for ground in ("page", *(f"{tone}-tint" for tone in tones))]
     pairs += [("ink", "panel"), ("link", "page")]
     assert [pair for pair in pairs if contrast(*(colours[name] for name in pair)) < 4.5] == []
+    parts = [name for name in colours if name.startswith("part-")]
+    assert len(parts) == len(times.PARTS)
+    assert [name for name in parts if contrast(colours[name], colours["page"]) < 3] == []

@@ -19,8 +19,8 @@ ORDER = {
     "contain",
     "th_parse": "lfs opaque limited downlevel new_syntax toml python digest",
     "th_git": "errors settings process client mirror files submodules",
-    "th_server": "counters family accounts family_mariadb family_mysql families prepared definers connection mariadb "
-    "engine external_server plain_table private_server",
+    "th_server": "counters family accounts family_mariadb family_mysql families prepared definers connection error_log "
+    "mariadb engine external_server plain_table private_server",
     "th_mask": "credentials encodings mask secrets",
     "th_tools": "versions revisions keys tool alembic_files alembic_places alembic_scripts alembic numbered_scripts "
     "sqlalchemy_migrate django_scripts django_trees django command tools profile",
@@ -33,7 +33,8 @@ ORDER = {
     "th_dataset": "settings settle failure server_settings time_zones dataset fingerprint lent_rights rights "
     "version_table charset redo_log empty_data snapshot restore choose_engine record private_dataset external_dataset "
     "restore_step",
-    "th_measure": "sql_words sql_statement locks server_disk innodb_rows blocking_rows lost_rows meter ledger",
+    "th_measure": "sql_words sql_statement locks server_disk views innodb_rows blocking_rows lost_rows other_engines "
+    "meter ledger",
     "th_walk": "last_output script_folders follow stages stage_boxes logs controls encryption relay walkers commands "
     "channel forbidden leftovers server_limits installed server_probe in_process allowed_steps packages "
     "diagnosis journal tool_query walk",

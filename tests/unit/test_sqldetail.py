@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.verdict import CODES, Message, advice, sql_detail
-from worker.verdict.sql_errors import ERRORS, WRITTEN
+from worker.verdict.sql_errors import _TABLE, _WRITTEN, ERRORS, WRITTEN
 
 ALCHEMY = "sqlalchemy.exc.IntegrityError: (pymysql.err.IntegrityError) "
 DUPLICATE = "Duplicate entry name0 for key u_name"
@@ -187,6 +187,12 @@ def test_a_truncation_that_is_a_null_says_so_and_any_other_that_it_may_be(sql: s
 )
 def test_a_statement_that_makes_a_column_not_null_is_seen(sql: str, does: bool) -> None:
     assert sql_detail.makes_not_null(f"(1265, 'x') [SQL: {sql}]") is does
+
+
+def test_an_error_has_one_explanation() -> None:
+    for table in (_TABLE, _WRITTEN):
+        numbers = [number for row in table for number in row[0]]
+        assert sorted(numbers) == sorted(set(numbers))
 
 
 def test_who_ends_the_process_is_told_to_raise() -> None:

@@ -55,6 +55,6 @@ def engines(settings: Config, tested: Iterable[Dataset]) -> Iterator[Check]:
 def _engine(name: str, version: str, problem: str, users: Sequence[str]) -> Check:
     for_whom = f" ({', '.join(users)})" if users else ""
     if not problem:
-        return Check(True, "engine", untrusted.name(f"{name}{for_whom}: {version}"))
+        return Check(True, "engine", untrusted.name(f"{name}{for_whom}: {version.partition(' for ')[0]}"))
     text = f"{name}{for_whom or ', which no dataset names'}: {problem.rstrip('.')}"
     return Check(not users, "engine", untrusted.name(text))

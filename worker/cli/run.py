@@ -27,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("run", help="run one job here and now, without Gearman")
     parser.add_argument("-c", metavar="PATH", default=str(config.DEFAULT_PATH), help="the configuration")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--profile", action="store_true", help="print after the verdict where the time went")
     parser.add_argument("--keep", action="store_true", help="keep the job's folder, and say where it is")
     arguments.add_options(parser, job_required=False)
 
@@ -50,7 +51,12 @@ def run(args: argparse.Namespace, factory: JobFactory = make_job) -> int:
     with display() as progress:
         job = factory(settings, entry, request, lambda now: progress.show(now.percent, now.text or now.stage))
         result, interrupted = _run(job)
-    print(json.dumps(_document(result, request), indent=1) if args.json else _text(result))
+    if args.json:
+        print(json.dumps(_document(result, request), indent=1))
+    else:
+        print(_text(result))
+        if args.profile:
+            print(f"\n{render.profile(result.verdict, _header(result, request))}")
     return INTERRUPTED if interrupted else result.verdict.outcome.exit_code
 
 
@@ -78,11 +84,15 @@ def _run(job: Runnable) -> "tuple[JobResult, bool]":
     return results[0], signals.stop
 
 
+def _header(result: "JobResult", request: Request) -> render.Header:
+    job = {**dataclasses.asdict(request), "name": request.job_name}
+    return render.Header(job, result.url, result.started, result.seconds, result.upload_seconds)
+
+
 def _document(result: "JobResult", request: Request) -> dict[str, Any]:
     """The content of `result.json`, plus the path of the job's folder if it is kept."""
-    job = {**dataclasses.asdict(request), "name": request.job_name}
-    header = render.Header(job, result.url, result.started, result.seconds)
-    return {**render.as_document(result.verdict, header), "folder": str(result.folder) if result.folder else None}
+    document = render.as_document(result.verdict, _header(result, request))
+    return {**document, "folder": str(result.folder) if result.folder else None}
 
 
 def _text(result: "JobResult") -> str:

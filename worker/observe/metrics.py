@@ -20,7 +20,7 @@ from worker.builds import BuildEnd
 from worker.config import monitoring
 from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA
 from worker.status import DRAINING, RUNNING, STOPPING, WorkerStatus
-from worker.verdict import CODES, DatasetResult, Outcome
+from worker.verdict import CODES, DatasetResult, Outcome, times
 from worker.verdict.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Metrics:
         self.registry.register(_Now(sources))
         self._jobs = self._histogram("job", "a job, from taking it to its answer", _LONG, "job", "outcome")
         self._stages = self._histogram("stage", "a stage of a job", _LONG, "stage")
+        self._parts = self._histogram("part", "a part of a job; the parts add up to the job", _LONG, "part")
         self._migrations = self._histogram("migration", "a migration that has ended", _SHORT, "dataset", "kind")
         self._results = self._counter("migrations", "Migrations by what became of them", "dataset", "kind", "result")
         self._restores = self._counter("restores", "Datasets that were made ready", "method", "snapshot")
@@ -83,6 +84,9 @@ class Metrics:
                 self._uploads.inc()
         if end.verdict.artifacts:
             self._stages_before(end.verdict.artifacts)
+        if spent := times.of(end.verdict.artifacts, end.seconds, end.upload_seconds):
+            for part in spent.parts:
+                self._parts.labels(part.name).observe(part.seconds)
         for result in end.verdict.datasets:
             self._dataset(result)
 

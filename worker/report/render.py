@@ -19,11 +19,12 @@ import jinja2
 
 from worker.counters import COUNTERS, MEASURED, SECONDS
 from worker.inputs import documents, text
-from worker.report import formatting, own_files, result_json, summary
-from worker.verdict import DatasetResult, Fault, Message, Verdict
-from worker.verdict.artifacts import FirstTry
+from worker.report import formatting, own_files, result_json, summary, time_table
+from worker.verdict import DatasetResult, Fault, Message, Verdict, times
 from worker.verdict.comparison import FACTOR, FLOORS
 from worker.verdict.judge import MigrationResult
+from worker.verdict.problems import FirstTry
+from worker.verdict.times import Times
 from worker.version import version
 
 SCHEMA = 1
@@ -38,6 +39,7 @@ FILES = {
     "artifacts/checkout.json": "the commits, and what the change touches",
     "artifacts/environment.json": "the packages of each environment",
     "artifacts/errors.jsonl": "what could not be done",
+    "artifacts/times.json": "how long each task took",
     "result.json": "this report for scripts",
     "profile.yaml": "how the project is installed and migrated",
     "job.yaml": "what the job was given",
@@ -51,12 +53,14 @@ MAX_ROWS = 1000
 
 @dataclass(frozen=True)
 class Header:
-    """What a report has besides the verdict: th_job, its URL, when the job started, how many seconds it took."""
+    """What a report has besides the verdict: th_job, its URL, when the job started, how many seconds it took, and how
+    many of them for the report and its upload: 0 in the report itself, which is written before."""
 
     job: Mapping[str, Any]
     url: str = ""
     started: str = ""
     seconds: float = 0.0
+    upload: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,14 @@ def as_document(verdict: Verdict, header: Header) -> dict[str, Any]:
         "messages": [result_json.of_message(message) for message in verdict.messages],
         "datasets": [result_json.of_dataset(result) for result in verdict.datasets],
         "comparisons": [result_json.of_comparison(comparison) for comparison in verdict.comparisons],
+        "times": time_table.as_document(_times(verdict, header)),
         "worker": {"version": version() or "not installed", "host": platform.node()},
     }
 
 
 def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str:
     """The report page; it links to `files`."""
+    spent = _times(verdict, header)
     return _template().render(
         verdict=verdict,
         headline=summary.headline(verdict),
@@ -119,6 +125,8 @@ def as_page(verdict: Verdict, header: Header, files: Sequence[File] = ()) -> str
         time=SECONDS,
         checkout=verdict.artifacts.checkout if verdict.artifacts else None,
         environments={item.stage: item for item in verdict.artifacts.environments} if verdict.artifacts else {},
+        parts=time_table.parts(spent) if spent else [],
+        largest=time_table.largest(spent) if spent else [],
         files=files,
         version=version() or "not installed",
     )
@@ -151,6 +159,15 @@ def render_text(verdict: Verdict, url: str = "") -> str:
         lines.append(f"Report: {url}")
     lines.append(summary.line(verdict))
     return "\n".join(lines)
+
+
+def profile(verdict: Verdict, header: Header) -> str:
+    """Where the time of a job went, for a terminal."""
+    return "\n".join(time_table.lines(_times(verdict, header)))
+
+
+def _times(verdict: Verdict, header: Header) -> Times | None:
+    return times.of(verdict.artifacts, header.seconds, header.upload)
 
 
 def _whose(message: Message) -> str:

@@ -18,9 +18,10 @@ from worker.config import limits
 from worker.config.limits import AROUND, DATA, DOWNGRADE, SCHEMA, DatasetLimits
 from worker.counters import COUNTERS, SECONDS, Counter
 from worker.inputs import untrusted as safe
-from worker.verdict import checkout
+from worker.verdict import checkout, run_times
 from worker.verdict.checkout import CheckoutRecord, Environment
-from worker.verdict.problems import Control, Problem, control_of, problem_of
+from worker.verdict.problems import Control, FirstTry, Problem, control_of, first_try_of, problem_of
+from worker.verdict.stage_times import StageClock, StageTime
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,6 @@ class Database:
 
 
 @dataclass(frozen=True)
-class FirstTry:
-    """The first try, which an infrastructure failure ended: its problems, and how many seconds it took."""
-
-    problems: tuple[Problem, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
 class WalkRecord:
     """What is known about one dataset: its restore, its limits, and its migrations in order.
 
@@ -87,6 +80,7 @@ class WalkRecord:
     `final` and `expected` are None when the walk did not complete; `damaged` counts entries that cannot be read, so
     that something may be missing. `packaged` are the packaged migrations that the change's stage runs: the file of
     each, and whether the change brings it. `beyond` describes the limit on reading events that the walk exceeds.
+    `stages` are what the time of the walk went into.
     """
 
     name: str
@@ -115,13 +109,15 @@ class WalkRecord:
     damaged: int = 0
     packaged: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
     beyond: str = ""
+    stages: tuple[StageTime, ...] = ()
 
 
 @dataclass(frozen=True)
 class Artifacts:
     """Everything that a job left. `problems` and `controls` are those of `errors.jsonl`: before or besides the walks.
 
-    `first_try` is set when these are the artifacts of a second try. `message` is that of a plugin's own test.
+    `first_try` is set when these are the artifacts of a second try. `message` is that of a plugin's own test. `times`
+    is how long the tasks took, where a worker has run the playbook.
     """
 
     checkout: CheckoutRecord | None
@@ -131,6 +127,7 @@ class Artifacts:
     first_try: FirstTry | None = None
     controls: tuple[Control, ...] = ()
     message: str = ""
+    times: run_times.RunTimes | None = None
 
 
 def read(folder: Path) -> Artifacts:
@@ -144,23 +141,20 @@ def read(folder: Path) -> Artifacts:
         environments=checkout.read_environments(folder),
         walks={name: _walk(folder, name) for name in sorted(names)},
         problems=tuple(problem_of(event) for event in beside if event.get("event") != "control"),
-        first_try=_first_try(safe.document(folder / "first-try.json")),
+        first_try=first_try_of(safe.document(folder / "first-try.json")),
         controls=tuple(control_of(event) for event in beside if event.get("event") == "control"),
         message=safe.text(safe.document(folder / "plugin.json").get("message")),
+        times=run_times.read(folder),
     )
-
-
-def _first_try(document: Mapping[str, Any]) -> FirstTry | None:
-    problems = tuple(problem_of(item) for item in safe.mappings(document.get("messages")))
-    return FirstTry(problems, safe.number(document.get("seconds")) or 0.0) if problems else None
 
 
 def _walk(folder: Path, name: str) -> WalkRecord:
     facts = safe.document(folder / f"dataset-{name}.json")
     server = dict(safe.items(facts.get("server")))
-    reader = _WalkReader()
+    reader, clock = _WalkReader(), StageClock()
     for event in safe.events(folder / f"walk-{name}.jsonl"):
         reader.take(event)
+        clock.take(event)
     reader.close()
     allowed, unusable = limits.read(facts.get("limits"), facts.get("waivers"))
     return WalkRecord(
@@ -196,6 +190,7 @@ def _walk(folder: Path, name: str) -> WalkRecord:
         damaged=reader.damaged + unusable,
         packaged=reader.packaged,
         beyond=safe.beyond(folder / f"walk-{name}.jsonl"),
+        stages=clock.stages,
     )
 
 

@@ -75,6 +75,14 @@ class Control:
         return self.file == failure.file and cause(self.detail) == cause(failure.detail)
 
 
+@dataclass(frozen=True)
+class FirstTry:
+    """The first try, which an infrastructure failure ended: its problems, and how many seconds it took."""
+
+    problems: tuple[Problem, ...]
+    seconds: float
+
+
 def problem_of(event: Mapping[str, Any]) -> Problem:
     """Read an `error` event."""
     return Problem(
@@ -105,6 +113,12 @@ def control_of(event: Mapping[str, Any]) -> Control:
         file=failed.file,
         missing=failed.missing,
     )
+
+
+def first_try_of(document: Mapping[str, Any]) -> FirstTry | None:
+    """Read `first-try.json`; None where there was no first try."""
+    problems = tuple(problem_of(item) for item in safe.mappings(document.get("messages")))
+    return FirstTry(problems, safe.number(document.get("seconds")) or 0.0) if problems else None
 
 
 def _missing(event: Mapping[str, Any]) -> tuple[str, ...]:

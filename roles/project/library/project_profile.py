@@ -10,6 +10,7 @@ description:
   - Reads C(<projects_dir>/<project>.yaml), checks every key, and returns it with all defaults filled in.
   - Finds the steps that an operator has written for this project alone.
   - Makes the job's folder, with C(artifacts) and C(results) in it, accessible to its owner only.
+  - Removes C(artifacts/times.json), which a worker leaves after its run and which does not describe this one.
   - A profile that is missing or wrong is recorded in C(artifacts/errors.jsonl) as C(no_profile) or
     C(profile_wrong).
 options:
@@ -111,6 +112,8 @@ def make_folders(job_dir: Path) -> bool:
             folder.mkdir(mode=0o700)
             changed = True
     keep_reserve(job_dir)
+    # of an earlier run by a worker, whose times are not those of this one
+    (job_dir / "artifacts" / "times.json").unlink(missing_ok=True)
     return changed
 
 

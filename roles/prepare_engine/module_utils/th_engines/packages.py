@@ -44,28 +44,35 @@ Dir::Log "{folder}";
 _NOISE = re.compile("Some index files failed|Download is performed unsandboxed")
 _PROBLEMS = (
     (
-        r"Unable to locate package (\S+)|[Pp]ackage '?([^\s']+)'? (?:is not available|has no installation candidate)",
+        re.compile(
+            r"Unable to locate package (\S{1,200})"
+            r"|[Pp]ackage '?([^\s']{1,200})'? (?:is not available|has no installation candidate)"
+        ),
         "The suite {suite} has no package {word}: correct engines.{name}.debian.packages (engines.yaml).",
     ),
-    (r"No space left on device|enough free space in (\S+)", "The disk is full ({folder}): free some space. An engine"
-     " takes up to 1 GiB while it is made."),
     (
-        r"does not have a Release file|404 +Not Found \[.*Release|Failed to stat - stat \(2:",
+        re.compile(r"No space left on device|enough free space in (\S{1,400})"),
+        "The disk is full ({folder}): free some space. An engine takes up to 1 GiB while it is made.",
+    ),
+    (
+        re.compile(r"does not have a Release file|404 {1,3}Not Found \[[^\n]{0,300}Release|Failed to stat - stat \(2:"),
         "The mirror {mirror} has no suite {suite}: correct engines.{name}.debian.suite (engines.yaml), or set"
         " prepare_engine_source to a mirror that has it.",
     ),
     (
-        r"NO_PUBKEY|is not signed|signatures couldn't be verified|signatures were invalid|EXPKEYSIG",
+        re.compile(r"NO_PUBKEY|is not signed|signatures couldn't be verified|signatures were invalid|EXPKEYSIG"),
         "The suite {suite} of {mirror} is not signed with a key that this machine knows: upgrade"
         " debian-archive-keyring, or name a keyring in prepare_engine_source. apt: {said}",
     ),
     (
-        r"Could not resolve|Temporary failure|Could not connect|Connection (?:failed|refused|timed out|reset)|Unable to"
-        r" connect|Failed to fetch|Network is unreachable|Could not handshake",
+        re.compile(
+            r"Could not resolve|Temporary failure|Could not connect|Connection (?:failed|refused|timed out|reset)"
+            r"|Unable to connect|Failed to fetch|Network is unreachable|Could not handshake"
+        ),
         "The mirror {mirror} cannot be used: {said} See whether this machine reaches it, and run this again; or set"
         " prepare_engine_source to another mirror.",
     ),
-)  # fmt: skip
+)
 
 
 def fetch(
@@ -131,7 +138,7 @@ def _problem(said: str, *, name: str, suite: str, source: str, folder: Path) -> 
     mirror = re.sub(r"//[^/@]*@", "//", mirror)
     lines = " ".join(_told(said))[-600:]
     for pattern, words in _PROBLEMS:
-        if found := re.search(pattern, said):
+        if found := pattern.search(said):
             word = next((group for group in found.groups() if group), "")
             return words.format(name=name, suite=suite, mirror=mirror, word=word, said=lines, folder=folder)
     return f"apt-get has failed: {lines or said[-600:]}"

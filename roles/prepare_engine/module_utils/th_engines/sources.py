@@ -11,7 +11,7 @@ from ansible.module_utils.th_core.step import StepError
 
 APT = Path("/etc/apt")
 COMPONENT = "main"
-_FIELD = re.compile(r"([A-Za-z-]+):[ \t]*(.*)")
+_FIELD = re.compile(r"([A-Za-z-]{1,60}):(.*)")
 _LINE = re.compile(r"deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)((?:\s+[^\s#]+)*)\s*(?:#.*)?")
 _EXAMPLE = "'deb [signed-by=KEYRING] MIRROR SUITE main'"
 _KEYRING = "debian-archive-keyring"

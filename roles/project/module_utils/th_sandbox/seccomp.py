@@ -34,7 +34,7 @@ FORBIDDEN = (
     # memory that nobody outside can see or count
     "memfd_secret",
     # where memory lies
-    "mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node",
+    "mbind", "migrate_pages", "move_pages", "get_mempolicy", "set_mempolicy", "set_mempolicy_home_node",
 )  # fmt: skip
 
 SYSTEM_V = ("shmget", "msgget", "semget")

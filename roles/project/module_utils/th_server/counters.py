@@ -23,6 +23,9 @@ class Source(enum.Enum):
 
 
 PRIVATE = (Source.INNODB, Source.HANDLERS)
+LOG_POSITION = "log_lsn_current"
+"""The metric of InnoDB that has the position in its redo log at this moment. The status variable
+`Innodb_redo_log_current_lsn` has the one of up to a second ago."""
 DATA = "(data)"
 """What no server counts, and the meter adds to what each does: the bytes of the job's data."""
 
@@ -62,7 +65,7 @@ ROWS_CHANGED = Counter(
         Source.STATUS_BY_USER: _WRITTEN,
     },
 )
-"""Beside these, the ledger adds the rows that change beneath the statements."""
+"""The ledger adds the rows that change beneath the statements, the meter those of other engines than InnoDB."""
 ROWS_READ = Counter(
     "rows_read",
     "Innodb_rows_read",
@@ -77,9 +80,15 @@ ROWS_READ = Counter(
     },
 )
 REDO_BYTES = Counter(
-    "redo_bytes", "maximum_redo_bytes", 1 << 20, dict.fromkeys(PRIVATE, ("Innodb_os_log_written",))
+    "redo_bytes",
+    "maximum_redo_bytes",
+    1 << 20,
+    {Source.INNODB: (LOG_POSITION,), Source.HANDLERS: ("Innodb_os_log_written",)},
 )
-"""Not available on an external server: its one redo log holds everybody's writes."""
+"""Not available on an external server: its one redo log holds everybody's writes.
+
+MySQL writes its log late, and each block anew with each commit, so there it is the position that tells. What MySQL
+builds in place, an index or a table, is not in its log."""
 DATA_BYTES = Counter("data_bytes", "maximum_data_growth", 1 << 20, dict.fromkeys(Source, (DATA,)), shrinks=True)
 
 COUNTERS: tuple[Counter, ...] = (ROWS_CHANGED, ROWS_READ, REDO_BYTES, DATA_BYTES)

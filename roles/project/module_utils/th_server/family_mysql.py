@@ -67,7 +67,12 @@ MYSQL = Family(
     server="mysqld",
     data_options=("--innodb-redo-log-capacity", "--innodb-page-size", "--lower-case-table-names"),
     create=_create,
-    options=("--mysqlx=OFF", *_WITHOUT_CERTIFICATES),
+    options=(
+        "--mysqlx=OFF",
+        *_WITHOUT_CERTIFICATES,
+        # the box does not let the server choose where its memory is, which it would log with each allocation
+        "--loose-innodb-numa-interleave=OFF",
+    ),
     statements=_statements,
     locked=_locked,
     time_zones=("mysql_tzinfo_to_sql",),

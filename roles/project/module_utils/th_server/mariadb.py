@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -19,15 +18,10 @@ import pymysql
 import pymysql.cursors
 from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_core.processes import status
-from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_sandbox import cgroups
+from ansible.module_utils.th_server import error_log
 from ansible.module_utils.th_server.connection import Connection, tls_arguments, tls_options
 
-ERROR_LOG_TAIL = 20
-ERROR_LOG_TAIL_BYTES = 64 << 10
-_CRASH_REPORT = "Writing a core file"
-_ERROR_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d: T.Z]{1,30} (?:\d{1,10} )?\[ERROR\]|Assertion failure|got signal")
-_NO_SPACE = re.compile(r"\[ERROR\].{0,400}(?:with error 28\b|No space left|[Dd]isk is full|[Ee]rrcode: 28)")
 VERSIONS_BYTES = 4 << 20
 """Maximum bytes of all versions in a database; Django's are thousands of short names."""
 
@@ -58,7 +52,7 @@ class Server:
     when the job has ended, and `prepared` are the transactions that others had prepared before the job. Its certificate
     must be of the CA in the file `ssl_ca`; "" verifies none.
 
-    `engine` is the name of a private server's engine (engines.yaml), `family` that of its family (`families`).
+    `engine` is the name of a private server's engine (engines.yaml), `family` that of any server's family (`families`).
     """
 
     folder: str
@@ -124,20 +118,15 @@ class Server:
 
     def last_words(self) -> str:
         """The end of the server's error log; after a crash, the errors before the crash report."""
-        try:
-            with open(self.error_log, "rb") as stream:
-                stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_LOG_TAIL_BYTES))
-                lines = stream.read(ERROR_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
-        except OSError:
-            return "(no error log)"
-        ended = next((at for at, line in enumerate(lines) if line.startswith(_CRASH_REPORT)), None)
-        if ended is not None:
-            lines = [line for line in lines[:ended] if _ERROR_LINE.search(line)] or lines
-        return "\n".join(map(printable, lines[-ERROR_LOG_TAIL:]))
+        return error_log.last_words(self.error_log)
 
     def filled_its_disk(self) -> bool:
         """Whether the server has logged that its disk is full."""
-        return any(_NO_SPACE.search(line) for line in self.last_words().splitlines())
+        return error_log.has_no_space(self.last_words())
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the server has logged that it gets no more memory."""
+        return error_log.has_no_memory(self.last_words())
 
 
 def save(server: Server) -> Server:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Empty data directories, each created once for an engine and copied for every dataset that is imported."""
+"""Empty data directories, each created once for an engine and copied for every dataset that is imported.
+
+They have this machine's named time zones, whose loading takes longer than many an import.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ansible.module_utils.th_dataset import time_zones
 from ansible.module_utils.th_dataset.redo_log import free_unused
 from ansible.module_utils.th_sandbox.box import Settings
-from ansible.module_utils.th_server import private_server
+from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.engine import Engine, version
 
-_FORMAT = 2  # part of the key: increase it when they are created in another way
+_FORMAT = 3  # part of the key: increase it when they are created in another way
 
 
 def copy_empty_data(
@@ -31,8 +35,8 @@ def copy_empty_data(
     """
     shelf = root / "empty"
     shelf.mkdir(mode=0o700, exist_ok=True)
-    server, wanted = _digest([_FORMAT, version(engine)]), private_server.data_options(engine, options)
-    kept = shelf / f"{engine.name}@{server}-{_digest(sorted(wanted))}"
+    server = _digest([_FORMAT, version(engine), time_zones.version()])
+    kept = shelf / f"{engine.name}@{server}-{_digest(sorted(private_server.data_options(engine, options)))}"
     with open(shelf / f".{engine.name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_dir():
@@ -59,10 +63,33 @@ def _create(final: Path, engine: Engine, options: Sequence[str], time_limit: flo
     making = Path(tempfile.mkdtemp(prefix=f".{engine.name}@", dir=final.parent))
     try:
         private_server.create_data(making, engine, options, time_limit, sandbox)
-        shutil.rmtree(making / "tmp", ignore_errors=True)
-        free_unused(making / "data")
-        (making / "data" / "auto.cnf").unlink(missing_ok=True)  # the identity of one MySQL server
+        _load_time_zones(making, engine, options, time_limit, sandbox)
+        data = making / "data"
+        free_unused(data)
+        (data / "auto.cnf").unlink(missing_ok=True)  # the identity of one MySQL server
+        for path in making.iterdir():
+            if path != data:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         making.rename(final)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _load_time_zones(
+    making: Path, engine: Engine, options: Sequence[str], time_limit: float, sandbox: Settings
+) -> None:
+    server = private_server.start(
+        making,
+        engine,
+        databases={},
+        user="import",  # as with the administrator's account: those of a start are gone with the next one
+        password="",
+        options=private_server.data_options(engine, options),
+        time_limit=time_limit,
+        sandbox=sandbox,
+    )
+    try:
+        time_zones.load(server, engine, time_limit)
+    finally:
+        mariadb.stop(server, time_limit)

@@ -28,6 +28,8 @@ from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_server import external_server, mariadb, prepared
 from ansible.module_utils.th_server.accounts import can_be_granted_alone, identifier
 from ansible.module_utils.th_server.definers import drop_former
+from ansible.module_utils.th_server.family_mariadb import MARIADB
+from ansible.module_utils.th_server.family_mysql import MYSQL
 
 Made = tuple[dict[str, str], str]
 """What a database was created with: the fields of a Charset, and its collation."""
@@ -52,7 +54,8 @@ def take_locks(restore: Restore) -> dict[str, Any]:
     with external_server.administrating(server) as connection:
         server_settings.demand(connection, dataset.settings.values, "the external server")
         external_server.drop_dead(connection, server)
-        server = mariadb.save(replace(server, prepared=prepared.prepared(connection) or ()))
+        family = MARIADB if mariadb.flavour(connection)[0] == "MariaDB" else MYSQL
+        server = mariadb.save(replace(server, prepared=prepared.prepared(connection) or (), family=family.name))
         restore.made = {} if server.preloaded else _make_databases(connection, dataset, server)
         for database in server.databases.values() if server.preloaded else ():
             drop_former(connection, database)

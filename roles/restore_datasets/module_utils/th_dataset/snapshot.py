@@ -24,7 +24,7 @@ from typing import IO
 
 import pymysql
 from ansible.module_utils.th_core.artifacts import write_text
-from ansible.module_utils.th_dataset import server_settings, time_zones
+from ansible.module_utils.th_dataset import server_settings
 from ansible.module_utils.th_dataset.charset import Charset, follow_tables, make_database, of_part
 from ansible.module_utils.th_dataset.dataset import Part
 from ansible.module_utils.th_dataset.empty_data import copy_empty_data
@@ -231,9 +231,9 @@ def _make(root: Path, final: Path, family: str, seed: Seed, time_limit: float, s
 
 
 def _start(root: Path, making: Path, seed: Seed, time_limit: float, sandbox: Settings) -> mariadb.Server:
-    """Start a new server with the dataset's settings, as far as a dump needs them, and with named time zones."""
+    """Start a new server with the dataset's settings, as far as a dump needs them."""
     applied = server_settings.apply(seed.settings, seed.options, "", importing=True)
-    zone = [one for one in applied.statements if "time_zone" in one]  # can be set only once the zones are loaded
+    zone = [one for one in applied.statements if "time_zone" in one]  # an unknown one is the dataset's fault
     copy_empty_data(root, making, seed.engine, (*seed.engine.options, *applied.options), time_limit, sandbox)
     try:
         # each start recreates the accounts, so the first clone no longer has these two
@@ -251,7 +251,6 @@ def _start(root: Path, making: Path, seed: Seed, time_limit: float, sandbox: Set
     except mariadb.ServerError as error:
         raise server_settings.blamed(error, seed.settings) or error from error
     try:
-        time_zones.load(server, seed.engine, time_limit)
         with mariadb.connect(server, server.admin_file) as connection:
             for statement in zone:
                 try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,14 @@ from ansible.module_utils.th_server.mariadb import Server, ServerError
 
 ZONES = Path("/usr/share/zoneinfo")
 _SANDBOX = Settings(cgroups=False)
+
+
+def version(zones: Path = ZONES) -> list[object]:
+    """What changes with the time zones of this machine. Raises ServerError."""
+    _entries(zones)
+    with contextlib.suppress(OSError), (zones / "tzdata.zi").open(encoding="utf-8", errors="replace") as file:
+        return [zones.stat().st_mtime_ns, file.readline(100)]
+    return [zones.stat().st_mtime_ns]
 
 
 def load(server: Server, engine: Engine, time_limit: float, zones: Path = ZONES) -> None:

@@ -39,8 +39,8 @@ _ON_MARIADB: _Cures = (
         "sed 's/utf8mb4_0900_ai_ci/utf8mb4_unicode_ci/g' on the dump puts another in their place, " + _MYSQL
     )),
     ((1906, 3105), r"", (
-        "the dump has values for a generated column: mysqldump and mariadb-dump leave them out, other programs where"
-        ' generated columns are not selected; with server_settings {"sql_mode": ""} MariaDB passes them over'
+        "the dump has values for a generated column: mysqldump of MySQL leaves them out, other programs where generated"
+        ' columns are not selected; with server_settings {"sql_mode": ""} MariaDB passes them over'
     )),
     ((1064,), r"\(\s*\(|\(cast\(.{1,200}array", _FUNCTIONAL),
     ((1064,), r"GENERATED ALWAYS AS .{1,2000}?(?:STORED|VIRTUAL)\s+(?:NOT\s+)?NULL", (
@@ -58,6 +58,14 @@ _ON_MYSQL: _Cures = (
         "it is a dump of MariaDB, whose collations this server does not have:"
         " sed 's/utf8mb4_uca1400_ai_ci/utf8mb4_unicode_ci/g' on the dump puts another in their place, " + _MARIADB
     )),
+    ((1906, 3105), r"", (
+        "the dump has values for a generated column, as mariadb-dump writes them: mysqldump of MySQL leaves them out,"
+        f" other programs where generated columns are not selected, {_MARIADB}"
+    )),
+    ((3109,), r"", (
+        "a generated column is computed from the AUTO_INCREMENT column, which only MariaDB allows: drop it before the"
+        f" dump is made, {_MARIADB}"
+    )),
     ((1101,), r"", (
         "a TEXT, BLOB or JSON column has a default that is no expression in brackets, as only MariaDB has it: drop the"
         f" default before the dump is made, {_MARIADB}"
@@ -66,12 +74,13 @@ _ON_MYSQL: _Cures = (
         "the dump has what only MariaDB has: leave it out (--ignore-table for a sequence), " + _MARIADB
     )),
     ((1064,), (
-        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT|COMPRESSED\b(?!\S)"
+        r"SYSTEM VERSIONING|SYSTEM_TIME|PERIOD FOR|`\s+(?:uuid|inet4|inet6|xmltype)\b|PERSISTENT"
+        r"|(?<!COLUMN_FORMAT )COMPRESSED\b(?!\S)"
         r"|\bIGNORED\b|NEXTVAL|PAGE_CHECKSUM|TRANSACTIONAL=|WITHOUT OVERLAPS|\bREF_SYSTEM_ID="
      ), (
         "the table is written as only MariaDB writes it: leave it out (--ignore-table), " + _MARIADB
     )),
-    ((1286,), r"aria|columnstore|s3|mroonga|spider|rocksdb", (
+    ((1286,), r"engine '(?:aria|columnstore|s3|mroonga|spider)'", (
         "the table's storage engine is only in MariaDB: convert the table to InnoDB before the dump is made, "
         + _MARIADB
     )),
@@ -103,10 +112,6 @@ _ON_ALL: _Cures = (
         "the key server_settings of the dataset can set innodb_page_size and innodb_strict_mode as they are where it"
         " comes from; or make the tables ROW_FORMAT=DYNAMIC before the dump"
     )),
-    ((1906, 3105), r"", (
-        "the dump has values for a generated column: mysqldump and mariadb-dump leave them out, other programs where"
-        " generated columns are not selected"
-    )),
     ((1231,), r"to the value of 'NULL'|@OLD_", _BEGINNING),
     ((1231,), r"sql_mode", "the dump sets a sql_mode that this server does not have: take that word out of the dump"),
     ((1231,), r"", "take that SET out of the dump, or dump with the program of the server's own version"),
@@ -120,7 +125,7 @@ _ON_ALL: _Cures = (
     )),
     ((1064,), r"INSERT|REPLACE", "has what changed the dump (anonymising, an editor) broken a value? Make it again"),
     ((1064,), r"", "is it a dump of MySQL or MariaDB, in SQL (syntax)?"),
-    ((1901, 1305, 1630, 3763), r"DEFAULT|GENERATED|CREATE TABLE|VIEW", (
+    ((1901, 1305, 1630, 3758, 3763, 3770, 3814), r"DEFAULT|GENERATED|CREATE TABLE|VIEW", (
         "a default, a generated column or a view calls what this server has not: drop it before the dump is made, "
         + _SAME
     )),
@@ -156,6 +161,10 @@ _ON_ALL: _Cures = (
     ((1005, 1215, 1217, 1451, 1452, 3730, 3780, 1822, 1824), r"", _KEYS),
     ((1067, 1264, 1265, 1292, 1366, 1406, 1048, 1364, 1411, 1101, 1166), r"", _SQL_MODE),
     ((3723,), r"", "is it a dump of the server's own database mysql? Dump the project's"),
+    ((3510,), r"", (
+        "a table lies in a tablespace that the dump does not make: move it into one of its own before the dump is made"
+        " (ALTER TABLE … TABLESPACE innodb_file_per_table)"
+    )),
     ((3185,), r"", (
         "a table is encrypted, for which a private server has no key: sed \"s/ENCRYPTION='Y'/ENCRYPTION='N'/\" on the"
         " dump leaves it plain"

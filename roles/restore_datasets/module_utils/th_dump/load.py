@@ -27,7 +27,6 @@ from ansible.module_utils.th_dump.rewrite import rewritten, without_definer, wit
 from ansible.module_utils.th_dump.seed_errors import SeedError, read_error
 from ansible.module_utils.th_dump.source import DumpError, Source, source_of
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_server.family_mariadb import MARIADB
 from ansible.module_utils.th_server.family_mysql import MYSQL
 
 DISK_FULL = re.compile(r"No space left|Disk is full|disk full|Errcode: 28|is full", re.IGNORECASE)
@@ -116,7 +115,7 @@ def load_dump(
     if late.is_set():
         raise mariadb.ServerError(f"the import of {dump} took longer than its time limit of {time_limit:g} s")
     if status != 0:
-        _explain(server, option_file, source, said)
+        _explain(server, source, said)
     if server.private and server.family == MYSQL.name:
         _forget_transactions(server, option_file)
 
@@ -133,16 +132,7 @@ def _forget_transactions(server: mariadb.Server, option_file: Path) -> None:
                 continue
 
 
-def _family(server: mariadb.Server, option_file: Path) -> str:
-    """The family of a server. An external one is asked."""
-    if server.private:
-        return server.family
-    with contextlib.suppress(pymysql.Error, mariadb.ServerError), mariadb.connect(server, option_file) as connection:
-        return MARIADB.name if mariadb.flavour(connection)[0] == "MariaDB" else MYSQL.name
-    return server.family
-
-
-def _explain(server: mariadb.Server, option_file: Path, source: Source, said: str) -> None:
+def _explain(server: mariadb.Server, source: Source, said: str) -> None:
     """Raise the error behind the client's output: SeedError, ServerError, or OSError (ENOSPC) for a full disk."""
     error = read_error(said)
     if server.private and DISK_FULL.search(error.text) and mariadb.free_bytes(server.datadir) < 64 << 20:
@@ -154,7 +144,7 @@ def _explain(server: mariadb.Server, option_file: Path, source: Source, said: st
     statement = source.text_at(error.line, _SAID) if error.line else b""
     what = label(statement)
     where = f", {source.place(error.line)}{f' ({what})' if what else ''}" if error.line else ""
-    cure = cure_of(error, statement, _family(server, option_file))
+    cure = cure_of(error, statement, server.family)
     raise SeedError("seed_broken", f"{source.path}{where}: {error.said}{f' – {cure}' if cure else ''}")
 
 

@@ -40,7 +40,7 @@ def without_gone_mode(line: bytes) -> bytes:
 def rewritten(pieces: Iterable[bytes], change: Change) -> Iterator[bytes]:
     """The pieces of a dump with each of its lines changed, except for those that are longer than a piece: rows."""
     begins, rest = True, b""
-    for piece in pieces:
+    for piece in filter(None, pieces):
         *lines, rest = (rest + piece).splitlines(keepends=True)
         if rest.endswith(b"\n"):
             lines.append(rest)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that InnoDB itself changes, which the server's handlers do not count.
+"""Rows that InnoDB itself changes, which the server's handlers do not count; its tables, and its cleaning up.
 
 A foreign key deletes and updates the rows of other tables within InnoDB. MariaDB does not count those, but it counts
 what it has to purge afterwards: every row that was deleted, and every one that was updated in an indexed column, which
-a foreign key's always is. In addition InnoDB purges its own records about tables, some dozens per DDL statement.
+a foreign key's always is. In addition InnoDB purges its own records about tables, some dozens per DDL statement. MySQL
+counts what foreign keys do like everything else, so there nothing of this is added.
 """
 
 from __future__ import annotations
@@ -14,12 +15,24 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pymysql
+from ansible.module_utils.th_measure.views import (
+    encoded,
+    file_name,
+    metrics,
+    plain,
+    query_in,
+    query_or_none,
+    table_of,
+)
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.counters import LOG_POSITION
 
 PURGE_PATIENCE = 60.0
 """Seconds that the server may take to purge after a step whose rows have to be known."""
 _METRICS = ("purge_del_mark_records", "purge_upd_exist_or_extern_records")
+_TRUNCATE = "SET GLOBAL innodb_purge_rseg_truncate_frequency = 1"
+"""Without this, MySQL leaves what it has purged in its list for as long as nothing follows."""
+_LOOK = 0.1
 _WAIT = "SET STATEMENT max_statement_time = 1 FOR SET GLOBAL innodb_max_purge_lag_wait = 0"
 _HELD = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) LIMIT 1"
 _DDL = (
@@ -30,10 +43,16 @@ _OWN_ROWS = 40
 """How many rows of its own records InnoDB changes, at most, with an ordinary DDL statement."""
 _OWN_ROWS_AT_LEAST = 200
 _ACTIONS = 15  # ON DELETE and ON UPDATE, CASCADE and SET NULL: bits of the column TYPE
-_TABLES = ("INNODB_SYS_TABLESTATS", "INNODB_TABLESTATS")
+_TABLES = (
+    "SELECT table_id, name, num_rows, stats_initialized = 'Initialized' FROM information_schema.INNODB_SYS_TABLESTATS"
+    " WHERE SUBSTRING_INDEX(name, '/', 1) IN (NAMES)",
+    # MySQL has no statistics of partitions there
+    "SELECT table_id, one.name, COALESCE(num_rows, 0), COALESCE(stats_initialized = 'Initialized', FALSE)"
+    " FROM information_schema.INNODB_TABLES one LEFT JOIN information_schema.INNODB_TABLESTATS USING (table_id)"
+    " WHERE SUBSTRING_INDEX(one.name, '/', 1) IN (NAMES)",
+)
 _FOREIGN = ("INNODB_SYS_FOREIGN", "INNODB_FOREIGN")
-PART = re.compile(r"#p#([^#]*)", re.IGNORECASE)
-_ENCODED = re.compile(r"@([0-9a-f]{4})")
+_INTERNAL = re.compile(r"#sql|FTS_[0-9a-f]{16}_", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,9 +114,10 @@ class InnodbState:
 
 
 def prepare(connection: Any, server: mariadb.Server) -> None:
-    """Have a private server count what it purges."""
+    """Have a private server count what it purges, clear its list of that at once, and tell how long its log is."""
     if server.private:
-        for name in _METRICS:
+        query_or_none(connection, _TRUNCATE)
+        for name in (*_METRICS, LOG_POSITION):
             query_or_none(connection, f"SET GLOBAL innodb_monitor_enable = '{name}'")
 
 
@@ -114,7 +134,7 @@ def read_state(connection: Any, server: mariadb.Server) -> InnodbState:
         touched=_touched(connection, databases),
         cascades=_cascades(connection, databases),
         purged=_purged(connection) if server.private else None,
-        unpurged=status.get("Innodb_history_list_length", 0),
+        unpurged=_unpurged(connection, status),
         ddl=sum(status.get(name, 0) for name in _DDL),
     )
 
@@ -128,13 +148,19 @@ def wait_for_purge(connection: Any, patience: float) -> bool:
             return False
         before = unpurged
         if query_or_none(connection, _WAIT) is None:
-            time.sleep(1)
+            time.sleep(_LOOK)
     return True
 
 
 def _purge_progress(connection: Any) -> tuple[int, int]:
     """How many transactions InnoDB has yet to purge, and how many rows it has purged."""
-    return _status(connection).get("Innodb_history_list_length", 0), _purged(connection) or 0
+    return _unpurged(connection, _status(connection)), _purged(connection) or 0
+
+
+def _unpurged(connection: Any, status: Mapping[str, int]) -> int:
+    if (there := status.get("Innodb_history_list_length")) is not None:
+        return there
+    return sum(metrics(connection, ("trx_rseg_history_len",)).values())
 
 
 def own_rows(before: InnodbState, after: InnodbState, cascading: bool) -> int:
@@ -146,10 +172,8 @@ def own_rows(before: InnodbState, after: InnodbState, cascading: bool) -> int:
 
 
 def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, int]] | None:
-    for view in _TABLES:
-        sql = "SELECT table_id, name, num_rows, stats_initialized = 'Initialized' FROM information_schema.VIEW"
-        sql += " WHERE SUBSTRING_INDEX(name, '/', 1) IN (DATABASES)"
-        rows = _query_in(connection, sql.replace("VIEW", view), map(encoded, databases))
+    for sql in _TABLES:
+        rows = query_in(connection, sql, map(encoded, databases))
         if rows is not None:
             break
     else:
@@ -157,17 +181,17 @@ def _tables(connection: Any, databases: list[str]) -> Mapping[str, tuple[int, in
     kept: dict[tuple[str, str], int] = {}
     if not all(known for *_, known in rows):  # of tables that have not been opened yet
         sql = "SELECT database_name, table_name, n_rows FROM mysql.innodb_table_stats"
-        sql += " WHERE database_name IN (DATABASES)"
-        found = _query_in(connection, sql, databases)
+        sql += " WHERE database_name IN (NAMES)"
+        found = query_in(connection, sql, databases)
         if found is None:  # only the administrator may read that table; this query opens the tables
             sql = "SELECT table_schema, table_name, table_rows FROM information_schema.tables"
-            sql += " WHERE engine = 'InnoDB' AND table_schema IN (DATABASES)"
-            found = _query_in(connection, sql, databases) or []
+            sql += " WHERE engine = 'InnoDB' AND table_schema IN (NAMES)"
+            found = query_in(connection, sql, databases) or []
         kept = {(str(schema), str(name)): int(count or 0) for schema, name, count in found}
     tables = {}
     for number, name, count, known in rows:
         schema, _, table = str(name).partition("/")
-        if not table.startswith(("#sql", "FTS_")):
+        if not _INTERNAL.match(table):
             estimate = count if known else kept.get((plain(schema), plain(table)), count)
             tables[str(name)] = (int(number), int(estimate))
     return tables
@@ -178,7 +202,7 @@ def _others(connection: Any, databases: list[str]) -> tuple[dict[str, int], froz
     kept = "table_type = 'SYSTEM VERSIONED'"
     sql = f"SELECT table_schema, table_name, table_rows, engine = 'InnoDB', {kept} FROM information_schema.tables"  # noqa: S608
     sql += f" WHERE (table_type = 'BASE TABLE' AND engine <> 'InnoDB' AND table_rows > 0 OR {kept})"
-    rows = _query_in(connection, f"{sql} AND table_schema IN (DATABASES)", databases) or ()
+    rows = query_in(connection, f"{sql} AND table_schema IN (NAMES)", databases) or ()
     others = _by_table((schema, name, count) for schema, name, count, is_innodb, _ in rows if not is_innodb and count)
     return others, frozenset(file_name(str(schema), str(name)) for schema, name, *_, history in rows if history)
 
@@ -187,25 +211,25 @@ def _touched(connection: Any, databases: list[str]) -> dict[str, int] | None:
     counted = query_or_none(connection, "SELECT @@userstat")
     if counted and int(counted[0][0]):
         sql = "SELECT table_schema, table_name, rows_changed FROM information_schema.table_statistics"
-        rows = _query_in(connection, f"{sql} WHERE table_schema IN (DATABASES)", databases)
+        rows = query_in(connection, f"{sql} WHERE table_schema IN (NAMES)", databases)
     else:
         sql = "SELECT object_schema, object_name, count_insert + count_update + count_delete"
-        sql += " FROM performance_schema.table_io_waits_summary_by_table WHERE object_schema IN (DATABASES)"
-        rows = _query_in(connection, sql, databases) or None  # where nothing is counted, there are no rows
+        sql += " FROM performance_schema.table_io_waits_summary_by_table WHERE object_schema IN (NAMES)"
+        rows = query_in(connection, sql, databases) or None  # where nothing is counted, there are no rows
     return None if rows is None else _by_table(rows)
 
 
 def _cascades(connection: Any, databases: list[str]) -> Mapping[str, frozenset[str]] | None:
     for view in _FOREIGN:
         sql = f"SELECT ref_name, for_name FROM information_schema.{view}"  # noqa: S608 - a name of our own
-        sql += f" WHERE type & {_ACTIONS} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (DATABASES)"
-        rows = _query_in(connection, sql, map(encoded, databases))
+        sql += f" WHERE type & {_ACTIONS} AND SUBSTRING_INDEX(ref_name, '/', 1) IN (NAMES)"
+        rows = query_in(connection, sql, map(encoded, databases))
         if rows is not None:
             return _grouped((str(parent), str(child)) for parent, child in rows)
     sql = "SELECT unique_constraint_schema, referenced_table_name, constraint_schema, table_name"
     sql += " FROM information_schema.referential_constraints"
     sql += " WHERE (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))"
-    rows = _query_in(connection, f"{sql} AND constraint_schema IN (DATABASES)", databases)
+    rows = query_in(connection, f"{sql} AND constraint_schema IN (NAMES)", databases)
     if rows is None:
         return None
     pairs = [tuple(map(str, row)) for row in rows]
@@ -226,54 +250,16 @@ def uncommitted(connection: Any) -> bool:
 
 
 def _status(connection: Any) -> dict[str, int]:
-    sql = "SHOW GLOBAL STATUS WHERE variable_name IN (DATABASES)"
-    rows = _query_in(connection, sql, ("Innodb_history_list_length", *_DDL))
+    sql = "SHOW GLOBAL STATUS WHERE variable_name IN (NAMES)"
+    rows = query_in(connection, sql, ("Innodb_history_list_length", *_DDL))
     return {str(name): int(value) for name, value in rows or ()}
 
 
 def _purged(connection: Any) -> int | None:
     """How many rows InnoDB has purged; None where it does not count them."""
-    sql = "SELECT count FROM information_schema.innodb_metrics WHERE enabled AND name IN (DATABASES)"
-    rows = _query_in(connection, sql, _METRICS) or ()
-    return sum(int(row[0]) for row in rows) if len(rows) == len(_METRICS) else None
+    found = metrics(connection, _METRICS)
+    return sum(found.values()) if len(found) == len(_METRICS) else None
 
 
 def _by_table(rows: Iterable[tuple[Any, ...]]) -> dict[str, int]:
     return {file_name(str(schema), str(name)): int(count or 0) for schema, name, count in rows}
-
-
-def file_name(schema: str, table: str) -> str:
-    """A table's name as in the name of its file."""
-    return f"{encoded(schema)}/{encoded(table)}"
-
-
-def _query_in(connection: Any, sql: str, names: Iterable[str]) -> list[tuple[Any, ...]] | None:
-    """The rows of a query with the names in place of DATABASES."""
-    values = list(names)
-    return query_or_none(connection, sql.replace("DATABASES", ", ".join(["%s"] * len(values))), *values)
-
-
-def table_of(part: str) -> str:
-    """The table that a partition belongs to, or the table itself."""
-    found = PART.search(part)
-    return part[: found.start()] if found else part
-
-
-def encoded(name: str) -> str:
-    """A name as the server encodes it in file names."""
-    return "".join(char if char.isascii() and (char.isalnum() or char == "_") else f"@{ord(char):04x}" for char in name)
-
-
-def plain(name: str) -> str:
-    """The SQL name for an encoded one."""
-    return _ENCODED.sub(lambda found: chr(int(found[1], 16)), name)
-
-
-def query_or_none(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
-    """The rows; None where the server does not support the query, or the account may not run it."""
-    try:
-        return mariadb.query(connection, sql, *values)
-    except (pymysql.err.ProgrammingError, pymysql.err.InternalError, pymysql.err.OperationalError) as error:
-        if error.args[0] in mariadb.CONNECTION_LOST:
-            raise
-        return None

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter
+from ansible.module_utils.th_measure import innodb_rows, lost_rows, meter, other_engines
 from ansible.module_utils.th_measure.innodb_rows import InnodbState
 from ansible.module_utils.th_measure.meter import Reading
+from ansible.module_utils.th_measure.views import file_name, table_of
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import REDO_BYTES, ROWS_CHANGED, ROWS_READ
 
@@ -31,7 +32,7 @@ class CounterLedger:
     def __init__(self, server: mariadb.Server, version_tables: Mapping[str, str]) -> None:
         self._server = server
         self._version_tables = {
-            innodb_rows.file_name(schema or server.databases[name], table)
+            file_name(schema or server.databases[name], table)
             for name, (schema, _, table) in ((name, table.rpartition(".")) for name, table in version_tables.items())
         }
         self._known: dict[int, int] = {}
@@ -56,6 +57,8 @@ class CounterLedger:
     def open(self, connection: Any) -> None:
         """Start counting; what follows is between steps."""
         innodb_rows.prepare(connection, self._server)
+        if self._server.private:
+            other_engines.prepare(connection)
         self._state = innodb_rows.read_state(connection, self._server)
         self._reading = meter.read(connection, self._server)
         self._purged = (self._reading, self._state)
@@ -178,9 +181,9 @@ class CounterLedger:
         if self._purged is None or state.purged is None or self._purged[1].purged is None:
             return None if cascading else 0
         # rows of a dropped table are never purged; those of one that is dropped now are counted as lost
-        gone = {innodb_rows.table_of(part) for part in before[1].gone(state)}
+        gone = {table_of(part) for part in before[1].gone(state)}
         if not self._hidden:
-            gone &= {innodb_rows.table_of(part) for part in state.tables or ()}
+            gone &= {table_of(part) for part in state.tables or ()}
             gone = set() if self._only_versions(before, after) else gone
         self._hidden, self._cascading = self._hidden or hidden, self._cascading or cascading
         children = before[1].children(state) | self._purged[1].children(state)
@@ -206,7 +209,7 @@ class CounterLedger:
         if after[0].statements - before[0].statements > 1:
             return False
         changed = before[1].changed(after[1]) or set()
-        gone = {innodb_rows.table_of(part) for part in before[1].gone(after[1])}
+        gone = {table_of(part) for part in before[1].gone(after[1])}
         parents = {*(before[1].cascades or ()), *(after[1].cascades or ())}
         return bool(self._version_tables & changed) and self._version_tables.isdisjoint(gone | parents)
 

@@ -55,7 +55,7 @@ _LAST_STATEMENT = (
 
 @dataclass(frozen=True)
 class Session:
-    """A connection, as in the server's process list."""
+    """A connection, as in the server's process list; `seconds` is for how long its state has lasted."""
 
     number: int
     user: str
@@ -70,12 +70,24 @@ class Session:
         return self.state.startswith("Waiting for") and "lock" in self.state
 
 
+def process_list(connection: Any) -> list[Session]:
+    """All connections that the account of this one can see.
+
+    A query of information_schema.processlist would change what it is about: MySQL writes the rows to a table of InnoDB.
+    """
+    rows = mariadb.query(connection, "SHOW FULL PROCESSLIST")
+    return [
+        Session(int(number), str(user), str(command), int(seconds or 0), str(state or ""), str(statement or ""))
+        for number, user, _, _, command, seconds, state, statement, *_ in rows
+    ]
+
+
 def waiting(connection: Any, user: str) -> str:
     """Describes which connection of the account waits for which lock, and its holder; "" when none waits."""
-    sessions = {one.number: one for one in map(_session, mariadb.query(connection, "SHOW FULL PROCESSLIST"))}
+    sessions = {one.number: one for one in process_list(connection)}
     own = sorted((one for one in sessions.values() if one.user == user), key=lambda one: -one.seconds)
     if waiter := next((one for one in own if one.waits), None):
-        numbers = _first(connection, _METADATA, waiter.number, waiter.statement or "?")
+        numbers = _first(connection, _METADATA, waiter.number, _brief(waiter.statement) or "?")
         holders = [sessions[number] for number in numbers if number in sessions]
         return _description(connection, waiter, waiter.state, holders, user)
     if not int(mariadb.query(connection, "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0][1]):
@@ -91,8 +103,8 @@ def waiting(connection: Any, user: str) -> str:
 
 def _description(connection: Any, waiter: Session, state: str, holders: Sequence[Session], user: str) -> str:
     text = f"connection {waiter.number} waits for {state.removeprefix('Waiting for ')}"
-    if waiter.statement:
-        text += f" ({waiter.statement})"
+    if statement := _brief(waiter.statement):
+        text += f" ({statement})"
     if not holders:
         return f"{text}; who holds it cannot be seen"
     each = "; ".join(_holder(connection, one, user) for one in holders[:HOLDERS_LIMIT])
@@ -106,7 +118,7 @@ def _holder(connection: Any, one: Session, user: str) -> str:
     if one.command == "Sleep":
         text += f", idle for {one.seconds} s"
     elif one.statement:
-        text += f", executing {one.statement}"
+        text += f", executing {_brief(one.statement)}"
     for seconds, changed in _query(connection, _TRANSACTION, one.number)[:1]:
         text += f", in a transaction that was begun {int(seconds)} s ago and not ended"
         text += f" ({int(changed)} rows changed)" if int(changed) else ""
@@ -132,11 +144,6 @@ def _query(connection: Any, sql: str, *values: object) -> list[tuple[Any, ...]]:
         if error.args and error.args[0] in mariadb.CONNECTION_LOST:
             raise
         return []
-
-
-def _session(row: Sequence[Any]) -> Session:
-    number, user, _, _, command, seconds, state, statement = row[:8]
-    return Session(int(number), str(user), str(command), int(seconds or 0), str(state or ""), _brief(statement))
 
 
 def _brief(statement: object) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pymysql
-from ansible.module_utils.th_measure.innodb_rows import PART, InnodbState, plain, query_or_none, table_of
+from ansible.module_utils.th_measure.innodb_rows import InnodbState
+from ansible.module_utils.th_measure.views import PART, plain, query_or_none, table_of
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.accounts import identifier
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_measure.innodb_rows import encoded, query_or_none
+from ansible.module_utils.th_measure import other_engines
+from ansible.module_utils.th_measure.other_engines import OtherRows
+from ansible.module_utils.th_measure.views import encoded, metrics, query_or_none
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.counters import (
     ALTERED,
     COUNTERS,
     DATA,
+    LOG_POSITION,
     PRIVATE,
     REDO_BYTES,
     ROWS_CHANGED,
@@ -27,9 +30,19 @@ from ansible.module_utils.th_server.counters import (
     Source,
 )
 
-_NOT_DATA = ("ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#ib_redo")
+_NOT_DATA = (
+    "ib_logfile", "ibtmp", "aria_log", "ib_buffer_pool", "#innodb_redo", "#innodb_temp", "#ib_", "undo_", "binlog."
+)  # fmt: skip
+"""How the names of files and folders begin that grow and shrink without the data: they are in the data directory
+itself, where no table has its file."""
 # MariaDB and MySQL 5.7; MySQL 8
 _TABLESPACES = ("INNODB_SYS_TABLESPACES", "INNODB_TABLESPACES")
+_BUSY = (
+    "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s",
+    # MySQL: statements within a routine (statement/sp) are in the time of the one that calls it
+    "SELECT SUM(sum_timer_wait) / 1e12 FROM performance_schema.events_statements_summary_by_user_by_event_name"
+    " WHERE user = %s AND SUBSTRING_INDEX(event_name, '/', 2) IN ('statement/sql', 'statement/com')",
+)
 NAMES = tuple(counter.name for counter in COUNTERS)
 _COUNTED_SECONDS = 10.0
 """Seconds that the server may take to count an account's last statements after they have returned."""
@@ -39,12 +52,14 @@ _COUNTED_SECONDS = 10.0
 class Reading:
     """A server's counters at one moment, by the server's names, and DATA where that is known.
 
-    `busy` is how many seconds statements of the job's account have taken; None where that is not counted.
+    `busy` is how many seconds statements of the job's account have taken; None where that is not counted. `others` are
+    the rows of other engines where `status` does not have them.
     """
 
     status: Mapping[str, int]
     source: Source
     busy: float | None = field(default=None, compare=False)
+    others: OtherRows | None = field(default=None, compare=False)
 
     @property
     def handlers(self) -> bool:
@@ -59,8 +74,8 @@ class Reading:
 
     @property
     def handled(self) -> int | None:
-        """The rows that handlers have read so far; None where they are not counted."""
-        return self._sum(ROWS_READ.read[Source.HANDLERS if self.source is Source.INNODB else self.source])
+        """The rows that have been read so far; None where they are not counted."""
+        return self._sum(ROWS_READ.read.get(self.source, ()))
 
     def busy_since(self, before: Reading) -> float | None:
         """The seconds that the server was busy with statements of the account between two readings."""
@@ -68,7 +83,12 @@ class Reading:
 
     def since(self, before: Reading) -> dict[str, int | None]:
         """What happened between two readings: the `counters` of an `end` event; None means "cannot be measured"."""
-        return {counter.name: self._grown(counter, before) for counter in COUNTERS}
+        found = {counter.name: self._grown(counter, before) for counter in COUNTERS}
+        if self.others and before.others:
+            for counter, rows in zip((ROWS_CHANGED, ROWS_READ), self.others.since(before.others), strict=True):
+                if (known := found[counter.name]) is not None:
+                    found[counter.name] = known + rows
+        return found
 
     def with_log_of(self, later: Reading) -> Reading:
         """The same reading, but with the redo log counters of a later one."""
@@ -101,12 +121,14 @@ def read(connection: Any, server: mariadb.Server) -> Reading:
         busy = _busy(connection, server.user)
         status, source = _of_account(connection, server.user)
         size = _files(connection, server)
+        others = None
     else:
         if not server.datadir.is_dir():
             raise FileNotFoundError(f"{server.datadir} is no data directory of a private server")
         status, source = _of_server(connection)
+        others = other_engines.read(connection, server, status) if source is Source.INNODB else None
         size, busy = _size(server.datadir), _busy(connection, server.user)
-    return Reading(status if size is None else {**status, DATA: size}, source, busy)
+    return Reading(status if size is None else {**status, DATA: size}, source, busy, others)
 
 
 def read_status(connection: Any, server: mariadb.Server) -> Reading:
@@ -127,19 +149,22 @@ def _names(*sources: Source) -> list[str]:
 
 
 def _of_server(connection: Any) -> tuple[dict[str, int], Source]:
-    wanted = _names(*PRIVATE)
+    wanted = [*_names(*PRIVATE), *other_engines.SYSTEM_ROWS]
     rows = mariadb.query(
         connection,
         f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(['%s'] * len(wanted))})",
         *wanted,
     )
     status = {str(name): int(value) for name, value in rows}
-    return status, source_of(status)
+    source = source_of(status)
+    return (status | metrics(connection, (LOG_POSITION,)) if source is Source.INNODB else status), source
 
 
 def _busy(connection: Any, user: str) -> float | None:
-    rows = query_or_none(connection, "SELECT busy_time FROM information_schema.user_statistics WHERE user = %s", user)
-    return float(rows[0][0]) if rows else None
+    for sql in _BUSY:
+        if (rows := query_or_none(connection, sql, user)) and rows[0][0] is not None:
+            return float(rows[0][0])
+    return None
 
 
 def connections(connection: Any, server: mariadb.Server) -> int:
@@ -216,11 +241,13 @@ def _files(connection: Any, server: mariadb.Server) -> int | None:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path, _, names in os.walk(folder):
+    for path, folders, names in os.walk(folder):
+        if path == str(folder):
+            folders[:] = [name for name in folders if not name.startswith(_NOT_DATA)]
+            names = [name for name in names if not name.startswith(_NOT_DATA)]
         for name in names:
-            if not name.startswith(_NOT_DATA):
-                try:
-                    total += os.lstat(os.path.join(path, name)).st_size
-                except FileNotFoundError:
-                    pass  # a temporary table's, gone in between
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except FileNotFoundError:
+                pass  # a temporary table's, gone in between
     return total

@@ -28,7 +28,7 @@ _SHARE = 10
 _PATIENCE = 3
 """How often the statements of a growing server are ended before the server itself is."""
 _LOG_BYTES = 64 << 10
-_TOO_LARGE = re.compile(rb"\[ERROR\].{0,400}\b(?:error (?:number )?|err(?:no|code): )27\b", re.IGNORECASE)
+_TOO_LARGE = re.compile(rb"\[ERROR\].{0,400}\b(?:error (?:number )?|err(?:no|code):? )27\b", re.IGNORECASE)
 
 
 class ServerDisk:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pymysql
 from ansible.module_utils.th_core.text import printable
+from ansible.module_utils.th_measure.locks import process_list
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.external_server import RIGHTS
 from ansible.module_utils.th_server.prepared import locked_table, prepared
@@ -28,11 +29,10 @@ def end_connections(connection: Any, server: mariadb.Server, patience: float) ->
     Raises WalkError after `patience` seconds, and where the server does not permit it.
     """
     deadline = time.monotonic() + patience
-    listed = "SELECT id, COALESCE(state, '') FROM information_schema.processlist WHERE user = %s"
-    while rows := mariadb.query(connection, listed, server.user):
-        for number, _ in rows:
+    while sessions := [one for one in process_list(connection) if one.user == server.user]:
+        for one in sessions:
             try:
-                mariadb.query(connection, f"KILL {int(number)}")
+                mariadb.query(connection, f"KILL {one.number}")
             except pymysql.err.OperationalError as error:
                 if error.args[0] in mariadb.CONNECTION_LOST:
                     raise
@@ -40,7 +40,8 @@ def end_connections(connection: Any, server: mariadb.Server, patience: float) ->
                     problem = f"the server does not let connections be ended: {error.args[-1]}; {RIGHTS}"
                     raise WalkError("server_unreachable", problem) from error
         if time.monotonic() > deadline:
-            what = ", ".join(printable(f"connection {number} {state}".strip()) for number, state in rows[:_MOST])
+            each = (f"connection {one.number} {one.state}".strip() for one in sessions[:_MOST])
+            what = ", ".join(map(printable, each))
             raise WalkError(
                 "walk_failed",
                 f"what the project's code had not committed when it ended is still being rolled back after {patience:g}"

@@ -11,11 +11,12 @@ from ansible.module_utils.th_measure.server_disk import ServerDisk
 from ansible.module_utils.th_sandbox import cgroups
 from ansible.module_utils.th_sandbox.limits import DatabaseLimits
 from ansible.module_utils.th_server import mariadb
+from ansible.module_utils.th_server.family_mysql import MYSQL
 from ansible.module_utils.th_server.mariadb import Server
 from ansible.module_utils.th_walk.walkers import WalkError
 
 _LIMIT_MESSAGES = {
-    "disk": ("Got error 27 ", "(errno: 27 ", "(Errcode: 27 ", "temporary space limit reached"),
+    "disk": ("Got error 27 ", "(errno: 27 ", "(Errcode: 27 ", "(OS errno 27 ", "temporary space limit reached"),
     "connections": ("max_user_connections", "Too many connections"),
     "memory": ("Out of memory",),
     "open_files": ("Too many open files",),
@@ -23,7 +24,7 @@ _LIMIT_MESSAGES = {
 }
 """Error messages of a server that has hit a limit, its own or the kernel's."""
 
-_WRITE_ERRORS = ("Got error ", "' is full", "is corrupted", "Error writing file ")
+_WRITE_ERRORS = ("Got error ", "' is full", "is corrupted", "Error writing file ", "Incorrect key file for table ")
 """Error messages of a server that could not write a file, without the reason: taken for the limit of disk only if the
 server was seen to come near it."""
 _TEMPORARY_SPACE = "max_tmp_total_space_usage"
@@ -33,7 +34,7 @@ class ServerLimits:
     """What a server occupied when this was created, and whether it has grown too much since."""
 
     def __init__(self, server: Server, limits: DatabaseLimits) -> None:
-        self._limits = limits
+        self._server, self._limits = server, limits
         self._disk = ServerDisk(server, limits.disk) if server.private and limits.disk else None
         self._groups = cgroups.around(server.pid) if server.private else []
         cgroups.hold(self._groups)  # another job's box would remove them as soon as the server died
@@ -60,10 +61,14 @@ class ServerLimits:
         return WalkError("over_limit", f"{self._limits.exceeded('disk')}: it has grown by {self._disk.most} bytes")
 
     def ended(self, last_words: str) -> WalkError | None:
-        """The error ``over_limit`` when a limit ended the server: the kernel's of memory, or the worker's of disk."""
+        """The error ``over_limit`` when a limit ended the server: the kernel's of memory, or the worker's of disk.
+
+        MySQL may end itself when the kernel gives it no more memory.
+        """
         if error := self._of_the_disk():
             return error
-        if not (self._limits.memory and cgroups.out_of_memory(self._groups)):
+        by_itself = self._server.family == MYSQL.name and self._server.ran_out_of_memory()
+        if not (self._limits.memory and (cgroups.out_of_memory(self._groups) or by_itself)):
             return None
         return WalkError("over_limit", f"{self._limits.exceeded('memory')}: {last_words}")
 

@@ -148,13 +148,8 @@ class ServerProbe:
     def doing(self) -> str:
         """The job's longest running statement; "" for none."""
         with contextlib.suppress(WalkError), self.connection() as connection:
-            rows = mariadb.query(
-                connection,
-                "SELECT info FROM information_schema.processlist"
-                " WHERE user = %s AND info IS NOT NULL ORDER BY time DESC LIMIT 1",
-                self._server.user,
-            )
-            return str(rows[0][0][:1000]) if rows else ""
+            there = [one for one in locks.process_list(connection) if one.user == self._server.user and one.statement]
+            return max(there, key=lambda one: one.seconds).statement[:1000] if there else ""
         return ""
 
     @property

@@ -8,6 +8,7 @@ times from its clock. What the project's code reports is only shown.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -188,11 +189,12 @@ class DatasetWalk:
         for database, target in reversed(each) if targets[0].downward else each:
             name = database["name"]
             self._journal.stage = stage.name
+            begun = time.monotonic()
             with self._walker(stage, database, target, planned[name]) as walker:
                 step, seen = walker.next(), set[str]()
                 if not announced:
                     total = max(sum(map(len, planned.values())), walker.announced)
-                    self._announce_stage(stage, each, total)
+                    self._announce_stage(stage, each, total, time.monotonic() - begun)
                     announced = True
                 if not target.downward:
                     self._tool_query.learn(stage, database, Path(self._built[stage.slug]["venv"]), walker.apps)
@@ -223,20 +225,15 @@ class DatasetWalk:
             raise WalkError("walk_failed", str(error)) from error
         return [MigrationStep(*(",".join(owned(end.split(","), name)) or "base" for end in step)) for step in steps]
 
-    def _announce_stage(self, stage: WalkStage, each: Sequence[tuple[Mapping[str, Any], Target]], steps: int) -> None:
+    def _announce_stage(
+        self, stage: WalkStage, each: Sequence[tuple[Mapping[str, Any], Target]], steps: int, seconds: float
+    ) -> None:
         heads = [prefixed(head, database["name"]) for database, target in each for head in target.heads]
         target = ",".join(sorted(heads)) or "base"
         direction = "down" if each[0][1].downward else "up"
         self._journal.log(f"{stage.name} ({stage.commit[:12]}): {steps} migrations {direction} to {target}")
-        self._journal.event(
-            "stage",
-            name=stage.name,
-            kind=stage.kind,
-            commit=stage.commit,
-            target=target,
-            steps=steps,
-            direction=direction,
-        )
+        facts = {"target": target, "steps": steps, "direction": direction, "seconds": round(seconds, 3)}
+        self._journal.event("stage", name=stage.name, kind=stage.kind, commit=stage.commit, **facts)
 
     def _move_data(self, stage: WalkStage, settings: Mapping[str, Any]) -> None:
         """Run a data migration to its end."""
