@@ -144,8 +144,7 @@ def _digest(content: bytes) -> str:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o700, parents=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError:
