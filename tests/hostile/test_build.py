@@ -25,7 +25,7 @@ from ansible.module_utils.th_sandbox.box import Box
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
 from ansible.module_utils.th_sandbox.contain import run_contained
 
-from tests.kit import boxes, bytecode
+from tests.kit import boxes
 from tests.kit.git_server import Repository, git
 from tests.kit.packages import add_sdist, add_wheel, project, serve
 from tests.kit.workplace import Workplace
@@ -364,47 +364,6 @@ def test_a_merged_commit_tries_to_forge_what_is_known_of_its_environment(
     assert names == {"src", "venv", "complete.json"} | ({"forged"} if kind == "none" else set())
     shutil.rmtree(work.job_dir)
     stopped_by("its folder not being a mount" if kind == "bubblewrap" else "nothing, without a box")
-
-
-COPIED = """
-import os
-
-for folder, _, names in [*os.walk({venv!r}), *os.walk({kept!r}), *os.walk({bytecode!r})]:
-    for name in names:
-        try:
-            with open(folder + '/' + name, 'r+b') as stream:
-                stream.write(b'evil = True  # ')
-        except OSError:
-            pass
-"""
-
-
-def test_a_build_tries_to_alter_what_its_environment_is_copied_from(
-    site: Site, tmp_path: Path, stopped_by: Callable[[str], None]
-) -> None:
-    """Given the packages and the bytecode of merged code, which others will have copies of."""
-    repository = Repository(tmp_path / "served" / "org" / "project")
-    commit = repository.commit(project(["alpha"]))
-    work = site.job("copied")
-    work.params |= {"environments_dir": str(tmp_path / "environments"), "mirrors_dir": str(tmp_path / "mirrors")}
-    (tmp_path / "mirrors" / "org").mkdir(parents=True)
-    git(tmp_path, "clone", "--quiet", "--mirror", str(repository.folder), str(tmp_path / "mirrors/org/project.git"))
-    (work.job_dir / "artifacts" / "checkout.json").write_text(json.dumps({"base": commit}))
-    tip = work.build("master", "tip", commit)
-    bytecode.keep(Path(tip["venv"]), "alpha", folder=Path(tip["bytecode"]))
-    kept = Path(tip["venv"]).parent
-    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
-    places = {"venv": f"{work.job_dir}/venv", "kept": str(kept), "bytecode": f"{work.job_dir}/bytecode"}
-    work.write(project(["alpha"], evil=COPIED.format(**places)))
-    entry = work.build()
-    assert f"All packages but the project itself are copied from {kept}" in work.log.read_text()
-    (module,) = Path(entry["venv"]).glob("lib/python3*/site-packages/alpha/__init__.py")
-    assert module.read_bytes().startswith(b"evil")
-    # its bytecode is that of what it has become, or none
-    assert list(Path(entry["bytecode"]).rglob("*.pyc")) and not list(Path(entry["bytecode"]).rglob("alpha/*.pyc"))
-    assert {path: path.read_bytes() for path in before} == before
-    shutil.rmtree(work.job_dir)
-    stopped_by("copies, each of them the job's own")
 
 
 LITTER = """

@@ -26,7 +26,7 @@ ORDER = {
     "sqlalchemy_migrate django_scripts django_trees django command tools profile",
     "th_egress": "rules upstream http resolver proxy",
     "th_environment": "uv_errors pep508 requirements unpackaged package_caches kept bytecode source merged_code uv "
-    "recipe clone without_change build_box install build find build_step",
+    "recipe without_change build_box install build find build_step",
     "th_checkout": "install_files comparison facts request history merged_modules fetch trees "
     "checkout_step tree_checks checkout plain_checkout",
     "th_dump": "sql_lexer source origin seed_errors cures rewrite facts completeness definers arrived load",

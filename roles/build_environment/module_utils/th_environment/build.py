@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,11 @@ from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_core.text import printable
 from ansible.module_utils.th_environment.build_box import Workplace
 from ansible.module_utils.th_environment.bytecode import carry
-from ansible.module_utils.th_environment.clone import NotClonedError, Twin, as_json, clone
 from ansible.module_utils.th_environment.install import Installer, Site
 from ansible.module_utils.th_environment.kept import abandon, keep, prune
-from ansible.module_utils.th_environment.merged_code import MergedCode
 from ansible.module_utils.th_environment.package_caches import Caches
 from ansible.module_utils.th_environment.recipe import Python, Recipe
-from ansible.module_utils.th_environment.source import Plain, Source, static_dependencies
+from ansible.module_utils.th_environment.source import Source, static_dependencies
 from ansible.module_utils.th_environment.uv import installed
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_sandbox.capped_log import CappedLog, continued_log
@@ -62,10 +60,6 @@ class JobOptions:
         """The log of the builds."""
         return continued_log(self.log, self.log_limit)
 
-    def code(self, log: CappedLog) -> MergedCode:
-        """The project's merged code."""
-        return MergedCode(self.project, self.url, self.origin, Path(self.mirrors_dir), log)
-
 
 @dataclass
 class Build:
@@ -74,8 +68,7 @@ class Build:
     `folder` is the job's, or that of a kept environment. A `shared` one contains only wheels, and is for all changes
     with the same requirements. `begun` and `deadline` are on the monotonic clock. `declared` says that the
     dependencies that the project declares were among what was installed. `merged` is the folder of a kept environment
-    of code that the change is based on, for its bytecode, and `twin` the fields of `Twin`, if
-    there is one whose packages may be `cloned`. `asked` is on what day and of which indexes packages are asked for.
+    of code that the change is based on.
     """
 
     given: JobOptions
@@ -92,9 +85,6 @@ class Build:
     pending: bool = False
     failure: dict[str, str] = field(default_factory=dict)
     merged: str = ""
-    twin: Mapping[str, Any] = field(default_factory=dict)
-    asked: Mapping[str, str] = field(default_factory=dict)
-    cloned: bool = False
 
     @property
     def job_dir(self) -> Path:
@@ -147,7 +137,6 @@ class Build:
 
     def create(self, log: CappedLog) -> None:
         """Create an environment without packages. Raises StepError."""
-        self.cloned = False
         self._installer(log).create(self.recipe, self._site, self.deadline)
 
     def install_requirements(
@@ -166,17 +155,14 @@ class Build:
 
     def install_packages(self, log: CappedLog, packages: Sequence[str]) -> None:
         """Install wheels for packages by name. Raises StepError."""
+        before = self.source
         if packages:
-            self._wheels(log, replace(self.source, packages=(*self.source.packages, *packages)))
+            self._wheels(log, Source(**{**before.__dict__, "packages": (*before.packages, *packages)}))
 
     def install_project(self, log: CappedLog, project: str, extras: Sequence[str]) -> None:
         """Build and install what has no wheel, and the project itself, unless its build says that it is not meant to be
         installed. Raises StepError."""
         before = self.source
-        if self.cloned and not Twin(**self.twin).is_complete(before):
-            self.twin = {}
-            self.create(log)
-            self._wheels(log, before)
         self.source = self._source(log, before.requirements, before.constraints, before.packages, project, extras)
         root = self.recipe.root(self.src)
         try:
@@ -186,7 +172,7 @@ class Build:
             if other is None:
                 raise
             log.line(f"The project itself is not installed, only what it needs: {printable(other.why)}")
-            self.pending, self.twin = False, {}
+            self.pending = False
             self.create(log)
             self._wheels(log, other)
             self._build(log, root)
@@ -200,15 +186,12 @@ class Build:
             tools = {(str(tool), str(scheme)) for tool, scheme in self.given.tools}
             self._workplace(log).compile(self.recipe, self.venv, folder / "bytecode", tools)
         if self.merged and not self.kept:
-            merged, prefix = Path(self.merged), Path(self.recipe.python.prefix)
-            places = {merged / "venv": self.venv, merged / "src": self.src, prefix: prefix}
-            count = carry(merged / "bytecode", folder / "bytecode", places, self.recipe.python.version)
+            count = self._carry_bytecode(Path(self.merged), folder)
             log.line(f"Bytecode of {count} files that are the same in merged code comes from {self.merged}")
         if self.kept:
             if not self.shared:
                 remove(self.src / ".git")  # only needed to find the version, and may be large
-            facts = {"project": self.given.project, "python": self.recipe.python.version, "wheels": not self.pending}
-            keep(folder, {**facts, "source": as_json(self.source), **self.asked})
+            keep(folder, {"project": self.given.project, "python": self.recipe.python.version})
             prune(Path(self.given.environments_dir), self.given.cache_keep)
         self.file.unlink(missing_ok=True)
         return self.record(cached=False)
@@ -238,6 +221,11 @@ class Build:
         if self.kept:
             abandon(Path(self.folder))
 
+    def _carry_bytecode(self, merged: Path, folder: Path) -> int:
+        prefix = Path(self.recipe.python.prefix)
+        places = {merged / "venv": self.venv, merged / "src": self.src, prefix: prefix}
+        return carry(merged / "bytecode", folder / "bytecode", places, self.recipe.python.version)
+
     def _source(
         self, log: CappedLog, requirements: Sequence[str], constraints: Sequence[str], packages: Sequence[str],
         project: str, extras: Sequence[str],
@@ -255,8 +243,6 @@ class Build:
             return
         root, installer = self.recipe.root(self.src), self._installer(log)
         plain = installer.plain(source, root)
-        if self.twin and self._clone(log, plain, root):
-            return
         if plain and installer.wheels(self.recipe, self._site, source, plain, root, self.deadline):
             return
         self.pending = True
@@ -264,21 +250,6 @@ class Build:
             self.give_up()
             self.folder, self.shared = self.given.job_dir, False
             self.create(log)
-
-    def _clone(self, log: CappedLog, plain: Plain | None, root: Path) -> bool:
-        """Copy the twin's packages, unless a step before has; False, with an empty environment, if they are others."""
-        twin = Twin(**self.twin)
-        try:
-            twin.check(self.given.code(log), self.source, plain if self.declared else None, self.recipe, root)
-            if not self.cloned:
-                clone(Path(twin.folder) / "venv", self.venv, self.recipe.python.version)
-                log.line(f"All packages but the project itself are copied from {twin.folder}")
-            self.cloned = True
-        except NotClonedError as error:
-            log.line(f"The packages in {twin.folder} are not copied: {printable(str(error))}")
-            self.twin = {}
-            self.create(log)
-        return self.cloned
 
     def _build(self, log: CappedLog, root: Path) -> None:
         source = self.source

@@ -67,7 +67,8 @@ def _renewed(compiled: str, source: str, now: str) -> bytes:
 def _write(folder: str, name: str, content: bytes) -> bool:
     """Write a file; False if its path is too long, and then Python finds none there, either."""
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700)
         Path(folder, name).write_bytes(content)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:  # the disk is full, and the file may be cut

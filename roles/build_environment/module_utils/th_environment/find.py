@@ -6,7 +6,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +17,8 @@ from ansible.module_utils.th_core.artifacts import forget_walks, read_json, writ
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.build import FILE, MERGED, Build, JobOptions
-from ansible.module_utils.th_environment.kept import about, find, look, prune
+from ansible.module_utils.th_environment.kept import find, look, prune
+from ansible.module_utils.th_environment.merged_code import MergedCode
 from ansible.module_utils.th_environment.recipe import Recipe
 from ansible.module_utils.th_environment.source import NotPlainError, Plain, Source
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
@@ -81,7 +81,6 @@ def _look(
     checkout = read_json(job_dir / "artifacts" / "checkout.json")
     recipe = Recipe.of(params["profile"], checkout, stage, kind, params["job"].get("branch", ""))
     build = Build(given, stage, kind, commit, recipe, given.job_dir, False, begun, begun + given.time_limit)
-    build.asked = {"day": _today(), "index": _index(given)}
     if kind in MERGED:
         identity: Any = [commit, asdict(recipe)]
     else:
@@ -90,7 +89,6 @@ def _look(
         for name in ("venv", "bytecode"):
             remove(job_dir / name)
         if kind == "change" and identity is None:
-            build.twin = _twin(build, params, checkout.get("base") or "")
             build.merged = _merged_environment(build, params, checkout)
     if identity is None:
         return build, False
@@ -106,7 +104,7 @@ def check_out(build: Build, log: CappedLog) -> None:
     """Check out the commit for an environment, unless it is the job's own checkout. Raises StepError."""
     if build.kind != "change":
         remove(build.src)
-        build.given.code(log).check_out(build.src, build.commit)
+        _merged_code(build.given, log).check_out(build.src, build.commit)
 
 
 def _named(build: Build, base: str, log: CappedLog) -> Any:
@@ -121,9 +119,9 @@ def _named(build: Build, base: str, log: CappedLog) -> Any:
         plain = Plain.of(source, root)
     except NotPlainError:
         return None
-    if source.project != "none" or not build.given.code(log).has(plain.files, root, base, recipe.folder):
+    if source.project != "none" or not _merged_code(build.given, log).has(plain.files, root, base, recipe.folder):
         return None
-    day = recipe.exclude_newer or _today()
+    day = recipe.exclude_newer or datetime.datetime.now(datetime.UTC).date().isoformat()
     return [day, asdict(recipe), plain.requirements, plain.constraints, plain.urls]
 
 
@@ -132,28 +130,6 @@ def _key(params: Mapping[str, Any], identity: Any) -> str:
     steps = Path(params["steps"]).read_text() if params.get("steps") else ""
     words = json.dumps([str(params["job"]["project"]), steps, identity], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:32]
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.UTC).date().isoformat()
-
-
-def _index(given: JobOptions) -> str:
-    """A digest of what decides where builds get packages from."""
-    values = {name: os.environ.get(name) for name in given.pass_environment}
-    words = json.dumps([values, given.sandbox], sort_keys=True, default=str)
-    return hashlib.sha256(words.encode()).hexdigest()
-
-
-def _twin(build: Build, params: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The kept environment of the change's base, if it has only wheels, and those that one gets today; else nothing."""
-    found = look(Path(build.given.environments_dir), _key(params, [base, asdict(build.recipe)])) if base else None
-    if found is None:
-        return {}
-    facts, asked = about(found), build.asked
-    today = build.recipe.exclude_newer or facts.get("day") == asked["day"]
-    same = facts.get("wheels") is True and facts.get("index") == asked["index"]
-    return {"folder": str(found), "commit": base, "source": facts.get("source", {})} if today and same else {}
 
 
 def _merged_environment(build: Build, params: Mapping[str, Any], checkout: Mapping[str, Any]) -> str:
@@ -181,3 +157,7 @@ def _based_on(
             with suppress(StepError):  # what is wrong with a release is said where that is built
                 branch = params["job"].get("branch", "")
                 yield one["commit"], Recipe.of(params["profile"], checkout, one["slug"], kind, branch)
+
+
+def _merged_code(given: JobOptions, log: CappedLog) -> MergedCode:
+    return MergedCode(given.project, given.url, given.origin, Path(given.mirrors_dir), log)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.th_core.artifacts import read_json, write_json
+from ansible.module_utils.th_core.artifacts import write_json
 from ansible.module_utils.th_core.claim import claim, is_claimed, locked, release
 from ansible.module_utils.th_core.remove import remove
 from ansible.module_utils.th_core.step import StepError
@@ -63,14 +63,9 @@ def look(root: Path, key: str) -> Path | None:
     return None
 
 
-def about(folder: Path) -> Mapping[str, Any]:
-    """What `keep` has written of an environment."""
-    return read_json(folder / COMPLETE)
-
-
-def keep(folder: Path, facts: Mapping[str, Any]) -> None:
+def keep(folder: Path, about: Mapping[str, Any]) -> None:
     """Make a finished environment available to others."""
-    write_json(folder / COMPLETE, dict(facts))
+    write_json(folder / COMPLETE, dict(about))
     release(folder)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible.module_utils.th_core.step import StepError
 from ansible.module_utils.th_environment.requirements import file_in
 from ansible.module_utils.th_git.client import Git, GitError, RetryPolicy, join_url
-from ansible.module_utils.th_git.files import entries, file
+from ansible.module_utils.th_git.files import file
 from ansible.module_utils.th_git.mirror import Mirror
 from ansible.module_utils.th_git.submodules import check_out_submodules
 from ansible.module_utils.th_sandbox.capped_log import CappedLog
@@ -47,21 +47,6 @@ class MergedCode:
                 if path is None or merged != path.read_bytes():
                     return False
         return True
-
-    def lacks(self, names: Iterable[str], root: Path, commit: str, folder: str) -> bool:
-        """Whether files are neither in a checkout nor in `commit`, where no link leads to them, either."""
-        names = [os.path.normpath(os.path.join(folder, name)) for name in names]
-        places = {str(place) for name in names for place in (Path(name), *Path(name).parents)} - {"."}
-        if not names:
-            return True
-        if any(os.path.lexists(root / os.path.relpath(name, folder or ".")) for name in names):
-            return False
-        git, mirror, _ = self._repository()
-        try:
-            with mirror.locked():
-                return not any(entries(git, mirror.path, commit, "--", *sorted(places)))
-        except GitError:
-            return False
 
     def check_out(self, src: Path, commit: str) -> None:
         """Check a commit out with its submodules. The mirror is locked while it is read. Raises StepError."""
