@@ -53,7 +53,8 @@ def test_what_it_says(
     config.write_text(config.read_text().replace('"100T"', '"1K"'))
     worker.send_signal(signal.SIGHUP)
     zuul.launch("build:job", {**ARGUMENTS, "ZUUL_CHANGE": "7", "ZUUL_PATCHSET": "2"}, unique="u")
-    wait_until(lambda: b'"waiting"' in answer(path))
+    # a slot's connection may still be registering its functions when another one has been given the job
+    wait_until(lambda: b'"waiting"' in answer(path) and json.loads(answer(path))["gearman"]["connected"])
     assert main.th([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     begun = zuul.begun("u")
