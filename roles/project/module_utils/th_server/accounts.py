@@ -43,19 +43,20 @@ def administrator() -> str:
     return f"admin_{secrets.token_hex(12)}"
 
 
-def parted(account: str) -> tuple[str, str]:
-    """The name and the host of an account (``user@host``)."""
-    name, _, host = account.rpartition("@")
-    return name, host
-
-
 def locked(family: Family, definer: str, databases: Iterable[str], user: str) -> list[str]:
     """The statements that create an account (``user@host``) that cannot log in, with all rights on `databases`.
 
     An existing account loses all other rights. There are none for `user` itself, which has the same rights.
     """
-    name, host = parted(definer)
-    return family.locked(definer, databases) if host and (name, host) != (user, "localhost") else []
+    name, _, host = definer.rpartition("@")
+    if not host or (name, host) == (user, "localhost"):
+        return []
+    account = f"{literal(name)}@{literal(host)}"
+    return [*family.locked(account), *_all_rights(databases, account)]
+
+
+def _all_rights(databases: Iterable[str], account: str) -> list[str]:
+    return [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
 
 
 def accounts(family: Family, wanted: Accounts, settings: Iterable[str] = ()) -> str:
@@ -63,11 +64,18 @@ def accounts(family: Family, wanted: Accounts, settings: Iterable[str] = ()) -> 
 
     `settings` are statements that come last.
     """
-    definers = [one for each in wanted.definers for one in locked(family, each, wanted.databases, wanted.user)]
+    user, admin = (f"{literal(name)}@localhost" for name in (wanted.user, wanted.admin[0]))
+    limit = f" WITH MAX_USER_CONNECTIONS {wanted.connections}" if wanted.connections else ""
     statements = [
         "SET SESSION sql_mode = ''",  # a mode could change the meaning of the literals below
         "SET SESSION sql_log_bin = 0",  # keeps them out of the binary log of a dataset that has one
-        *family.statements(wanted),
-        *definers,
+        *family.clear,
+        "FLUSH PRIVILEGES",
+        f"CREATE USER {admin} {family.identified(wanted.admin[1])}",
+        f"GRANT ALL ON *.* TO {admin} WITH GRANT OPTION",
+        f"CREATE USER {user} {family.identified(wanted.password)}{limit}",
+        *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}" for database in wanted.databases),
+        *_all_rights(wanted.databases, user),
+        *(one for each in wanted.definers for one in locked(family, each, wanted.databases, wanted.user)),
     ]
     return "\n".join([*(f"{one};" for one in statements), *settings, ""])

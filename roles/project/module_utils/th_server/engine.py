@@ -11,13 +11,13 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.th_core.step import StepError
-from ansible.module_utils.th_sandbox.box import Box, Settings
+from ansible.module_utils.th_sandbox.box import Box, BoxedCommand, Settings
 from ansible.module_utils.th_server import mariadb
 from ansible.module_utils.th_server.families import FAMILIES
 from ansible.module_utils.th_server.family import Family
@@ -33,7 +33,6 @@ KEYS = ("family", "tree", "program", "options", "debian", "tarball")
 _PLACES = ("sbin", "bin", "libexec", "scripts")
 _VERSION = re.compile(r"\bVer (\d+)\.(\d+)\.(\d+)(\S*)")
 _TIME_LIMIT = 60
-_SETTINGS = Settings(cgroups=False)
 
 
 class EngineError(ServerError):
@@ -68,18 +67,24 @@ class Engine:
             )
         return Box(settings, read_only=[*self._folders(), *rest.pop("read_only", ())], usr=self._usr(), **rest)
 
-    def find(self, name: str) -> str:
-        """The path of another of its programs, as its box sees it. Raises EngineError."""
+    def find(self, *names: str) -> str:
+        """The path of another of its programs, which has one of these names, as its box sees it. Raises EngineError."""
         folder = self.tree / "usr" if self.tree else Path(self.program).parent.parent
-        for place in _PLACES:
-            if (path := folder / place / name).is_file():
-                return f"/usr/{place}/{name}" if self.tree else str(path)
-        raise EngineError(f"the engine {self.name} has no {name}: make it again ({_how(self.name)})")
+        for name in names:
+            for place in _PLACES:
+                if (path := folder / place / name).is_file():
+                    return f"/usr/{place}/{name}" if self.tree else str(path)
+        raise EngineError(f"the engine {self.name} has no {names[-1]}: make it again ({_how(self.name)})")
 
-    def run(self, *words: str, sandbox: Settings = _SETTINGS) -> str:
+    def command(self, argv: Sequence[str], read_only: Sequence[Path] = ()) -> BoxedCommand:
+        """A command that runs one of its programs for a moment, in a box only where it needs one. Raises EngineError,
+        StepError."""
+        settings = Settings(cgroups=False) if self.tree else Settings(kind="none")
+        return self.box(settings, read_only=read_only).around(argv, "/")
+
+    def run(self, *words: str) -> str:
         """What its server prints with these options, for example ``--version``. Raises EngineError, StepError."""
-        settings = sandbox if self.tree else Settings(kind="none")
-        boxed = self.box(settings).around([self.program, "--no-defaults", *words], "/")
+        boxed = self.command([self.program, "--no-defaults", *words])
         try:
             done = subprocess.run(
                 boxed.argv,

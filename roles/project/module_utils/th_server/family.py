@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,10 @@ class Family:
 
     `data_options` are those server options that a data directory has to be created with. `create` gives the command
     that creates one: from the path of the server, a function that finds its other programs, the data directory and the
-    folder for temporary files. `options` are the options of every server, which keep it in its box. `statements` gives
-    those that create the accounts when the server starts, one per line. `locked` gives those that create one account
-    (``user@host``) that cannot log in, with all rights on the databases. `time_zones` is the program that prints the
-    tables of the time zones.
+    folder for temporary files. `options` are the options of every server, which keep it in its box. `clear` are the
+    statements that remove all accounts but the server's own, `identified` is the clause of CREATE USER for a password,
+    and `locked` gives the statements that create an account anew that cannot log in, from its name as SQL has it.
+    `time_zones` are names of the program that prints the tables of the time zones.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Family:
     data_options: tuple[str, ...]
     create: Callable[[str, Callable[[str], str], Path, Path], list[str]]
     options: tuple[str, ...]
-    statements: Callable[[Accounts], Iterable[str]]
-    locked: Callable[[str, Iterable[str]], list[str]]
+    clear: tuple[str, ...]
+    identified: Callable[[str], str]
+    locked: Callable[[str], list[str]]
     time_zones: tuple[str, ...]

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from ansible.module_utils.th_server.accounts import identifier, literal, parted, scope
-from ansible.module_utils.th_server.family import Accounts, Family
+from ansible.module_utils.th_server.accounts import literal
+from ansible.module_utils.th_server.family import Family
 
-_SYSTEM = "mariadb.sys"
+_SYSTEM = "'mariadb.sys'"
 """The locked account that is the definer of the server's own view of all accounts: it may read and delete them."""
 
 _RIGHTS = ("db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
@@ -35,28 +35,13 @@ def _create(server: str, find: Callable[[str], str], data: Path, tmp: Path) -> l
     ]
 
 
-def _locked(definer: str, databases: Iterable[str]) -> list[str]:
-    account = "@".join(map(literal, parted(definer)))
-    rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
-    return [f"CREATE OR REPLACE USER {account} ACCOUNT LOCK", *rights]
+def _locked(account: str) -> list[str]:
+    return [f"CREATE OR REPLACE USER {account} ACCOUNT LOCK"]
 
 
-def _statements(wanted: Accounts) -> list[str]:
-    """They contain no password, only its hash: the server's process can read the file, and may log it."""
-    account, kept = f"{literal(wanted.user)}@localhost", literal(_SYSTEM)
-    administrator = f"{literal(wanted.admin[0])}@localhost"
-    limit = f" WITH MAX_USER_CONNECTIONS {wanted.connections}" if wanted.connections else ""
-    return [
-        f"DELETE FROM mysql.global_priv WHERE User <> {kept} OR Host <> 'localhost'",  # noqa: S608
-        *(f"DELETE FROM mysql.{table} WHERE User <> {kept}" for table in _RIGHTS),  # noqa: S608
-        *(f"DELETE FROM mysql.{table}" for table in _ELSEWHERE),  # noqa: S608
-        "FLUSH PRIVILEGES",
-        f"CREATE USER {administrator} IDENTIFIED BY PASSWORD {literal(_password_hash(wanted.admin[1]))}",
-        f"GRANT ALL ON *.* TO {administrator} WITH GRANT OPTION",
-        f"CREATE USER {account} IDENTIFIED BY PASSWORD {literal(_password_hash(wanted.password))}{limit}",
-        *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}" for database in wanted.databases),
-        *(f"GRANT ALL ON {scope(database)} TO {account}" for database in wanted.databases),
-    ]
+def _identified(password: str) -> str:
+    """It has no password, only its hash: the server's process can read the file of the accounts, and may log it."""
+    return f"IDENTIFIED BY PASSWORD {literal(_password_hash(password))}"
 
 
 def _password_hash(password: str) -> str:
@@ -77,7 +62,12 @@ MARIADB = Family(
         # INSERT DELAYED would write rows in a thread of the server after the migration has ended
         "--max-delayed-threads=0",
     ),
-    statements=_statements,
+    clear=(
+        f"DELETE FROM mysql.global_priv WHERE User <> {_SYSTEM} OR Host <> 'localhost'",  # noqa: S608
+        *(f"DELETE FROM mysql.{table} WHERE User <> {_SYSTEM}" for table in _RIGHTS),  # noqa: S608
+        *(f"DELETE FROM mysql.{table}" for table in _ELSEWHERE),  # noqa: S608
+    ),
+    identified=_identified,
     locked=_locked,
     time_zones=("mariadb-tzinfo-to-sql", "mysql_tzinfo_to_sql"),
 )

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from ansible.module_utils.th_server.accounts import identifier, literal, parted, scope
-from ansible.module_utils.th_server.family import Accounts, Family
+from ansible.module_utils.th_server.accounts import literal
+from ansible.module_utils.th_server.family import Family
 
 _SYSTEM = "'mysql.sys', 'mysql.session', 'mysql.infoschema'"
 """The server's own locked accounts, which are the definers of its own views."""
@@ -35,28 +35,13 @@ def _create(server: str, _find: Callable[[str], str], data: Path, tmp: Path) -> 
     ]
 
 
-def _locked(definer: str, databases: Iterable[str]) -> list[str]:
-    account = "@".join(map(literal, parted(definer)))
-    rights = [f"GRANT ALL ON {scope(database)} TO {account}" for database in databases]
-    return [f"DROP USER IF EXISTS {account}", f"CREATE USER {account} ACCOUNT LOCK", *rights]
+def _locked(account: str) -> list[str]:
+    return [f"DROP USER IF EXISTS {account}", f"CREATE USER {account} ACCOUNT LOCK"]
 
 
-def _statements(wanted: Accounts) -> list[str]:
-    """They contain the passwords: the server computes their hashes, with a salt."""
-    account = f"{literal(wanted.user)}@localhost"
-    administrator = f"{literal(wanted.admin[0])}@localhost"
-    limit = f" WITH MAX_USER_CONNECTIONS {wanted.connections}" if wanted.connections else ""
-    return [
-        f"DELETE FROM mysql.user WHERE User NOT IN ({_SYSTEM}) OR Host <> 'localhost'",  # noqa: S608
-        *(f"DELETE FROM mysql.{table} WHERE User NOT IN ({_SYSTEM})" for table in _RIGHTS),  # noqa: S608
-        *(f"DELETE FROM mysql.{table}" for table in _ELSEWHERE),  # noqa: S608
-        "FLUSH PRIVILEGES",
-        f"CREATE USER {administrator} IDENTIFIED BY {literal(wanted.admin[1])}",
-        f"GRANT ALL ON *.* TO {administrator} WITH GRANT OPTION",
-        f"CREATE USER {account} IDENTIFIED BY {literal(wanted.password)}{limit}",
-        *(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}" for database in wanted.databases),
-        *(f"GRANT ALL ON {scope(database)} TO {account}" for database in wanted.databases),
-    ]
+def _identified(password: str) -> str:
+    """It has the password: the server computes the hash, with a salt."""
+    return f"IDENTIFIED BY {literal(password)}"
 
 
 _WITHOUT_CERTIFICATES = ("--auto-generate-certs=OFF", "--caching-sha2-password-auto-generate-rsa-keys=OFF")
@@ -73,7 +58,12 @@ MYSQL = Family(
         # the box does not let the server choose where its memory is, which it would log with each allocation
         "--loose-innodb-numa-interleave=OFF",
     ),
-    statements=_statements,
+    clear=(
+        f"DELETE FROM mysql.user WHERE User NOT IN ({_SYSTEM}) OR Host <> 'localhost'",  # noqa: S608
+        *(f"DELETE FROM mysql.{table} WHERE User NOT IN ({_SYSTEM})" for table in _RIGHTS),  # noqa: S608
+        *(f"DELETE FROM mysql.{table}" for table in _ELSEWHERE),  # noqa: S608
+    ),
+    identified=_identified,
     locked=_locked,
     time_zones=("mysql_tzinfo_to_sql",),
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ansible.module_utils.th_dataset import time_zones
 from ansible.module_utils.th_dataset.redo_log import free_unused
+from ansible.module_utils.th_dump.load import DISK_FULL
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
 from ansible.module_utils.th_server.engine import Engine, version
@@ -44,15 +45,23 @@ def copy_empty_data(
                 if not old.name.startswith(f"{engine.name}@{server}-"):  # of an older server, or half made
                     shutil.rmtree(old, ignore_errors=True)
             _create(kept, engine, options, time_limit, sandbox)
-        copied = subprocess.run(
-            ["cp", "-a", "--reflink=auto", "--", str(kept / "data"), str(folder / "data")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if copied.returncode != 0:
-        number = errno.ENOSPC if "No space left" in copied.stderr else errno.EIO
-        raise OSError(number, copied.stderr.strip()[-500:], str(folder))
+        copy_data(kept / "data", folder / "data", "auto")
+
+
+def copy_data(data: Path, target: Path, reflink: str) -> None:
+    """Copy the data directory of a stopped server; `reflink` is cp's (``always``, ``auto``, ``never``).
+
+    Raises OSError, with ENOSPC for a full disk.
+    """
+    done = subprocess.run(
+        ["cp", "-a", f"--reflink={reflink}", "--sparse=auto", "--", str(data), str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        number = errno.ENOSPC if DISK_FULL.search(done.stderr) else errno.EIO
+        raise OSError(number, done.stderr.strip()[-500:], str(target))
 
 
 def _digest(identity: object) -> str:

@@ -27,11 +27,11 @@ from ansible.module_utils.th_core.artifacts import write_text
 from ansible.module_utils.th_dataset import server_settings
 from ansible.module_utils.th_dataset.charset import Charset, follow_tables, make_database, of_part
 from ansible.module_utils.th_dataset.dataset import Part
-from ansible.module_utils.th_dataset.empty_data import copy_empty_data
+from ansible.module_utils.th_dataset.empty_data import copy_data, copy_empty_data
 from ansible.module_utils.th_dataset.settle import settle
 from ansible.module_utils.th_dump.arrived import arrived
 from ansible.module_utils.th_dump.definers import definers_of, make_definers
-from ansible.module_utils.th_dump.load import DISK_FULL, examine, load_dump
+from ansible.module_utils.th_dump.load import examine, load_dump
 from ansible.module_utils.th_dump.seed_errors import SeedError
 from ansible.module_utils.th_sandbox.box import Settings
 from ansible.module_utils.th_server import mariadb, private_server
@@ -121,15 +121,7 @@ def clone(source: Snapshot, target: Path) -> str:
         if free < source.bytes:
             problem = f"the dataset needs {source.bytes} bytes, {free} are free"
             raise OSError(errno.ENOSPC, problem, str(target))
-    result = subprocess.run(
-        ["cp", "-a", f"--reflink={reflink}", "--sparse=auto", "--", str(data), str(target)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        number = errno.ENOSPC if DISK_FULL.search(result.stderr) else errno.EIO
-        raise OSError(number, result.stderr.strip()[-500:], str(target))
+    copy_data(data, target, reflink)
     return method
 
 

@@ -9,13 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ansible.module_utils.th_sandbox.box import BoxedCommand, Settings
+from ansible.module_utils.th_sandbox.box import BoxedCommand
 from ansible.module_utils.th_server import mariadb
-from ansible.module_utils.th_server.engine import Engine, EngineError
+from ansible.module_utils.th_server.engine import Engine
 from ansible.module_utils.th_server.mariadb import Server, ServerError
 
 ZONES = Path("/usr/share/zoneinfo")
-_SANDBOX = Settings(cgroups=False)
 
 
 def version(zones: Path = ZONES) -> list[object]:
@@ -34,7 +33,8 @@ def load(server: Server, engine: Engine, time_limit: float, zones: Path = ZONES)
                 _copy(entry, Path(folder) / entry.name)
             else:
                 (Path(folder) / entry.name).symlink_to(entry)
-        _run(_printing(engine, Path(folder)), time_limit, stdout=text)
+        printing = [engine.find(*engine.family.time_zones), folder]
+        _run(engine.command(printing, [Path(folder)]), time_limit, stdout=text)
         text.seek(0)
         argv = [
             mariadb.tool("mariadb"),
@@ -59,21 +59,6 @@ def _copy(entry: Path, target: Path) -> None:
         shutil.copytree(entry, target)
     else:
         shutil.copyfile(entry, target)
-
-
-def _printing(engine: Engine, folder: Path) -> BoxedCommand:
-    """The command that prints the statements. Raises EngineError."""
-    names = engine.family.time_zones
-    for name in names[:-1]:
-        try:
-            argv = [engine.find(name), str(folder)]
-            break
-        except EngineError:
-            continue
-    else:
-        argv = [engine.find(names[-1]), str(folder)]
-    settings = _SANDBOX if engine.tree else Settings(kind="none")
-    return engine.box(settings, read_only=[folder]).around(argv, "/")
 
 
 def _run(boxed: BoxedCommand, time_limit: float, **streams: object) -> None:
