@@ -241,27 +241,31 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
     stopped_by(attempt.stopped)
 
 
-def test_a_file_of_the_clients_is_not_loaded(bench: Bench, stopped_by: Callable[[str], None], tmp_path: Path) -> None:
+def refuse_a_local_file(bench: Bench, folder: Path, refused: str) -> None:
+    """See that a file of the client's is loaded where the server lets it, and refused where it does not."""
     bench.clean()
-    (tmp_path / "secret").write_text(SECRET)
+    (folder / "secret").write_text(SECRET)
     account = mariadb.read_account(bench.server.job_file)
 
     def load() -> None:
         client = pymysql.connect(
-            user=account["user"], password=account["password"], unix_socket=bench.server.socket,
-            database="toy", local_infile=True,
+            user=account["user"], password=account["password"], unix_socket=bench.server.socket, ssl_disabled=True,
+            database="toy", local_infile=True, autocommit=True,
         )  # fmt: skip
         with client, client.cursor() as cursor:
-            cursor.execute("CREATE OR REPLACE TABLE t (id int, name varchar(99))")
-            cursor.execute(f"LOAD DATA LOCAL INFILE '{tmp_path / 'secret'}' INTO TABLE t")
-            client.commit()
+            cursor.execute("CREATE TABLE IF NOT EXISTS t (id int, name varchar(99))")
+            cursor.execute(f"LOAD DATA LOCAL INFILE '{folder / 'secret'}' INTO TABLE t")
 
     bench.admin("SET GLOBAL local_infile = ON")
     load()
     assert bench.user("SELECT * FROM t") == [(1, "7h3-s3cr3t")]
     bench.admin("SET GLOBAL local_infile = OFF")
-    with pytest.raises(pymysql.err.MySQLError, match="disabled the local infile"):
+    with pytest.raises(pymysql.err.MySQLError, match=refused):
         load()
+
+
+def test_a_file_of_the_clients_is_not_loaded(bench: Bench, stopped_by: Callable[[str], None], tmp_path: Path) -> None:
+    refuse_a_local_file(bench, tmp_path, "disabled the local infile")
     stopped_by("a server without local_infile")
 
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pymysql
 import pytest
 from ansible.module_utils.th_measure import meter
 from ansible.module_utils.th_server import mariadb
@@ -17,7 +16,7 @@ from ansible.module_utils.th_server.plain_table import not_plain
 
 from tests.kit import engines
 
-from .test_database import DEFINER, SECRET, Attempt, Bench, refuse
+from .test_database import DEFINER, Attempt, Bench, refuse, refuse_a_local_file
 
 ACCOUNT = "toy@localhost"
 NO_DEFINER = "no right SET_ANY_DEFINER"
@@ -120,25 +119,7 @@ def test_the_jobs_user_tries(bench: Bench, attempt: Attempt, stopped_by: Callabl
 
 
 def test_a_file_of_the_clients_is_not_loaded(bench: Bench, stopped_by: Callable[[str], None], tmp_path: Path) -> None:
-    bench.clean()
-    (tmp_path / "secret").write_text(SECRET)
-    account = mariadb.read_account(bench.server.job_file)
-
-    def load() -> None:
-        client = pymysql.connect(
-            user=account["user"], password=account["password"], unix_socket=bench.server.socket, ssl_disabled=True,
-            database="toy", local_infile=True, autocommit=True,
-        )  # fmt: skip
-        with client, client.cursor() as cursor:
-            cursor.execute("CREATE TABLE IF NOT EXISTS t (id int, name varchar(99))")
-            cursor.execute(f"LOAD DATA LOCAL INFILE '{tmp_path / 'secret'}' INTO TABLE t")
-
-    bench.admin("SET GLOBAL local_infile = ON")
-    load()
-    assert bench.user("SELECT * FROM t") == [(1, "7h3-s3cr3t")]
-    bench.admin("SET GLOBAL local_infile = OFF")
-    with pytest.raises(pymysql.err.MySQLError, match="Loading local data is disabled"):
-        load()
+    refuse_a_local_file(bench, tmp_path, "Loading local data is disabled")
     stopped_by("a server without local_infile")
 
 

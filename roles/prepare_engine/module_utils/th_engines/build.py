@@ -168,7 +168,7 @@ def _is_needed(entry: Entry, folder: Path) -> bool:
 
 def _new(entry: Entry, family: str, recipe: Mapping[str, Any], time_limit: float) -> Build:
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}@", dir=entry.home.parent))
-    folder.chmod(0o755)  # whoever runs the worker uses it
+    folder.chmod(0o755)  # the worker's user reads it
     build = Build(entry.name, family, str(folder), str(entry.home), dict(recipe))
     build.work.mkdir(mode=0o700)  # a source of packages may have a password
     claim(build.work, time_limit)

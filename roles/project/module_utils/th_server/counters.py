@@ -87,7 +87,7 @@ REDO_BYTES = Counter(
 )
 """Not available on an external server: its one redo log holds everybody's writes.
 
-MySQL writes its log late, and each block anew with each commit, so there it is the position that tells. What MySQL
+MySQL writes its log late, and rewrites a block with each commit, so its position in the log is read there. What MySQL
 builds in place, an index or a table, is not in its log."""
 DATA_BYTES = Counter("data_bytes", "maximum_data_growth", 1 << 20, dict.fromkeys(Source, (DATA,)), shrinks=True)
 
